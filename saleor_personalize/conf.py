@@ -1,0 +1,186 @@
+"""The one settings dict, `SALEOR_PERSONALIZE`, read lazily: keyword, then dict, then default here.
+
+Environment variables are read in `project/settings.py` only. An unknown key is an error with a
+suggestion (`checks.py`). Alias dicts merge over the built-in ones (`None` removes one); lists
+replace.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+from saleor_personalize.exceptions import ConfigurationError, UnknownAlias
+
+SETTING_NAME = "SALEOR_PERSONALIZE"
+
+Backends = Mapping[str, "str | Mapping[str, Any] | None"]
+
+
+def _recommenders() -> dict[str, Any]:
+    rooms = "saleor_personalize.ml.recommenders"
+    return {
+        "popular": f"{rooms}.popularity.Popular",
+        "bought_together": f"{rooms}.covisitation.BoughtTogether",
+        "similar": f"{rooms}.content.Similar",
+        "newest": f"{rooms}.newest.Newest",
+    }
+
+
+def _placements() -> dict[str, Any]:
+    return {
+        "home": ["popular", "newest"],
+        "product_page_related": ["bought_together", "similar", "popular", "newest"],
+        "product_page_similar": ["similar", "popular", "newest"],
+        "cart": ["bought_together", "similar", "popular", "newest"],
+        "category_page": ["popular", "newest"],
+        "search_empty": ["popular", "newest"],
+        "email": ["bought_together", "similar", "popular", "newest"],
+    }
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """Every setting with its type and default; the comment says what it is for."""
+
+    # Identity of the app in the manifest.
+    APP_ID: str = "saleor.personalize"
+    APP_NAME: str = "Personalize"
+    # Public address of this service, e.g. "https://personalize.example.com". Needed to serve a manifest.
+    APP_URL: str | None = None
+    # Regular expressions (full match) of Saleor API URLs that may install the app.
+    ALLOWED_SALEOR_API_URLS: Sequence[str] = ()
+    # Whether a shop may live on a private, loopback or link-local address (SSRF guard).
+    ALLOW_PRIVATE_ADDRESSES: bool = False
+    # Dashboard origins that may frame our pages. Empty: the installation's own Saleor origin.
+    DASHBOARD_ORIGINS: Sequence[str] = ()
+    # Fernet keys for secrets and addresses at rest; the first encrypts, all decrypt.
+    ENCRYPTION_KEYS: Sequence[str] = ()
+
+    # Seconds for one call to Saleor, and the page size of back-fills (Saleor's limit is 100).
+    SALEOR_TIMEOUT: float = 15.0
+    BACKFILL_PAGE_SIZE: int = 100
+    # Largest webhook body in bytes, and how long raw deliveries are kept.
+    WEBHOOK_MAX_BYTES: int = 1_000_000
+    WEBHOOK_RAW_RETENTION: timedelta = timedelta(days=14)
+
+    # alias -> dotted path, or {"BACKEND": dotted path, "OPTIONS": {...}}.
+    RECOMMENDERS: Backends = field(default_factory=_recommenders)
+    # placement key -> recommender aliases, first choice first.
+    PLACEMENTS: Mapping[str, Sequence[str] | None] = field(default_factory=_placements)
+    MAX_RECOMMENDATIONS: int = 100
+    # Folder for trained models, shared by web and workers.
+    MODEL_DIRECTORY: str = "var/models"
+
+    # alias (a DeliveryChannel value) -> backend.
+    CHANNELS: Backends = field(
+        default_factory=lambda: {"email": "saleor_personalize.messaging.channels.email.EmailChannel"}
+    )
+    # Metadata key by which a checkout carries the shopper's explicit opt-in to marketing.
+    CONSENT_METADATA_KEY: str = "marketing_opt_in"
+    # Default sender and cart link; an installation can override both on its Dashboard page.
+    DEFAULT_SENDER: str | None = None
+    CHECKOUT_URL: str | None = None
+    # How long after the last change a checkout counts as abandoned, and when it is too late to say so.
+    ABANDONED_CHECKOUT_DELAY: timedelta = timedelta(hours=1)
+    ABANDONED_CHECKOUT_EXPIRY: timedelta = timedelta(days=3)
+    # Render and record, send nothing.
+    DRY_RUN: bool = False
+
+    # Limits of the public GraphQL endpoint. A field costs 1, times the size of the lists above it.
+    GRAPHQL_MAX_DEPTH: int = 8
+    GRAPHQL_MAX_COST: int = 2_000
+    TRACK_MAX_EVENTS: int = 100
+    # How far a client's clock may be wrong before its events are dated by ours.
+    TRACK_MAX_CLOCK_SKEW: timedelta = timedelta(minutes=10)
+    TRACK_MAX_AGE: timedelta = timedelta(days=7)
+
+
+#: removed setting -> what to use now
+REMOVED: dict[str, str] = {}
+
+_MERGED = ("RECOMMENDERS", "PLACEMENTS", "CHANNELS")
+
+
+def known_names() -> frozenset[str]:
+    return frozenset(f.name for f in fields(Defaults))
+
+
+def unknown_name_hint(name: str) -> str:
+    """Return the sentence that helps whoever wrote an unknown or removed setting."""
+    if name in REMOVED:
+        return f"{name} was removed; use {REMOVED[name]}."
+    close = difflib.get_close_matches(name, known_names(), n=1)
+    return f"Did you mean {close[0]}?" if close else "See docs/reference/settings.md for every name."
+
+
+class Settings:
+    """Attribute access to `SALEOR_PERSONALIZE`, cached until a test overrides it."""
+
+    def __init__(self) -> None:
+        self._values: Defaults | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if self._values is None:
+            self._values = self._read()
+        return getattr(self._values, name)
+
+    def reload(self) -> None:
+        self._values = None
+
+    @staticmethod
+    def _read() -> Defaults:
+        given: Mapping[str, Any] = getattr(django_settings, SETTING_NAME, {})
+        for name in given:
+            if name not in known_names():
+                raise ConfigurationError(
+                    f"{SETTING_NAME}[{name!r}] is not a setting. {unknown_name_hint(name)}"
+                )
+        defaults = Defaults()
+        values = dict(given)
+        for name in _MERGED:
+            if name in values:
+                merged = {**getattr(defaults, name), **values[name]}
+                values[name] = {k: v for k, v in merged.items() if v is not None}
+        return Defaults(**values)
+
+
+def build_backend(setting: str, alias: str) -> Any:
+    """Construct the plug-in that `setting` names `alias`; its OPTIONS become keyword arguments."""
+    entries: Backends = getattr(settings, setting)
+    if alias not in entries:
+        raise UnknownAlias(
+            f"{SETTING_NAME}[{setting!r}] has no entry {alias!r}. Known: {', '.join(sorted(entries))}."
+        )
+    entry = entries[alias]
+    path, options = (
+        (entry, {}) if isinstance(entry, str) else (entry["BACKEND"], entry.get("OPTIONS", {}))  # type: ignore[index,union-attr]
+    )
+    try:
+        backend: Callable[..., Any] = import_string(path)
+        return backend(**options)
+    except (ImportError, TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"{SETTING_NAME}[{setting!r}][{alias!r}]: {path!r} with OPTIONS {sorted(options)} "
+            f"cannot be built: {error}"
+        ) from error
+
+
+settings = Settings()
+
+
+def _on_setting_changed(*, setting: str, **_: object) -> None:
+    if setting == SETTING_NAME:
+        settings.reload()
+
+
+setting_changed.connect(_on_setting_changed, dispatch_uid="saleor_personalize.conf")

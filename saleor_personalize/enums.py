@@ -1,0 +1,117 @@
+"""Stable strings of the domain. They are stored and published: add, never rename."""
+
+from django.db.models import TextChoices
+
+
+class InstallationStatus(TextChoices):
+    ACTIVE = "active", "Active"
+    INACTIVE = "inactive", "Deactivated in Saleor"
+    TOKEN_REFUSED = "token_refused", "Saleor refuses our token"
+    UNINSTALLED = "uninstalled", "Deleted in Saleor"
+
+
+class DeliveryStatus(TextChoices):
+    """Where a webhook delivery stands."""
+
+    RECEIVED = "received", "Stored, waiting for a worker"
+    PROCESSED = "processed", "Its facts are recorded"
+    IGNORED = "ignored", "Nothing to record"
+    FAILED = "failed", "Kept with its error: replay after the cause is mended"
+
+
+class BackfillStatus(TextChoices):
+    PENDING = "pending", "Waiting for a worker"
+    RUNNING = "running", "Running"
+    PAUSED = "paused", "Paused"
+    DONE = "done", "Done"
+    FAILED = "failed", "Failed"
+
+
+class IdentityKind(TextChoices):
+    SALEOR_USER = "saleor_user", "Saleor user"
+    EMAIL = "email", "E-mail address"
+    CHECKOUT = "checkout", "Checkout"
+    ANONYMOUS_ID = "anonymous_id", "Anonymous id"
+    DEVICE_TOKEN = "device_token", "Device token"
+    EXTERNAL_ID = "external_id", "External id"
+
+
+class DeliveryChannel(TextChoices):
+    EMAIL = "email", "E-mail"
+    PUSH = "push", "Push"
+    IN_APP = "in_app", "In-app"
+    SMS = "sms", "SMS"
+
+
+class Purpose(TextChoices):
+    """What a person can allow or refuse, per delivery channel."""
+
+    MARKETING = "marketing", "Offers and reminders"
+    TRANSACTIONAL = "transactional", "Messages an order needs"
+
+
+class ConsentState(TextChoices):
+    GRANTED = "granted", "Allowed"
+    DENIED = "denied", "Refused"
+    PENDING = "pending", "Asked, not confirmed"
+
+
+class SuppressionReason(TextChoices):
+    UNSUBSCRIBED = "unsubscribed", "Unsubscribed"
+    HARD_BOUNCE = "hard_bounce", "Address does not exist"
+    COMPLAINT = "complaint", "Marked as spam"
+
+
+class EventType(TextChoices):
+    PRODUCT_VIEWED = "product_viewed", "Product viewed"
+    CATEGORY_VIEWED = "category_viewed", "Category viewed"
+    SEARCHED = "searched", "Searched"
+    CART_ADDED = "cart_added", "Added to cart"
+    CART_REMOVED = "cart_removed", "Removed from cart"
+    FAVOURITE_ADDED = "favourite_added", "Added to favourites"
+    FAVOURITE_REMOVED = "favourite_removed", "Removed from favourites"
+    ORDER_PLACED = "order_placed", "Order placed"
+
+
+class EventSource(TextChoices):
+    STOREFRONT = "storefront", "Storefront"
+    SERVER = "server", "Server"
+    WEBHOOK = "webhook", "Saleor webhook"
+    BACKFILL = "backfill", "Back-fill"
+
+
+class CheckoutCloseReason(TextChoices):
+    ORDERED = "ordered", "It became an order"
+    GONE = "gone", "Saleor no longer has it"
+
+
+class EnrollmentStatus(TextChoices):
+    WAITING = "waiting", "Waiting"
+    DONE = "done", "Done"
+    EXITED = "exited", "Left early"
+
+
+class MessageStatus(TextChoices):
+    HANDING_OVER = "handing_over", "Being handed to the provider"
+    SENT = "sent", "Sent"
+    NOT_SENT = "not_sent", "Not sent"
+    FAILED = "failed", "The provider refused it"
+    UNCERTAIN = "uncertain", "The provider may have it: never sent again by itself"
+
+
+class NotSentReason(TextChoices):
+    """Why a message was not sent, in words that a shop owner understands."""
+
+    NO_CONSENT = "no_consent", "No permission for this kind of message"
+    SUPPRESSED = "suppressed", "This address must not be written to"
+    NO_ADDRESS = "no_address", "No e-mail address known"
+    ORDERED = "ordered", "The person has ordered since"
+    CHECKOUT_EMPTY = "checkout_empty", "Nothing in the cart can be bought any more"
+    CHECKOUT_GONE = "checkout_gone", "Saleor no longer has this checkout"
+    NOT_LIVE = "not_live", "The journey is not live"
+    INSTALLATION_INACTIVE = "installation_inactive", "The app is switched off in Saleor"
+    ALREADY_SENT = "already_sent", "The person was told this already"
+    TEMPLATE_INCOMPLETE = "template_incomplete", "The template needs a value that is missing"
+    TOO_LATE = "too_late", "The moment has passed"
+    DRY_RUN = "dry_run", "Dry run: nothing is sent"
+    CHANNEL_ERROR = "channel_error", "The provider refused the message"

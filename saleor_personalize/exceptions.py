@@ -1,0 +1,78 @@
+"""Every error the app raises on purpose.
+
+A message says what failed, where, which value (never a secret or an address) and what to do next.
+"""
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+class PersonalizeError(Exception):
+    """Something this app was asked to do could not be done."""
+
+
+class ConfigurationError(ImproperlyConfigured):
+    """A setting is wrong. Apart from `PersonalizeError`, so that nothing swallows it by accident."""
+
+
+class InstallationRefused(PersonalizeError):
+    """The register handshake was turned down. `code` is stable, the text is shown in the Dashboard."""
+
+    def __init__(self, code: str, message: str, *, status: int = 400) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+
+
+class WebhookRejected(PersonalizeError):
+    """A webhook request was turned down before it was stored. `code` follows Saleor's app-sdk."""
+
+    def __init__(self, code: str, message: str, *, status: int = 400) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+
+
+class MalformedPayload(PersonalizeError):
+    """A stored delivery or page does not have the shape its subscription query promises."""
+
+
+class SaleorApiError(PersonalizeError):
+    """A call to a shop's Saleor failed. `is_retryable` tells whether time alone may cure it."""
+
+    def __init__(self, message: str, *, is_retryable: bool) -> None:
+        super().__init__(message)
+        self.is_retryable = is_retryable
+
+
+class TokenRefused(SaleorApiError):
+    """Saleor no longer accepts our app token: the app was deactivated or deleted there."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, is_retryable=False)
+
+
+class InvalidToken(PersonalizeError):
+    """A JWT or signed link is malformed, expired, or meant for somebody else."""
+
+
+class AccessDenied(PersonalizeError):
+    """The caller is known but may not do this."""
+
+
+class UnknownAlias(PersonalizeError):
+    """A recommender, placement, delivery channel or trigger of that name is not configured."""
+
+
+class ChannelError(PersonalizeError):
+    """A delivery channel could not hand a message over.
+
+    `is_permanent`: trying again cannot help (bad address, refused sender).
+    `is_ambiguous`: the provider may have taken the message; it must not be sent again blindly.
+    """
+
+    def __init__(
+        self, message: str, *, is_permanent: bool = False, is_ambiguous: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.is_permanent = is_permanent
+        self.is_ambiguous = is_ambiguous

@@ -1,0 +1,148 @@
+"""What can be recommended: our copy of the shop's catalogue, newest `updated_at` wins."""
+
+from django.db import models
+
+from saleor_personalize.models.installation import Scoped
+
+
+class SaleorObject(Scoped):
+    """A row that mirrors an object of Saleor by its global id."""
+
+    saleor_id = models.CharField(max_length=100)
+    # Saleor's own `updatedAt`, which decides what is newer. None where Saleor has none (Collection).
+    saleor_updated_at = models.DateTimeField(null=True)
+    # Deletions stay as tombstones, so that a late UPDATED cannot bring the object back.
+    deleted_at = models.DateTimeField(null=True)
+
+    class Meta:
+        abstract = True
+        constraints = [
+            models.UniqueConstraint(
+                fields=["installation", "saleor_id"], name="%(class)s_saleor_id"
+            )
+        ]
+
+
+class SalesChannel(SaleorObject):
+    slug = models.CharField(max_length=255)
+    currency = models.CharField(max_length=3)
+    is_active = models.BooleanField(default=True)
+    # Saleor ids of the warehouses that supply it.
+    warehouse_ids = models.JSONField(default=list)
+
+
+class Category(SaleorObject):
+    name = models.CharField(max_length=255)
+    slug = models.CharField(max_length=255, blank=True)
+    parent_saleor_id = models.CharField(max_length=100, blank=True)
+
+
+class Collection(SaleorObject):
+    name = models.CharField(max_length=255)
+    slug = models.CharField(max_length=255, blank=True)
+
+
+class Product(SaleorObject):
+    name = models.CharField(max_length=255)
+    slug = models.CharField(max_length=255, blank=True)
+    description = models.TextField(blank=True)
+    product_type = models.CharField(max_length=255, blank=True)
+    category_saleor_id = models.CharField(max_length=100, blank=True)
+    collection_saleor_ids = models.JSONField(default=list)
+    # [{"attribute": slug, "values": [name, ...]}, ...]
+    attributes = models.JSONField(default=list)
+    thumbnail_url = models.CharField(max_length=1000, blank=True)
+    saleor_created_at = models.DateTimeField(null=True)
+
+
+class ProductVariant(SaleorObject):
+    product_saleor_id = models.CharField(max_length=100)
+    sku = models.CharField(max_length=255, blank=True)
+    name = models.CharField(max_length=255, blank=True)
+    is_stock_tracked = models.BooleanField(default=True)
+
+    class Meta(SaleorObject.Meta):
+        indexes = [
+            models.Index(fields=["installation", "product_saleor_id"], name="variant_of_product")
+        ]
+
+
+class Stock(Scoped):
+    """Pieces of a variant in one warehouse. Available = quantity - allocated."""
+
+    variant_saleor_id = models.CharField(max_length=100)
+    warehouse_saleor_id = models.CharField(max_length=100)
+    quantity = models.IntegerField()
+    quantity_allocated = models.IntegerField(default=0)
+    recorded_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["installation", "variant_saleor_id", "warehouse_saleor_id"],
+                name="stock_once",
+            )
+        ]
+
+
+class ProductListing(Scoped):
+    """A product in a sales channel, with what the read-time check needs in one row.
+
+    `is_in_stock`, `price`, `undiscounted_price` and `best_variant_saleor_id` are derived from the
+    variants, their stock and prices by `catalog.operations` whenever one of those changes.
+    """
+
+    product_saleor_id = models.CharField(max_length=100)
+    channel_slug = models.CharField(max_length=255)
+    is_published = models.BooleanField(default=False)
+    published_at = models.DateTimeField(null=True)
+    is_visible_in_listings = models.BooleanField(default=True)
+    available_for_purchase_at = models.DateTimeField(null=True)
+    is_in_stock = models.BooleanField(default=False)
+    currency = models.CharField(max_length=3, blank=True)
+    price = models.DecimalField(max_digits=20, decimal_places=3, null=True)
+    best_variant_saleor_id = models.CharField(max_length=100, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["installation", "channel_slug", "product_saleor_id"], name="listing_once"
+            )
+        ]
+
+
+class VariantPrice(Scoped):
+    """What a variant costs in a sales channel now, discounts included (Saleor's `price`)."""
+
+    variant_saleor_id = models.CharField(max_length=100)
+    channel_slug = models.CharField(max_length=255)
+    currency = models.CharField(max_length=3)
+    price = models.DecimalField(max_digits=20, decimal_places=3, null=True)
+    discounted_price = models.DecimalField(max_digits=20, decimal_places=3, null=True)
+    recorded_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["installation", "variant_saleor_id", "channel_slug"],
+                name="variant_price_once",
+            )
+        ]
+
+
+class PriceChange(Scoped):
+    """Our own price history: the `previousPrice` of Saleor's events cannot be trusted."""
+
+    variant_saleor_id = models.CharField(max_length=100)
+    channel_slug = models.CharField(max_length=255)
+    currency = models.CharField(max_length=3)
+    price = models.DecimalField(max_digits=20, decimal_places=3)
+    changed_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["installation", "variant_saleor_id", "channel_slug", "changed_at"],
+                name="price_history",
+            )
+        ]

@@ -1,0 +1,103 @@
+"""What happened: events of the storefront, checkouts and orders of Saleor."""
+
+from django.db import models
+
+from saleor_personalize.enums import CheckoutCloseReason, EventSource, EventType
+from saleor_personalize.models.catalog import SaleorObject
+from saleor_personalize.models.installation import Scoped
+from saleor_personalize.models.profiles import Profile
+
+
+class Event(Scoped):
+    """One normalised thing that happened. Append only; the same `event_id` is one event."""
+
+    event_id = models.CharField(max_length=100)
+    type = models.CharField(max_length=30, choices=EventType)
+    profile = models.ForeignKey(Profile, on_delete=models.CASCADE, related_name="events")
+    occurred_at = models.DateTimeField()
+    received_at = models.DateTimeField()
+    source = models.CharField(max_length=12, choices=EventSource)
+    channel_slug = models.CharField(max_length=255, blank=True)
+    session_id = models.CharField(max_length=100, blank=True)
+    product_saleor_id = models.CharField(max_length=100, blank=True)
+    properties = models.JSONField(default=dict)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["installation", "event_id"], name="event_once")
+        ]
+        indexes = [
+            models.Index(fields=["profile", "-occurred_at"], name="event_timeline"),
+            models.Index(
+                fields=["installation", "channel_slug", "occurred_at"], name="event_training"
+            ),
+        ]
+
+
+class Checkout(SaleorObject):
+    """A cart as Saleor knows it. Never deleted by us: `closed_at` says that it ended, and why."""
+
+    profile = models.ForeignKey(Profile, on_delete=models.CASCADE, related_name="checkouts")
+    token = models.CharField(max_length=64)
+    user_saleor_id = models.CharField(max_length=100, blank=True)
+    email_hash = models.CharField(max_length=64, blank=True)
+    channel_slug = models.CharField(max_length=255)
+    language_code = models.CharField(max_length=35, blank=True)
+    currency = models.CharField(max_length=3)
+    total = models.DecimalField(max_digits=20, decimal_places=3)
+    # [{"id", "variant_id", "product_id", "quantity", "unit_price"}]: prices as decimal strings.
+    lines = models.JSONField(default=list)
+    # When its lines or contact last changed: what "abandoned since" counts from.
+    last_changed_at = models.DateTimeField()
+    closed_at = models.DateTimeField(null=True)
+    close_reason = models.CharField(max_length=10, choices=CheckoutCloseReason, blank=True)
+
+    class Meta(SaleorObject.Meta):
+        indexes = [
+            models.Index(
+                fields=["installation", "last_changed_at"],
+                name="checkout_open",
+                condition=models.Q(closed_at=None),
+            ),
+            models.Index(fields=["profile", "-last_changed_at"], name="checkout_of_profile"),
+        ]
+
+
+class Order(SaleorObject):
+    profile = models.ForeignKey(
+        Profile, on_delete=models.SET_NULL, null=True, related_name="orders"
+    )
+    number = models.CharField(max_length=64, blank=True)
+    status = models.CharField(max_length=40)
+    user_saleor_id = models.CharField(max_length=100, blank=True)
+    email_hash = models.CharField(max_length=64, blank=True)
+    # Global id of the checkout it came from; drafts and bulk imports have none.
+    checkout_saleor_id = models.CharField(max_length=100, blank=True)
+    channel_slug = models.CharField(max_length=255)
+    currency = models.CharField(max_length=3)
+    total = models.DecimalField(max_digits=20, decimal_places=3)
+    placed_at = models.DateTimeField()
+
+    class Meta(SaleorObject.Meta):
+        indexes = [
+            models.Index(fields=["installation", "checkout_saleor_id"], name="order_checkout"),
+            models.Index(fields=["installation", "user_saleor_id", "placed_at"], name="order_user"),
+            models.Index(fields=["installation", "email_hash", "placed_at"], name="order_email"),
+            models.Index(fields=["profile", "-placed_at"], name="order_of_profile"),
+            models.Index(fields=["installation", "channel_slug", "placed_at"], name="order_training"),
+        ]
+
+
+class OrderLine(Scoped):
+    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="lines")
+    saleor_id = models.CharField(max_length=100)
+    product_saleor_id = models.CharField(max_length=100, blank=True)
+    variant_saleor_id = models.CharField(max_length=100, blank=True)
+    name = models.CharField(max_length=500, blank=True)
+    quantity = models.PositiveIntegerField()
+    unit_price = models.DecimalField(max_digits=20, decimal_places=3)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["installation", "saleor_id"], name="order_line_once")
+        ]

@@ -1,0 +1,74 @@
+"""Columns that are encrypted at rest, and the keyed hash that makes an address comparable."""
+
+import base64
+import functools
+import hashlib
+import hmac
+from typing import Any
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from django.conf import settings as django_settings
+from django.core.signals import setting_changed
+from django.db import models
+
+from saleor_personalize.conf import settings
+from saleor_personalize.exceptions import ConfigurationError
+
+
+def _derived_key(label: str) -> bytes:
+    return hashlib.sha256(f"{label}:{django_settings.SECRET_KEY}".encode()).digest()
+
+
+@functools.cache
+def _fernet() -> MultiFernet:
+    keys = list(settings.ENCRYPTION_KEYS) or [base64.urlsafe_b64encode(_derived_key("fernet"))]
+    try:
+        return MultiFernet([Fernet(key) for key in keys])
+    except ValueError as error:
+        raise ConfigurationError(
+            "SALEOR_PERSONALIZE['ENCRYPTION_KEYS'] holds a value that is not a Fernet key. "
+            "Make one with `saleor-personalize generate-key`."
+        ) from error
+
+
+def _forget_keys(*, setting: str, **_: object) -> None:
+    if setting in {"SALEOR_PERSONALIZE", "SECRET_KEY"}:
+        _fernet.cache_clear()
+
+
+setting_changed.connect(_forget_keys, dispatch_uid="saleor_personalize.models.fields")
+
+
+def encrypt(text: str) -> str:
+    return _fernet().encrypt(text.encode()).decode()
+
+
+def decrypt(token: str) -> str:
+    try:
+        return _fernet().decrypt(token.encode()).decode()
+    except InvalidToken as error:
+        raise ConfigurationError(
+            "A stored secret cannot be decrypted: SALEOR_PERSONALIZE['ENCRYPTION_KEYS'] (or SECRET_KEY) "
+            "changed. Put the old key back at the end of the list."
+        ) from error
+
+
+def email_hash(address: str) -> str:
+    """Return the keyed hash (HMAC-SHA256, hex) by which equal addresses are found.
+
+    Case and surrounding space do not matter. The key derives from SECRET_KEY, so that a leaked
+    table cannot be matched against a list of addresses.
+    """
+    return hmac.new(
+        _derived_key("email"), address.strip().casefold().encode(), hashlib.sha256
+    ).hexdigest()
+
+
+class EncryptedTextField(models.TextField):  # type: ignore[type-arg]
+    """Text that the database only ever sees encrypted (Fernet). It cannot be filtered on."""
+
+    def get_prep_value(self, value: Any) -> Any:
+        return value if value in (None, "") else encrypt(value)
+
+    def from_db_value(self, value: str | None, *_: object) -> str | None:
+        return value if value in (None, "") else decrypt(value)  # type: ignore[arg-type]

@@ -1,0 +1,53 @@
+"""One Saleor shop that installed the app: the key of all data."""
+
+from typing import TypeVar
+
+from django.db import models
+
+from saleor_personalize.enums import InstallationStatus
+from saleor_personalize.models.fields import EncryptedTextField
+
+_M = TypeVar("_M", bound=models.Model, covariant=True)
+
+
+class Installation(models.Model):
+    saleor_api_url = models.URLField(max_length=500, unique=True)
+    app_id = models.CharField(max_length=100)
+    auth_token = EncryptedTextField()
+    jwks = models.JSONField(default=dict)
+    jwks_fetched_at = models.DateTimeField(null=True)
+    saleor_version = models.CharField(max_length=40, blank=True)
+    permissions = models.JSONField(default=list)
+    status = models.CharField(
+        max_length=20, choices=InstallationStatus, default=InstallationStatus.ACTIVE
+    )
+    status_changed_at = models.DateTimeField()
+    installed_at = models.DateTimeField()
+    updated_at = models.DateTimeField(auto_now=True)
+
+    # What the shop owner sets on our Dashboard page; empty means the app-wide setting.
+    sender = models.CharField(max_length=320, blank=True)
+    checkout_url = models.CharField(max_length=500, blank=True)
+
+    def __str__(self) -> str:
+        return f"Installation {self.pk}"
+
+
+class ScopedQuerySet(models.QuerySet[_M]):
+    def of(self, installation: Installation) -> "ScopedQuerySet[_M]":
+        """Keep the rows of one installation: every read of ours starts with this."""
+        return self.filter(installation=installation)
+
+
+class Scoped(models.Model):
+    """A row that belongs to exactly one installation and goes with it."""
+
+    installation = models.ForeignKey(Installation, on_delete=models.CASCADE, related_name="+")
+
+    objects = ScopedQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__} {self.pk}"

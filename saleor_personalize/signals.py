@@ -1,0 +1,13 @@
+"""Signals for integrators. Inside the app, call the function instead.
+
+Each is sent with `send_robust` after the transaction commits.
+"""
+
+from django.dispatch import Signal
+
+#: installation
+app_installed = Signal()
+#: installation, message
+message_sent = Signal()
+#: installation, message (its `reason` says why)
+message_not_sent = Signal()

@@ -1,0 +1,32 @@
+"""Test settings: the service's own, with an embedded PostgreSQL (or TEST_DATABASE_URL)."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from saleor_personalize.testing.services import embedded_postgres
+
+os.environ.setdefault("SECRET_KEY", "test-secret-key-of-forty-characters-or-so")
+os.environ.setdefault("DATABASE_URL", os.environ.get("TEST_DATABASE_URL") or embedded_postgres(
+    Path(tempfile.gettempdir()) / "saleor-personalize-test-postgres"
+))
+
+from saleor_personalize.project.settings import *  # noqa: E402,F403
+from saleor_personalize.project.settings import DATABASES, SALEOR_PERSONALIZE  # noqa: E402
+
+ALLOWED_HOSTS = ["*"]
+# Several runs may share one server: each gets a database of its own.
+DATABASES["default"]["TEST"] = {"NAME": f"test_personalize_{os.getpid()}"}
+# Tests hold transactions open and count connections: no pool.
+DATABASES["default"]["OPTIONS"].pop("pool", None)
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+CELERY_BROKER_URL = "memory://"
+EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+SALEOR_PERSONALIZE = {
+    **SALEOR_PERSONALIZE,
+    "APP_URL": "https://personalize.test",
+    "ALLOWED_SALEOR_API_URLS": [r"https://[a-z]+\.saleor\.test/graphql/"],
+    "DEFAULT_SENDER": "shop@example.com",
+    "CHECKOUT_URL": "https://store.test/checkout?checkout={checkout_id}",
+    "MODEL_DIRECTORY": tempfile.mkdtemp(prefix="personalize-models-"),
+}
