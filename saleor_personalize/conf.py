@@ -81,7 +81,9 @@ class Defaults:
 
     # alias (a DeliveryChannel value) -> backend.
     CHANNELS: Backends = field(
-        default_factory=lambda: {"email": "saleor_personalize.messaging.channels.email.EmailChannel"}
+        default_factory=lambda: {
+            "email": "saleor_personalize.messaging.channels.email.EmailChannel"
+        }
     )
     # Metadata key by which a checkout carries the shopper's explicit opt-in to marketing.
     CONSENT_METADATA_KEY: str = "marketing_opt_in"
@@ -118,7 +120,9 @@ def unknown_name_hint(name: str) -> str:
     if name in REMOVED:
         return f"{name} was removed; use {REMOVED[name]}."
     close = difflib.get_close_matches(name, known_names(), n=1)
-    return f"Did you mean {close[0]}?" if close else "See docs/reference/settings.md for every name."
+    return (
+        f"Did you mean {close[0]}?" if close else "See docs/reference/settings.md for every name."
+    )
 
 
 class Settings:

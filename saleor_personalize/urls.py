@@ -1,5 +1,10 @@
-"""Doors of the app. `urlpatterns` fits under any prefix of an integrator's project."""
+"""Doors of the app. They fit under any prefix of an integrator's project."""
 
-from django.urls import URLPattern, URLResolver
+from django.urls import include, path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+urlpatterns = [
+    path("", include("saleor_personalize.webhooks.urls")),
+    path("", include("saleor_personalize.graphql.urls")),
+    path("", include("saleor_personalize.dashboard.urls")),
+    path("", include("saleor_personalize.storefront.urls")),
+]

@@ -7,12 +7,14 @@ from pathlib import Path
 from saleor_personalize.testing.services import embedded_postgres
 
 os.environ.setdefault("SECRET_KEY", "test-secret-key-of-forty-characters-or-so")
-os.environ.setdefault("DATABASE_URL", os.environ.get("TEST_DATABASE_URL") or embedded_postgres(
-    Path(tempfile.gettempdir()) / "saleor-personalize-test-postgres"
-))
+os.environ.setdefault(
+    "DATABASE_URL",
+    os.environ.get("TEST_DATABASE_URL")
+    or embedded_postgres(Path(tempfile.gettempdir()) / "saleor-personalize-test-postgres"),
+)
 
-from saleor_personalize.project.settings import *  # noqa: E402,F403
-from saleor_personalize.project.settings import DATABASES, SALEOR_PERSONALIZE  # noqa: E402
+from saleor_personalize.project.settings import *  # noqa: F403
+from saleor_personalize.project.settings import DATABASES, SALEOR_PERSONALIZE
 
 ALLOWED_HOSTS = ["*"]
 # Several runs may share one server: each gets a database of its own.

@@ -84,7 +84,9 @@ class Order(SaleorObject):
             models.Index(fields=["installation", "user_saleor_id", "placed_at"], name="order_user"),
             models.Index(fields=["installation", "email_hash", "placed_at"], name="order_email"),
             models.Index(fields=["profile", "-placed_at"], name="order_of_profile"),
-            models.Index(fields=["installation", "channel_slug", "placed_at"], name="order_training"),
+            models.Index(
+                fields=["installation", "channel_slug", "placed_at"], name="order_training"
+            ),
         ]
 
 

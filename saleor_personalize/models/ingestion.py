@@ -9,9 +9,7 @@ from saleor_personalize.models.installation import Scoped
 class Backfill(Scoped):
     """One run over the shop's history. Stages follow one another; each keeps its cursor."""
 
-    status = models.CharField(
-        max_length=10, choices=BackfillStatus, default=BackfillStatus.PENDING
-    )
+    status = models.CharField(max_length=10, choices=BackfillStatus, default=BackfillStatus.PENDING)
     is_pause_requested = models.BooleanField(default=False)
     # A reconciliation asks for what changed since then only; None means everything.
     changed_since = models.DateTimeField(null=True)

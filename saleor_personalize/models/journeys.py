@@ -16,9 +16,7 @@ class Journey(Scoped):
     delay = models.DurationField(null=True)
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["installation", "key"], name="journey_once")
-        ]
+        constraints = [models.UniqueConstraint(fields=["installation", "key"], name="journey_once")]
 
 
 class Enrollment(Scoped):

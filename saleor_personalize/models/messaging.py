@@ -34,9 +34,7 @@ class Message(Scoped):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                fields=["installation", "idempotency_key"], name="message_once"
-            )
+            models.UniqueConstraint(fields=["installation", "idempotency_key"], name="message_once")
         ]
         indexes = [
             models.Index(fields=["installation", "-decided_at"], name="message_newest"),

@@ -37,9 +37,7 @@ class Identity(Scoped):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                fields=["installation", "kind", "value"], name="identity_once"
-            )
+            models.UniqueConstraint(fields=["installation", "kind", "value"], name="identity_once")
         ]
 
 

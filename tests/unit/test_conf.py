@@ -3,10 +3,10 @@
 import pytest
 from django.core import checks
 from django.test import override_settings
+from saleor_personalize.ml.recommenders.popularity import Popular
 
 from saleor_personalize.conf import build_backend, settings
 from saleor_personalize.exceptions import ConfigurationError, UnknownAlias
-from saleor_personalize.ml.recommenders.popularity import Popular
 
 
 @override_settings(SALEOR_PERSONALIZE={})
@@ -20,9 +20,7 @@ def test_an_unknown_key_is_an_error_with_a_suggestion() -> None:
     with pytest.raises(ConfigurationError, match=r"'APP_UR'.*Did you mean APP_URL\?"):
         _ = settings.APP_URL
     found = checks.run_checks()
-    assert [(c.id, c.hint) for c in found] == [
-        ("saleor_personalize.E001", "Did you mean APP_URL?")
-    ]
+    assert [(c.id, c.hint) for c in found] == [("saleor_personalize.E001", "Did you mean APP_URL?")]
 
 
 @override_settings(

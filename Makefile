@@ -1,0 +1,55 @@
+# `make help` prints what there is. Everything runs from .venv, made from the lock file.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help test lint fix demo serve schema bench e2e lock clean
+
+help: ## print this
+	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps -e .
+	@touch $(STAMP)
+
+install: $(STAMP) ## make .venv from the lock file
+
+demo: $(STAMP) ## a made-up shop, this app and a mailbox on this machine; prints the URLs
+	$(BIN)/saleor-personalize demo
+
+test: lint $(STAMP) ## the whole suite, nothing else to install
+	$(BIN)/pytest
+
+lint: $(STAMP) ## style, types, architecture, migrations, schema
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
+	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py graphql_schema --schema saleor_personalize.graphql.schema.schema --out - | diff -u saleor_personalize/graphql/schema.graphql -
+
+fix: $(STAMP) ## format and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+schema: $(STAMP) ## write graphql/schema.graphql anew
+	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py graphql_schema --schema saleor_personalize.graphql.schema.schema --out saleor_personalize/graphql/schema.graphql
+
+bench: $(STAMP) ## ratios against peers, in one run (needs Node for the webhook peer)
+	$(BIN)/python -m benchmarks
+
+e2e: $(STAMP) ## drive a live Saleor: make e2e SALEOR_API_URL=http://127.0.0.1:8000/graphql/
+	@test -n "$(SALEOR_API_URL)" || { echo "Say which Saleor: make e2e SALEOR_API_URL=http://..../graphql/"; exit 2; }
+	SALEOR_API_URL=$(SALEOR_API_URL) $(BIN)/pytest -m live tests/live
+
+lock: $(STAMP) ## resolve the lock files anew from pyproject.toml
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" pyproject.toml --extra service -o requirements/service.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" pyproject.toml --extra service --extra testing --group dev -o requirements/dev.txt
+
+clean: ## remove .venv and what the demo left
+	rm -rf .venv var

@@ -1,0 +1,51 @@
+"""The console script `saleor-personalize`: one word per thing an operator does."""
+
+import os
+import sys
+
+#: word on the command line -> Django management command
+COMMANDS = {
+    "backfill": "personalize_backfill",
+    "check": "check",
+    "doctor": "personalize_doctor",
+    "generate-key": "personalize_generate_key",
+    "journeys": "personalize_journeys",
+    "migrate": "migrate",
+    "train": "personalize_train",
+    "webhooks": "personalize_webhooks",
+}
+#: word -> what it does; these start processes and need no Django in this one
+PROCESSES = ("demo", "serve", "worker", "beat")
+
+
+def main(argv: list[str] | None = None) -> int:
+    words = list(sys.argv[1:] if argv is None else argv)
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "saleor_personalize.project.settings")
+    if not words or words[0] in {"-h", "--help", "help"}:
+        sys.stdout.write(_usage())
+        return 0
+    word, rest = words[0], words[1:]
+    if word == "demo":
+        from saleor_personalize.testing.demo import main as demo
+
+        return demo(rest)
+    if word in PROCESSES:
+        from saleor_personalize.project import processes
+
+        return int(getattr(processes, word)(rest))
+    if word not in COMMANDS:
+        sys.stderr.write(f"saleor-personalize: {word!r} is not a command.\n{_usage()}")
+        return 2
+    from django.core.management import execute_from_command_line
+
+    execute_from_command_line(["saleor-personalize", COMMANDS[word], *rest])
+    return 0
+
+
+def _usage() -> str:
+    words = ", ".join(sorted([*COMMANDS, *PROCESSES]))
+    return (
+        "usage: saleor-personalize COMMAND [options]\n"
+        f"commands: {words}\n"
+        "`saleor-personalize COMMAND --help` explains one.\n"
+    )

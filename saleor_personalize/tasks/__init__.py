@@ -1,0 +1,9 @@
+"""Celery tasks: each calls one operation, is safe to run twice and alongside itself.
+
+Waiting is rows in PostgreSQL; these tasks only claim what is due, so a broker that forgets
+everything loses nothing.
+"""
+
+from saleor_personalize.tasks import backfill, journeys, training, webhooks
+
+__all__ = ["backfill", "journeys", "training", "webhooks"]
