@@ -1,0 +1,7 @@
+"""`python -m saleor_personalize.project` is `saleor-personalize`."""
+
+import sys
+
+from saleor_personalize.project.cli import main
+
+sys.exit(main())

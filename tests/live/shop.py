@@ -1,0 +1,196 @@
+"""A staff member and a shopper at a live Saleor."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import httpx
+
+from saleor_personalize.testing.stack import wait_until
+
+ADDRESS = {
+    "firstName": "Test",
+    "lastName": "Shopper",
+    "streetAddress1": "1 Example Street",
+    "city": "New York",
+    "postalCode": "10001",
+    "country": "US",
+    "countryArea": "NY",
+}
+CHANNEL = "default-channel"
+
+
+class LiveShop:
+    def __init__(self, api_url: str) -> None:
+        self.api_url = api_url
+        self._http = httpx.Client(timeout=30)
+        self._staff_token = ""
+        self._staff_token_at = 0.0
+
+    def gql(self, query: str, variables: Any = None, *, token: str | None = None) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        answer = self._http.post(
+            self.api_url, json={"query": query, "variables": variables or {}}, headers=headers
+        ).json()
+        assert "errors" not in answer, answer["errors"]
+        for field, result in answer["data"].items():
+            if isinstance(result, dict) and result.get("errors"):
+                raise AssertionError(f"{field}: {result['errors']}")
+        return answer["data"]
+
+    def staff(self, query: str, variables: Any = None) -> dict[str, Any]:
+        """Run as staff; their token lives five minutes."""
+        if time.monotonic() - self._staff_token_at > 200:
+            self._staff_token = self.login(
+                os.environ.get("SALEOR_EMAIL", "admin@example.com"),
+                os.environ.get("SALEOR_PASSWORD", "admin"),
+            )
+            self._staff_token_at = time.monotonic()
+        return self.gql(query, variables, token=self._staff_token)
+
+    def login(self, email: str, password: str) -> str:
+        data = self.gql(
+            "mutation($e: String!, $p: String!) {"
+            " tokenCreate(email: $e, password: $p) { token errors { message } } }",
+            {"e": email, "p": password},
+        )
+        return data["tokenCreate"]["token"]
+
+    def version(self) -> str:
+        return self.staff("{ shop { version } }")["shop"]["version"]
+
+    # -- the app ----------------------------------------------------------------------------------
+
+    def apps(self, identifier: str) -> list[str]:
+        data = self.staff("{ apps(first: 100) { edges { node { id identifier } } } }")
+        nodes = [edge["node"] for edge in data["apps"]["edges"]]
+        return [node["id"] for node in nodes if node["identifier"] == identifier]
+
+    def install(self, manifest_url: str, *, activate: bool = True) -> str:
+        """Install as the Dashboard does and return the App's id."""
+        manifest = self.staff(
+            "mutation($u: String!) { appFetchManifest(manifestUrl: $u) {"
+            " manifest { identifier name permissions { code } } errors { field message code } } }",
+            {"u": manifest_url},
+        )["appFetchManifest"]["manifest"]
+        self.staff(
+            "mutation($input: AppInstallInput!) { appInstall(input: $input) {"
+            " appInstallation { id } errors { field message code } } }",
+            {
+                "input": {
+                    "appName": manifest["name"],
+                    "manifestUrl": manifest_url,
+                    "activateAfterInstallation": activate,
+                    "permissions": [p["code"] for p in manifest["permissions"]],
+                }
+            },
+        )
+
+        def installed() -> str | None:
+            for row in self.staff("{ appsInstallations { status message manifestUrl } }")[
+                "appsInstallations"
+            ]:
+                if row["manifestUrl"] == manifest_url:
+                    assert row["status"] != "FAILED", row["message"]
+            return next(iter(self.apps(manifest["identifier"])), None)
+
+        return wait_until(installed, seconds=60, what="the app to be installed")
+
+    def app(self, mutation: str, app_id: str) -> None:
+        """Run `appActivate`, `appDeactivate` or `appDelete`."""
+        self.staff(
+            f"mutation($id: ID!) {{ {mutation}(id: $id) {{ errors {{ field message }} }} }}",
+            {"id": app_id},
+        )
+
+    def app_page_token(self, app_id: str) -> str:
+        """Return the token that the Dashboard hands to the app's frame."""
+        return self.staff("query($id: ID!) { app(id: $id) { accessToken } }", {"id": app_id})[
+            "app"
+        ]["accessToken"]
+
+    # -- the catalogue ----------------------------------------------------------------------------
+
+    def variants(self, count: int) -> list[dict[str, Any]]:
+        """Return variants of different products that need shipping and are in stock."""
+        data = self.gql(
+            "query($c: String!) { products(first: 60, channel: $c,"
+            " filter: { stockAvailability: IN_STOCK, isAvailable: true }) { edges { node { id name"
+            " productType { isShippingRequired } variants { id name quantityAvailable } } } } }",
+            {"c": CHANNEL},
+        )
+        found = [
+            {"product": node["id"], "name": node["name"], "id": variant["id"]}
+            for node in (edge["node"] for edge in data["products"]["edges"])
+            if node["productType"]["isShippingRequired"]
+            for variant in node["variants"][:1]
+            if variant["quantityAvailable"] >= 5
+        ]
+        assert len(found) >= count, "the shop has too few products in stock"
+        return found[:count]
+
+    # -- the shopper ------------------------------------------------------------------------------
+
+    def checkout(self, email: str | None, variant_ids: list[str], *, opt_in: bool = False) -> str:
+        data = self.gql(
+            "mutation($input: CheckoutCreateInput!) { checkoutCreate(input: $input) {"
+            " checkout { id } errors { field message code } } }",
+            {
+                "input": {
+                    "channel": CHANNEL,
+                    "email": email,
+                    "lines": [{"variantId": v, "quantity": 1} for v in variant_ids],
+                    "shippingAddress": ADDRESS,
+                    "billingAddress": ADDRESS,
+                }
+            },
+        )
+        checkout_id = data["checkoutCreate"]["checkout"]["id"]
+        if opt_in:
+            self.gql(
+                "mutation($id: ID!, $input: [MetadataInput!]!) {"
+                " updateMetadata(id: $id, input: $input) { errors { message } } }",
+                {"id": checkout_id, "input": [{"key": "marketing_opt_in", "value": "true"}]},
+            )
+        return checkout_id
+
+    def set_email(self, checkout_id: str, email: str) -> None:
+        self.gql(
+            "mutation($id: ID!, $e: String!) { checkoutEmailUpdate(id: $id, email: $e) {"
+            " errors { field message } } }",
+            {"id": checkout_id, "e": email},
+        )
+
+    def buy(self, checkout_id: str) -> str:
+        """Choose delivery, pay (as staff: the shop has no gateway) and complete; return the order."""
+        data = self.gql(
+            "query($id: ID!) { checkout(id: $id) { shippingMethods { id }"
+            " totalPrice { gross { currency } } } }",
+            {"id": checkout_id},
+        )["checkout"]
+        data = self.gql(
+            "mutation($id: ID!, $m: ID!) { checkoutDeliveryMethodUpdate(id: $id,"
+            " deliveryMethodId: $m) { checkout { totalPrice { gross { amount currency } } }"
+            " errors { field message } } }",
+            {"id": checkout_id, "m": data["shippingMethods"][0]["id"]},
+        )["checkoutDeliveryMethodUpdate"]["checkout"]
+        self.staff(
+            "mutation($id: ID!, $t: TransactionCreateInput!) { transactionCreate(id: $id,"
+            " transaction: $t) { errors { field message } } }",
+            {
+                "id": checkout_id,
+                "t": {
+                    "name": "Test",
+                    "pspReference": checkout_id,
+                    "amountCharged": data["totalPrice"]["gross"],
+                    "availableActions": ["REFUND"],
+                },
+            },
+        )
+        return self.gql(
+            "mutation($id: ID!) { checkoutComplete(id: $id) {"
+            " order { id } errors { field message code } } }",
+            {"id": checkout_id},
+        )["checkoutComplete"]["order"]["id"]
