@@ -1,0 +1,408 @@
+"""Readers: a node of Saleor, as `queries/fragments.graphql` asks for it, to a frozen data class.
+
+Webhooks, back-fills and live checks all read through here. A reader raises MalformedPayload with
+the path of what is missing or of the wrong kind; it never guesses.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.utils.dateparse import parse_datetime
+
+from saleor_personalize.exceptions import MalformedPayload
+
+Node = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ChannelData:
+    id: str
+    slug: str
+    currency: str
+    is_active: bool
+    warehouse_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CategoryData:
+    id: str
+    name: str
+    slug: str
+    parent_id: str
+    updated_at: datetime | None
+
+
+@dataclass(frozen=True)
+class CollectionData:
+    id: str
+    name: str
+    slug: str
+
+
+@dataclass(frozen=True)
+class StockData:
+    warehouse_id: str
+    quantity: int
+    quantity_allocated: int
+
+
+@dataclass(frozen=True)
+class VariantPriceData:
+    channel_slug: str
+    currency: str
+    price: Decimal | None
+
+
+@dataclass(frozen=True)
+class VariantData:
+    id: str
+    product_id: str
+    name: str
+    sku: str
+    is_stock_tracked: bool
+    updated_at: datetime | None
+    stocks: tuple[StockData, ...]
+    prices: tuple[VariantPriceData, ...]
+
+
+@dataclass(frozen=True)
+class ListingData:
+    channel_slug: str
+    currency: str
+    is_published: bool
+    published_at: datetime | None
+    is_visible_in_listings: bool
+    available_for_purchase_at: datetime | None
+    # The cheapest variant's price, discounts included.
+    price: Decimal | None
+
+
+@dataclass(frozen=True)
+class ProductData:
+    id: str
+    name: str
+    slug: str
+    description: str
+    product_type: str
+    category_id: str
+    collection_ids: tuple[str, ...]
+    attributes: tuple[tuple[str, tuple[str, ...]], ...]
+    thumbnail_url: str
+    created_at: datetime | None
+    updated_at: datetime | None
+    listings: tuple[ListingData, ...]
+    variants: tuple[VariantData, ...]
+
+
+@dataclass(frozen=True)
+class CheckoutLineData:
+    id: str
+    variant_id: str
+    product_id: str
+    quantity: int
+    unit_price: Decimal
+
+
+@dataclass(frozen=True)
+class CheckoutData:
+    id: str
+    token: str
+    created_at: datetime
+    updated_at: datetime
+    email: str
+    user_id: str
+    user_email: str
+    language_code: str
+    channel_slug: str
+    currency: str
+    total: Decimal
+    lines: tuple[CheckoutLineData, ...]
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class OrderLineData:
+    id: str
+    variant_id: str
+    product_id: str
+    name: str
+    quantity: int
+    unit_price: Decimal
+
+
+@dataclass(frozen=True)
+class OrderData:
+    id: str
+    number: str
+    placed_at: datetime
+    updated_at: datetime
+    status: str
+    email: str
+    user_id: str
+    user_email: str
+    checkout_id: str
+    channel_slug: str
+    currency: str
+    total: Decimal
+    language_code: str
+    lines: tuple[OrderLineData, ...]
+
+
+@dataclass(frozen=True)
+class CustomerData:
+    id: str
+    email: str
+    first_name: str
+    is_active: bool
+    is_confirmed: bool
+    language_code: str
+    country_code: str
+    joined_at: datetime
+    updated_at: datetime
+
+
+@contextmanager
+def _reading(what: str, node: Any) -> Iterator[None]:
+    """Turn a missing or odd field into MalformedPayload; the text names the field, not its value."""
+    try:
+        yield
+    except KeyError as error:
+        raise MalformedPayload(f"{what} has no field {error.args[0]!r}.") from None
+    except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        kind = type(node).__name__
+        raise MalformedPayload(
+            f"{what} ({kind}) cannot be read: {type(error).__name__} in one of its fields."
+        ) from None
+
+
+def _time(value: Any) -> datetime:
+    moment = parse_datetime(value) if isinstance(value, str) else None
+    if moment is None or moment.tzinfo is None:
+        raise ValueError("not a date and time with a zone")
+    return moment
+
+
+def _time_or_none(value: Any) -> datetime | None:
+    return None if value is None else _time(value)
+
+
+def _amount(money: Node) -> Decimal:
+    amount = Decimal(str(money["amount"]))
+    if not amount.is_finite():
+        raise ValueError("not a finite amount")
+    return amount
+
+
+def _id_of(node: Node | None) -> str:
+    return "" if node is None else str(node["id"])
+
+
+def plain_text(editor_js: str | None) -> str:
+    """Return the words of a Saleor rich text (EditorJS JSON), without marks or structure."""
+    if not editor_js:
+        return ""
+    try:
+        blocks = json.loads(editor_js)["blocks"]
+        found: list[str] = []
+        waiting = [block.get("data", {}) for block in reversed(blocks)]
+        while waiting:
+            part = waiting.pop()
+            if isinstance(part, str):
+                found.append(part)
+            elif isinstance(part, Mapping):
+                waiting += [part[key] for key in ("items", "text", "caption", "content") if key in part]
+            elif isinstance(part, list):
+                waiting += reversed(part)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ""
+    from django.utils.html import strip_tags
+
+    return " ".join(strip_tags(text) for text in found).strip()
+
+
+def read_channel(node: Node) -> ChannelData:
+    with _reading("A channel", node):
+        return ChannelData(
+            id=str(node["id"]),
+            slug=str(node["slug"]),
+            currency=str(node["currencyCode"]),
+            is_active=bool(node["isActive"]),
+            warehouse_ids=tuple(_id_of(w) for w in node["warehouses"] or ()),
+        )
+
+
+def read_category(node: Node) -> CategoryData:
+    with _reading("A category", node):
+        return CategoryData(
+            id=str(node["id"]),
+            name=str(node["name"]),
+            slug=str(node["slug"]),
+            parent_id=_id_of(node["parent"]),
+            updated_at=_time_or_none(node["updatedAt"]),
+        )
+
+
+def read_collection(node: Node) -> CollectionData:
+    with _reading("A collection", node):
+        return CollectionData(id=str(node["id"]), name=str(node["name"]), slug=str(node["slug"]))
+
+
+def read_stocks(nodes: Any) -> tuple[StockData, ...]:
+    with _reading("The stocks of a variant", nodes):
+        return tuple(
+            StockData(
+                warehouse_id=_id_of(stock["warehouse"]),
+                quantity=int(stock["quantity"]),
+                quantity_allocated=int(stock["quantityAllocated"]),
+            )
+            for stock in nodes or ()
+        )
+
+
+def read_variant(node: Node) -> VariantData:
+    stocks = read_stocks(node.get("stocks"))
+    with _reading("A product variant", node):
+        return VariantData(
+            id=str(node["id"]),
+            product_id=_id_of(node["product"]),
+            name=str(node["name"] or ""),
+            sku=str(node["sku"] or ""),
+            is_stock_tracked=bool(node["trackInventory"]),
+            updated_at=_time_or_none(node["updatedAt"]),
+            stocks=stocks,
+            prices=tuple(
+                VariantPriceData(
+                    channel_slug=str(listing["channel"]["slug"]),
+                    currency=str(listing["channel"]["currencyCode"]),
+                    price=None if listing["price"] is None else _amount(listing["price"]),
+                )
+                for listing in node["channelListings"] or ()
+            ),
+        )
+
+
+def read_product(node: Node) -> ProductData:
+    with _reading("A product", node):
+        variants = tuple(read_variant(variant) for variant in node["variants"] or ())
+        return ProductData(
+            id=str(node["id"]),
+            name=str(node["name"]),
+            slug=str(node["slug"]),
+            description=plain_text(node["description"]),
+            product_type=str(node["productType"]["name"]),
+            category_id=_id_of(node["category"]),
+            collection_ids=tuple(sorted(_id_of(c) for c in node["collections"] or ())),
+            attributes=tuple(
+                (
+                    str(row["attribute"]["slug"] or ""),
+                    tuple(str(value["name"] or "") for value in row["values"]),
+                )
+                for row in node["attributes"]
+            ),
+            thumbnail_url=str((node["thumbnail"] or {}).get("url", "")),
+            created_at=_time_or_none(node["created"]),
+            updated_at=_time_or_none(node["updatedAt"]),
+            listings=tuple(
+                ListingData(
+                    channel_slug=str(listing["channel"]["slug"]),
+                    currency=str(listing["channel"]["currencyCode"]),
+                    is_published=bool(listing["isPublished"]),
+                    published_at=_time_or_none(listing["publishedAt"]),
+                    is_visible_in_listings=bool(listing["visibleInListings"]),
+                    available_for_purchase_at=_time_or_none(listing["availableForPurchaseAt"]),
+                    price=None
+                    if listing["discountedPrice"] is None
+                    else _amount(listing["discountedPrice"]),
+                )
+                for listing in node["channelListings"] or ()
+            ),
+            variants=variants,
+        )
+
+
+def read_checkout(node: Node) -> CheckoutData:
+    with _reading("A checkout", node):
+        user = node["user"]
+        total = node["totalPrice"]["gross"]
+        return CheckoutData(
+            id=str(node["id"]),
+            token=str(node["token"]),
+            created_at=_time(node["created"]),
+            updated_at=_time(node["updatedAt"]),
+            email=str(node["email"] or ""),
+            user_id=_id_of(user),
+            user_email="" if user is None else str(user["email"] or ""),
+            language_code=str(node["languageCode"] or ""),
+            channel_slug=str(node["channel"]["slug"]),
+            currency=str(total["currency"]),
+            total=_amount(total),
+            lines=tuple(
+                CheckoutLineData(
+                    id=str(line["id"]),
+                    variant_id=str(line["variant"]["id"]),
+                    product_id=_id_of(line["variant"]["product"]),
+                    quantity=int(line["quantity"]),
+                    unit_price=_amount(line["unitPrice"]["gross"]),
+                )
+                for line in node["lines"]
+            ),
+            metadata={str(item["key"]): str(item["value"]) for item in node["metadata"] or ()},
+        )
+
+
+def read_order(node: Node) -> OrderData:
+    with _reading("An order", node):
+        user = node["user"]
+        total = node["total"]["gross"]
+        return OrderData(
+            id=str(node["id"]),
+            number=str(node["number"] or ""),
+            placed_at=_time(node["created"]),
+            updated_at=_time(node["updatedAt"]),
+            status=str(node["status"]),
+            email=str(node["userEmail"] or ""),
+            user_id=_id_of(user),
+            user_email="" if user is None else str(user["email"] or ""),
+            checkout_id=str(node["checkoutId"] or ""),
+            channel_slug=str(node["channel"]["slug"]),
+            currency=str(total["currency"]),
+            total=_amount(total),
+            language_code=str(node["languageCodeEnum"] or ""),
+            lines=tuple(
+                OrderLineData(
+                    id=str(line["id"]),
+                    variant_id=str(line["productVariantId"] or ""),
+                    # The variant may be gone; the line stays.
+                    product_id=""
+                    if line["variant"] is None
+                    else _id_of(line["variant"]["product"]),
+                    name=" ".join(filter(None, (line["productName"], line["variantName"]))),
+                    quantity=int(line["quantity"]),
+                    unit_price=_amount(line["unitPrice"]["gross"]),
+                )
+                for line in node["lines"]
+            ),
+        )
+
+
+def read_customer(node: Node) -> CustomerData:
+    with _reading("A customer", node):
+        address = node["defaultShippingAddress"]
+        return CustomerData(
+            id=str(node["id"]),
+            email=str(node["email"] or ""),
+            first_name=str(node["firstName"] or ""),
+            is_active=bool(node["isActive"]),
+            is_confirmed=bool(node["isConfirmed"]),
+            language_code=str(node["languageCode"] or ""),
+            country_code="" if address is None else str(address["country"]["code"]),
+            joined_at=_time(node["dateJoined"]),
+            updated_at=_time(node["updatedAt"]),
+        )
