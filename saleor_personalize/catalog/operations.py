@@ -56,7 +56,7 @@ def record_channels(
 ) -> int:
     """Record sales channels; a change of its warehouses changes what is in stock there."""
     with transaction.atomic():
-        lock(installation, _LOCK)
+        lock(installation, [_LOCK])
         changed = _upsert(
             SalesChannel,
             installation,
@@ -89,7 +89,7 @@ def record_categories(
     *, installation: Installation, data: Sequence[CategoryData], now: datetime, seen_at: datetime
 ) -> int:
     with transaction.atomic():
-        lock(installation, _LOCK)
+        lock(installation, [_LOCK])
         return len(
             _upsert(
                 Category,
@@ -110,7 +110,7 @@ def record_collections(
 ) -> int:
     """Record collections. Saleor gives them no `updatedAt`: `seen_at` orders them."""
     with transaction.atomic():
-        lock(installation, _LOCK)
+        lock(installation, [_LOCK])
         return len(
             _upsert(
                 Collection,
@@ -125,7 +125,7 @@ def record_products(
 ) -> int:
     """Record products with their listings, variants, stock and prices; return how many changed."""
     with transaction.atomic():
-        lock(installation, _LOCK)
+        lock(installation, [_LOCK])
         changed = _upsert(
             Product,
             installation,
@@ -150,7 +150,14 @@ def record_products(
                 for p in data
             },
         )
-        current = [p for p in data if _is_current(Product, installation, p.id, p.updated_at)]
+        newest = dict(
+            Product.objects.of(installation)
+            .filter(saleor_id__in=[p.id for p in data], deleted_at=None)
+            .values_list("saleor_id", "saleor_updated_at")
+        )
+        current = [
+            p for p in data if p.id in newest and not _is_older(p.updated_at, newest[p.id])
+        ]
         changed |= _record_listings(
             installation, {p.id: p.listings for p in current}, seen_at=seen_at
         )
@@ -166,7 +173,7 @@ def record_variants(
 ) -> int:
     """Record variants with their stock and prices; return how many of their products changed."""
     with transaction.atomic():
-        lock(installation, _LOCK)
+        lock(installation, [_LOCK])
         changed = _record_variants(installation, data, seen_at=seen_at)
         if changed:
             _refresh_listings(installation, changed)
@@ -183,7 +190,7 @@ def record_stocks(
 ) -> int:
     """Record what a stock event shows. The event's name is not believed, only its quantities are."""
     with transaction.atomic():
-        lock(installation, _LOCK)
+        lock(installation, [_LOCK])
         if not _record_stocks(installation, {variant_id: stocks}, seen_at=seen_at):
             return 0
         _refresh_listings(installation, [product_id])
@@ -202,7 +209,7 @@ def record_discounted_price(
 ) -> int:
     """Record the price a shopper pays now. What it was before comes from our own history."""
     with transaction.atomic():
-        lock(installation, _LOCK)
+        lock(installation, [_LOCK])
         row, created = VariantPrice.objects.get_or_create(
             installation=installation,
             variant_saleor_id=variant_id,
@@ -229,7 +236,7 @@ def record_deletion(
 ) -> int:
     """Leave a tombstone, so that a late webhook cannot bring the object back; return 1 when new."""
     with transaction.atomic():
-        lock(installation, _LOCK)
+        lock(installation, [_LOCK])
         row, created = model.objects.get_or_create(
             installation=installation,
             saleor_id=saleor_id,
@@ -262,19 +269,6 @@ def _blank(model: type[SaleorObject]) -> dict[str, Any]:
 
 def _is_older(mine: datetime | None, stored: datetime | None) -> bool:
     return mine is not None and stored is not None and mine < stored
-
-
-def _is_current(
-    model: type[SaleorObject], installation: Installation, saleor_id: str, at: datetime | None
-) -> bool:
-    """Tell whether what was seen at `at` is the newest known and the object still exists."""
-    row = (
-        model.objects.of(installation)
-        .filter(saleor_id=saleor_id, deleted_at=None)
-        .values_list("saleor_updated_at", flat=True)
-        .first()
-    )
-    return row is not None and not _is_older(at, row)
 
 
 def _upsert(

@@ -1,0 +1,1 @@
+"""What happened: events of the storefront, checkouts and orders of Saleor."""

@@ -1,0 +1,1 @@
+"""Who a shopper is, what they allowed, and how they are forgotten."""

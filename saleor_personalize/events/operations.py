@@ -1,0 +1,283 @@
+"""Recording what happened. Facts may come late, twice and out of order; each is recorded once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from saleor_personalize.conf import settings
+from saleor_personalize.enums import CheckoutCloseReason, IdentityKind
+from saleor_personalize.models import (
+    Checkout,
+    Installation,
+    Order,
+    OrderLine,
+    Profile,
+    email_hash,
+)
+from saleor_personalize.profiles import consent, identity, privacy
+from saleor_personalize.saleor_api.nodes import CheckoutData, CustomerData, OrderData
+
+_YES = frozenset({"true", "1", "yes", "on"})
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What became of one fact."""
+
+    changed: bool
+    row: Any
+
+
+def record_checkouts(
+    *, installation: Installation, data: Sequence[CheckoutData], now: datetime
+) -> list[Recorded]:
+    """Record carts as Saleor shows them; the newest `updatedAt` wins, an ordered one stays closed."""
+    people = [_person_of_checkout(checkout) for checkout in data]
+    with transaction.atomic():
+        profiles = identity.resolve_profiles(installation=installation, people=people, now=now)
+        ids = [checkout.id for checkout in data]
+        stored = {
+            row.saleor_id: row for row in Checkout.objects.of(installation).filter(saleor_id__in=ids)
+        }
+        ordered = dict(
+            Order.objects.of(installation)
+            .filter(checkout_saleor_id__in=ids)
+            .values_list("checkout_saleor_id", "placed_at")
+        )
+        return [
+            _record_checkout(installation, checkout, profile, stored, ordered, now)
+            for checkout, profile in zip(data, profiles, strict=True)
+        ]
+
+
+def _record_checkout(
+    installation: Installation,
+    data: CheckoutData,
+    profile: Profile,
+    stored: dict[str, Checkout],
+    ordered: dict[str, datetime],
+    now: datetime,
+) -> Recorded:
+    row = stored.get(data.id)
+    address = data.email or data.user_email
+    content = {
+        "lines": [
+            {
+                "id": line.id,
+                "variant_id": line.variant_id,
+                "product_id": line.product_id,
+                "quantity": line.quantity,
+            }
+            for line in data.lines
+        ],
+        "email_hash": email_hash(address) if address else "",
+        "user_saleor_id": data.user_id,
+    }
+    values: dict[str, Any] = {
+        **content,
+        "token": data.token,
+        "channel_slug": data.channel_slug,
+        "language_code": data.language_code,
+        "currency": data.currency,
+        "total": data.total,
+        "saleor_updated_at": data.updated_at,
+        "profile": profile,
+    }
+    if row is not None and row.saleor_updated_at and data.updated_at < row.saleor_updated_at:
+        # An older view of the same cart: it was like this even before we thought it changed.
+        if data.updated_at < row.last_changed_at and _same(row, content):
+            row.last_changed_at = data.updated_at
+            row.save(update_fields=["last_changed_at"])
+        return Recorded(changed=False, row=row)
+    if row is None:
+        row = Checkout(installation=installation, saleor_id=data.id, last_changed_at=data.updated_at)
+        stored[data.id] = row
+        changed = True
+    elif row.close_reason == CheckoutCloseReason.ORDERED:
+        return Recorded(changed=False, row=row)
+    else:
+        changed = not _same(row, content) or row.close_reason == CheckoutCloseReason.GONE
+        if not _same(row, content):
+            row.last_changed_at = data.updated_at
+        row.closed_at, row.close_reason = None, ""
+    differs = changed or any(getattr(row, name) != value for name, value in values.items())
+    if data.id in ordered:
+        row.closed_at, row.close_reason = ordered[data.id], CheckoutCloseReason.ORDERED
+    if differs:
+        for name, value in values.items():
+            setattr(row, name, value)
+        row.save()
+    if address and data.metadata.get(settings.CONSENT_METADATA_KEY, "").strip().lower() in _YES:
+        changed |= consent.record_opt_in(
+            profile=profile, source="checkout", now=now, language_code=data.language_code
+        )
+    return Recorded(changed=changed, row=row)
+
+
+def _same(row: Checkout, content: dict[str, Any]) -> bool:
+    return all(getattr(row, name) == value for name, value in content.items())
+
+
+def _person_of_checkout(data: CheckoutData) -> dict[IdentityKind, str]:
+    return {
+        IdentityKind.SALEOR_USER: data.user_id,
+        IdentityKind.EMAIL: data.email or data.user_email,
+        IdentityKind.CHECKOUT: data.id,
+    }
+
+
+def record_orders(
+    *, installation: Installation, data: Sequence[OrderData], now: datetime
+) -> list[Recorded]:
+    """Record orders and close the carts they came from, whichever of both arrives first."""
+    real = [order for order in data if order.status != "DRAFT"]
+    people = [
+        {
+            IdentityKind.SALEOR_USER: order.user_id,
+            IdentityKind.EMAIL: order.email or order.user_email,
+            IdentityKind.CHECKOUT: order.checkout_id,
+        }
+        for order in real
+    ]
+    with transaction.atomic():
+        profiles = identity.resolve_profiles(installation=installation, people=people, now=now)
+        stored = {
+            row.saleor_id: row
+            for row in Order.objects.of(installation).filter(saleor_id__in=[o.id for o in real])
+        }
+        recorded, created, updated, lines = [], [], [], []
+        for order, profile in zip(real, profiles, strict=True):
+            row = stored.get(order.id)
+            if row is not None and not _is_newer(order.updated_at, row.saleor_updated_at):
+                recorded.append(Recorded(changed=False, row=row))
+                continue
+            address = order.email or order.user_email
+            values: dict[str, Any] = {
+                "profile": profile,
+                "number": order.number,
+                "status": order.status,
+                "user_saleor_id": order.user_id,
+                "email_hash": email_hash(address) if address else "",
+                "checkout_saleor_id": order.checkout_id,
+                "channel_slug": order.channel_slug,
+                "currency": order.currency,
+                "total": order.total,
+                "placed_at": order.placed_at,
+                "saleor_updated_at": order.updated_at,
+            }
+            if row is None:
+                row = Order(installation=installation, saleor_id=order.id, **values)
+                created.append(row)
+                stored[order.id] = row
+            else:
+                for name, value in values.items():
+                    setattr(row, name, value)
+                updated.append((row, list(values)))
+            lines.append((row, order))
+            recorded.append(Recorded(changed=True, row=row))
+        Order.objects.bulk_create(created)
+        for row, fields in updated:
+            row.save(update_fields=fields)
+        _replace_lines(installation, lines)
+        for order in real:
+            if order.checkout_id:
+                close_checkout(
+                    installation=installation,
+                    checkout_id=order.checkout_id,
+                    reason=CheckoutCloseReason.ORDERED,
+                    at=order.placed_at,
+                )
+        return recorded
+
+
+def _is_newer(mine: datetime, stored: datetime | None) -> bool:
+    return stored is None or mine > stored
+
+
+def _replace_lines(installation: Installation, orders: Sequence[tuple[Order, OrderData]]) -> None:
+    OrderLine.objects.of(installation).filter(order__in=[row.pk for row, _ in orders]).delete()
+    OrderLine.objects.bulk_create(
+        [
+            OrderLine(
+                installation=installation,
+                order_id=row.pk,
+                saleor_id=line.id,
+                product_saleor_id=line.product_id,
+                variant_saleor_id=line.variant_id,
+                name=line.name[:500],
+                quantity=line.quantity,
+                unit_price=line.unit_price,
+            )
+            for row, order in orders
+            for line in order.lines
+        ]
+    )
+
+
+def close_checkout(
+    *, installation: Installation, checkout_id: str, reason: CheckoutCloseReason, at: datetime
+) -> bool:
+    """Close an open cart; "it became an order" also replaces an earlier "gone"."""
+    rows = Checkout.objects.of(installation).filter(saleor_id=checkout_id)
+    if reason == CheckoutCloseReason.ORDERED:
+        rows = rows.exclude(close_reason=CheckoutCloseReason.ORDERED)
+    else:
+        rows = rows.filter(closed_at=None)
+    return bool(rows.update(closed_at=at, close_reason=reason))
+
+
+def record_customers(
+    *, installation: Installation, data: Sequence[CustomerData], now: datetime
+) -> list[Recorded]:
+    """Record customers: their ids, name and language. An e-mail alone is never a permission."""
+    people = [
+        {IdentityKind.SALEOR_USER: customer.id, IdentityKind.EMAIL: customer.email}
+        for customer in data
+    ]
+    with transaction.atomic():
+        known = set(
+            identity.Identity.objects.of(installation)
+            .filter(kind=IdentityKind.SALEOR_USER, value__in=[c.id for c in data])
+            .values_list("value", flat=True)
+        )
+        profiles = identity.resolve_profiles(installation=installation, people=people, now=now)
+        recorded = []
+        for customer, profile in zip(data, profiles, strict=True):
+            values = {
+                "first_name": customer.first_name,
+                "language_code": customer.language_code,
+                "country_code": customer.country_code[:2],
+            }
+            differs = any(getattr(profile, name) != value for name, value in values.items())
+            if differs:
+                for name, value in values.items():
+                    setattr(profile, name, value)
+                profile.save(update_fields=list(values))
+            recorded.append(Recorded(changed=differs or customer.id not in known, row=profile))
+        return recorded
+
+
+def forget_customer(*, installation: Installation, user_id: str, email: str) -> int:
+    """Follow a deletion in Saleor; return how many profiles were erased. Guest carts go too."""
+    address_hash = email_hash(email) if email else ""
+    with transaction.atomic():
+        identity.lock_people(
+            installation, [{IdentityKind.SALEOR_USER: user_id, IdentityKind.EMAIL: email}]
+        )
+        found = privacy.profiles_of_customer(
+            installation=installation, user_id=user_id, address_hash=address_hash
+        )
+        orders = Order.objects.of(installation)
+        (
+            orders.filter(user_saleor_id=user_id)
+            | orders.filter(profile__in=found)
+            | (orders.filter(email_hash=address_hash) if address_hash else orders.none())
+        ).update(profile=None, user_saleor_id="", email_hash="", number="")
+        for profile in found:
+            privacy.erase(profile)
+    return len(found)

@@ -1,0 +1,41 @@
+"""Reads of what happened."""
+
+from __future__ import annotations
+
+from django.db.models import Q
+
+from saleor_personalize.enums import IdentityKind
+from saleor_personalize.models import Checkout, Identity, Order
+
+
+def ordered_since(checkout: Checkout) -> bool:
+    """Tell whether the person behind an abandoned cart has ordered, wherever and as whoever.
+
+    An order counts by any of: the checkout itself (at any time); the profile, one of its Saleor
+    users or one of its e-mail addresses, or those of the cart, since the cart last changed. A cancelled
+    order counts too: the person came back and decided.
+    """
+    ids = list(
+        Identity.objects.of(checkout.installation)
+        .filter(
+            profile=checkout.profile_id, kind__in=[IdentityKind.SALEOR_USER, IdentityKind.EMAIL]
+        )
+        .values_list("kind", "value")
+    )
+    users = {value for kind, value in ids if kind == IdentityKind.SALEOR_USER}
+    hashes = {value for kind, value in ids if kind == IdentityKind.EMAIL}
+    users |= {checkout.user_saleor_id} - {""}
+    hashes |= {checkout.email_hash} - {""}
+    return (
+        Order.objects.of(checkout.installation)
+        .filter(
+            Q(checkout_saleor_id=checkout.saleor_id)
+            | Q(placed_at__gte=checkout.last_changed_at)
+            & (
+                Q(profile=checkout.profile_id)
+                | Q(user_saleor_id__in=users)
+                | Q(email_hash__in=hashes)
+            )
+        )
+        .exists()
+    )

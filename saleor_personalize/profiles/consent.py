@@ -1,0 +1,131 @@
+"""Permission, per purpose and delivery channel. Nobody is asked to say no: the default is NO."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db import transaction
+
+from saleor_personalize.enums import ConsentState, DeliveryChannel, Purpose, SuppressionReason
+from saleor_personalize.models import Consent, Installation, Profile, Suppression
+
+
+def state(
+    *, profile: Profile, purpose: Purpose, delivery_channel: DeliveryChannel
+) -> ConsentState | None:
+    """Return the newest line of the ledger, or None when nothing was ever recorded."""
+    newest = (
+        Consent.objects.of(profile.installation)
+        .filter(profile=profile, purpose=purpose, delivery_channel=delivery_channel)
+        .order_by("-recorded_at", "-pk")
+        .values_list("state", flat=True)
+        .first()
+    )
+    return None if newest is None else ConsentState(newest)
+
+
+def is_granted(*, profile: Profile, purpose: Purpose, delivery_channel: DeliveryChannel) -> bool:
+    return (
+        state(profile=profile, purpose=purpose, delivery_channel=delivery_channel)
+        == ConsentState.GRANTED
+    )
+
+
+def record(
+    *,
+    profile: Profile,
+    purpose: Purpose,
+    delivery_channel: DeliveryChannel,
+    state: ConsentState,
+    source: str,
+    now: datetime,
+    language_code: str = "",
+    wording_version: str = "",
+) -> Consent:
+    """Append a line to the ledger."""
+    return Consent.objects.create(
+        installation=profile.installation,
+        profile=profile,
+        purpose=purpose,
+        delivery_channel=delivery_channel,
+        state=state,
+        source=source,
+        wording_version=wording_version,
+        language_code=language_code,
+        recorded_at=now,
+    )
+
+
+def record_opt_in(
+    *, profile: Profile, source: str, now: datetime, language_code: str = ""
+) -> bool:
+    """Record that a shopper ticked "yes, write to me" in the shop; return whether that is new.
+
+    It never turns a recorded NO into a YES: somebody who unsubscribed and orders again, with the
+    box ticked for them or not, stays unsubscribed.
+    """
+    known = state(
+        profile=profile, purpose=Purpose.MARKETING, delivery_channel=DeliveryChannel.EMAIL
+    )
+    if known in {ConsentState.GRANTED, ConsentState.DENIED}:
+        return False
+    record(
+        profile=profile,
+        purpose=Purpose.MARKETING,
+        delivery_channel=DeliveryChannel.EMAIL,
+        state=ConsentState.GRANTED,
+        source=source,
+        now=now,
+        language_code=language_code,
+    )
+    return True
+
+
+def unsubscribe(
+    *, profile: Profile, address_hash: str, source: str, now: datetime, language_code: str = ""
+) -> None:
+    """Record NO for marketing by e-mail and suppress the address, both at once."""
+    with transaction.atomic():
+        record(
+            profile=profile,
+            purpose=Purpose.MARKETING,
+            delivery_channel=DeliveryChannel.EMAIL,
+            state=ConsentState.DENIED,
+            source=source,
+            now=now,
+            language_code=language_code,
+        )
+        suppress(
+            installation=profile.installation,
+            delivery_channel=DeliveryChannel.EMAIL,
+            address_hash=address_hash,
+            reason=SuppressionReason.UNSUBSCRIBED,
+            now=now,
+        )
+
+
+def suppress(
+    *,
+    installation: Installation,
+    delivery_channel: DeliveryChannel,
+    address_hash: str,
+    reason: SuppressionReason,
+    now: datetime,
+) -> None:
+    """Stop all marketing to an address; the first reason stays."""
+    Suppression.objects.get_or_create(
+        installation=installation,
+        delivery_channel=delivery_channel,
+        address_hash=address_hash,
+        defaults={"reason": reason, "created_at": now},
+    )
+
+
+def is_suppressed(
+    *, installation: Installation, delivery_channel: DeliveryChannel, address_hash: str
+) -> bool:
+    return (
+        Suppression.objects.of(installation)
+        .filter(delivery_channel=delivery_channel, address_hash=address_hash)
+        .exists()
+    )

@@ -1,0 +1,34 @@
+"""Forgetting a person. What stays: sums without a person, and the hash of an address that said no."""
+
+from __future__ import annotations
+
+from saleor_personalize.enums import IdentityKind
+from saleor_personalize.models import Identity, Installation, Profile
+
+
+def profiles_of_customer(
+    *, installation: Installation, user_id: str, address_hash: str
+) -> list[Profile]:
+    """Return the profiles that a deleted customer of Saleor stands behind, guest carts included."""
+    return list(
+        Profile.objects.of(installation).filter(
+            pk__in=Identity.objects.of(installation)
+            .filter(kind=IdentityKind.SALEOR_USER, value=user_id)
+            .union(
+                Identity.objects.of(installation).filter(
+                    kind=IdentityKind.EMAIL, value=address_hash
+                )
+            )
+            .values_list("profile_id", flat=True)
+        )
+    )
+
+
+def erase(profile: Profile) -> None:
+    """Delete a profile with its ids, consents, events, carts, enrollments and messages.
+
+    Orders stay for the recommenders, without a person: `Order.profile` becomes NULL and its e-mail
+    hash and user are blanked by `events.operations.forget_customer`. A suppression stays: it holds
+    only a keyed hash, and without it an erased person could be written to again after an import.
+    """
+    profile.delete()
