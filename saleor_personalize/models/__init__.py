@@ -14,7 +14,7 @@ from saleor_personalize.models.catalog import (
 from saleor_personalize.models.events import Checkout, Event, Order, OrderLine
 from saleor_personalize.models.fields import EncryptedTextField, email_hash
 from saleor_personalize.models.ingestion import Backfill, BackfillStage
-from saleor_personalize.models.installation import Installation, Scoped
+from saleor_personalize.models.installation import Installation, PendingToken, Scoped
 from saleor_personalize.models.journeys import Enrollment, Journey
 from saleor_personalize.models.messaging import Message
 from saleor_personalize.models.profiles import Consent, Identity, Profile, Suppression
@@ -37,6 +37,7 @@ __all__ = [
     "Message",
     "Order",
     "OrderLine",
+    "PendingToken",
     "PriceChange",
     "Product",
     "ProductListing",

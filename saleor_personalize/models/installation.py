@@ -51,3 +51,13 @@ class Scoped(models.Model):
 
     def __str__(self) -> str:
         return f"{type(self).__name__} {self.pk}"
+
+
+class PendingToken(Scoped):
+    """A token from a handshake that does not work yet: the app was installed inactive.
+
+    It stays beside the installation's own token until Saleor accepts it (ADR 1).
+    """
+
+    token = EncryptedTextField()
+    received_at = models.DateTimeField()

@@ -1,0 +1,121 @@
+"""What this app tells Saleor about itself: `GET /api/manifest`.
+
+Webhooks come from the classes that handle them. Saleor refuses a whole manifest over one event that
+it does not know, so events newer than the shop are left out: Saleor names its version in
+`Saleor-Schema-Version` when it fetches the manifest. It reads the manifest at install only; a shop that
+upgrades gets the newer events when the app is installed again.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import version
+from typing import Any
+
+from django.http import HttpRequest, JsonResponse
+from django.templatetags.static import static
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_safe
+
+from saleor_personalize.conf import settings
+from saleor_personalize.ingestion.subscriptions import SUBSCRIPTIONS
+from saleor_personalize.saleor_api import documents
+
+REQUIRED_SALEOR_VERSION = ">=3.20 <4"
+OLDEST_SALEOR = (3, 20)
+
+#: What the queries of `saleor_api/queries` cannot be asked without: stocks, orders, checkouts, and
+#: customers with the checkouts that belong to them.
+QUERY_PERMISSIONS = frozenset(
+    {"MANAGE_PRODUCTS", "MANAGE_ORDERS", "MANAGE_CHECKOUTS", "MANAGE_USERS"}
+)
+
+_SCHEMA_VERSION = re.compile(r"(\d{1,3})\.(\d{1,3})(?:\..*)?")
+
+
+def permissions() -> list[str]:
+    """Return the permissions that the queries and the subscriptions need, and no other."""
+    needed = {s.permission for s in SUBSCRIPTIONS if s.permission}
+    return sorted(needed | QUERY_PERMISSIONS)
+
+
+def webhooks(saleor_version: tuple[int, int]) -> list[dict[str, Any]]:
+    """Return one webhook per event that this version of Saleor knows."""
+    return [
+        {
+            "name": documents.typename(event),
+            "asyncEvents": [event.upper()],
+            "query": subscription.query(event),
+            "targetUrl": f"{_base_url()}/webhooks/saleor/{event}/",
+            "isActive": True,
+        }
+        for subscription in SUBSCRIPTIONS
+        if subscription.since <= saleor_version
+        for event in subscription.events
+    ]
+
+
+def build_manifest(saleor_version: tuple[int, int]) -> dict[str, Any]:
+    """Return the manifest for a Saleor of that (major, minor) version."""
+    base = _base_url()
+    about_page = _absolute(static("saleor_personalize/about.html"))
+    return {
+        "id": settings.APP_ID,
+        "version": version("saleor-personalize"),
+        "name": settings.APP_NAME,
+        "author": "The saleor-personalize maintainers",
+        "about": _(
+            "Treats each shopper as one person: recommendations for the storefront, and the right "
+            "message at the right moment, to those who asked for it. Runs on your own servers."
+        ),
+        "requiredSaleorVersion": REQUIRED_SALEOR_VERSION,
+        "permissions": permissions(),
+        "appUrl": f"{base}/dashboard",
+        "tokenTargetUrl": f"{base}/api/register",
+        "homepageUrl": about_page,
+        "dataPrivacyUrl": f"{about_page}#privacy",
+        "supportUrl": f"{about_page}#support",
+        "brand": {"logo": {"default": _absolute(static("saleor_personalize/logo.png"))}},
+        # Without permissions of its own: Saleor fails the whole install when staff withhold one that
+        # an extension names. The Dashboard appends the URL to `appUrl`.
+        "extensions": [
+            {
+                "label": settings.APP_NAME,
+                "mount": "NAVIGATION_CUSTOMERS",
+                "target": "APP_PAGE",
+                "url": "/",
+                "permissions": [],
+            }
+        ],
+        "webhooks": webhooks(saleor_version),
+    }
+
+
+@require_safe
+def manifest(request: HttpRequest) -> JsonResponse:
+    """Serve the manifest for the Saleor that asks; for the oldest supported when it does not say."""
+    if not settings.APP_URL:
+        return JsonResponse(
+            {
+                "error": {
+                    "code": "APP_URL_NOT_SET",
+                    "message": "SALEOR_PERSONALIZE['APP_URL'] is not set: the public address of this "
+                    "service, e.g. https://personalize.example.com.",
+                }
+            },
+            status=500,
+        )
+    found = _SCHEMA_VERSION.fullmatch(request.headers.get("Saleor-Schema-Version", "").strip())
+    saleor_version = (int(found[1]), int(found[2])) if found else OLDEST_SALEOR
+    response = JsonResponse(build_manifest(saleor_version))
+    response["Vary"] = "Saleor-Schema-Version"
+    return response
+
+
+def _base_url() -> str:
+    return str(settings.APP_URL).rstrip("/")
+
+
+def _absolute(path: str) -> str:
+    """Return a static file's address; it may live on a host of its own already."""
+    return path if "://" in path else _base_url() + path

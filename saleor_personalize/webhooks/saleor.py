@@ -1,0 +1,199 @@
+"""The door for Saleor's webhooks: check, store, answer. Nothing is believed here.
+
+What we refuse with 4xx Saleor never sends again, so only requests that can never become right are
+refused so; whatever time may cure (the database, the shop's keys) is answered 5xx.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from datetime import datetime
+from typing import Any
+
+import django.db
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.request import UnreadablePostError
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+from django.views.decorators.csrf import csrf_exempt
+
+from saleor_personalize.conf import settings
+from saleor_personalize.enums import InstallationStatus
+from saleor_personalize.exceptions import WebhookRejected
+from saleor_personalize.ingestion import deliveries
+from saleor_personalize.ingestion.subscriptions import SUBSCRIPTIONS
+from saleor_personalize.models import Installation, PendingToken
+from saleor_personalize.saleor_api import auth, documents, installations
+from saleor_personalize.webhooks.wake import Bell
+
+logger = logging.getLogger(__name__)
+
+#: event of the URL -> `__typename` that its payload must carry
+TYPENAMES = {
+    event: documents.typename(event)
+    for subscription in SUBSCRIPTIONS
+    for event in subscription.events
+}
+#: Taken whatever we believe of the app's state, since they are what changes it.
+LIFECYCLE_EVENTS = frozenset({"app_deleted", "app_status_changed", "app_installed", "app_updated"})
+
+_bell = Bell("personalize.process_deliveries")
+
+
+class _KnownInstallations:
+    """Installations as they were a moment ago, so that a burst of deliveries reads them once.
+
+    What an old copy refuses is checked against the database before the refusal is believed.
+    """
+
+    SECONDS = 5.0
+    MAX_ENTRIES = 1_000
+
+    def __init__(self) -> None:
+        self._entries: dict[str, tuple[float, Installation]] = {}
+
+    def get(self, saleor_api_url: str) -> Installation | None:
+        entry = self._entries.get(saleor_api_url)
+        return entry[1] if entry and entry[0] > time.monotonic() else None
+
+    def load(self, saleor_api_url: str) -> Installation | None:
+        installation = installations.find_installation(saleor_api_url)
+        if installation is not None:
+            if len(self._entries) >= self.MAX_ENTRIES:
+                self._entries.clear()
+            self._entries[saleor_api_url] = (time.monotonic() + self.SECONDS, installation)
+        return installation
+
+    def clear(self) -> None:
+        self._entries.clear()
+
+
+known_installations = _KnownInstallations()
+
+
+@csrf_exempt
+def receive(request: HttpRequest, event: str) -> HttpResponse:
+    """Store one delivery. Answers within milliseconds: Saleor holds a worker of the shop meanwhile."""
+    try:
+        created = _take(request, event)
+    except WebhookRejected as refusal:
+        logger.warning("A %s webhook was refused (%s): %s", event, refusal.code, refusal)
+        return _refused(refusal.code, str(refusal), refusal.status)
+    except django.db.Error as error:
+        logger.error("A %s webhook could not be stored: %s", event, type(error).__name__)  # noqa: TRY400 (the text may quote the row)
+        return _refused("STORE_UNAVAILABLE", "It cannot be stored at the moment.", 503)
+    if created:
+        _bell.ring_after_commit()
+    return HttpResponse(b'{"success": true}', content_type="application/json")
+
+
+def _take(request: HttpRequest, event: str) -> bool:
+    """Check and store a delivery; return whether it is new. Raises WebhookRejected."""
+    if request.method != "POST":
+        raise WebhookRejected("WRONG_METHOD", "Webhooks are sent with POST.", status=405)
+    headers = request.META
+    signature = headers.get("HTTP_SALEOR_SIGNATURE")
+    saleor_api_url = headers.get("HTTP_SALEOR_API_URL")
+    if not saleor_api_url:
+        raise WebhookRejected("MISSING_API_URL_HEADER", "The header Saleor-Api-Url is missing.")
+    if not signature:
+        raise WebhookRejected("MISSING_SIGNATURE_HEADER", "The header Saleor-Signature is missing.")
+    if event not in TYPENAMES or headers.get("HTTP_SALEOR_EVENT", event) != event:
+        raise WebhookRejected(
+            "WRONG_EVENT", f"{event[:80]!r} is not the event of this webhook or not one we take."
+        )
+    body = _read_body(request)
+    now = timezone.now()
+    installation = known_installations.get(saleor_api_url)
+    if installation is not None:
+        try:
+            issued_at = _check(installation, event, body, signature, now)
+        except WebhookRejected:
+            installation = None
+    if installation is None:
+        installation = known_installations.load(saleor_api_url)
+        if installation is None:
+            raise WebhookRejected(
+                "NOT_REGISTERED", "The app is not installed in this shop.", status=401
+            )
+        issued_at = _check(installation, event, body, signature, now)
+    _, created = deliveries.store(
+        installation=installation, event=event, body=body, issued_at=issued_at, now=now
+    )
+    return created
+
+
+def _read_body(request: HttpRequest) -> bytes:
+    limit = settings.WEBHOOK_MAX_BYTES
+    too_big = WebhookRejected(
+        "PAYLOAD_TOO_LARGE", f"The body is larger than WEBHOOK_MAX_BYTES ({limit}).", status=413
+    )
+    length = request.META.get("CONTENT_LENGTH") or ""
+    if length.isdecimal() and int(length) > limit:
+        raise too_big
+    try:
+        body = request.body
+    except RequestDataTooBig:
+        raise too_big from None
+    except UnreadablePostError:
+        raise WebhookRejected("MISSING_REQUEST_BODY", "The body ended early.", status=503) from None
+    if not body:
+        raise WebhookRejected("MISSING_REQUEST_BODY", "The body is empty.")
+    if len(body) > limit:
+        raise too_big
+    return body
+
+
+def _check(
+    installation: Installation, event: str, body: bytes, signature: str, now: datetime
+) -> datetime | None:
+    """Return when a delivery was issued. Raises WebhookRejected unless it is this shop's, for us.
+
+    Saleor signs the body alone, so the event, and that it was made for us and not for another app of
+    the same shop, must be read in the body. A signed body that is no JSON object cannot be checked
+    further; it is kept, and found unreadable by the worker.
+    """
+    auth.verify_webhook(installation, body=body, signature=signature, now=now)
+    try:
+        payload: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        payload = None
+    if not isinstance(payload, dict):
+        return None
+    if payload.get("__typename") != TYPENAMES[event]:
+        raise WebhookRejected("WRONG_EVENT", f"The body is not a {TYPENAMES[event]}.")
+    recipient = payload.get("recipient")
+    _check_recipient(installation, event, recipient if isinstance(recipient, dict) else {})
+    return _moment(payload.get("issuedAt"))
+
+
+def _check_recipient(installation: Installation, event: str, recipient: dict[str, Any]) -> None:
+    """Raise WebhookRejected unless the body was made for our app as this shop knows it."""
+    if recipient.get("id") == installation.app_id and installation.app_id:
+        if installation.status != InstallationStatus.UNINSTALLED or event in LIFECYCLE_EVENTS:
+            return
+    elif (
+        recipient.get("identifier") == settings.APP_ID
+        and PendingToken.objects.of(installation).exists()
+    ):
+        # Installed inactive: the shop's own signature tells that the app is there, while its id is
+        # not known before its token works.
+        return
+    raise WebhookRejected(
+        "NOT_REGISTERED", "The delivery was made for another installation of the app.", status=401
+    )
+
+
+def _moment(text: object) -> datetime | None:
+    try:
+        moment = parse_datetime(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return moment if moment is not None and moment.tzinfo is not None else None
+
+
+def _refused(code: str, message: str, status: int) -> JsonResponse:
+    return JsonResponse({"error": {"code": code, "message": message}}, status=status)
