@@ -1,0 +1,193 @@
+"""Webhook deliveries: stored as they came, then believed one by one.
+
+`store` is the door's; `process_waiting` is the workers'. A delivery that cannot be believed is kept
+with its error until somebody replays it; it never holds up the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from datetime import datetime
+from typing import Any
+
+from django.db import DatabaseError, connection, transaction
+from django.db.models import QuerySet
+from django.utils.dateparse import parse_datetime
+
+from saleor_personalize.conf import settings
+from saleor_personalize.enums import DeliveryStatus
+from saleor_personalize.exceptions import MalformedPayload, PersonalizeError, SaleorApiError
+from saleor_personalize.ingestion.subscriptions import BY_EVENT, Envelope
+from saleor_personalize.models import Installation, WebhookDelivery
+
+logger = logging.getLogger(__name__)
+
+#: A delivery that fails for a passing reason is tried this often, then kept as failed.
+MAX_ATTEMPTS = 5
+
+_INSERT = """
+INSERT INTO saleor_personalize_webhookdelivery
+    (installation_id, event, body, body_hash, received_at, issued_at, status, attempts, error)
+SELECT * FROM unnest(
+    %s::bigint[], %s::text[], %s::bytea[], %s::bytea[], %s::timestamptz[], %s::timestamptz[],
+    %s::text[], %s::smallint[], %s::text[]
+)
+ON CONFLICT (installation_id, event, body_hash) DO NOTHING
+"""
+
+
+def row(
+    *,
+    installation_id: int,
+    event: str,
+    body: bytes,
+    issued_at: datetime | None,
+    now: datetime,
+    error: str = "",
+) -> tuple[Any, ...]:
+    """Return the columns of a delivery; with an `error` it is stored as failed from the start."""
+    return (
+        installation_id,
+        event,
+        body,
+        hashlib.sha256(body).digest(),
+        now,
+        issued_at,
+        (DeliveryStatus.FAILED if error else DeliveryStatus.RECEIVED).value,
+        0,
+        error,
+    )
+
+
+def store(rows: list[tuple[Any, ...]]) -> None:
+    """Store deliveries (see `row`) in one statement. A body stored before is not stored again."""
+    with connection.cursor() as cursor:
+        cursor.execute(_INSERT, [list(column) for column in zip(*rows, strict=True)])
+
+
+def process_waiting(*, now: datetime, limit: int = 100) -> int:
+    """Process up to `limit` waiting deliveries, oldest first; return how many were taken.
+
+    Any number of workers may run this at once: each takes rows that no other holds.
+    """
+    taken = 0
+    while taken < limit and _process_next(now=now):
+        taken += 1
+    return taken
+
+
+def _process_next(*, now: datetime) -> bool:
+    with transaction.atomic():
+        delivery = (
+            WebhookDelivery.objects.select_for_update(skip_locked=True, of=("self",))
+            .select_related("installation")
+            .filter(status=DeliveryStatus.RECEIVED)
+            .order_by("attempts", "id")
+            .first()
+        )
+        if delivery is None:
+            return False
+        delivery.attempts += 1
+        try:
+            with transaction.atomic():
+                changed = believe(delivery, now=now)
+            delivery.status = DeliveryStatus.PROCESSED if changed else DeliveryStatus.IGNORED
+            delivery.error = ""
+            delivery.processed_at = now
+        except MalformedPayload as error:
+            _fail(delivery, str(error))
+        except SaleorApiError as error:
+            _retry_or_fail(delivery, str(error), is_retryable=error.is_retryable)
+        except PersonalizeError as error:
+            _fail(delivery, str(error))
+        except DatabaseError as error:
+            # The text of a database error quotes values, which may be personal.
+            _retry_or_fail(delivery, type(error).__name__, is_retryable=True)
+        except Exception as error:
+            _fail(delivery, f"{type(error).__name__}: a fault of this app; see its log.")
+            logger.exception("Delivery %s (%s) failed", delivery.pk, delivery.event)
+        delivery.save(update_fields=["attempts", "status", "error", "processed_at"])
+    return True
+
+
+def _retry_or_fail(delivery: WebhookDelivery, text: str, *, is_retryable: bool) -> None:
+    if not is_retryable or delivery.attempts >= MAX_ATTEMPTS:
+        _fail(delivery, text)
+    else:
+        delivery.error = text
+
+
+def _fail(delivery: WebhookDelivery, text: str) -> None:
+    delivery.status = DeliveryStatus.FAILED
+    delivery.error = text
+    logger.warning("Delivery %s (%s) failed: %s", delivery.pk, delivery.event, text)
+
+
+def believe(delivery: WebhookDelivery, *, now: datetime) -> bool:
+    """Read a delivery and record what it says; return whether that changed anything.
+
+    Raises MalformedPayload when it cannot be read.
+    """
+    subscription = BY_EVENT.get(delivery.event)
+    if subscription is None:
+        raise MalformedPayload(f"No subscription takes the event {delivery.event!r}.")
+    payload = read_body(bytes(delivery.body))
+    installation = delivery.installation
+    principal = payload.get("issuingPrincipal") or {}
+    envelope = Envelope(
+        event=delivery.event,
+        issued_at=delivery.issued_at,
+        is_our_own=principal.get("__typename") == "App"
+        and principal.get("id") == installation.app_id,
+    )
+    facts = subscription.normalise(payload)
+    return subscription.apply(
+        installation=installation, facts=facts, envelope=envelope, now=now
+    )
+
+
+def read_body(body: bytes) -> dict[str, Any]:
+    """Parse a webhook body; raise MalformedPayload when it is no JSON object."""
+    try:
+        payload = json.loads(body)
+    except ValueError:
+        raise MalformedPayload("The body is not JSON.") from None
+    if not isinstance(payload, dict):
+        raise MalformedPayload(f"The body is a JSON {type(payload).__name__}, not an object.")
+    return payload
+
+
+def issued_at_of(payload: dict[str, Any]) -> datetime | None:
+    """Return when Saleor rendered the payload, or None when it does not say so readably."""
+    value = payload.get("issuedAt")
+    try:
+        return parse_datetime(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def failed(*, installation: Installation) -> QuerySet[WebhookDelivery]:
+    return (
+        WebhookDelivery.objects.of(installation)
+        .filter(status=DeliveryStatus.FAILED)
+        .order_by("-id")
+    )
+
+
+def replay(*, installation: Installation, ids: list[int] | None = None) -> int:
+    """Put failed deliveries (all, or those of `ids`) back in line; return how many."""
+    rows = WebhookDelivery.objects.of(installation).filter(status=DeliveryStatus.FAILED)
+    if ids is not None:
+        rows = rows.filter(pk__in=ids)
+    return rows.update(status=DeliveryStatus.RECEIVED, attempts=0, error="", processed_at=None)
+
+
+def purge(*, now: datetime) -> int:
+    """Delete raw deliveries past their retention; failed ones stay until they are replayed."""
+    count, _ = WebhookDelivery.objects.filter(
+        received_at__lt=now - settings.WEBHOOK_RAW_RETENTION,
+        status__in=[DeliveryStatus.PROCESSED, DeliveryStatus.IGNORED],
+    ).delete()
+    return count

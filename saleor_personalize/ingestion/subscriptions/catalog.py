@@ -1,0 +1,337 @@
+"""Events of the catalogue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, ClassVar
+
+from saleor_personalize.catalog import operations as catalog
+from saleor_personalize.exceptions import MalformedPayload
+from saleor_personalize.ingestion.subscriptions.base import Envelope, Payload, Subscription
+from saleor_personalize.models import (
+    Category,
+    Collection,
+    Installation,
+    Product,
+    ProductVariant,
+    SalesChannel,
+)
+from saleor_personalize.models.catalog import SaleorObject
+from saleor_personalize.saleor_api import nodes
+
+
+def node_of(payload: Payload, name: str) -> Any:
+    """Return an object of the payload; MalformedPayload when it is missing or null."""
+    node = payload.get(name)
+    if not isinstance(node, dict) or not node.get("id"):
+        raise MalformedPayload(f"The payload has no {name!r} with an id.")
+    return node
+
+
+class _Deletion(Subscription):
+    """Only the id is read: the relations of a deleted object arrive empty and mean nothing."""
+
+    node: ClassVar[str]
+    model: ClassVar[type[SaleorObject]]
+
+    @classmethod
+    def normalise(cls, payload: Payload) -> str:
+        return str(node_of(payload, cls.node)["id"])
+
+    @classmethod
+    def apply(
+        cls, *, installation: Installation, facts: str, envelope: Envelope, now: datetime
+    ) -> bool:
+        return bool(
+            catalog.record_deletion(
+                installation=installation, model=cls.model, saleor_id=facts, now=now
+            )
+        )
+
+
+class ProductSaved(Subscription):
+    events = ("product_created", "product_updated")
+    permission = "MANAGE_PRODUCTS"
+    selection = "product { ...ProductFields }"
+
+    @classmethod
+    def normalise(cls, payload: Payload) -> nodes.ProductData:
+        return nodes.read_product(node_of(payload, "product"))
+
+    @classmethod
+    def apply(
+        cls,
+        *,
+        installation: Installation,
+        facts: nodes.ProductData,
+        envelope: Envelope,
+        now: datetime,
+    ) -> bool:
+        return bool(
+            catalog.record_products(
+                installation=installation,
+                data=[facts],
+                now=now,
+                seen_at=envelope.issued_at or now,
+            )
+        )
+
+
+class ProductDeleted(_Deletion):
+    events = ("product_deleted",)
+    permission = "MANAGE_PRODUCTS"
+    selection = "product { id }"
+    node = "product"
+    model = Product
+
+
+class VariantSaved(Subscription):
+    events = ("product_variant_created", "product_variant_updated")
+    permission = "MANAGE_PRODUCTS"
+    selection = "productVariant { ...VariantFields }"
+
+    @classmethod
+    def normalise(cls, payload: Payload) -> nodes.VariantData:
+        return nodes.read_variant(node_of(payload, "productVariant"))
+
+    @classmethod
+    def apply(
+        cls,
+        *,
+        installation: Installation,
+        facts: nodes.VariantData,
+        envelope: Envelope,
+        now: datetime,
+    ) -> bool:
+        return bool(
+            catalog.record_variants(
+                installation=installation,
+                data=[facts],
+                now=now,
+                seen_at=envelope.issued_at or now,
+            )
+        )
+
+
+class VariantDeleted(_Deletion):
+    events = ("product_variant_deleted",)
+    permission = "MANAGE_PRODUCTS"
+    selection = "productVariant { id }"
+    node = "productVariant"
+    model = ProductVariant
+
+
+@dataclass(frozen=True)
+class StockFacts:
+    variant_id: str
+    product_id: str
+    stocks: tuple[nodes.StockData, ...]
+
+
+class StockChanged(Subscription):
+    """All stock events read the same: what they are called can be wrong, the quantities are not.
+
+    Fulfilling the last piece announces "back in stock" with nothing available, and each warehouse
+    speaks for itself. So the variant's whole stock is asked for and counted.
+    """
+
+    events = (
+        "product_variant_stock_updated",
+        "product_variant_back_in_stock",
+        "product_variant_out_of_stock",
+    )
+    permission = "MANAGE_PRODUCTS"
+    selection = "productVariant { id product { id } stocks { ...StockFields } }"
+
+    @classmethod
+    def normalise(cls, payload: Payload) -> StockFacts:
+        node = node_of(payload, "productVariant")
+        return StockFacts(
+            variant_id=str(node["id"]),
+            product_id=str(node_of(node, "product")["id"]),
+            stocks=nodes.read_stocks(node.get("stocks")),
+        )
+
+    @classmethod
+    def apply(
+        cls, *, installation: Installation, facts: StockFacts, envelope: Envelope, now: datetime
+    ) -> bool:
+        return bool(
+            catalog.record_stocks(
+                installation=installation,
+                variant_id=facts.variant_id,
+                product_id=facts.product_id,
+                stocks=facts.stocks,
+                seen_at=envelope.issued_at or now,
+            )
+        )
+
+
+class StockChangedInChannel(StockChanged):
+    """Sent since 3.23, and only while the shop computes availability by channel."""
+
+    events = (
+        "product_variant_back_in_stock_in_channel",
+        "product_variant_out_of_stock_in_channel",
+    )
+    since = (3, 23)
+
+
+@dataclass(frozen=True)
+class PriceFacts:
+    variant_id: str
+    product_id: str
+    channel_slug: str
+    currency: str
+    amount: Decimal
+
+
+class DiscountedPriceChanged(Subscription):
+    """The new price is taken; `previousPrice` is not asked for, since a promotion makes it wrong."""
+
+    events = ("product_variant_discounted_price_updated",)
+    permission = "MANAGE_PRODUCTS"
+    since = (3, 22)
+    selection = (
+        "productVariant { id product { id } } channel { slug } newPrice { amount currency }"
+    )
+
+    @classmethod
+    def normalise(cls, payload: Payload) -> PriceFacts:
+        node = node_of(payload, "productVariant")
+        try:
+            return PriceFacts(
+                variant_id=str(node["id"]),
+                product_id=str(node_of(node, "product")["id"]),
+                channel_slug=str(payload["channel"]["slug"]),
+                currency=str(payload["newPrice"]["currency"]),
+                amount=Decimal(str(payload["newPrice"]["amount"])),
+            )
+        except (KeyError, TypeError, ArithmeticError):
+            raise MalformedPayload("The payload has no channel or new price.") from None
+
+    @classmethod
+    def apply(
+        cls, *, installation: Installation, facts: PriceFacts, envelope: Envelope, now: datetime
+    ) -> bool:
+        return bool(
+            catalog.record_discounted_price(
+                installation=installation,
+                variant_id=facts.variant_id,
+                product_id=facts.product_id,
+                channel_slug=facts.channel_slug,
+                currency=facts.currency,
+                amount=facts.amount,
+                seen_at=envelope.issued_at or now,
+            )
+        )
+
+
+class CategorySaved(Subscription):
+    events = ("category_created", "category_updated")
+    permission = "MANAGE_PRODUCTS"
+    selection = "category { ...CategoryFields }"
+
+    @classmethod
+    def normalise(cls, payload: Payload) -> nodes.CategoryData:
+        return nodes.read_category(node_of(payload, "category"))
+
+    @classmethod
+    def apply(
+        cls,
+        *,
+        installation: Installation,
+        facts: nodes.CategoryData,
+        envelope: Envelope,
+        now: datetime,
+    ) -> bool:
+        return bool(
+            catalog.record_categories(
+                installation=installation,
+                data=[facts],
+                now=now,
+                seen_at=envelope.issued_at or now,
+            )
+        )
+
+
+class CategoryDeleted(_Deletion):
+    events = ("category_deleted",)
+    permission = "MANAGE_PRODUCTS"
+    selection = "category { id }"
+    node = "category"
+    model = Category
+
+
+class CollectionSaved(Subscription):
+    events = ("collection_created", "collection_updated")
+    permission = "MANAGE_PRODUCTS"
+    selection = "collection { ...CollectionFields }"
+
+    @classmethod
+    def normalise(cls, payload: Payload) -> nodes.CollectionData:
+        return nodes.read_collection(node_of(payload, "collection"))
+
+    @classmethod
+    def apply(
+        cls,
+        *,
+        installation: Installation,
+        facts: nodes.CollectionData,
+        envelope: Envelope,
+        now: datetime,
+    ) -> bool:
+        return bool(
+            catalog.record_collections(
+                installation=installation,
+                data=[facts],
+                now=now,
+                seen_at=envelope.issued_at or now,
+            )
+        )
+
+
+class CollectionDeleted(_Deletion):
+    events = ("collection_deleted",)
+    permission = "MANAGE_PRODUCTS"
+    selection = "collection { id }"
+    node = "collection"
+    model = Collection
+
+
+class ChannelSaved(Subscription):
+    events = ("channel_created", "channel_updated", "channel_status_changed")
+    permission = "MANAGE_CHANNELS"
+    selection = "channel { ...ChannelFields }"
+
+    @classmethod
+    def normalise(cls, payload: Payload) -> nodes.ChannelData:
+        return nodes.read_channel(node_of(payload, "channel"))
+
+    @classmethod
+    def apply(
+        cls,
+        *,
+        installation: Installation,
+        facts: nodes.ChannelData,
+        envelope: Envelope,
+        now: datetime,
+    ) -> bool:
+        return bool(
+            catalog.record_channels(
+                installation=installation,
+                data=[facts],
+                now=now,
+                seen_at=envelope.issued_at or now,
+            )
+        )
+
+
+class ChannelDeleted(_Deletion):
+    events = ("channel_deleted",)
+    permission = "MANAGE_CHANNELS"
+    selection = "channel { id }"
+    node = "channel"
+    model = SalesChannel

@@ -1,0 +1,128 @@
+"""Events of carts, orders and customers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from saleor_personalize.events import operations as events
+from saleor_personalize.ingestion.subscriptions.base import Envelope, Payload, Subscription
+from saleor_personalize.ingestion.subscriptions.catalog import node_of
+from saleor_personalize.journeys import operations as journeys
+from saleor_personalize.models import Installation
+from saleor_personalize.saleor_api import nodes
+
+
+class CheckoutSaved(Subscription):
+    """A cart, rendered from its row as it is when Saleor's worker gets to it, which may be late."""
+
+    events = ("checkout_created", "checkout_updated")
+    permission = "MANAGE_CHECKOUTS"
+    selection = "checkout { ...CheckoutFields }"
+
+    @classmethod
+    def normalise(cls, payload: Payload) -> nodes.CheckoutData:
+        return nodes.read_checkout(node_of(payload, "checkout"))
+
+    @classmethod
+    def apply(
+        cls,
+        *,
+        installation: Installation,
+        facts: nodes.CheckoutData,
+        envelope: Envelope,
+        now: datetime,
+    ) -> bool:
+        (recorded,) = events.record_checkouts(installation=installation, data=[facts], now=now)
+        if recorded.changed:
+            journeys.enroll_abandoned_checkout(checkout=recorded.row, now=now)
+        return recorded.changed
+
+
+class OrderSaved(Subscription):
+    """Any event of an order carries the whole order; which one arrives first does not matter."""
+
+    events = (
+        "order_created",
+        "order_updated",
+        "order_confirmed",
+        "order_fully_paid",
+        "order_cancelled",
+    )
+    permission = "MANAGE_ORDERS"
+    selection = "order { ...OrderFields }"
+
+    @classmethod
+    def normalise(cls, payload: Payload) -> nodes.OrderData:
+        return nodes.read_order(node_of(payload, "order"))
+
+    @classmethod
+    def apply(
+        cls,
+        *,
+        installation: Installation,
+        facts: nodes.OrderData,
+        envelope: Envelope,
+        now: datetime,
+    ) -> bool:
+        recorded = events.record_orders(installation=installation, data=[facts], now=now)
+        for one in recorded:
+            if one.changed:
+                journeys.exit_for_order(order=one.row, now=now)
+        return any(one.changed for one in recorded)
+
+
+class CustomerSaved(Subscription):
+    events = ("customer_created", "customer_updated", "account_confirmed")
+    permission = "MANAGE_USERS"
+    selection = "user { ...CustomerFields }"
+
+    @classmethod
+    def normalise(cls, payload: Payload) -> nodes.CustomerData:
+        return nodes.read_customer(node_of(payload, "user"))
+
+    @classmethod
+    def apply(
+        cls,
+        *,
+        installation: Installation,
+        facts: nodes.CustomerData,
+        envelope: Envelope,
+        now: datetime,
+    ) -> bool:
+        (recorded,) = events.record_customers(installation=installation, data=[facts], now=now)
+        return recorded.changed
+
+
+@dataclass(frozen=True)
+class DeletedCustomer:
+    user_id: str
+    email: str
+
+
+class CustomerDeleted(Subscription):
+    """Two events, one meaning: a shopper deletes the account, or staff delete the customer."""
+
+    events = ("customer_deleted", "account_deleted")
+    permission = "MANAGE_USERS"
+    selection = "user { id email }"
+
+    @classmethod
+    def normalise(cls, payload: Payload) -> DeletedCustomer:
+        node = node_of(payload, "user")
+        return DeletedCustomer(user_id=str(node["id"]), email=str(node.get("email") or ""))
+
+    @classmethod
+    def apply(
+        cls,
+        *,
+        installation: Installation,
+        facts: DeletedCustomer,
+        envelope: Envelope,
+        now: datetime,
+    ) -> bool:
+        return bool(
+            events.forget_customer(
+                installation=installation, user_id=facts.user_id, email=facts.email
+            )
+        )
