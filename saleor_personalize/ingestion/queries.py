@@ -1,0 +1,146 @@
+"""How well the shop's facts reach us: figures for the health page, `/health/` and `doctor`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import (
+    Aggregate,
+    Count,
+    DurationField,
+    ExpressionWrapper,
+    F,
+    Max,
+    Min,
+    Q,
+    QuerySet,
+)
+
+from saleor_personalize.enums import BackfillStatus, DeliveryStatus
+from saleor_personalize.models import Backfill, BackfillStage, Installation, WebhookDelivery
+
+#: Lags and counts speak of this long ago at most.
+RECENT = timedelta(hours=24)
+#: A delivery that waits longer than this has no worker to take it: beat looks every few seconds.
+WAITING_TOO_LONG = timedelta(minutes=1)
+
+
+class _Percentile(Aggregate):
+    """PostgreSQL's `percentile_cont`: the value below which that fraction of the rows lies."""
+
+    function = "percentile_cont"
+    template = "%(function)s(%(fraction)s) WITHIN GROUP (ORDER BY %(expressions)s)"
+    output_field = DurationField()
+
+    def __init__(self, expression: Any, *, fraction: float, **extra: Any) -> None:
+        super().__init__(expression, fraction=float(fraction), **extra)
+
+
+@dataclass(frozen=True)
+class WebhookHealth:
+    """Figures over the last `RECENT`, except `waiting` and `failed`, which count all that are kept.
+
+    `lag_p50` and `lag_p95` are from arrival to recorded; None when nothing was processed.
+    """
+
+    last_received_at: datetime | None
+    received: int
+    waiting: int
+    oldest_waiting_at: datetime | None
+    failed: int
+    lag_p50: timedelta | None
+    lag_p95: timedelta | None
+
+    def is_stuck(self, now: datetime) -> bool:
+        """Tell whether deliveries wait so long that no worker can be running."""
+        return self.oldest_waiting_at is not None and self.oldest_waiting_at < now - WAITING_TOO_LONG
+
+
+def webhook_health(*, installation: Installation, now: datetime) -> WebhookHealth:
+    """Return the figures of one installation, in one query."""
+    return _health(WebhookDelivery.objects.of(installation), now)
+
+
+def overall_webhook_health(*, now: datetime) -> WebhookHealth:
+    """Return the figures over all installations: for the operator, never for a shop."""
+    return _health(WebhookDelivery.objects.all(), now)
+
+
+def _health(deliveries: QuerySet[WebhookDelivery], now: datetime) -> WebhookHealth:
+    since = now - RECENT
+    lag = ExpressionWrapper(F("processed_at") - F("received_at"), output_field=DurationField())
+    done = Q(
+        status__in=[DeliveryStatus.PROCESSED, DeliveryStatus.IGNORED],
+        received_at__gte=since,
+        processed_at__isnull=False,
+    )
+    figures = deliveries.aggregate(
+        last_received_at=Max("received_at"),
+        received=Count("pk", filter=Q(received_at__gte=since)),
+        waiting=Count("pk", filter=Q(status=DeliveryStatus.RECEIVED)),
+        oldest_waiting_at=Min("received_at", filter=Q(status=DeliveryStatus.RECEIVED)),
+        failed=Count("pk", filter=Q(status=DeliveryStatus.FAILED)),
+        lag_p50=_Percentile(lag, fraction=0.5, filter=done),
+        lag_p95=_Percentile(lag, fraction=0.95, filter=done),
+    )
+    return WebhookHealth(**figures)
+
+
+def failed_deliveries(*, installation: Installation, limit: int) -> list[WebhookDelivery]:
+    """Return the newest failed deliveries, without their bodies."""
+    return list(
+        WebhookDelivery.objects.of(installation)
+        .filter(status=DeliveryStatus.FAILED)
+        .only("id", "event", "received_at", "attempts", "error", "installation_id")
+        .order_by("-received_at")[:limit]
+    )
+
+
+@dataclass(frozen=True)
+class StageProgress:
+    name: str
+    row_count: int
+    total_count: int | None
+    is_done: bool
+
+
+@dataclass(frozen=True)
+class BackfillProgress:
+    id: int
+    status: BackfillStatus
+    is_pause_requested: bool
+    started_at: datetime | None
+    finished_at: datetime | None
+    error: str
+    stages: list[StageProgress]
+
+    @property
+    def row_count(self) -> int:
+        return sum(stage.row_count for stage in self.stages)
+
+
+def latest_backfill(*, installation: Installation) -> BackfillProgress | None:
+    """Return the newest full back-fill and its stages in order; None when there was none.
+
+    Daily reconciliations are left out: they ask for changes only.
+    """
+    backfill = (
+        Backfill.objects.of(installation).filter(changed_since=None).order_by("-created_at", "-pk").first()
+    )
+    if backfill is None:
+        return None
+    stages = BackfillStage.objects.of(installation).filter(backfill=backfill)
+    return BackfillProgress(
+        id=backfill.pk,
+        status=BackfillStatus(backfill.status),
+        is_pause_requested=backfill.is_pause_requested,
+        started_at=backfill.started_at,
+        finished_at=backfill.finished_at,
+        error=backfill.error,
+        stages=[
+            StageProgress(stage.name, stage.row_count, stage.total_count, stage.is_done)
+            for stage in stages
+        ],
+    )

@@ -1,0 +1,38 @@
+"""What was sent and what was not: for the Dashboard page. No address, no name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Count, Q
+
+from saleor_personalize.enums import MessageStatus
+from saleor_personalize.models import Installation, Message
+
+
+@dataclass(frozen=True)
+class MessageCounts:
+    sent: int
+    not_sent: int
+    failed: int
+
+
+def message_counts(*, installation: Installation, since: datetime) -> MessageCounts:
+    """Count the messages decided since then. `failed` includes those whose fate is uncertain."""
+    failed = [MessageStatus.FAILED, MessageStatus.UNCERTAIN]
+    figures = (
+        Message.objects.of(installation)
+        .filter(decided_at__gte=since)
+        .aggregate(
+            sent=Count("pk", filter=Q(status=MessageStatus.SENT)),
+            not_sent=Count("pk", filter=Q(status=MessageStatus.NOT_SENT)),
+            failed=Count("pk", filter=Q(status__in=failed)),
+        )
+    )
+    return MessageCounts(**figures)
+
+
+def newest_messages(*, installation: Installation, limit: int) -> list[Message]:
+    """Return the newest messages, newest first."""
+    return list(Message.objects.of(installation).order_by("-decided_at", "-pk")[:limit])

@@ -1,0 +1,158 @@
+/* The page's side of Saleor's app bridge: messages to and from the Dashboard that frames us.
+   htmx draws everything; this file only signs its requests and follows theme and language. */
+(() => {
+  "use strict";
+
+  const root = document.documentElement;
+  const body = document.body;
+  const params = new URLSearchParams(location.search);
+  const dashboards = (body.dataset.dashboards || "").split(" ").filter(Boolean);
+  const isFramed = window.parent !== window;
+  const HANDSHAKE_TIMEOUT = 10000;
+  const REFRESH_TIMEOUT = 5000;
+
+  let token = "";
+  let locale = params.get("locale") || "";
+  let isLoaded = false;
+  let retry = null; // what was refused with an old token: {tokenUsed, element, event}
+
+  // -- what the reader sees of all this ---------------------------------------------------------
+
+  const say = (id, text) => {
+    const place = document.getElementById(id);
+    place.textContent = text;
+    place.hidden = !text;
+  };
+  const problem = (name) => say("problem", name ? body.dataset[name] : "");
+
+  const DATE = { dateStyle: "medium", timeStyle: "short" };
+  const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+
+  const write = (element, formats) => {
+    const at = new Date(element.dateTime);
+    const seconds = (at - Date.now()) / 1000;
+    element.title = formats.date.format(at);
+    if (!("relative" in element.dataset)) {
+      element.textContent = formats.date.format(at);
+      return;
+    }
+    const [unit, size] = UNITS.find(([, s]) => Math.abs(seconds) >= s) || UNITS[3];
+    element.textContent = formats.ago.format(Math.round(seconds / size), unit);
+  };
+
+  const localise = (within) => {
+    const language = root.lang || undefined;
+    const formats = {
+      date: new Intl.DateTimeFormat(locale || language, DATE),
+      ago: new Intl.RelativeTimeFormat(language, { numeric: "auto" }),
+    };
+    within.querySelectorAll("time[datetime]").forEach((element) => write(element, formats));
+  };
+
+  // -- to the Dashboard -------------------------------------------------------------------------
+
+  const post = (type, payload) => {
+    if (!isFramed) return;
+    const actionId = Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) =>
+      b.toString(16).padStart(2, "0")).join("");
+    const referrer = document.referrer ? new URL(document.referrer).origin : "";
+    const target = dashboards.includes(referrer) ? referrer : dashboards[0];
+    if (target) window.parent.postMessage({ type, payload: { ...payload, actionId } }, target);
+  };
+
+  // -- from the Dashboard -----------------------------------------------------------------------
+
+  const useToken = (given) => {
+    token = given;
+    if (!token) return;
+    problem("");
+    if (!isLoaded) {
+      isLoaded = true;
+      htmx.trigger("#content", "personalize:load");
+    } else if (retry && retry.tokenUsed !== token) {
+      const { element, event } = retry;
+      retry = null;
+      if (event) htmx.trigger(element, event);
+    }
+  };
+
+  const handlers = {
+    handshake: (payload) => useToken(payload.token || ""),
+    tokenRefresh: (payload) => useToken(payload.token || ""),
+    theme: (payload) => {
+      if (payload.theme === "light" || payload.theme === "dark") root.dataset.theme = payload.theme;
+    },
+    localeChanged: (payload) => {
+      if (!payload.locale || payload.locale === locale) return;
+      locale = payload.locale;
+      if (isLoaded) htmx.trigger("#content", "personalize:load");
+    },
+    // One page, so there is nowhere to go; and nothing to do once an action is confirmed.
+    redirect: () => {},
+    response: () => {},
+  };
+
+  window.addEventListener("message", (event) => {
+    if (event.source !== window.parent || !dashboards.includes(event.origin)) return;
+    const { type, payload } = event.data || {};
+    if (Object.hasOwn(handlers, type)) handlers[type](payload || {});
+  });
+
+  // -- htmx -------------------------------------------------------------------------------------
+
+  body.addEventListener("htmx:configRequest", (event) => {
+    const { headers } = event.detail;
+    headers["authorization-bearer"] = token;
+    headers["saleor-api-url"] = params.get("saleorApiUrl") || "";
+    if (locale) headers["accept-language"] = locale;
+  });
+
+  // A page that nobody looks at asks for nothing.
+  body.addEventListener("htmx:beforeRequest", (event) => {
+    if (document.hidden && event.detail.elt.matches("[data-poll]")) event.preventDefault();
+  });
+
+  body.addEventListener("htmx:responseError", (event) => {
+    const { xhr, requestConfig, elt } = event.detail;
+    if (xhr.status !== 401) {
+      if (xhr.status >= 500) problem("unreachable");
+      return;
+    }
+    const tokenUsed = requestConfig.headers["authorization-bearer"];
+    const trigger = requestConfig.triggeringEvent;
+    retry = { tokenUsed, element: elt, event: trigger && trigger.type };
+    post("notifyReady", {}); // the Dashboard answers with a handshake and the newest token
+    setTimeout(() => {
+      if (token === tokenUsed) problem("expired");
+    }, REFRESH_TIMEOUT);
+  });
+
+  body.addEventListener("htmx:sendError", () => problem("unreachable"));
+
+  body.addEventListener("htmx:afterRequest", (event) => {
+    if (!event.detail.successful) return;
+    problem("");
+    const language = event.detail.xhr.getResponseHeader("content-language");
+    if (language) root.lang = language;
+  });
+
+  body.addEventListener("htmx:afterSettle", () => localise(document));
+
+  // What an action brought about: for the eye in the Dashboard's corner, for a screen reader here.
+  body.addEventListener("personalize:outcome", (event) => {
+    const { status, title, text } = event.detail;
+    say("outcome", `${title} ${text}`.trim());
+    post("notification", { status, title, text });
+  });
+
+  // -- start ------------------------------------------------------------------------------------
+
+  if (!isFramed) {
+    problem("outside");
+  } else {
+    post("notifyReady", {});
+    setTimeout(() => {
+      if (!token) problem("silent");
+    }, HANDSHAKE_TIMEOUT);
+  }
+})();
