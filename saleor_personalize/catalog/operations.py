@@ -278,7 +278,9 @@ def _upsert(
     stored = {
         row.saleor_id: row for row in model.objects.of(installation).filter(saleor_id__in=seen)
     }
-    created, updated, changed = [], [], set()
+    created: list[SaleorObject] = []
+    updated: list[SaleorObject] = []
+    changed: set[str] = set()
     for saleor_id, this in seen.items():
         row = stored.get(saleor_id)
         if row is None:
@@ -349,9 +351,12 @@ def _record_stocks(
     stored: dict[str, dict[str, Stock]] = defaultdict(dict)
     for row in Stock.objects.of(installation).filter(variant_saleor_id__in=seen):
         stored[row.variant_saleor_id][row.warehouse_saleor_id] = row
-    created, updated, removed, changed = [], [], [], set()
+    created: list[Stock] = []
+    updated: list[Stock] = []
+    removed: list[int] = []
+    changed: set[str] = set()
     for variant_id, stocks in seen.items():
-        rows = stored[variant_id]
+        rows: dict[str, Stock | None] = dict(stored[variant_id])
         if any(seen_at < row.recorded_at for row in rows.values()):
             continue
         for stock in stocks:

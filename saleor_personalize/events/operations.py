@@ -13,6 +13,7 @@ from saleor_personalize.conf import settings
 from saleor_personalize.enums import CheckoutCloseReason, IdentityKind
 from saleor_personalize.models import (
     Checkout,
+    Identity,
     Installation,
     Order,
     OrderLine,
@@ -241,7 +242,7 @@ def record_customers(
     ]
     with transaction.atomic():
         known = set(
-            identity.Identity.objects.of(installation)
+            Identity.objects.of(installation)
             .filter(kind=IdentityKind.SALEOR_USER, value__in=[c.id for c in data])
             .values_list("value", flat=True)
         )

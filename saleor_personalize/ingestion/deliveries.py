@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import DatabaseError, connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils.dateparse import parse_datetime
 
 from saleor_personalize.conf import settings
@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 #: A delivery that fails for a passing reason is tried this often, then kept as failed.
 MAX_ATTEMPTS = 5
+RETRY_AFTER = timedelta(seconds=30)
 
 _INSERT = """
 INSERT INTO saleor_personalize_webhookdelivery
@@ -83,8 +84,11 @@ def _process_next(*, now: datetime) -> bool:
         delivery = (
             WebhookDelivery.objects.select_for_update(skip_locked=True, of=("self",))
             .select_related("installation")
-            .filter(status=DeliveryStatus.RECEIVED)
-            .order_by("attempts", "id")
+            .filter(
+                Q(attempts=0) | Q(processed_at__lte=now - RETRY_AFTER),
+                status=DeliveryStatus.RECEIVED,
+            )
+            .order_by("id")
             .first()
         )
         if delivery is None:
@@ -95,7 +99,6 @@ def _process_next(*, now: datetime) -> bool:
                 changed = believe(delivery, now=now)
             delivery.status = DeliveryStatus.PROCESSED if changed else DeliveryStatus.IGNORED
             delivery.error = ""
-            delivery.processed_at = now
         except MalformedPayload as error:
             _fail(delivery, str(error))
         except SaleorApiError as error:
@@ -108,6 +111,7 @@ def _process_next(*, now: datetime) -> bool:
         except Exception as error:
             _fail(delivery, f"{type(error).__name__}: a fault of this app; see its log.")
             logger.exception("Delivery %s (%s) failed", delivery.pk, delivery.event)
+        delivery.processed_at = now
         delivery.save(update_fields=["attempts", "status", "error", "processed_at"])
     return True
 

@@ -64,7 +64,7 @@ def email_hash(address: str) -> str:
     ).hexdigest()
 
 
-class EncryptedTextField(models.TextField):  # type: ignore[type-arg]
+class EncryptedTextField(models.TextField):  # type: ignore[type-arg,unused-ignore]
     """Text that the database only ever sees encrypted (Fernet). It cannot be filtered on."""
 
     def get_prep_value(self, value: Any) -> Any:

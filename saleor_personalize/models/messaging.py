@@ -29,6 +29,8 @@ class Message(Scoped):
     content = models.JSONField(default=dict)
     decided_at = models.DateTimeField()
     handed_over_at = models.DateTimeField(null=True)
+    # How often a hand-over was started.
+    attempts = models.PositiveSmallIntegerField(default=0)
     provider_message_id = models.CharField(max_length=300, blank=True)
     error = models.TextField(blank=True)
 
@@ -39,4 +41,9 @@ class Message(Scoped):
         indexes = [
             models.Index(fields=["installation", "-decided_at"], name="message_newest"),
             models.Index(fields=["profile", "-decided_at"], name="message_of_profile"),
+            models.Index(
+                fields=["decided_at"],
+                name="message_interrupted",
+                condition=models.Q(status="handing_over"),
+            ),
         ]

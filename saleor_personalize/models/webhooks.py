@@ -19,6 +19,7 @@ class WebhookDelivery(Scoped):
     )
     attempts = models.PositiveSmallIntegerField(default=0)
     error = models.TextField(blank=True)
+    # When it was last tried; while it waits for another try this is in the past.
     processed_at = models.DateTimeField(null=True)
 
     class Meta:

@@ -1,0 +1,305 @@
+"""The shop's history, page by page. Rows hold the progress, so any worker can go on after a kill.
+
+A page is fetched, recorded and marked as done in one transaction; the next page is fetched
+meanwhile. A second run records nothing new: the same rules as for webhooks decide what is newer.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from saleor_personalize.catalog import operations as catalog
+from saleor_personalize.conf import settings
+from saleor_personalize.enums import BackfillStatus, InstallationStatus
+from saleor_personalize.events import operations as events
+from saleor_personalize.exceptions import MalformedPayload, SaleorApiError, TokenRefused
+from saleor_personalize.ingestion import failures
+from saleor_personalize.journeys import operations as journeys
+from saleor_personalize.models import Backfill, BackfillStage, Installation
+from saleor_personalize.saleor_api import installations, nodes
+from saleor_personalize.saleor_api.client import Page, SaleorClient
+
+logger = logging.getLogger(__name__)
+
+#: How long a worker may stay silent before another one takes its run over.
+LEASE = timedelta(minutes=2)
+#: Saleor's answer to a query that costs too much names this error.
+_COST_ERROR = "cost"
+
+OPEN = (BackfillStatus.PENDING, BackfillStatus.RUNNING, BackfillStatus.PAUSED)
+
+Recorder = Callable[[Installation, Sequence[Any], datetime, datetime], int]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One kind of object: which query pages it, how a node is read and how a page is recorded."""
+
+    name: str
+    operation: str
+    connection: str
+    read: Callable[[Mapping[str, Any]], Any]
+    record: Recorder
+    # The event under which a node that cannot be read is kept, and its field in that payload.
+    event: str
+    field: str
+    # Whether Saleor can filter it by `updatedAt`.
+    has_changes: bool = True
+
+
+def _channels(i: Installation, data: Sequence[Any], now: datetime, seen_at: datetime) -> int:
+    return catalog.record_channels(installation=i, data=data, now=now, seen_at=seen_at)
+
+
+def _categories(i: Installation, data: Sequence[Any], now: datetime, seen_at: datetime) -> int:
+    return catalog.record_categories(installation=i, data=data, now=now, seen_at=seen_at)
+
+
+def _collections(i: Installation, data: Sequence[Any], now: datetime, seen_at: datetime) -> int:
+    return catalog.record_collections(installation=i, data=data, now=now, seen_at=seen_at)
+
+
+def _products(i: Installation, data: Sequence[Any], now: datetime, seen_at: datetime) -> int:
+    return catalog.record_products(installation=i, data=data, now=now, seen_at=seen_at)
+
+
+def _customers(i: Installation, data: Sequence[Any], now: datetime, seen_at: datetime) -> int:
+    recorded = events.record_customers(installation=i, data=data, now=now)
+    return sum(one.changed for one in recorded)
+
+
+def _orders(i: Installation, data: Sequence[Any], now: datetime, seen_at: datetime) -> int:
+    changed = [
+        one.row
+        for one in events.record_orders(installation=i, data=data, now=now)
+        if one.changed
+    ]
+    for order in changed:
+        journeys.exit_for_order(order=order, now=now)
+    return len(changed)
+
+
+def _checkouts(i: Installation, data: Sequence[Any], now: datetime, seen_at: datetime) -> int:
+    # Carts of the past are recorded, not enrolled: nobody is reminded of one on switch-on.
+    recorded = events.record_checkouts(installation=i, data=data, now=now)
+    return sum(one.changed for one in recorded)
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage("channels", "Channels", "channels", nodes.read_channel, _channels, "channel_updated", "channel", has_changes=False),
+    Stage("categories", "Categories", "categories", nodes.read_category, _categories, "category_updated", "category", has_changes=False),
+    Stage("collections", "Collections", "collections", nodes.read_collection, _collections, "collection_updated", "collection", has_changes=False),
+    Stage("products", "Products", "products", nodes.read_product, _products, "product_updated", "product"),
+    Stage("customers", "Customers", "customers", nodes.read_customer, _customers, "customer_updated", "user"),
+    Stage("orders", "Orders", "orders", nodes.read_order, _orders, "order_updated", "order"),
+    Stage("checkouts", "Checkouts", "checkouts", nodes.read_checkout, _checkouts, "checkout_updated", "checkout"),
+)  # fmt: skip
+_BY_NAME = {stage.name: stage for stage in STAGES}
+
+
+def request(
+    *, installation: Installation, now: datetime, changed_since: datetime | None = None
+) -> Backfill:
+    """Return the open run of an installation, or start one; a worker picks it up.
+
+    With `changed_since` only what changed from then on is read. An open run is widened, never
+    doubled.
+    """
+    with transaction.atomic():
+        Installation.objects.select_for_update().get(pk=installation.pk)
+        run = Backfill.objects.of(installation).filter(status__in=OPEN).first()
+        if run is None:
+            run = Backfill.objects.create(
+                installation=installation, changed_since=changed_since, created_at=now
+            )
+            BackfillStage.objects.bulk_create(
+                [
+                    BackfillStage(
+                        installation=installation, backfill=run, name=stage.name, position=position
+                    )
+                    for position, stage in enumerate(STAGES)
+                ]
+            )
+        elif run.changed_since is not None and (
+            changed_since is None or changed_since < run.changed_since
+        ):
+            run.changed_since = changed_since
+            run.save(update_fields=["changed_since"])
+            run.stages.update(cursor="", is_done=False)
+        return run
+
+
+def pause(*, backfill: Backfill) -> None:
+    """Stop after the page in hand."""
+    Backfill.objects.filter(pk=backfill.pk, status__in=OPEN).update(is_pause_requested=True)
+
+
+def resume(*, backfill: Backfill) -> None:
+    """Let a paused or failed run go on where it stopped."""
+    Backfill.objects.filter(
+        pk=backfill.pk, status__in=[*OPEN, BackfillStatus.FAILED]
+    ).update(is_pause_requested=False, status=BackfillStatus.PENDING, error="")
+
+
+def latest(*, installation: Installation) -> Backfill | None:
+    return Backfill.objects.of(installation).order_by("-pk").first()
+
+
+def has_finished(*, installation: Installation) -> bool:
+    """Tell whether a whole history was ever read."""
+    return (
+        Backfill.objects.of(installation)
+        .filter(status=BackfillStatus.DONE, changed_since=None)
+        .exists()
+    )
+
+
+def claim_next(*, now: datetime) -> Backfill | None:
+    """Take the lease of a run that nobody works on, or return None."""
+    with transaction.atomic():
+        run = (
+            Backfill.objects.select_for_update(skip_locked=True, of=("self",))
+            .select_related("installation")
+            .filter(
+                Q(lease_expires_at=None) | Q(lease_expires_at__lt=now),
+                status__in=[BackfillStatus.PENDING, BackfillStatus.RUNNING],
+                installation__status=InstallationStatus.ACTIVE,
+            )
+            .order_by("pk")
+            .first()
+        )
+        if run is None:
+            return None
+        run.status = BackfillStatus.RUNNING
+        run.started_at = run.started_at or now
+        run.lease_expires_at = now + LEASE
+        run.save(update_fields=["status", "started_at", "lease_expires_at"])
+        return run
+
+
+def work(
+    run: Backfill,
+    *,
+    client: SaleorClient | None = None,
+    clock: Callable[[], datetime] = timezone.now,
+    on_page: Callable[[BackfillStage], None] = lambda stage: None,
+) -> BackfillStatus:
+    """Page a claimed run to its end, or to the first reason to stop; return where it stands.
+
+    A fault that time may cure leaves the run RUNNING for the next claim.
+    """
+    own = client is None
+    client = client or SaleorClient(run.installation)
+    try:
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="backfill") as ahead:
+            for row in run.stages.filter(is_done=False):
+                if not _work_stage(run, row, client, ahead, clock, on_page):
+                    return _leave(run, BackfillStatus.PAUSED, clock())
+        return _leave(run, BackfillStatus.DONE, clock())
+    except TokenRefused as error:
+        _leave(run, BackfillStatus.FAILED, clock(), str(error))
+        installations.confirm(installation=run.installation, now=clock())
+        return BackfillStatus.FAILED
+    except SaleorApiError as error:
+        status = BackfillStatus.RUNNING if error.is_retryable else BackfillStatus.FAILED
+        return _leave(run, status, clock(), str(error))
+    finally:
+        if own:
+            client.close()
+
+
+def _leave(
+    run: Backfill, status: BackfillStatus, now: datetime, error: str = ""
+) -> BackfillStatus:
+    run.status, run.error, run.lease_expires_at = status, error, None
+    run.finished_at = now if status == BackfillStatus.DONE else None
+    if status == BackfillStatus.RUNNING:
+        # Not at once again: the shop needs a moment.
+        run.lease_expires_at = now + timedelta(seconds=30)
+    run.save(update_fields=["status", "error", "lease_expires_at", "finished_at"])
+    logger.info("Back-fill %s: %s %s", run.pk, status.label, error)
+    return status
+
+
+def _work_stage(
+    run: Backfill,
+    row: BackfillStage,
+    client: SaleorClient,
+    ahead: ThreadPoolExecutor,
+    clock: Callable[[], datetime],
+    on_page: Callable[[BackfillStage], None],
+) -> bool:
+    """Page one stage to its end; return False when a pause was asked for."""
+    stage = _BY_NAME[row.name]
+    size = settings.BACKFILL_PAGE_SIZE
+    waiting: Future[Page] | None = None
+    while not row.is_done:
+        if Backfill.objects.filter(pk=run.pk, is_pause_requested=True).exists():
+            return False
+        seen_at = clock()
+        try:
+            page = waiting.result() if waiting else _fetch(client, stage, run, row.cursor, size)
+        except SaleorApiError as error:
+            if _COST_ERROR not in str(error).lower() or size == 1:
+                raise
+            size, waiting = max(1, size // 2), None
+            logger.info("Back-fill %s: %s costs too much, %s a page", run.pk, row.name, size)
+            continue
+        waiting = (
+            ahead.submit(_fetch, client, stage, run, page.end_cursor, size)
+            if page.has_next_page
+            else None
+        )
+        _record_page(run, row, stage, page, now=clock(), seen_at=seen_at)
+        on_page(row)
+    return True
+
+
+def _fetch(client: SaleorClient, stage: Stage, run: Backfill, cursor: str, size: int) -> Page:
+    if stage.name == "channels":
+        found = client.execute(stage.operation)["channels"]
+        return Page(found, "", has_next_page=False, total_count=len(found), cost=None)
+    variables: dict[str, Any] = {}
+    if run.changed_since is not None and stage.has_changes:
+        variables["filter"] = {"updatedAt": {"gte": run.changed_since.isoformat()}}
+    return client.page(
+        stage.operation, stage.connection, first=size, after=cursor, variables=variables
+    )
+
+
+def _record_page(
+    run: Backfill, row: BackfillStage, stage: Stage, page: Page, *, now: datetime, seen_at: datetime
+) -> None:
+    data, unreadable = [], []
+    for node in page.nodes:
+        try:
+            data.append(stage.read(node))
+        except MalformedPayload as error:
+            unreadable.append((node, str(error)))
+    with transaction.atomic():
+        changed = stage.record(run.installation, data, now, seen_at)
+        for node, error in unreadable:
+            failures.keep(
+                installation=run.installation,
+                event=stage.event,
+                body=json.dumps({"issuedAt": seen_at.isoformat(), stage.field: node}).encode(),
+                error=error,
+                now=now,
+            )
+        row.cursor = page.end_cursor
+        row.is_done = not page.has_next_page
+        row.row_count += len(page.nodes)
+        row.changed_count += changed
+        row.total_count = page.total_count
+        row.save()
+        Backfill.objects.filter(pk=run.pk).update(lease_expires_at=now + LEASE)

@@ -1,0 +1,61 @@
+"""What webhooks missed: a daily look at what changed, what is gone, and whether we are still welcome."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from saleor_personalize.catalog import operations as catalog
+from saleor_personalize.enums import BackfillStatus, InstallationStatus
+from saleor_personalize.ingestion import backfill
+from saleor_personalize.models import Backfill, Installation, Product
+from saleor_personalize.saleor_api import installations
+from saleor_personalize.saleor_api.client import SaleorClient
+
+#: Looked at again, so that nothing falls between two runs.
+OVERLAP = timedelta(hours=1)
+
+
+def reconcile(*, installation: Installation, now: datetime) -> Backfill | None:
+    """Check the token, remove products that are gone, and ask for what changed since the last run.
+
+    Returns the requested run, or None when the shop does not accept us any more. Raises
+    SaleorApiError when the shop cannot be asked.
+    """
+    installations.confirm(installation=installation, now=now)
+    if installation.status != InstallationStatus.ACTIVE:
+        return None
+    with SaleorClient(installation) as client:
+        remove_gone_products(installation=installation, client=client, now=now)
+    last = (
+        Backfill.objects.of(installation)
+        .filter(status=BackfillStatus.DONE)
+        .order_by("-started_at")
+        .first()
+    )
+    since = last.started_at - OVERLAP if last and last.started_at else None
+    return backfill.request(installation=installation, now=now, changed_since=since)
+
+
+def remove_gone_products(
+    *, installation: Installation, client: SaleorClient, now: datetime
+) -> int:
+    """Leave tombstones for products that Saleor no longer lists; return how many."""
+    listed: set[str] = set()
+    cursor: str | None = None
+    while True:
+        page = client.page("ProductIds", "products", first=100, after=cursor)
+        listed.update(node["id"] for node in page.nodes)
+        if not page.has_next_page:
+            break
+        cursor = page.end_cursor
+    known = (
+        Product.objects.of(installation)
+        # One made while we were paging is not gone.
+        .filter(deleted_at=None, saleor_created_at__lt=now)
+        .values_list("saleor_id", flat=True)
+    )
+    gone = set(known) - listed
+    return sum(
+        catalog.record_deletion(installation=installation, model=Product, saleor_id=id_, now=now)
+        for id_ in gone
+    )
