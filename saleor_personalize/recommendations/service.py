@@ -1,0 +1,262 @@
+"""Answering a placement: the configured recommenders in order, filtered at the moment of asking."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from django.utils.module_loading import import_string
+from django.utils.translation import gettext as _
+
+from saleor_personalize.catalog import queries as catalog
+from saleor_personalize.conf import settings
+from saleor_personalize.exceptions import UnknownAlias
+from saleor_personalize.ml import ArtefactError, Candidate, Chain, Context, ReasonCode, Recommender
+from saleor_personalize.models import (
+    Checkout,
+    Installation,
+    OrderLine,
+    Product,
+    Profile,
+    TrainedModel,
+)
+
+logger = logging.getLogger(__name__)
+
+#: Bought this recently is not recommended again.
+JUST_BOUGHT = timedelta(days=30)
+#: How long a server goes on with the models and names it knows before it looks for newer ones.
+MODELS_SECONDS = 1.0
+NAMES_SECONDS = 60.0
+_MAX_NAMES = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """A product to show: `slot` counts from 1, `strategy` is the alias of the recommender."""
+
+    product_id: str
+    slot: int
+    score: float
+    strategy: str
+    reason_code: str
+    reason_text: str
+
+
+def recommend(
+    *,
+    installation: Installation,
+    placement: str,
+    channel_slug: str,
+    now: datetime,
+    product_id: str | None = None,
+    checkout_id: str | None = None,
+    profile: Profile | None = None,
+    first: int = 10,
+) -> list[Recommendation]:
+    """Return up to `first` products for a placement, best first, none twice.
+
+    Never the product of the page, what is in the cart, what the profile just bought, or what cannot
+    be seen and bought in the sales channel now. The list is shorter only when the shop has no more.
+
+    Raises UnknownAlias for a placement that is not configured.
+    """
+    aliases = _aliases(placement)
+    count = max(1, min(first, settings.MAX_RECOMMENDATIONS))
+    seeds = [product_id] if product_id else []
+    if checkout_id:
+        seeds += _products_in_cart(installation, checkout_id)
+    exclude = _just_bought(profile, now) if profile else frozenset()
+    context = Context(seeds=tuple(seeds), exclude=exclude, now=now.timestamp())
+
+    def allowed(ids: Sequence[str]) -> set[str]:
+        return catalog.recommendable_ids(
+            installation=installation, channel_slug=channel_slug, ids=ids, now=now
+        )
+
+    models = _models.of(installation, channel_slug)
+    chain = Chain({alias: models[alias] for alias in aliases if alias in models})
+    found = chain.recommend(context, count, allowed=allowed)
+    if len(found) < count:
+        found += _newest_products(
+            installation,
+            channel_slug,
+            hidden={*seeds, *exclude, *(candidate.item_id for candidate in found)},
+            count=count - len(found),
+            now=now,
+        )
+    names = _names.of(
+        installation, {c.reason_item_id for c in found if c.reason_item_id is not None}
+    )
+    return [
+        Recommendation(
+            product_id=candidate.item_id,
+            slot=slot,
+            score=candidate.score,
+            strategy=candidate.strategy or "",
+            reason_code=candidate.reason_code,
+            reason_text=reason_text(
+                candidate.reason_code, names.get(candidate.reason_item_id or "", "")
+            ),
+        )
+        for slot, candidate in enumerate(found, start=1)
+    ]
+
+
+def reason_text(code: str, name: str) -> str:
+    """Return the sentence of a reason in the active language; `name` is the product it speaks of."""
+    if code == ReasonCode.BOUGHT_TOGETHER and name:
+        return _("Often bought together with %(name)s") % {"name": name}
+    if code == ReasonCode.SIMILAR and name:
+        return _("Similar to %(name)s") % {"name": name}
+    if code == ReasonCode.NEWEST:
+        return _("New in the shop")
+    return _("Popular in the shop")
+
+
+def _aliases(placement: str) -> Sequence[str]:
+    aliases = settings.PLACEMENTS.get(placement)
+    if aliases is None:
+        raise UnknownAlias(
+            f"There is no placement {placement!r}. Known: {', '.join(sorted(settings.PLACEMENTS))}."
+        )
+    return aliases  # type: ignore[no-any-return]
+
+
+def _products_in_cart(installation: Installation, checkout_id: str) -> list[str]:
+    lines = (
+        Checkout.objects.of(installation)
+        .filter(saleor_id=checkout_id)
+        .values_list("lines", flat=True)
+        .first()
+    )
+    return [line["product_id"] for line in lines or [] if line["product_id"]]
+
+
+def _just_bought(profile: Profile, now: datetime) -> frozenset[str]:
+    return frozenset(
+        OrderLine.objects.of(profile.installation)
+        .filter(order__profile=profile, order__placed_at__gt=now - JUST_BOUGHT)
+        .exclude(product_saleor_id="")
+        .values_list("product_saleor_id", flat=True)
+    )
+
+
+def _newest_products(
+    installation: Installation, channel_slug: str, *, hidden: set[str], count: int, now: datetime
+) -> list[Candidate]:
+    """Fill from the catalogue itself: nothing trained yet, or products younger than the training."""
+    sold = catalog.recommendable(installation=installation, channel_slug=channel_slug, now=now)
+    rows = (
+        Product.objects.of(installation)
+        .filter(
+            deleted_at=None, saleor_id__in=sold.values_list("product_saleor_id", flat=True)
+        )
+        .exclude(saleor_id__in=hidden)
+        .order_by("-saleor_created_at", "saleor_id")
+        .values_list("saleor_id", "saleor_created_at")[:count]
+    )
+    return [
+        Candidate(
+            item_id=saleor_id,
+            score=created_at.timestamp() if created_at else 0.0,
+            reason_code=ReasonCode.NEWEST,
+            strategy="newest",
+        )
+        for saleor_id, created_at in rows
+    ]
+
+
+class _Models:
+    """Published models, memory-mapped once per process and swapped when a newer one is published."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loaded: dict[str, Recommender] = {}
+        self._answers: dict[tuple[int, str], tuple[float, dict[str, Recommender]]] = {}
+
+    def of(self, installation: Installation, channel_slug: str) -> dict[str, Recommender]:
+        key = (installation.pk, channel_slug)
+        known = self._answers.get(key)
+        if known is not None and known[0] > time.monotonic():
+            return known[1]
+        rows = list(
+            TrainedModel.objects.of(installation)
+            .filter(channel_slug=channel_slug, is_published=True)
+            .values_list("recommender", "path")
+        )
+        with self._lock:
+            models = {}
+            for alias, path in rows:
+                model = self._loaded.get(path) or _load(alias, path)
+                if model is not None:
+                    self._loaded[path] = models[alias] = model
+            if known is not None:
+                current = {path for _, path in rows}
+                for path in [p for p, m in self._loaded.items() if m in known[1].values()]:
+                    if path not in current:
+                        del self._loaded[path]
+            self._answers[key] = (time.monotonic() + MODELS_SECONDS, models)
+        return models
+
+    def clear(self) -> None:
+        with self._lock:
+            self._loaded.clear()
+            self._answers.clear()
+
+
+def _load(alias: str, path: str) -> Recommender | None:
+    """Map a model into memory; a damaged one is left out, and the chain goes on without it."""
+    entry = settings.RECOMMENDERS.get(alias)
+    if entry is None:
+        return None
+    backend = import_string(entry if isinstance(entry, str) else entry["BACKEND"])
+    try:
+        model: Recommender = backend.load(Path(settings.MODEL_DIRECTORY) / path)
+    except ArtefactError as error:
+        logger.error("The model of %r is not used: %s Train it again.", alias, error)
+        return None
+    return model
+
+
+class _Names:
+    """Names of products that reasons speak of, remembered for a minute."""
+
+    def __init__(self) -> None:
+        self._names: dict[tuple[int, str], tuple[float, str]] = {}
+
+    def of(self, installation: Installation, ids: set[str]) -> dict[str, str]:
+        now = time.monotonic()
+        found, missing = {}, []
+        for id_ in ids:
+            known = self._names.get((installation.pk, id_))
+            if known is not None and known[0] > now:
+                found[id_] = known[1]
+            else:
+                missing.append(id_)
+        if missing:
+            read = catalog.names(installation=installation, ids=missing)
+            if len(self._names) > _MAX_NAMES:
+                self._names.clear()
+            for id_ in missing:
+                found[id_] = read.get(id_, "")
+                self._names[installation.pk, id_] = (now + NAMES_SECONDS, found[id_])
+        return found
+
+    def clear(self) -> None:
+        self._names.clear()
+
+
+_models = _Models()
+_names = _Names()
+
+
+def forget() -> None:
+    """Drop what this process remembers of models and names."""
+    _models.clear()
+    _names.clear()
