@@ -76,3 +76,14 @@ class ChannelError(PersonalizeError):
         super().__init__(message)
         self.is_permanent = is_permanent
         self.is_ambiguous = is_ambiguous
+
+
+class TemplateIncomplete(PersonalizeError):
+    """A message lacks a value that its template prints, so it must not be sent."""
+
+    def __init__(self, name: str, hint: str = "") -> None:
+        super().__init__(
+            f"The message needs {name!r}, which is missing: "
+            + (hint or "test it with {% if %} in the template, or provide it.")
+        )
+        self.name = name

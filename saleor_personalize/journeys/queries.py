@@ -1,11 +1,11 @@
-"""What a journey does at the moment: for its card on the Dashboard page."""
+"""Who waits in a journey, and what it does at the moment."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count, Min, Q
+from django.db.models import Count, Min, Q, QuerySet
 
 from saleor_personalize.enums import EnrollmentStatus
 from saleor_personalize.models import Enrollment, Installation, Journey
@@ -35,3 +35,13 @@ def journey_state(*, installation: Installation, key: str) -> JourneyState:
         )
     )
     return JourneyState(is_live=journey.is_live, live_at=journey.live_at, **figures)
+
+
+def waiting(*, installation: Installation) -> QuerySet[Enrollment]:
+    """Return the enrollments that wait, the one due first first."""
+    return (
+        Enrollment.objects.of(installation)
+        .filter(status=EnrollmentStatus.WAITING)
+        .select_related("journey")
+        .order_by("due_at", "pk")
+    )

@@ -1,4 +1,4 @@
-"""What was sent and what was not: for the Dashboard page. No address, no name."""
+"""What was sent and what was not. No address, no name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from datetime import datetime
 from django.db.models import Count, Q
 
 from saleor_personalize.enums import MessageStatus
-from saleor_personalize.models import Installation, Message
+from saleor_personalize.models import Installation, Message, Profile
+
+#: The person has it, or may have it.
+REACHED = (MessageStatus.HANDING_OVER, MessageStatus.SENT, MessageStatus.UNCERTAIN)
 
 
 @dataclass(frozen=True)
@@ -34,5 +37,14 @@ def message_counts(*, installation: Installation, since: datetime) -> MessageCou
 
 
 def newest_messages(*, installation: Installation, limit: int) -> list[Message]:
-    """Return the newest messages, newest first."""
+    """Return the newest messages, sent or not, newest first; `reason` says why not."""
     return list(Message.objects.of(installation).order_by("-decided_at", "-pk")[:limit])
+
+
+def reached_since(*, profile: Profile, template: str, since: datetime) -> bool:
+    """Tell whether a message of this template went, or may have gone, to a profile since then."""
+    return (
+        Message.objects.of(profile.installation)
+        .filter(profile=profile, template=template, status__in=REACHED, decided_at__gte=since)
+        .exists()
+    )

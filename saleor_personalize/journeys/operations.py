@@ -1,0 +1,202 @@
+"""Journeys: who waits in one, who leaves it, and what happens when a moment has come.
+
+Locks are always taken in one order: the identities of a person, then the checkout, then the
+enrollment. Recording an order takes the same identity locks, so an order and a decision about the
+same person never pass each other unseen.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Q
+
+from saleor_personalize.conf import settings
+from saleor_personalize.enums import EnrollmentStatus, IdentityKind, InstallationStatus, NotSentReason
+from saleor_personalize.events.queries import ordered_since
+from saleor_personalize.exceptions import (
+    MalformedPayload,
+    SaleorApiError,
+    TokenRefused,
+    UnknownAlias,
+)
+from saleor_personalize.journeys import abandoned_checkout
+from saleor_personalize.journeys.live import LiveCheckout, ask_saleor
+from saleor_personalize.messaging import operations as messaging
+from saleor_personalize.models import Checkout, Enrollment, Installation, Journey, Order
+from saleor_personalize.profiles import identity
+from saleor_personalize.saleor_api import installations
+
+logger = logging.getLogger(__name__)
+
+#: Every journey there is.
+KEYS = (abandoned_checkout.KEY,)
+#: How long a claimed enrollment is left alone by other workers.
+CLAIM = timedelta(minutes=5)
+#: The first wait after a fault; each further one is as long as all before it together.
+FIRST_RETRY = timedelta(minutes=1)
+
+#: Returns what the shop says about a checkout now; the second argument is the person's address.
+Ask = Callable[[Checkout, str], LiveCheckout]
+
+
+def ensure_journey(*, installation: Installation, key: str) -> Journey:
+    """Return an installation's journey, made on first sight and not live."""
+    if key not in KEYS:
+        raise UnknownAlias(f"There is no journey {key!r}. Known: {', '.join(KEYS)}.")
+    return Journey.objects.get_or_create(installation=installation, key=key)[0]
+
+
+def go_live(*, journey: Journey, now: datetime) -> Journey:
+    """Switch a journey on. Carts left before this moment are never written about."""
+    if not journey.is_live:
+        journey.is_live, journey.live_at = True, now
+        journey.save(update_fields=["is_live", "live_at"])
+    return journey
+
+
+def pause(*, journey: Journey) -> Journey:
+    """Switch a journey off. Whoever waits in it is held, and let go after the next `go_live`."""
+    journey.is_live = False
+    journey.save(update_fields=["is_live"])
+    return journey
+
+
+def enroll_abandoned_checkout(*, checkout: Checkout, now: datetime) -> Enrollment | None:
+    """Let a checkout wait to become abandoned, or wait anew from its latest change.
+
+    Returns None when there is nothing to wait for: the journey is not live, or was not when the
+    checkout last changed; the checkout is closed, empty or without a contact. A checkout that was
+    decided about is never enrolled again.
+    """
+    journey = (
+        Journey.objects.of(checkout.installation)
+        .filter(key=abandoned_checkout.KEY, is_live=True, live_at__lte=checkout.last_changed_at)
+        .first()
+    )
+    if journey is None or not abandoned_checkout.is_waiting_for_its_person(checkout):
+        return None
+    due_at = abandoned_checkout.due_at(journey, checkout)
+    enrollment, created = Enrollment.objects.get_or_create(
+        journey=journey,
+        subject_saleor_id=checkout.saleor_id,
+        defaults={
+            "installation": checkout.installation,
+            "profile": checkout.profile,
+            "due_at": due_at,
+            "created_at": now,
+        },
+    )
+    if not created:
+        waiting = Enrollment.objects.of(checkout.installation).filter(
+            pk=enrollment.pk, status=EnrollmentStatus.WAITING
+        )
+        waiting.exclude(profile=checkout.profile).update(profile=checkout.profile)
+        # Only ever later: a repeated event must not undo a claim or a retry's wait.
+        waiting.filter(due_at__lt=due_at).update(due_at=due_at)
+        enrollment.refresh_from_db()
+    return enrollment
+
+
+def exit_for_order(*, order: Order, now: datetime) -> int:
+    """End every waiting enrollment of the person who ordered, under whatever identity; return how many.
+
+    Each leaves a message NOT_SENT with the reason ORDERED.
+    """
+    ids = [
+        (IdentityKind.SALEOR_USER, order.user_saleor_id),
+        (IdentityKind.EMAIL, order.email_hash),
+        (IdentityKind.CHECKOUT, order.checkout_saleor_id),
+    ]
+    known = [(kind, value) for kind, value in ids if value]
+    same_person = Q(saleor_id=order.checkout_saleor_id)
+    if order.profile_id is not None:
+        same_person |= Q(profile=order.profile_id)
+    if order.user_saleor_id:
+        same_person |= Q(user_saleor_id=order.user_saleor_id)
+    if order.email_hash:
+        same_person |= Q(email_hash=order.email_hash)
+    for kind, value in known:
+        same_person |= Q(profile__identities__kind=kind, profile__identities__value=value)
+    ended = 0
+    with transaction.atomic():
+        identity.lock_identities(order.installation, known)
+        checkouts = {
+            checkout.saleor_id: checkout
+            for checkout in Checkout.objects.of(order.installation)
+            .filter(same_person)
+            .select_related("installation", "profile")
+        }
+        waiting = (
+            Enrollment.objects.of(order.installation)
+            .filter(status=EnrollmentStatus.WAITING, subject_saleor_id__in=checkouts)
+            .select_related("journey", "installation")
+            .order_by("pk")
+            .select_for_update(of=("self",))
+        )
+        for enrollment in waiting:
+            checkout = checkouts[enrollment.subject_saleor_id]
+            if ordered_since(checkout):
+                _end(enrollment, checkout, NotSentReason.ORDERED, now)
+                ended += 1
+    return ended
+
+
+def advance_due(*, now: datetime, limit: int = 100, ask: Ask = ask_saleor) -> int:
+    """Decide about the enrollments that are due; return how many were taken up.
+
+    Any number of workers may run this at once: each row is claimed by one of them.
+    """
+    taken = 0
+    while taken < limit and (enrollment := _claim(now)) is not None:
+        _advance(enrollment, now, ask)
+        taken += 1
+    return taken
+
+
+def _claim(now: datetime) -> Enrollment | None:
+    """Take the row that is due longest; its `due_at` moves, and is how the claim is known later."""
+    with transaction.atomic():
+        enrollment = (
+            Enrollment.objects.filter(
+                status=EnrollmentStatus.WAITING, due_at__lte=now, journey__is_live=True
+            )
+            .select_related("journey", "installation")
+            .order_by("due_at")
+            .select_for_update(skip_locked=True, of=("self",))
+            .first()
+        )
+        if enrollment is not None:
+            enrollment.due_at = now + CLAIM
+            enrollment.save(update_fields=["due_at"])
+        return enrollment
+
+
+def _advance(enrollment: Enrollment, now: datetime, ask: Ask) -> None:
+    checkout = _checkout_of(enrollment)
+    if checkout is None:
+        _wait_until(enrollment, enrollment.due_at, status=EnrollmentStatus.EXITED, now=now)
+        return
+    look = abandoned_checkout.look(enrollment.journey, checkout, now)
+    live: LiveCheckout | None = None
+    if look.objection is None and look.wait_until is None:
+        recipient = look.recipient
+        assert recipient is not None  # noqa: S101 (without one there is an objection)
+        try:
+            live = ask(checkout, recipient.address)
+        except TokenRefused:
+            installations.mark_status(
+                installation=enrollment.installation,
+                status=InstallationStatus.TOKEN_REFUSED,
+                now=now,
+            )
+            _retry_later(enrollment, checkout, now)
+            return
+        except (SaleorApiError, MalformedPayload) as error:
+            logger.warning("Enrollment %s waits, Saleor cannot be asked: %s", enrollment.pk, error)
+            _retry_later(enrollment, checkout, now)
+            return
+    _decide(enrollment, checkout, live, now)

@@ -1,0 +1,135 @@
+"""E-mail through any provider that Anymail or Django's SMTP backend speaks to (`EMAIL_BACKEND`)."""
+
+from __future__ import annotations
+
+import re
+import smtplib
+import socket
+from email.utils import parseaddr
+
+from anymail.exceptions import (
+    AnymailAPIError,
+    AnymailError,
+    AnymailRecipientsRefused,
+)
+from anymail.message import AnymailMessage
+from django.core.mail import get_connection
+from django.utils.encoding import punycode
+
+from saleor_personalize.exceptions import ChannelError
+from saleor_personalize.messaging.channels.base import Channel, OutgoingMessage, SendResult
+
+_ADDRESS = re.compile(r"[^\s<>\"'(,;:]+@[^\s<>\"'),;:]+")
+#: What HTTP clients name a connection that was never made.
+_NEVER_CONNECTED = {"NewConnectionError", "ConnectTimeoutError", "NameResolutionError"}
+_TOO_MANY_REQUESTS = 429
+_SERVER_ERROR = 500
+
+
+class EmailChannel(Channel):
+    """`tags`: words under which the provider files these messages, where it knows tags."""
+
+    def __init__(self, tags: tuple[str, ...] = ("saleor-personalize",)) -> None:
+        self.tags = list(tags)
+
+    def send(self, message: OutgoingMessage) -> SendResult:
+        message_id = f"<{message.key}@{_domain(message.sender)}>"
+        mail = AnymailMessage(
+            subject=message.subject,
+            body=message.text,
+            from_email=message.sender,
+            to=[message.recipient],
+            headers={"Message-ID": message_id, **message.headers},
+            tags=self.tags,
+        )
+        mail.attach_alternative(message.html, "text/html")
+        # A provider refused before the first byte of the message is certain not to have it.
+        connection = get_connection()
+        try:
+            connection.open()
+        except (OSError, smtplib.SMTPException, AnymailError) as error:
+            raise ChannelError(f"No connection to the mail server: {_safe(error)}") from None
+        mail.connection = connection
+        try:
+            mail.send()
+        except Exception as error:
+            raise _translate(error) from None
+        finally:
+            _close(connection)
+        return SendResult(provider_message_id=mail.anymail_status.message_id or message_id)
+
+
+def _close(connection: object) -> None:
+    """Say goodbye. The message is out or refused by now: a server that hangs up first is no error."""
+    try:
+        connection.close()  # type: ignore[attr-defined]
+    except (OSError, smtplib.SMTPException):
+        return
+
+
+def _translate(error: Exception) -> ChannelError:
+    """Sort what a provider says into: certainly not taken (for good or for now), and nobody knows."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        codes = [code for code, _ in error.recipients.values()]
+        said = "; ".join(_safe(text) for _, text in error.recipients.values())
+        return _refused("the recipient", min(codes), said)
+    if isinstance(error, smtplib.SMTPSenderRefused):
+        return _refused("the sender", error.smtp_code, _safe(error.smtp_error))
+    if isinstance(error, smtplib.SMTPResponseException):
+        return _refused("the message", error.smtp_code, _safe(error.smtp_error))
+    if isinstance(error, smtplib.SMTPNotSupportedError):
+        return ChannelError(f"The mail server cannot take it: {_safe(error)}", is_permanent=True)
+    if isinstance(error, AnymailRecipientsRefused):
+        return ChannelError("The provider refused the recipient.", is_permanent=True)
+    if isinstance(error, AnymailAPIError):
+        return _translate_api(error)
+    if isinstance(error, (AnymailError, ValueError)):
+        return ChannelError(f"The message cannot be built: {_safe(error)}", is_permanent=True)
+    return ChannelError(
+        f"The connection broke while the message was on its way: {_safe(error)}", is_ambiguous=True
+    )
+
+
+def _refused(what: str, code: int, said: str) -> ChannelError:
+    return ChannelError(
+        f"The mail server refused {what} ({code}): {said}", is_permanent=code >= _SERVER_ERROR
+    )
+
+
+def _translate_api(error: AnymailAPIError) -> ChannelError:
+    status = error.status_code
+    if status is None:
+        if _never_connected(error):
+            return ChannelError("No connection to the provider's API.")
+        return ChannelError("The provider's API did not answer.", is_ambiguous=True)
+    text = f"The provider's API answered {status}."
+    if status >= _SERVER_ERROR:
+        return ChannelError(text, is_ambiguous=True)
+    return ChannelError(text, is_permanent=status != _TOO_MANY_REQUESTS)
+
+
+def _never_connected(error: BaseException) -> bool:
+    """Look through the causes of an API error for a connection that was never made."""
+    waiting: list[object] = [error]
+    for _ in range(20):
+        if not waiting:
+            break
+        cause = waiting.pop()
+        if isinstance(cause, (ConnectionRefusedError, socket.gaierror)):
+            return True
+        if type(cause).__name__ in _NEVER_CONNECTED:
+            return True
+        if isinstance(cause, BaseException):
+            waiting += [cause.__cause__, cause.__context__, getattr(cause, "reason", None)]
+            waiting += cause.args
+    return False
+
+
+def _safe(said: object) -> str:
+    """Return what a server said, short and without addresses."""
+    text = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
+    return _ADDRESS.sub("<address>", text)[:300]
+
+
+def _domain(sender: str) -> str:
+    return punycode(parseaddr(sender)[1].rpartition("@")[2]) or "localhost"

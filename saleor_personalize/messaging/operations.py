@@ -1,0 +1,261 @@
+"""One message to one person: decided in a transaction, handed over once, its outcome kept.
+
+The order of things is the promise: the row is written and committed first, the provider is called
+after. A crash in between leaves HANDING_OVER, which becomes UNCERTAIN and is never sent again by
+itself (at most once).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.utils import parseaddr
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.db import transaction
+
+from saleor_personalize.conf import build_backend, settings
+from saleor_personalize.enums import (
+    DeliveryChannel,
+    IdentityKind,
+    MessageStatus,
+    NotSentReason,
+    Purpose,
+    SuppressionReason,
+)
+from saleor_personalize.exceptions import ChannelError, ConfigurationError, UnknownAlias
+from saleor_personalize.messaging import links
+from saleor_personalize.messaging.channels.base import OutgoingMessage
+from saleor_personalize.messaging.rendering import Rendered
+from saleor_personalize.models import Enrollment, Identity, Installation, Message, Profile
+from saleor_personalize.profiles import consent, identity
+from saleor_personalize.signals import message_not_sent, message_sent
+
+logger = logging.getLogger(__name__)
+
+#: A hand-over that took longer than this was interrupted.
+HAND_OVER_LEASE = timedelta(minutes=10)
+#: How often a hand-over is tried when the provider certainly has not got the message.
+MAX_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What is known of a message whether it is sent or not. `key` is the decision's identity."""
+
+    key: str
+    profile: Profile
+    template: str
+    enrollment: Enrollment | None = None
+    purpose: Purpose = Purpose.MARKETING
+    delivery_channel: DeliveryChannel = DeliveryChannel.EMAIL
+    language_code: str = ""
+
+
+def find(draft: Draft) -> Message | None:
+    """Return the message that this decision already became."""
+    return (
+        Message.objects.of(draft.profile.installation).filter(idempotency_key=draft.key).first()
+    )
+
+
+def record_not_sent(
+    *, draft: Draft, reason: NotSentReason, now: datetime, error: str = ""
+) -> Message:
+    """Record that a message is not sent, and why. Must run inside the deciding transaction.
+
+    A message that a provider may have keeps its outcome: it is returned as it is.
+    """
+    found = find(draft)
+    if found is not None and found.status != MessageStatus.FAILED:
+        return found
+    message = found or _new(draft)
+    message.status, message.reason = MessageStatus.NOT_SENT, reason
+    message.decided_at, message.error = now, error
+    message.save()
+    transaction.on_commit(
+        lambda: message_not_sent.send_robust(
+            Message, installation=message.installation, message=message
+        )
+    )
+    return message
+
+
+def prepare(*, draft: Draft) -> Message:
+    """Return the unsaved message of a draft: a new one, or the one whose hand-over failed before."""
+    return find(draft) or _new(draft)
+
+
+def begin_hand_over(
+    *, message: Message, content: Mapping[str, Any], now: datetime
+) -> None:
+    """Write down that the message is about to leave. Must be the last act of the deciding transaction.
+
+    A second decision of the same key fails on the unique constraint instead of becoming a second
+    message.
+    """
+    message.status, message.reason, message.error = MessageStatus.HANDING_OVER, "", ""
+    message.decided_at, message.content = now, dict(content)
+    message.attempts += 1
+    message.save()
+
+
+def _new(draft: Draft) -> Message:
+    return Message(
+        installation=draft.profile.installation,
+        idempotency_key=draft.key,
+        profile=draft.profile,
+        enrollment=draft.enrollment,
+        template=draft.template,
+        purpose=draft.purpose,
+        delivery_channel=draft.delivery_channel,
+        language_code=draft.language_code,
+    )
+
+
+def address(
+    *, message: Message, rendered: Rendered, recipient: Identity, unsubscribe_url: str
+) -> OutgoingMessage:
+    """Put a rendered message into its envelope: sender, recipient and the headers of RFC 8058."""
+    installation = message.installation
+    sender = sender_of(installation)
+    host = urlsplit(installation.saleor_api_url).hostname or "localhost"
+    return OutgoingMessage(
+        key=message.public_id.hex,
+        recipient=recipient.address,
+        sender=sender,
+        subject=rendered.subject,
+        text=rendered.text,
+        html=rendered.html,
+        headers={
+            "List-Unsubscribe": f"<{unsubscribe_url}>",
+            "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+            "List-Id": f"<{message.template.replace('_', '-')}.{host}>",
+            "Auto-Submitted": "auto-generated",
+        },
+    )
+
+
+def sender_of(installation: Installation) -> str:
+    """Return the From of an installation's messages, e.g. "Shop <shop@example.com>", or ""."""
+    return installation.sender or settings.DEFAULT_SENDER or ""
+
+
+def sender_name(installation: Installation) -> str:
+    return parseaddr(sender_of(installation))[0]
+
+
+def hand_over(*, message: Message, outgoing: OutgoingMessage, now: datetime) -> bool:
+    """Give a committed message to its delivery channel and record the outcome.
+
+    Must run outside any transaction. Returns whether another try is wanted: the provider certainly
+    has not got it, and it may take it later.
+    """
+    claimed = (
+        Message.objects.of(message.installation)
+        .filter(
+            pk=message.pk,
+            status=MessageStatus.HANDING_OVER,
+            attempts=message.attempts,
+            handed_over_at=None,
+        )
+        .update(handed_over_at=now)
+    )
+    if not claimed:
+        logger.warning("Message %s was settled before its hand-over: not sent", message.public_id)
+        return False
+    try:
+        channel = build_backend("CHANNELS", message.delivery_channel)
+        if not outgoing.sender:
+            raise ConfigurationError(  # noqa: TRY301 (the same outcome as a channel that cannot be built)
+                "There is no sender: set one on the app's Dashboard page or "
+                "SALEOR_PERSONALIZE['DEFAULT_SENDER']."
+            )
+    except (ConfigurationError, UnknownAlias) as error:
+        return _record_failure(message, ChannelError(str(error)), now)
+    try:
+        result = channel.send(outgoing)
+    except ChannelError as error:
+        return _record_failure(message, error, now)
+    except Exception as error:
+        # A fault inside a channel: what the provider has is unknown. Its text may hold an address.
+        logger.error("Delivery channel %r failed: %s", message.delivery_channel, type(error).__name__)  # noqa: TRY400
+        text = f"The delivery channel failed with {type(error).__name__}."
+        return _record_failure(message, ChannelError(text, is_ambiguous=True), now)
+    _settle(message, MessageStatus.SENT, handed_over_at=now, provider=result.provider_message_id)
+    return False
+
+
+def _record_failure(message: Message, error: ChannelError, now: datetime) -> bool:
+    logger.warning("Message %s was not handed over: %s", message.public_id, error)
+    if error.is_ambiguous:
+        _settle(message, MessageStatus.UNCERTAIN, handed_over_at=now, error=str(error))
+        return False
+    _settle(message, MessageStatus.FAILED, reason=NotSentReason.CHANNEL_ERROR, error=str(error))
+    return not error.is_permanent and message.attempts < MAX_ATTEMPTS
+
+
+def _settle(
+    message: Message,
+    status: MessageStatus,
+    *,
+    handed_over_at: datetime | None = None,
+    provider: str = "",
+    reason: str = "",
+    error: str = "",
+) -> None:
+    message.status, message.reason, message.error = status, reason, error
+    message.provider_message_id = provider
+    message.handed_over_at = handed_over_at
+    message.save(
+        update_fields=["status", "reason", "error", "provider_message_id", "handed_over_at"]
+    )
+    signal = message_sent if status == MessageStatus.SENT else message_not_sent
+    signal.send_robust(Message, installation=message.installation, message=message)
+
+
+def settle_interrupted(*, now: datetime) -> int:
+    """Declare hand-overs that never reported back UNCERTAIN; return how many.
+
+    Their worker was killed. The provider may have the message, so it is not sent again.
+    """
+    return Message.objects.filter(
+        status=MessageStatus.HANDING_OVER, decided_at__lte=now - HAND_OVER_LEASE
+    ).update(
+        status=MessageStatus.UNCERTAIN,
+        error="The worker stopped during the hand-over. The message may have been sent.",
+    )
+
+
+def unsubscribe(*, claims: links.UnsubscribeClaims, now: datetime) -> bool:
+    """Record NO and suppress the address of an unsubscribe link, in its installation, at once.
+
+    Returns False when that shop is no longer with us. Works for a person who was erased since: then
+    only the address, by its hash, is left to be suppressed. Doing it twice is harmless.
+    """
+    installation = Installation.objects.filter(pk=claims.installation_id).first()
+    if installation is None:
+        return False
+    with transaction.atomic():
+        # A decision under way about this address finishes first; a later one sees the NO.
+        identity.lock_identities(installation, [(IdentityKind.EMAIL, claims.address_hash)])
+        profile = Profile.objects.of(installation).filter(public_id=claims.profile_id).first()
+        if profile is None:
+            consent.suppress(
+                installation=installation,
+                delivery_channel=DeliveryChannel.EMAIL,
+                address_hash=claims.address_hash,
+                reason=SuppressionReason.UNSUBSCRIBED,
+                now=now,
+            )
+        else:
+            consent.unsubscribe(
+                profile=profile,
+                address_hash=claims.address_hash,
+                source="unsubscribe_link",
+                now=now,
+            )
+    return True
