@@ -54,15 +54,20 @@ def check_url(url: str) -> list[str]:
     )
 
 
+def resolve(host: str, port: int) -> list[str]:
+    """Return the addresses of a host, each once, in the order to try them. Raises OSError."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found))
+
+
 def _checked_addresses(scheme: str, host: str, port: int) -> list[str]:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = resolve(host, port)
     except (OSError, UnicodeError) as error:
         raise SaleorApiError(
             f"The host {host!r} cannot be resolved: {error}. Check its DNS record.",
             is_retryable=True,
         ) from error
-    addresses = list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found))
     are_public = [_is_public(ipaddress.ip_address(address)) for address in addresses]
     if not all(are_public) and not settings.ALLOW_PRIVATE_ADDRESSES:
         raise SaleorApiError(

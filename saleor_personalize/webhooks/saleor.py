@@ -6,7 +6,6 @@ refused so; whatever time may cure (the database, the shop's keys) is answered 5
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from datetime import datetime
@@ -17,14 +16,13 @@ from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.request import UnreadablePostError
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 from django.views.decorators.csrf import csrf_exempt
 
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import InstallationStatus
-from saleor_personalize.exceptions import WebhookRejected
+from saleor_personalize.exceptions import MalformedPayload, WebhookRejected
 from saleor_personalize.ingestion import deliveries
-from saleor_personalize.ingestion.subscriptions import SUBSCRIPTIONS
+from saleor_personalize.ingestion.subscriptions import BY_EVENT
 from saleor_personalize.models import Installation, PendingToken
 from saleor_personalize.saleor_api import auth, documents, installations
 from saleor_personalize.webhooks.wake import Bell
@@ -32,13 +30,9 @@ from saleor_personalize.webhooks.wake import Bell
 logger = logging.getLogger(__name__)
 
 #: event of the URL -> `__typename` that its payload must carry
-TYPENAMES = {
-    event: documents.typename(event)
-    for subscription in SUBSCRIPTIONS
-    for event in subscription.events
-}
+TYPENAMES = {event: documents.typename(event) for event in BY_EVENT}
 #: Taken whatever we believe of the app's state, since they are what changes it.
-LIFECYCLE_EVENTS = frozenset({"app_deleted", "app_status_changed", "app_installed", "app_updated"})
+LIFECYCLE_EVENTS = frozenset({"app_deleted", "app_status_changed"})
 
 _bell = Bell("personalize.process_deliveries")
 
@@ -78,20 +72,20 @@ known_installations = _KnownInstallations()
 def receive(request: HttpRequest, event: str) -> HttpResponse:
     """Store one delivery. Answers within milliseconds: Saleor holds a worker of the shop meanwhile."""
     try:
-        created = _take(request, event)
+        row = _check_request(request, event)
+        deliveries.store([row])
     except WebhookRejected as refusal:
         logger.warning("A %s webhook was refused (%s): %s", event, refusal.code, refusal)
         return _refused(refusal.code, str(refusal), refusal.status)
     except django.db.Error as error:
         logger.error("A %s webhook could not be stored: %s", event, type(error).__name__)  # noqa: TRY400 (the text may quote the row)
         return _refused("STORE_UNAVAILABLE", "It cannot be stored at the moment.", 503)
-    if created:
-        _bell.ring_after_commit()
+    _bell.ring_after_commit()
     return HttpResponse(b'{"success": true}', content_type="application/json")
 
 
-def _take(request: HttpRequest, event: str) -> bool:
-    """Check and store a delivery; return whether it is new. Raises WebhookRejected."""
+def _check_request(request: HttpRequest, event: str) -> tuple[Any, ...]:
+    """Return the row to store for a request. Raises WebhookRejected."""
     if request.method != "POST":
         raise WebhookRejected("WRONG_METHOD", "Webhooks are sent with POST.", status=405)
     headers = request.META
@@ -110,20 +104,16 @@ def _take(request: HttpRequest, event: str) -> bool:
     installation = known_installations.get(saleor_api_url)
     if installation is not None:
         try:
-            issued_at = _check(installation, event, body, signature, now)
+            return _check(installation, event, body, signature, now)
         except WebhookRejected:
-            installation = None
+            # What was read a few seconds ago may be outdated: the app may have been installed anew.
+            pass
+    installation = known_installations.load(saleor_api_url)
     if installation is None:
-        installation = known_installations.load(saleor_api_url)
-        if installation is None:
-            raise WebhookRejected(
-                "NOT_REGISTERED", "The app is not installed in this shop.", status=401
-            )
-        issued_at = _check(installation, event, body, signature, now)
-    _, created = deliveries.store(
-        installation=installation, event=event, body=body, issued_at=issued_at, now=now
-    )
-    return created
+        raise WebhookRejected(
+            "NOT_REGISTERED", "The app is not installed in this shop.", status=401
+        )
+    return _check(installation, event, body, signature, now)
 
 
 def _read_body(request: HttpRequest) -> bytes:
@@ -149,25 +139,33 @@ def _read_body(request: HttpRequest) -> bytes:
 
 def _check(
     installation: Installation, event: str, body: bytes, signature: str, now: datetime
-) -> datetime | None:
-    """Return when a delivery was issued. Raises WebhookRejected unless it is this shop's, for us.
+) -> tuple[Any, ...]:
+    """Return the row to store. Raises WebhookRejected unless the delivery is this shop's, for us.
 
     Saleor signs the body alone, so the event, and that it was made for us and not for another app of
     the same shop, must be read in the body. A signed body that is no JSON object cannot be checked
-    further; it is kept, and found unreadable by the worker.
+    further: it is stored as failed, so that nothing is lost before somebody has looked at it.
     """
     auth.verify_webhook(installation, body=body, signature=signature, now=now)
+    issued_at, error = None, ""
     try:
-        payload: Any = json.loads(body)
-    except (ValueError, RecursionError):
-        payload = None
-    if not isinstance(payload, dict):
-        return None
-    if payload.get("__typename") != TYPENAMES[event]:
-        raise WebhookRejected("WRONG_EVENT", f"The body is not a {TYPENAMES[event]}.")
-    recipient = payload.get("recipient")
-    _check_recipient(installation, event, recipient if isinstance(recipient, dict) else {})
-    return _moment(payload.get("issuedAt"))
+        payload = deliveries.read_body(body)
+    except (MalformedPayload, RecursionError) as malformed:
+        error = str(malformed)
+    else:
+        if payload.get("__typename") != TYPENAMES[event]:
+            raise WebhookRejected("WRONG_EVENT", f"The body is not a {TYPENAMES[event]}.")
+        recipient = payload.get("recipient")
+        _check_recipient(installation, event, recipient if isinstance(recipient, dict) else {})
+        issued_at = deliveries.issued_at_of(payload)
+    return deliveries.row(
+        installation_id=installation.pk,
+        event=event,
+        body=body,
+        issued_at=issued_at,
+        now=now,
+        error=error,
+    )
 
 
 def _check_recipient(installation: Installation, event: str, recipient: dict[str, Any]) -> None:
@@ -185,14 +183,6 @@ def _check_recipient(installation: Installation, event: str, recipient: dict[str
     raise WebhookRejected(
         "NOT_REGISTERED", "The delivery was made for another installation of the app.", status=401
     )
-
-
-def _moment(text: object) -> datetime | None:
-    try:
-        moment = parse_datetime(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
-    return moment if moment is not None and moment.tzinfo is not None else None
 
 
 def _refused(code: str, message: str, status: int) -> JsonResponse:

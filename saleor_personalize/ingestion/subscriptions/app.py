@@ -38,21 +38,23 @@ class AppStatusChanged(_AppEvent):
     def apply(
         cls, *, installation: Installation, facts: AppFacts, envelope: Envelope, now: datetime
     ) -> bool:
-        if installation.app_id and facts.id != installation.app_id:
-            return False
         if not facts.is_active:
-            return installations.mark_status(
+            return facts.id == installation.app_id and installations.mark_status(
                 installation=installation, status=InstallationStatus.INACTIVE, now=now
             )
-        missed_since = installation.status_changed_at
+        # An app installed inactive is met here for the first time: its id is not ours yet, and its
+        # token waits. The shop tells which token works.
+        app_id, missed_since = installation.app_id, installation.status_changed_at
         was_active = installation.status == InstallationStatus.ACTIVE
         installations.confirm(installation=installation, now=now)
-        if was_active or installation.status != InstallationStatus.ACTIVE:
+        is_same_app = installation.app_id == app_id
+        if installation.status != InstallationStatus.ACTIVE or (was_active and is_same_app):
             return False
+        knows_history = is_same_app and backfill.has_finished(installation=installation)
         backfill.request(
             installation=installation,
             now=now,
-            changed_since=missed_since if backfill.has_finished(installation=installation) else None,
+            changed_since=missed_since if knows_history else None,
         )
         return True
 

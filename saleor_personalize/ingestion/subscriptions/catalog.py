@@ -170,13 +170,17 @@ class StockChanged(Subscription):
 
 
 class StockChangedInChannel(StockChanged):
-    """Sent since 3.23, and only while the shop computes availability by channel."""
+    """Sent only while the shop computes availability by channel.
+
+    Saleor 3.23 learned these events in a patch release, and names only "3.23" when it asks for the
+    manifest: they are taken from 3.24 on, so that no 3.23 refuses the whole manifest.
+    """
 
     events = (
         "product_variant_back_in_stock_in_channel",
         "product_variant_out_of_stock_in_channel",
     )
-    since = (3, 23)
+    since = (3, 24)
 
 
 @dataclass(frozen=True)
