@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint fix demo serve schema bench e2e lock clean
+.PHONY: help test lint fix demo serve schema bench e2e record lock clean install
 
 help: ## print this
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -30,14 +30,14 @@ lint: $(STAMP) ## style, types, architecture, migrations, schema
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
-	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py graphql_schema --schema saleor_personalize.graphql.schema.schema --out - | diff -u saleor_personalize/graphql/schema.graphql -
+	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py personalize_schema | diff -u saleor_personalize/graphql/schema.graphql -
 
 fix: $(STAMP) ## format and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 schema: $(STAMP) ## write graphql/schema.graphql anew
-	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py graphql_schema --schema saleor_personalize.graphql.schema.schema --out saleor_personalize/graphql/schema.graphql
+	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py personalize_schema > saleor_personalize/graphql/schema.graphql
 
 bench: $(STAMP) ## ratios against peers, in one run (needs Node for the webhook peer)
 	$(BIN)/python -m benchmarks
@@ -45,6 +45,9 @@ bench: $(STAMP) ## ratios against peers, in one run (needs Node for the webhook 
 e2e: $(STAMP) ## drive a live Saleor: make e2e SALEOR_API_URL=http://127.0.0.1:8000/graphql/
 	@test -n "$(SALEOR_API_URL)" || { echo "Say which Saleor: make e2e SALEOR_API_URL=http://..../graphql/"; exit 2; }
 	SALEOR_API_URL=$(SALEOR_API_URL) $(BIN)/pytest -m live tests/live
+
+record: $(STAMP) ## write the webhooks of a live Saleor to tests/payloads (see tests/live/README.md)
+	SALEOR_API_URL=$(SALEOR_API_URL) $(BIN)/python -m tests.live.record
 
 lock: $(STAMP) ## resolve the lock files anew from pyproject.toml
 	$(BIN)/python -m pip install --quiet uv

@@ -100,6 +100,7 @@ class Defaults:
     GRAPHQL_MAX_DEPTH: int = 8
     GRAPHQL_MAX_COST: int = 2_000
     TRACK_MAX_EVENTS: int = 100
+    TRACK_MAX_EVENTS_PER_MINUTE: int = 600
     # How far a client's clock may be wrong before its events are dated by ours.
     TRACK_MAX_CLOCK_SKEW: timedelta = timedelta(minutes=10)
     TRACK_MAX_AGE: timedelta = timedelta(days=7)

@@ -1,0 +1,1 @@
+"""The public graph: recommendations, the caller's profile, and tracking."""

@@ -1,5 +1,7 @@
 """URLs of this door."""
 
-from django.urls import URLPattern, URLResolver
+from django.urls import path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from saleor_personalize.graphql.views import graphql
+
+urlpatterns = [path("graphql/", graphql, name="graphql")]

@@ -1,0 +1,146 @@
+"""What storefronts tell us: views, searches, carts and favourites, answered row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from django.db import transaction
+
+from saleor_personalize.conf import settings
+from saleor_personalize.enums import EventSource, EventType, IdentityKind
+from saleor_personalize.models import Event, Installation, SalesChannel
+from saleor_personalize.profiles import identity
+
+#: Types that speak of a product.
+_OF_PRODUCT = frozenset(
+    {
+        EventType.PRODUCT_VIEWED,
+        EventType.CART_ADDED,
+        EventType.CART_REMOVED,
+        EventType.FAVOURITE_ADDED,
+        EventType.FAVOURITE_REMOVED,
+    }
+)
+_MAX_TEXT = 200
+
+
+class RowStatus(StrEnum):
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    REJECTED = "rejected"
+    IGNORED = "ignored"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One event as a storefront sends it."""
+
+    event_id: str
+    type: EventType
+    occurred_at: datetime | None = None
+    channel_slug: str = ""
+    session_id: str = ""
+    product_id: str = ""
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """What became of one event; `code` and `message` are empty unless it was rejected."""
+
+    event_id: str
+    status: RowStatus
+    code: str = ""
+    message: str = ""
+
+
+def track(
+    *,
+    installation: Installation,
+    shown: identity.Shown,
+    rows: Sequence[Row],
+    source: EventSource,
+    now: datetime,
+) -> list[RowResult]:
+    """Record events of one caller; return one result per row, in order.
+
+    The same `event_id` is recorded once, however often it comes. A bad row is rejected with a reason
+    and does not hold up the others. A clock that is ahead counts as ours; one event too old for
+    TRACK_MAX_AGE is rejected.
+    """
+    channels = set(
+        SalesChannel.objects.of(installation).filter(deleted_at=None).values_list("slug", flat=True)
+    )
+    results: list[RowResult] = [_check(row, channels, now) for row in rows]
+    good = [
+        (index, row)
+        for index, (row, result) in enumerate(zip(rows, results, strict=True))
+        if result.status == RowStatus.ACCEPTED
+    ]
+    if not good:
+        return results
+    with transaction.atomic():
+        profile = identity.resolve_profile(installation=installation, shown=shown, now=now)
+        known = set(
+            Event.objects.of(installation)
+            .filter(event_id__in=[row.event_id for _, row in good])
+            .values_list("event_id", flat=True)
+        )
+        fresh = []
+        for index, row in good:
+            if row.event_id in known:
+                results[index] = RowResult(row.event_id, RowStatus.DUPLICATE)
+                continue
+            known.add(row.event_id)
+            fresh.append(
+                Event(
+                    installation=installation,
+                    event_id=row.event_id,
+                    type=row.type,
+                    profile=profile,
+                    occurred_at=min(row.occurred_at or now, now),
+                    received_at=now,
+                    source=source,
+                    channel_slug=row.channel_slug,
+                    session_id=row.session_id,
+                    product_saleor_id=row.product_id,
+                    properties=dict(row.properties),
+                )
+            )
+        # Another request may bring the same event at the same moment: the constraint decides.
+        Event.objects.bulk_create(fresh, ignore_conflicts=True)
+    return results
+
+
+def anonymous(anonymous_id: str) -> dict[IdentityKind, str]:
+    return {IdentityKind.ANONYMOUS_ID: anonymous_id}
+
+
+def _check(row: Row, channels: set[str], now: datetime) -> RowResult:
+    def rejected(code: str, message: str) -> RowResult:
+        return RowResult(row.event_id[:100], RowStatus.REJECTED, code, message)
+
+    if not 1 <= len(row.event_id) <= 100:  # noqa: PLR2004 (the column's width)
+        return rejected("INVALID_ID", "`id` takes 1 to 100 characters, unique per event.")
+    if row.type in _OF_PRODUCT and not row.product_id:
+        return rejected("PRODUCT_REQUIRED", f"{row.type.name} needs `productId`.")
+    if len(row.product_id) > 100 or len(row.session_id) > 100:  # noqa: PLR2004
+        return rejected("TOO_LONG", "`productId` and `sessionId` take at most 100 characters.")
+    if row.type == EventType.SEARCHED and not row.properties.get("query"):
+        return rejected("QUERY_REQUIRED", "SEARCHED needs `query`.")
+    if row.type == EventType.CATEGORY_VIEWED and not row.properties.get("category_id"):
+        return rejected("CATEGORY_REQUIRED", "CATEGORY_VIEWED needs `categoryId`.")
+    if any(len(str(value)) > _MAX_TEXT for value in row.properties.values()):
+        return rejected("TOO_LONG", f"A text takes at most {_MAX_TEXT} characters.")
+    if row.channel_slug and row.channel_slug not in channels:
+        return rejected("UNKNOWN_CHANNEL", "The shop has no sales channel of that slug.")
+    if row.occurred_at is not None:
+        if row.occurred_at < now - settings.TRACK_MAX_AGE:
+            return rejected("TOO_OLD", f"`occurredAt` is more than {settings.TRACK_MAX_AGE} ago.")
+        if row.occurred_at > now + settings.TRACK_MAX_CLOCK_SKEW:
+            return rejected("IN_THE_FUTURE", "`occurredAt` lies in the future: check the clock.")
+    return RowResult(row.event_id, RowStatus.ACCEPTED)

@@ -1,0 +1,121 @@
+"""Who asks, and in which shop. Nothing of another shopper or another shop is ever in reach."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from saleor_personalize.enums import EventSource, IdentityKind
+from saleor_personalize.events import timeline
+from saleor_personalize.exceptions import AccessDenied, InvalidToken
+from saleor_personalize.models import Installation, Profile
+from saleor_personalize.saleor_api import auth, installations
+
+#: Chosen by the storefront, hard to guess: a UUID, a nanoid, ...
+_ANONYMOUS_ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
+
+_INSTALLATION_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Caller:
+    """`shown` are the ids that the caller proved or chose; a server shows whom it speaks of."""
+
+    installation: Installation
+    shown: Mapping[IdentityKind, str] = field(default_factory=dict)
+    is_server: bool = False
+
+    @property
+    def source(self) -> EventSource:
+        return EventSource.SERVER if self.is_server else EventSource.STOREFRONT
+
+    def speaking_of(self, *, user_id: str | None, anonymous_id: str | None) -> Caller:
+        """Let a server name a person; everybody else only is themselves."""
+        if user_id is None and anonymous_id is None:
+            return self
+        if not self.is_server:
+            raise AccessDenied("Only a server with the app token may name another person.")
+        if anonymous_id is not None:
+            check_anonymous_id(anonymous_id)
+        shown = {
+            IdentityKind.SALEOR_USER: user_id or "",
+            IdentityKind.ANONYMOUS_ID: anonymous_id or "",
+        }
+        return Caller(
+            self.installation, {k: v for k, v in shown.items() if v}, is_server=True
+        )
+
+    @property
+    def is_signed_in(self) -> bool:
+        return IdentityKind.SALEOR_USER in self.shown
+
+    def profile(self) -> Profile | None:
+        """Return the caller's profile, or None when we know nothing of them yet."""
+        for kind in (IdentityKind.SALEOR_USER, IdentityKind.ANONYMOUS_ID):
+            if self.shown.get(kind):
+                return timeline.profile_of(
+                    installation=self.installation, kind=kind, value=self.shown[kind]
+                )
+        return None
+
+
+class _Active:
+    """Active installations, read again every few seconds."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[float, Installation | None]] = {}
+
+    def get(self, saleor_api_url: str) -> Installation | None:
+        known = self._known.get(saleor_api_url)
+        if known is not None and known[0] > time.monotonic():
+            return known[1]
+        found = installations.active_installation(saleor_api_url)
+        if len(self._known) > 1_000:  # noqa: PLR2004 (made-up addresses must not fill the memory)
+            self._known.clear()
+        self._known[saleor_api_url] = (time.monotonic() + _INSTALLATION_SECONDS, found)
+        return found
+
+    def clear(self) -> None:
+        self._known.clear()
+
+
+active = _Active()
+
+
+def check_anonymous_id(value: str) -> None:
+    if not _ANONYMOUS_ID.fullmatch(value):
+        raise InvalidToken(
+            "An anonymous id has 16 to 64 letters, digits, '-' or '_', e.g. a UUID."
+        )
+
+
+def identify(
+    *, saleor_api_url: str, authorization: str, anonymous_id: str, now: datetime
+) -> Caller:
+    """Return the caller behind a request's headers.
+
+    A token says more than an anonymous id, so with both only the token counts: linking the two is a
+    merge, and a merge needs proof. Raises InvalidToken or AccessDenied.
+    """
+    installation = active.get(saleor_api_url) if saleor_api_url else None
+    if installation is None:
+        raise AccessDenied(
+            "No active installation for this shop. Send the header Saleor-Api-Url with the address of "
+            "a Saleor in which this app is installed and active."
+        )
+    if authorization:
+        scheme, _, token = authorization.partition(" ")
+        token = token.strip()
+        if scheme.lower() not in {"bearer", "jwt"} or not token:
+            raise InvalidToken("The Authorization header takes 'Bearer <token>'.")
+        if auth.is_app_token(installation, token):
+            return Caller(installation, is_server=True)
+        claims = auth.read_customer_token(installation, token, now=now)
+        return Caller(installation, {IdentityKind.SALEOR_USER: claims.user_id})
+    if anonymous_id:
+        check_anonymous_id(anonymous_id)
+        return Caller(installation, {IdentityKind.ANONYMOUS_ID: anonymous_id})
+    return Caller(installation)

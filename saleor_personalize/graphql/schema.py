@@ -1,0 +1,219 @@
+"""The schema: three fields, each calling one operation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import graphene
+from django.core.cache import cache
+from django.utils import timezone, translation
+from graphql import GraphQLError
+
+from saleor_personalize.conf import settings
+from saleor_personalize.enums import EventType
+from saleor_personalize.events import tracking
+from saleor_personalize.graphql import types
+from saleor_personalize.recommendations import service
+
+
+class Query(graphene.ObjectType):
+    """Questions of a storefront."""
+
+    recommendations = graphene.List(
+        graphene.NonNull(types.Recommendation),
+        required=True,
+        description="Products for a placement, best first.",
+        placement=graphene.String(required=True, description='E.g. "product_page_related".'),
+        channel=graphene.String(required=True, description="Slug of the sales channel."),
+        product_id=graphene.ID(description="The product of the page."),
+        checkout_id=graphene.ID(
+            description="The cart: its products are complemented and never shown."
+        ),
+        first=graphene.Int(default_value=10, description="1 to 100."),
+        language_code=graphene.String(
+            description='Language of the reasons, e.g. "DE"; else that of the request.'
+        ),
+        user_id=graphene.ID(description="Server only: on behalf of this Saleor user."),
+        anonymous_id=graphene.String(description="Server only: on behalf of this visitor."),
+    )
+    profile = graphene.Field(
+        types.Profile,
+        description="The caller's own profile; null while nothing is known.",
+        user_id=graphene.ID(description="Server only: the profile of this Saleor user."),
+        anonymous_id=graphene.String(description="Server only: the profile of this visitor."),
+    )
+
+    @staticmethod
+    def resolve_recommendations(
+        root: None,
+        info: graphene.ResolveInfo,
+        placement: str,
+        channel: str,
+        first: int,
+        product_id: str | None = None,
+        checkout_id: str | None = None,
+        language_code: str | None = None,
+        user_id: str | None = None,
+        anonymous_id: str | None = None,
+    ) -> Any:
+        caller = info.context.caller.speaking_of(user_id=user_id, anonymous_id=anonymous_id)
+        language = (language_code or "").replace("_", "-").lower() or translation.get_language()
+        with translation.override(language):
+            return service.recommend(
+                installation=caller.installation,
+                placement=placement,
+                channel_slug=channel,
+                product_id=product_id,
+                checkout_id=checkout_id,
+                profile=caller.profile() if caller.is_signed_in else None,
+                first=types.page(first),
+                now=timezone.now(),
+            )
+
+    @staticmethod
+    def resolve_profile(
+        root: None,
+        info: graphene.ResolveInfo,
+        user_id: str | None = None,
+        anonymous_id: str | None = None,
+    ) -> Any:
+        caller = info.context.caller.speaking_of(user_id=user_id, anonymous_id=anonymous_id)
+        profile = caller.profile()
+        return (profile, caller.is_signed_in) if profile else None
+
+
+class TrackEventInput(graphene.InputObjectType):
+    """One thing that happened in a storefront."""
+
+    id = graphene.String(required=True, description="Unique per event: sent twice, counted once.")
+    type = graphene.Field(types.TrackEventType, required=True)
+    occurred_at = graphene.DateTime(description="When; by default now.")
+    channel = graphene.String(description="Slug of the sales channel.")
+    session_id = graphene.String(description="The visit it belongs to.")
+    product_id = graphene.ID(description="Global id of the product.")
+    variant_id = graphene.ID(description="Global id of the variant.")
+    category_id = graphene.ID(description="Global id of the category.")
+    query = graphene.String(description="What was searched for.")
+
+
+class TrackError(graphene.ObjectType):
+    """Why an event was rejected."""
+
+    code = graphene.String(required=True)
+    message = graphene.String(required=True)
+
+
+class TrackResult(graphene.ObjectType):
+    """What became of one event, in the order sent."""
+
+    index = graphene.Int(required=True)
+    id = graphene.String(required=True)
+    status = graphene.Field(types.TrackStatus, required=True)
+    error = graphene.Field(TrackError)
+
+
+class Track(graphene.Mutation):
+    """Record what happened in a storefront; every event is answered."""
+
+    class Arguments:
+        events = graphene.List(graphene.NonNull(TrackEventInput), required=True)
+        consent = graphene.Boolean(
+            default_value=True,
+            description="False: the visitor refused tracking; nothing is stored.",
+        )
+        user_id = graphene.ID(description="Server only: on behalf of this Saleor user.")
+        anonymous_id = graphene.String(description="Server only: on behalf of this visitor.")
+
+    results = graphene.List(graphene.NonNull(TrackResult), required=True)
+
+    @staticmethod
+    def mutate(
+        root: None,
+        info: graphene.ResolveInfo,
+        events: list[Any],
+        consent: bool,
+        user_id: str | None = None,
+        anonymous_id: str | None = None,
+    ) -> Track:
+        caller = info.context.caller.speaking_of(user_id=user_id, anonymous_id=anonymous_id)
+        if len(events) > settings.TRACK_MAX_EVENTS:
+            raise GraphQLError(
+                f"{len(events)} events at once; {settings.TRACK_MAX_EVENTS} are allowed.",
+                extensions={"code": "TOO_MANY_EVENTS"},
+            )
+        if not consent or info.context.refuses_tracking:
+            return Track(
+                results=[
+                    {"index": i, "id": event.id[:100], "status": tracking.RowStatus.IGNORED.value}
+                    for i, event in enumerate(events)
+                ]
+            )
+        if not caller.shown:
+            raise GraphQLError(
+                "Say whose events these are: send X-Anonymous-Id or a customer's token.",
+                extensions={"code": "UNAUTHENTICATED"},
+            )
+        if not caller.is_server:
+            _limit_rate(caller, len(events))
+        results = tracking.track(
+            installation=caller.installation,
+            shown=caller.shown,
+            rows=[_row(event) for event in events],
+            source=caller.source,
+            now=timezone.now(),
+        )
+        return Track(
+            results=[
+                {
+                    "index": index,
+                    "id": result.event_id,
+                    "status": result.status.value,
+                    "error": {"code": result.code, "message": result.message}
+                    if result.code
+                    else None,
+                }
+                for index, result in enumerate(results)
+            ]
+        )
+
+
+def _row(event: Any) -> tracking.Row:
+    properties = {
+        name: value
+        for name in ("variant_id", "category_id", "query")
+        if (value := event.get(name))
+    }
+    return tracking.Row(
+        event_id=event.id,
+        type=EventType(event.type.value if hasattr(event.type, "value") else event.type),
+        occurred_at=_aware(event.get("occurred_at")),
+        channel_slug=event.get("channel") or "",
+        session_id=event.get("session_id") or "",
+        product_id=event.get("product_id") or "",
+        properties=properties,
+    )
+
+
+def _aware(moment: Any) -> Any:
+    return timezone.make_aware(moment) if moment and timezone.is_naive(moment) else moment
+
+
+def _limit_rate(caller: Any, count: int) -> None:
+    """Count a caller's events of this minute in the cache all servers share."""
+    kind, value = next(iter(caller.shown.items()))
+    key = f"track:{caller.installation.pk}:{kind}:{value}:{int(timezone.now().timestamp() // 60)}"
+    cache.add(key, 0, timeout=120)
+    if cache.incr(key, count) > settings.TRACK_MAX_EVENTS_PER_MINUTE:
+        raise GraphQLError(
+            f"More than {settings.TRACK_MAX_EVENTS_PER_MINUTE} events in a minute. Slow down.",
+            extensions={"code": "RATE_LIMITED"},
+        )
+
+
+class Mutation(graphene.ObjectType):
+    """What a storefront reports."""
+
+    track = Track.Field(required=True)
+
+
+schema = graphene.Schema(query=Query, mutation=Mutation)

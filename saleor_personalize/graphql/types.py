@@ -1,0 +1,172 @@
+"""Types of the public graph. Names that Saleor uses too carry a prefix: storefronts stitch both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import graphene
+
+from saleor_personalize.enums import EventType
+from saleor_personalize.events import timeline
+from saleor_personalize.events.tracking import RowStatus
+from saleor_personalize.ml import ReasonCode
+
+TrackEventType = graphene.Enum(
+    "TrackEventType",
+    [
+        (type_.name, type_.value)
+        for type_ in EventType
+        if type_ is not EventType.ORDER_PLACED  # orders come from Saleor itself
+    ],
+    description=lambda value: EventType(value.value).label if value else "What happened.",
+)
+TrackStatus = graphene.Enum(
+    "TrackStatus",
+    [(status.name, status.value) for status in RowStatus],
+    description=lambda value: None if value else "What became of an event.",
+)
+RecommendationReasonCode = graphene.Enum(
+    "RecommendationReasonCode",
+    [(code.name, code.value) for code in ReasonCode],
+    description=lambda value: None if value else "Why a product is shown.",
+)
+
+
+class RecommendationReason(graphene.ObjectType):
+    """Why a product is shown."""
+
+    code = graphene.Field(RecommendationReasonCode, required=True)
+    text = graphene.String(required=True, description="A sentence for the shopper.")
+
+    @staticmethod
+    def resolve_code(root: Any, info: Any) -> str:
+        return str(root.reason_code)
+
+    @staticmethod
+    def resolve_text(root: Any, info: Any) -> str:
+        return str(root.reason_text)
+
+
+class Recommendation(graphene.ObjectType):
+    """A product that the shopper can see and buy now."""
+
+    product_id = graphene.ID(
+        required=True, description="Global id for Saleor's products(filter: {ids: [...]})."
+    )
+    slot = graphene.Int(required=True, description="Position, from 1.")
+    score = graphene.Float(
+        required=True, description="Comparable within one strategy of one answer."
+    )
+    strategy = graphene.String(required=True, description="Alias of the recommender.")
+    reason = graphene.Field(RecommendationReason, required=True)
+
+    @staticmethod
+    def resolve_reason(root: Any, info: Any) -> Any:
+        return root
+
+
+class PersonalizeMoney(graphene.ObjectType):
+    """An amount in a currency."""
+
+    amount = graphene.Float(required=True)
+    currency = graphene.String(required=True)
+
+
+class ProfileOrder(graphene.ObjectType):
+    """An order of the caller."""
+
+    id = graphene.ID(required=True)
+    number = graphene.String(required=True)
+    placed_at = graphene.DateTime(required=True)
+    total = graphene.Field(PersonalizeMoney, required=True)
+    product_ids = graphene.List(graphene.NonNull(graphene.ID), required=True)
+
+    @staticmethod
+    def resolve_id(root: Any, info: Any) -> str:
+        return str(root.saleor_id)
+
+    @staticmethod
+    def resolve_total(root: Any, info: Any) -> dict[str, Any]:
+        return {"amount": float(root.total), "currency": root.currency}
+
+    @staticmethod
+    def resolve_product_ids(root: Any, info: Any) -> list[str]:
+        return [line.product_saleor_id for line in root.lines.all() if line.product_saleor_id]
+
+
+class ViewedProduct(graphene.ObjectType):
+    """A product the caller looked at."""
+
+    product_id = graphene.ID(required=True)
+    viewed_at = graphene.DateTime(required=True)
+
+    @staticmethod
+    def resolve_product_id(root: Any, info: Any) -> str:
+        return str(root["product_saleor_id"])
+
+
+class OpenCheckoutLine(graphene.ObjectType):
+    """A line of an open cart."""
+
+    product_id = graphene.ID(required=True)
+    variant_id = graphene.ID(required=True)
+    quantity = graphene.Int(required=True)
+
+
+class OpenCheckout(graphene.ObjectType):
+    """The cart the caller can go on with."""
+
+    id = graphene.ID(required=True)
+    channel = graphene.String(required=True)
+    changed_at = graphene.DateTime(required=True)
+    lines = graphene.List(graphene.NonNull(OpenCheckoutLine), required=True)
+
+    @staticmethod
+    def resolve_id(root: Any, info: Any) -> str:
+        return str(root.saleor_id)
+
+    @staticmethod
+    def resolve_channel(root: Any, info: Any) -> str:
+        return str(root.channel_slug)
+
+    @staticmethod
+    def resolve_changed_at(root: Any, info: Any) -> Any:
+        return root.last_changed_at
+
+
+class Profile(graphene.ObjectType):
+    """What we know of the caller, for the caller.
+
+    An anonymous caller reads what that anonymous id did, never what a signed-in person did.
+    """
+
+    recent_orders = graphene.List(
+        graphene.NonNull(ProfileOrder), required=True, first=graphene.Int(default_value=10)
+    )
+    viewed_products = graphene.List(
+        graphene.NonNull(ViewedProduct), required=True, first=graphene.Int(default_value=10)
+    )
+    open_checkout = graphene.Field(OpenCheckout)
+
+    @staticmethod
+    def resolve_recent_orders(root: Any, info: Any, first: int) -> Any:
+        profile, is_signed_in = root
+        return timeline.recent_orders(profile, first=page(first)) if is_signed_in else []
+
+    @staticmethod
+    def resolve_viewed_products(root: Any, info: Any, first: int) -> Any:
+        return timeline.viewed_products(root[0], first=page(first))
+
+    @staticmethod
+    def resolve_open_checkout(root: Any, info: Any) -> Any:
+        profile, is_signed_in = root
+        return timeline.open_checkout(profile) if is_signed_in else None
+
+
+def page(first: int) -> int:
+    """Check the size of a page: 1 to 100, as in Saleor."""
+    if not 1 <= first <= 100:  # noqa: PLR2004 (Saleor's own limit)
+        from graphql import GraphQLError
+
+        raise GraphQLError("`first` takes 1 to 100.", extensions={"code": "INVALID_PAGE"})
+    return first

@@ -1,0 +1,183 @@
+"""GraphQL over HTTP: one document per request, checked against limits before it runs."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+from django.utils import timezone
+from django.views.decorators.csrf import csrf_exempt
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    GraphQLError,
+    OperationType,
+    execute,
+    get_operation_ast,
+    parse,
+    validate,
+)
+
+from saleor_personalize.conf import settings
+from saleor_personalize.exceptions import (
+    AccessDenied,
+    InvalidToken,
+    PersonalizeError,
+    UnknownAlias,
+)
+from saleor_personalize.graphql import callers, limits
+from saleor_personalize.graphql.schema import schema
+
+logger = logging.getLogger(__name__)
+
+_MAX_BODY_BYTES = 1_000_000
+_MAX_QUERY_LENGTH = 20_000
+_CODES: dict[type[Exception], str] = {
+    InvalidToken: "INVALID_TOKEN",
+    AccessDenied: "FORBIDDEN",
+    UnknownAlias: "NOT_FOUND",
+}
+
+
+@dataclass(frozen=True)
+class RequestContext:
+    """What resolvers see of a request."""
+
+    caller: callers.Caller
+    refuses_tracking: bool
+
+
+@csrf_exempt  # tokens and ids come in headers, never in cookies
+def graphql(request: HttpRequest) -> HttpResponseBase:
+    if request.method == "GET" and django_settings.DEBUG and _wants_a_page(request):
+        from graphene_django.views import GraphQLView
+
+        return GraphQLView.as_view(schema=schema, graphiql=True)(request)  # type: ignore[no-any-return]
+    if request.method != "POST":
+        response = _refused(405, "BAD_REQUEST", "GraphQL takes POST with a JSON body here.")
+        response["Allow"] = "POST"
+        return response
+    if len(request.body) > _MAX_BODY_BYTES:
+        return _refused(413, "TOO_LARGE", f"The body is larger than {_MAX_BODY_BYTES} bytes.")
+    try:
+        body = json.loads(request.body)
+    except ValueError:
+        return _refused(400, "BAD_REQUEST", "The body is not JSON.")
+    if not isinstance(body, dict) or not isinstance(body.get("query"), str):
+        return _refused(400, "BAD_REQUEST", 'The body takes one object with a "query" text.')
+    variables = body.get("variables") or {}
+    if not isinstance(variables, dict):
+        return _refused(400, "BAD_REQUEST", '"variables" takes an object.')
+    headers = request.headers
+    try:
+        caller = callers.identify(
+            saleor_api_url=headers.get("Saleor-Api-Url", ""),
+            authorization=headers.get("Authorization", ""),
+            anonymous_id=headers.get("X-Anonymous-Id", ""),
+            now=timezone.now(),
+        )
+    except InvalidToken as error:
+        return _refused(401, "INVALID_TOKEN", str(error))
+    except AccessDenied as error:
+        return _refused(403, "FORBIDDEN", str(error))
+    context = RequestContext(
+        caller=caller,
+        refuses_tracking=headers.get("Sec-GPC") == "1" or headers.get("DNT") == "1",
+    )
+    return JsonResponse(_run(body["query"], variables, body.get("operationName"), context))
+
+
+def _run(
+    query: str, variables: dict[str, Any], operation_name: str | None, context: RequestContext
+) -> dict[str, Any]:
+    document, errors = _prepared(query)
+    if document is None:
+        return {"errors": [error.formatted for error in errors]}
+    operation = get_operation_ast(document, operation_name)
+    if operation is None:
+        return _error("BAD_REQUEST", "Say with operationName which operation to run.")
+    try:
+        limits.check(
+            document,
+            operation,
+            variables,
+            max_depth=settings.GRAPHQL_MAX_DEPTH,
+            max_cost=settings.GRAPHQL_MAX_COST,
+        )
+    except GraphQLError as error:
+        return {"errors": [error.formatted]}
+    if operation.operation == OperationType.SUBSCRIPTION:
+        return _error("BAD_REQUEST", "There are no subscriptions here.")
+    result = execute(
+        schema.graphql_schema,
+        document,
+        context_value=context,
+        variable_values=variables,
+        operation_name=operation_name,
+        is_awaitable=_never,
+    )
+    if not isinstance(result, ExecutionResult):
+        raise TypeError("a resolver returned an awaitable")
+    answer: dict[str, Any] = {"data": result.data}
+    if result.errors:
+        answer["errors"] = [_formatted(error) for error in result.errors]
+    return answer
+
+
+@functools.lru_cache(maxsize=256)
+def _prepared(query: str) -> tuple[DocumentNode | None, tuple[GraphQLError, ...]]:
+    """Parse and validate a query text once; storefronts send the same few over and over."""
+    if len(query) > _MAX_QUERY_LENGTH:
+        return None, (
+            GraphQLError(
+                f"The query is longer than {_MAX_QUERY_LENGTH} characters.",
+                extensions={"code": "TOO_LARGE"},
+            ),
+        )
+    try:
+        document = parse(query, max_tokens=5_000)
+    except GraphQLError as error:
+        return None, (error,)
+    errors = validate(schema.graphql_schema, document, max_errors=10)
+    return (None, tuple(errors)) if errors else (document, ())
+
+
+def _never(value: Any) -> bool:
+    return False
+
+
+def _formatted(error: GraphQLError) -> dict[str, Any]:
+    """Show what we said on purpose; of a fault only that there was one."""
+    cause = error.original_error
+    formatted: dict[str, Any] = dict(error.formatted)
+    if cause is None or isinstance(cause, GraphQLError):
+        return formatted
+    if isinstance(cause, PersonalizeError):
+        code = next((c for kind, c in _CODES.items() if isinstance(cause, kind)), "REFUSED")
+        formatted["extensions"] = {"code": code}
+        return formatted
+    logger.error("A resolver failed", exc_info=cause)
+    return {
+        "message": "Something went wrong here; it was logged.",
+        "path": error.path,
+        "extensions": {"code": "INTERNAL"},
+    }
+
+
+def _error(code: str, message: str) -> dict[str, Any]:
+    return {"errors": [{"message": message, "extensions": {"code": code}}]}
+
+
+def _refused(status: int, code: str, message: str) -> HttpResponse:
+    return JsonResponse(_error(code, message), status=status)
+
+
+def _wants_a_page(request: HttpRequest) -> bool:
+    return "text/html" in request.headers.get("Accept", "")
+
