@@ -1,22 +1,184 @@
-"""System checks: one id per fault, each with its fix."""
+"""System checks: one id per fault, each with its fix. `docs/reference/checks.md` lists them.
 
+They look at settings only and touch neither database nor network; `doctor` does that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
+from cryptography.fernet import Fernet
 from django.conf import settings as django_settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004
 
-from saleor_personalize.conf import SETTING_NAME, known_names, unknown_name_hint
+from saleor_personalize.conf import (
+    SETTING_NAME,
+    build_backend,
+    known_names,
+    settings,
+    unknown_name_hint,
+)
+from saleor_personalize.exceptions import ConfigurationError
+
+APP = "saleor_personalize"
+
+
+def _at(name: str, key: str | None = None) -> str:
+    return f"{SETTING_NAME}[{name!r}]" + (f"[{key!r}]" if key is not None else "")
 
 
 @register()
-def check_setting_names(**_: Any) -> list[CheckMessage]:
-    given = getattr(django_settings, SETTING_NAME, {})
-    return [
-        Error(
-            f"{SETTING_NAME}[{name!r}] is not a setting.",
-            hint=unknown_name_hint(name),
-            id="saleor_personalize.E001",
-        )
-        for name in given
-        if name not in known_names()
+def check_settings(**_: Any) -> list[CheckMessage]:
+    """Run every check; with an unknown name only that is told, since no setting can be read then."""
+    return list(_names()) or [
+        *_app_url(),
+        *_installs(),
+        *_dashboard_origins(),
+        *_keys(),
+        *_backends(),
+        *_placements(),
+        *_mail(),
     ]
+
+
+def _names() -> Iterator[CheckMessage]:
+    given = getattr(django_settings, SETTING_NAME, {})
+    for name in given:
+        if name not in known_names():
+            yield Error(
+                f"{_at(name)} is not a setting.", hint=unknown_name_hint(name), id=f"{APP}.E001"
+            )
+
+
+def _app_url() -> Iterator[CheckMessage]:
+    url = settings.APP_URL
+    if not url:
+        yield Warning(
+            f"{_at('APP_URL')} is not set: the app cannot be installed.",
+            hint="Set it to the public address of this service, such as https://personalize.example.com.",
+            id=f"{APP}.W002",
+        )
+        return
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        yield Error(
+            f"{_at('APP_URL')} is {url!r}, which is no web address.",
+            hint="Write scheme and host, such as https://personalize.example.com.",
+            id=f"{APP}.E002",
+        )
+    elif parts.scheme != "https" and not django_settings.DEBUG and not _is_local(parts.hostname):
+        yield Warning(
+            f"{_at('APP_URL')} is {url!r}: tokens and customers' data travel unencrypted.",
+            hint="Serve the app over https. Dashboards on https refuse to show an http page.",
+            id=f"{APP}.W003",
+        )
+
+
+def _is_local(host: str) -> bool:
+    return host in {"localhost", "127.0.0.1", "::1"}
+
+
+def _installs() -> Iterator[CheckMessage]:
+    patterns = settings.ALLOWED_SALEOR_API_URLS
+    if not patterns and not django_settings.DEBUG:
+        yield Warning(
+            f"{_at('ALLOWED_SALEOR_API_URLS')} is empty: no shop can install the app.",
+            hint=r"Add a regular expression of your Saleor API, such as https://shop\.example\.com/graphql/.",
+            id=f"{APP}.W001",
+        )
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            yield Error(
+                f"{_at('ALLOWED_SALEOR_API_URLS')} holds {pattern!r}, which is no regular expression: {error}.",
+                hint="Escape special characters with a backslash.",
+                id=f"{APP}.E003",
+            )
+
+
+def _dashboard_origins() -> Iterator[CheckMessage]:
+    for origin in settings.DASHBOARD_ORIGINS:
+        if not re.fullmatch(
+            r"https?://[A-Za-z0-9.\-]+(:\d+)?|https?://\[[0-9a-f:]+\](:\d+)?", origin
+        ):
+            yield Error(
+                f"{_at('DASHBOARD_ORIGINS')} holds {origin!r}, which is no origin.",
+                hint="Write scheme and host without a path or a closing slash: https://dashboard.example.com.",
+                id=f"{APP}.E004",
+            )
+
+
+def _keys() -> Iterator[CheckMessage]:
+    for position, key in enumerate(settings.ENCRYPTION_KEYS):
+        try:
+            Fernet(key)
+        except ValueError:
+            # The value is a secret, even when it is a wrong one.
+            yield Error(
+                f"{_at('ENCRYPTION_KEYS')}[{position}] is not a Fernet key.",
+                hint="Make one with `saleor-personalize generate-key`.",
+                id=f"{APP}.E005",
+            )
+    if not settings.ENCRYPTION_KEYS and not django_settings.DEBUG:
+        yield Warning(
+            f"{_at('ENCRYPTION_KEYS')} is empty: tokens and addresses are encrypted with a key derived "
+            "from SECRET_KEY, so changing SECRET_KEY makes them unreadable.",
+            hint="Set a key of its own: `saleor-personalize generate-key`.",
+            id=f"{APP}.W004",
+        )
+
+
+def _backends() -> Iterator[CheckMessage]:
+    for setting, fault in (("RECOMMENDERS", "E006"), ("CHANNELS", "E007")):
+        for alias, entry in getattr(settings, setting).items():
+            is_readable = isinstance(entry, str) or (
+                isinstance(entry, Mapping) and isinstance(entry.get("BACKEND"), str)
+            )
+            if not is_readable:
+                yield Error(
+                    f"{_at(setting, alias)} is neither a dotted path nor a dict with BACKEND.",
+                    hint='Write "package.module.Class" or {"BACKEND": "package.module.Class", "OPTIONS": {}}.',
+                    id=f"{APP}.E008",
+                )
+                continue
+            try:
+                build_backend(setting, alias)
+            except ConfigurationError as error:
+                yield Error(
+                    str(error),
+                    hint="Mend the dotted path or its OPTIONS, or set the alias to None to remove it.",
+                    id=f"{APP}.{fault}",
+                )
+
+
+def _placements() -> Iterator[CheckMessage]:
+    known = settings.RECOMMENDERS
+    for key, aliases in settings.PLACEMENTS.items():
+        if isinstance(aliases, str) or not aliases:
+            yield Error(
+                f"{_at('PLACEMENTS', key)} is {aliases!r}: it needs a list of recommenders.",
+                hint='List aliases of RECOMMENDERS, first choice first, such as ["similar", "popular"].',
+                id=f"{APP}.E009",
+            )
+            continue
+        for alias in aliases:
+            if alias not in known:
+                yield Error(
+                    f"{_at('PLACEMENTS', key)} names {alias!r}, which RECOMMENDERS does not have.",
+                    hint=f"Known: {', '.join(sorted(known))}.",
+                    id=f"{APP}.E010",
+                )
+
+
+def _mail() -> Iterator[CheckMessage]:
+    url = settings.CHECKOUT_URL
+    if url and "{checkout_id}" not in url:
+        yield Error(
+            f"{_at('CHECKOUT_URL')} is {url!r}: every reminder would link to the same page.",
+            hint="Put {checkout_id} where the cart's id belongs: https://store.example/checkout?checkout={checkout_id}.",
+            id=f"{APP}.E011",
+        )

@@ -1,5 +1,31 @@
-"""URLs of this door."""
+"""URLs of the pages in Saleor's Dashboard, and of the health of the service."""
 
-from django.urls import URLPattern, URLResolver
+from django.urls import path, re_path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from saleor_personalize.dashboard import health, views
+
+urlpatterns = [
+    # The Dashboard opens `appUrl` as it stands and appends `/` for the entry in its menu.
+    re_path(r"^dashboard/?$", views.page, name="dashboard"),
+    path("dashboard/overview/", views.overview, name="dashboard-overview"),
+    path("dashboard/webhooks/", views.webhooks, name="dashboard-webhooks"),
+    path("dashboard/webhooks/replay/", views.replay, name="dashboard-replay"),
+    path("dashboard/backfill/", views.backfill, name="dashboard-backfill"),
+    path("dashboard/backfill/start/", views.start_backfill, name="dashboard-backfill-start"),
+    path(
+        "dashboard/backfill/<int:backfill_id>/pause/",
+        views.pause_backfill,
+        name="dashboard-backfill-pause",
+    ),
+    path(
+        "dashboard/backfill/<int:backfill_id>/resume/",
+        views.resume_backfill,
+        name="dashboard-backfill-resume",
+    ),
+    path("dashboard/messages/", views.messages, name="dashboard-messages"),
+    path("dashboard/journey/go-live/", views.go_live, name="dashboard-go-live"),
+    path("dashboard/journey/pause/", views.pause, name="dashboard-pause"),
+    path("dashboard/settings/", views.save_settings, name="dashboard-settings"),
+    path("health/", health.health, name="health"),
+    path("health/ready/", health.ready, name="health-ready"),
+]

@@ -55,7 +55,9 @@ class WebhookHealth:
 
     def is_stuck(self, now: datetime) -> bool:
         """Tell whether deliveries wait so long that no worker can be running."""
-        return self.oldest_waiting_at is not None and self.oldest_waiting_at < now - WAITING_TOO_LONG
+        return (
+            self.oldest_waiting_at is not None and self.oldest_waiting_at < now - WAITING_TOO_LONG
+        )
 
 
 def webhook_health(*, installation: Installation, now: datetime) -> WebhookHealth:
@@ -127,7 +129,10 @@ def latest_backfill(*, installation: Installation) -> BackfillProgress | None:
     Daily reconciliations are left out: they ask for changes only.
     """
     backfill = (
-        Backfill.objects.of(installation).filter(changed_since=None).order_by("-created_at", "-pk").first()
+        Backfill.objects.of(installation)
+        .filter(changed_since=None)
+        .order_by("-created_at", "-pk")
+        .first()
     )
     if backfill is None:
         return None

@@ -165,6 +165,12 @@ def mark_status(*, installation: Installation, status: InstallationStatus, now: 
     return bool(changed)
 
 
+def set_mail(*, installation: Installation, sender: str, checkout_url: str) -> None:
+    """Keep who a shop's e-mails come from and its cart link; "" means what the service has set."""
+    installation.sender, installation.checkout_url = sender, checkout_url
+    installation.save(update_fields=["sender", "checkout_url", "updated_at"])
+
+
 def _identify(installation: Installation, token: str) -> AppIdentity | None:
     """Return who `token` makes us in the shop, None when the shop does not accept it."""
     with SaleorClient(

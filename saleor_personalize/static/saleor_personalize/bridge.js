@@ -12,9 +12,18 @@
   const REFRESH_TIMEOUT = 5000;
 
   let token = "";
-  let locale = params.get("locale") || "";
+  let locale; // undefined: the browser's own
   let isLoaded = false;
   let retry = null; // what was refused with an old token: {tokenUsed, element, event}
+
+  const useLocale = (given) => {
+    try {
+      [locale] = Intl.getCanonicalLocales(given);
+    } catch {
+      return; // not a language tag: stay with what we have
+    }
+  };
+  useLocale(params.get("locale") || []);
 
   // -- what the reader sees of all this ---------------------------------------------------------
 
@@ -84,7 +93,7 @@
     },
     localeChanged: (payload) => {
       if (!payload.locale || payload.locale === locale) return;
-      locale = payload.locale;
+      useLocale(payload.locale);
       if (isLoaded) htmx.trigger("#content", "personalize:load");
     },
     // One page, so there is nowhere to go; and nothing to do once an action is confirmed.

@@ -1,0 +1,150 @@
+"""Who may look and who may act, and where our pages may be framed.
+
+There are no cookies: the frame is a third party to the Dashboard. The page itself is empty; each
+fragment is asked for with the token that the Dashboard hands to `bridge.js`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Concatenate, ParamSpec
+from urllib.parse import urlsplit
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone, translation
+from django.utils.translation import gettext as _
+from django.views.decorators.clickjacking import xframe_options_exempt
+from django.views.decorators.csrf import csrf_exempt
+
+from saleor_personalize.conf import settings
+from saleor_personalize.exceptions import AccessDenied, InvalidToken
+from saleor_personalize.models import Installation
+from saleor_personalize.saleor_api.auth import read_dashboard_token
+from saleor_personalize.saleor_api.installations import find_installation
+
+TOKEN_HEADER = "authorization-bearer"  # noqa: S105 (a name, not a secret)
+#: One of these lets a staff member look: the pages tell what customers ordered and left behind.
+VIEW_PERMISSIONS = frozenset({"MANAGE_ORDERS", "MANAGE_CHECKOUTS"})
+#: All of these let them act (go live, pause, settings, replay): it is written to customers then.
+ACT_PERMISSIONS = frozenset({"MANAGE_ORDERS", "MANAGE_CHECKOUTS"})
+
+P = ParamSpec("P")
+View = Callable[Concatenate[HttpRequest, P], HttpResponse]
+StaffView = Callable[Concatenate[HttpRequest, "Staff", P], HttpResponse]
+
+
+@dataclass(frozen=True)
+class Staff:
+    """A staff member of one shop. `permissions` are those that they and our app both have."""
+
+    installation: Installation
+    permissions: frozenset[str]
+
+    @property
+    def can_act(self) -> bool:
+        return self.permissions >= ACT_PERMISSIONS
+
+
+def read_staff(request: HttpRequest, *, acts: bool) -> Staff:
+    """Return who calls. Raises InvalidToken, or AccessDenied for staff who may not look, or act."""
+    claims = read_dashboard_token(request.headers.get(TOKEN_HEADER, ""), now=timezone.now())
+    staff = Staff(installation=claims.installation, permissions=claims.permissions)
+    if not staff.permissions & VIEW_PERMISSIONS:
+        raise AccessDenied(
+            _(
+                "You need the permission to manage orders or checkouts, and this app must have it "
+                "too. Ask whoever manages staff in your Dashboard."
+            )
+        )
+    if acts and not staff.can_act:
+        raise AccessDenied(
+            _(
+                "You may look but not change anything here: that needs the permissions to manage "
+                "orders and checkouts, for you and for this app."
+            )
+        )
+    return staff
+
+
+def staff_view(*, acts: bool = False) -> Callable[[StaffView[P]], View[P]]:
+    """Give a fragment's view its `Staff`, in the reader's language; answer 401 or 403 otherwise.
+
+    `acts`: the view changes something, so `ACT_PERMISSIONS` are needed and only POST is taken.
+    """
+
+    def decorate(view: StaffView[P]) -> View[P]:
+        @csrf_exempt  # no cookie signs anybody in, so there is nothing to forge
+        @functools.wraps(view)
+        def guarded(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+            if request.method != ("POST" if acts else "GET"):
+                return HttpResponse(status=405)
+            with translation.override(language_of(request)):
+                response = _answer(view, request, acts, *args, **kwargs)
+                response["Content-Language"] = translation.get_language()
+            response["Cache-Control"] = "no-store"
+            return response
+
+        return guarded
+
+    return decorate
+
+
+def _answer(
+    view: StaffView[P], request: HttpRequest, acts: bool, *args: P.args, **kwargs: P.kwargs
+) -> HttpResponse:
+    try:
+        staff = read_staff(request, acts=acts)
+    except InvalidToken as error:
+        return _refuse(request, 401, _("The Dashboard's sign-in was not accepted"), str(error))
+    except AccessDenied as error:
+        return _refuse(request, 403, _("You may not do this"), str(error))
+    return view(request, staff, *args, **kwargs)
+
+
+def _refuse(request: HttpRequest, status: int, title: str, text: str) -> HttpResponse:
+    context = {"title": title, "text": text}
+    return render(request, "saleor_personalize/dashboard/refused.html", context, status=status)
+
+
+def language_of(request: HttpRequest) -> str:
+    """Return the language to answer in: the `locale` of the Dashboard, else what the browser asks for."""
+    asked = request.GET.get("locale", "")
+    try:
+        return translation.get_supported_language_variant(asked)
+    except LookupError:
+        return translation.get_language_from_request(request)
+
+
+def dashboard_origins(saleor_api_url: str) -> list[str]:
+    """Return where a shop's Dashboard lives: `DASHBOARD_ORIGINS`, else the shop's own origin.
+
+    Empty for a shop that did not install the app.
+    """
+    if settings.DASHBOARD_ORIGINS:
+        return list(settings.DASHBOARD_ORIGINS)
+    if find_installation(saleor_api_url) is None:
+        return []
+    parts = urlsplit(saleor_api_url)
+    return [f"{parts.scheme}://{parts.netloc}"]
+
+
+def framed_by(response: HttpResponse, origins: list[str]) -> HttpResponse:
+    """Let a page be framed by these origins and run nothing but our own files."""
+    policy = {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "style-src": "'self'",
+        "img-src": "'self' data:",
+        "connect-src": "'self'",
+        "form-action": "'self'",
+        "base-uri": "'none'",
+        "frame-ancestors": " ".join(origins) or "'none'",
+    }
+    response["Content-Security-Policy"] = "; ".join(f"{k} {v}" for k, v in policy.items())
+    return response
+
+
+framed = xframe_options_exempt

@@ -1,0 +1,65 @@
+"""What a shop owner sets on the page."""
+
+from __future__ import annotations
+
+from email.utils import parseaddr
+from urllib.parse import urlsplit
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+CHECKOUT_PLACEHOLDER = "{checkout_id}"
+
+
+class SettingsForm(forms.Form):
+    """Sender and cart link of one installation; empty means what the service has set."""
+
+    sender = forms.CharField(
+        label=gettext_lazy("Sender"),
+        help_text=gettext_lazy(
+            "Who the e-mails come from, such as: Example shop <hello@example.com>"
+        ),
+        max_length=320,
+        required=False,
+    )
+    checkout_url = forms.CharField(
+        label=gettext_lazy("Cart link"),
+        help_text=gettext_lazy(
+            "The page of your storefront that opens a cart. {checkout_id} stands for the cart."
+        ),
+        max_length=500,
+        required=False,
+    )
+
+    def clean_sender(self) -> str:
+        sender: str = self.cleaned_data["sender"].strip()
+        if not sender:
+            return ""
+        try:
+            validate_email(parseaddr(sender)[1])
+        except ValidationError:
+            raise ValidationError(
+                _("This is no e-mail address. Write: Example shop <hello@example.com>")
+            ) from None
+        return sender
+
+    def clean_checkout_url(self) -> str:
+        url: str = self.cleaned_data["checkout_url"].strip()
+        if not url:
+            return ""
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            parts = urlsplit("")
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValidationError(_("This is no web address. It starts with https://"))
+        if CHECKOUT_PLACEHOLDER not in url:
+            raise ValidationError(
+                _(
+                    "Put {checkout_id} where the cart's id belongs, or every link opens the same page."
+                )
+            )
+        return url

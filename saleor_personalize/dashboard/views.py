@@ -1,0 +1,334 @@
+"""The page and its fragments. Each reads through the rooms' queries and changes through one operation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone, translation
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from django.views.decorators.http import require_GET
+
+from saleor_personalize.conf import settings
+from saleor_personalize.dashboard import words
+from saleor_personalize.dashboard.access import (
+    Staff,
+    dashboard_origins,
+    framed,
+    framed_by,
+    language_of,
+    staff_view,
+)
+from saleor_personalize.dashboard.forms import CHECKOUT_PLACEHOLDER, SettingsForm
+from saleor_personalize.enums import BackfillStatus
+from saleor_personalize.ingestion import backfill as backfills
+from saleor_personalize.ingestion import deliveries, queries
+from saleor_personalize.journeys import abandoned_checkout
+from saleor_personalize.journeys import operations as journeys
+from saleor_personalize.journeys.figures import journey_state
+from saleor_personalize.messaging.figures import message_counts
+from saleor_personalize.messaging.operations import sender_of
+from saleor_personalize.messaging.queries import newest_messages
+from saleor_personalize.models import Backfill
+from saleor_personalize.recommendations.queries import published_models
+from saleor_personalize.saleor_api.installations import set_mail
+from saleor_personalize.tasks.broker import ask_for
+
+TEMPLATES = "saleor_personalize/dashboard/"
+FAILURES_SHOWN = 10
+MESSAGES_SHOWN = 12
+COUNTED = timedelta(days=30)
+#: Seconds between two looks at a fragment: the first, and the longest that unchanged figures lead to.
+LIVELY, CALM, SLOWEST = 2, 10, 60
+
+Context = dict[str, Any]
+
+
+@framed
+@require_GET
+def page(request: HttpRequest) -> HttpResponse:
+    """Serve the page empty: who looks is known only once the Dashboard has handed over its token."""
+    language = language_of(request)
+    origins = dashboard_origins(request.GET.get("saleorApiUrl", ""))
+    with translation.override(language):
+        response = render(
+            request,
+            TEMPLATES + "page.html",
+            {
+                "language": language,
+                "theme": "dark" if request.GET.get("theme") == "dark" else "light",
+                "origins": origins,
+                "app_name": settings.APP_NAME,
+            },
+        )
+        response["Content-Language"] = language
+    response["Cache-Control"] = "no-store"
+    return framed_by(response, origins)
+
+
+@staff_view()
+def overview(request: HttpRequest, staff: Staff) -> HttpResponse:
+    now = timezone.now()
+    return _render(
+        request,
+        staff,
+        "overview.html",
+        {
+            "installation": staff.installation,
+            "state": words.installation_state(staff.installation),
+            **_journey(staff),
+            **_messages(request, staff, now),
+            **_webhooks(request, staff, now),
+            **_backfill(request, staff),
+            **_models(staff),
+            **_settings(staff),
+        },
+    )
+
+
+# -- fragments that look again by themselves --------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Poll:
+    """When a fragment is asked for next: soon while its figures move, ever later while they rest."""
+
+    seen: str
+    times: int
+    seconds: int
+
+
+def _poll(request: HttpRequest, figures: object, first: int) -> Poll:
+    seen = hashlib.sha256(repr(figures).encode()).hexdigest()[:12]
+    is_same = request.GET.get("seen") == seen
+    given = request.GET.get("times", "")
+    times = min(int(given) + 1, 20) if is_same and given.isdecimal() and len(given) < 4 else 0
+    return Poll(seen, times, min(round(first * 1.5**times), SLOWEST))
+
+
+@staff_view()
+def webhooks(request: HttpRequest, staff: Staff) -> HttpResponse:
+    return _render(request, staff, "webhooks.html", _webhooks(request, staff, timezone.now()))
+
+
+def _webhooks(request: HttpRequest, staff: Staff, now: datetime) -> Context:
+    health = queries.webhook_health(installation=staff.installation, now=now)
+    failures = (
+        queries.failed_deliveries(installation=staff.installation, limit=FAILURES_SHOWN)
+        if health.failed
+        else []
+    )
+    return {
+        "webhooks": health,
+        "webhooks_state": words.webhook_state(health, now),
+        "lag_p50": words.duration(health.lag_p50) if health.lag_p50 is not None else None,
+        "lag_p95": words.duration(health.lag_p95) if health.lag_p95 is not None else None,
+        "failures": failures,
+        "webhooks_poll": _poll(request, health, LIVELY if health.waiting else CALM),
+    }
+
+
+@staff_view()
+def backfill(request: HttpRequest, staff: Staff) -> HttpResponse:
+    return _render(request, staff, "backfill.html", _backfill(request, staff))
+
+
+def _backfill(request: HttpRequest, staff: Staff) -> Context:
+    progress = queries.latest_backfill(installation=staff.installation)
+    status = progress.status if progress else None
+    is_open = status in (BackfillStatus.RUNNING, BackfillStatus.PENDING)
+    return {
+        "backfill": progress,
+        "backfill_state": words.backfill_state(progress),
+        "stages": [
+            {
+                "name": words.STAGES.get(stage.name, stage.name),
+                "rows": stage.row_count,
+                "total": max(stage.total_count or 0, stage.row_count),
+                "has_total": stage.total_count is not None or stage.is_done,
+                "is_done": stage.is_done,
+            }
+            for stage in (progress.stages if progress else [])
+        ],
+        "can_start": status in (None, BackfillStatus.DONE),
+        "can_pause": is_open and progress is not None and not progress.is_pause_requested,
+        "can_resume": status in (BackfillStatus.PAUSED, BackfillStatus.FAILED)
+        or (progress is not None and is_open and progress.is_pause_requested),
+        "backfill_poll": _poll(request, progress, LIVELY if is_open else CALM),
+    }
+
+
+@staff_view()
+def messages(request: HttpRequest, staff: Staff) -> HttpResponse:
+    return _render(request, staff, "messages.html", _messages(request, staff, timezone.now()))
+
+
+def _messages(request: HttpRequest, staff: Staff, now: datetime) -> Context:
+    shown = newest_messages(installation=staff.installation, limit=MESSAGES_SHOWN)
+    counts = message_counts(installation=staff.installation, since=now - COUNTED)
+    rows = [
+        {
+            "id": message.public_id,
+            "name": words.TEMPLATES.get(message.template, message.template),
+            "at": message.handed_over_at or message.decided_at,
+            "state": words.message_state(message),
+            "error": message.error,
+        }
+        for message in shown
+    ]
+    fingerprint = (counts, [(m.pk, m.status) for m in shown])
+    return {
+        "messages": rows,
+        "counts": counts,
+        "messages_poll": _poll(request, fingerprint, CALM),
+    }
+
+
+# -- fragments that change by an action only ---------------------------------------------------------
+
+
+def _journey(staff: Staff) -> Context:
+    installation = staff.installation
+    state = journey_state(installation=installation, key=abandoned_checkout.KEY)
+    pattern = installation.checkout_url or settings.CHECKOUT_URL or ""
+    return {
+        "journey": state,
+        "delay": words.duration(settings.ABANDONED_CHECKOUT_DELAY),
+        "expiry": words.duration(settings.ABANDONED_CHECKOUT_EXPIRY),
+        "is_sender_missing": not sender_of(installation),
+        "is_link_missing": CHECKOUT_PLACEHOLDER not in pattern,
+        "is_dry_run": settings.DRY_RUN,
+    }
+
+
+def _models(staff: Staff) -> Context:
+    found = published_models(installation=staff.installation)
+    channels: dict[str, list[Any]] = {}
+    for model in found:
+        name = words.RECOMMENDERS.get(model.recommender, model.recommender)
+        channels.setdefault(model.channel_slug, []).append(name)
+    return {
+        "models": channels,
+        "trained_at": max((model.trained_at for model in found), default=None),
+    }
+
+
+def _settings(staff: Staff, form: SettingsForm | None = None) -> Context:
+    stored = {
+        "sender": staff.installation.sender,
+        "checkout_url": staff.installation.checkout_url,
+    }
+    return {
+        "form": form or SettingsForm(initial=stored),
+        "default_sender": settings.DEFAULT_SENDER or "",
+        "default_checkout_url": settings.CHECKOUT_URL or "",
+    }
+
+
+# -- actions -----------------------------------------------------------------------------------------
+
+
+@staff_view(acts=True)
+def go_live(request: HttpRequest, staff: Staff) -> HttpResponse:
+    context = _journey(staff)
+    if context["is_sender_missing"] or context["is_link_missing"]:
+        response = _render(request, staff, "journey.html", context)
+        return _tell(
+            response, "error", _("Not live yet"), _("Set the sender and the cart link first.")
+        )
+    journey = journeys.ensure_journey(installation=staff.installation, key=abandoned_checkout.KEY)
+    journeys.go_live(journey=journey, now=timezone.now())
+    response = _render(request, staff, "journey.html", _journey(staff))
+    return _tell(
+        response, "success", _("Cart reminder is live"), _("It counts carts left from now on.")
+    )
+
+
+@staff_view(acts=True)
+def pause(request: HttpRequest, staff: Staff) -> HttpResponse:
+    journey = journeys.ensure_journey(installation=staff.installation, key=abandoned_checkout.KEY)
+    journeys.pause(journey=journey)
+    response = _render(request, staff, "journey.html", _journey(staff))
+    return _tell(
+        response,
+        "success",
+        _("Cart reminder is paused"),
+        _("No reminder leaves until it is live again."),
+    )
+
+
+@staff_view(acts=True)
+def save_settings(request: HttpRequest, staff: Staff) -> HttpResponse:
+    form = SettingsForm(request.POST)
+    if not form.is_valid():
+        response = _render(request, staff, "settings.html", _settings(staff, form))
+        return _tell(response, "error", _("Not saved"), _("Mend the fields that are marked."))
+    set_mail(
+        installation=staff.installation,
+        sender=form.cleaned_data["sender"],
+        checkout_url=form.cleaned_data["checkout_url"],
+    )
+    context = {**_settings(staff), **_journey(staff), "is_swapped_along": True}
+    response = _render(request, staff, "settings_saved.html", context)
+    return _tell(response, "success", _("Settings saved"), "")
+
+
+@staff_view(acts=True)
+def replay(request: HttpRequest, staff: Staff) -> HttpResponse:
+    """Put failed deliveries back in line: the one named by `delivery`, else all."""
+    given = request.POST.get("delivery", "")
+    if given and not given.isdecimal():
+        raise Http404
+    count = deliveries.replay(installation=staff.installation, ids=[int(given)] if given else None)
+    ask_for("personalize.process_deliveries")
+    context = _webhooks(request, staff, timezone.now())
+    response = _render(request, staff, "webhooks.html", context)
+    text = ngettext("%(count)d is processed again.", "%(count)d are processed again.", count)
+    return _tell(response, "info", _("Replaying"), text % {"count": count})
+
+
+@staff_view(acts=True)
+def start_backfill(request: HttpRequest, staff: Staff) -> HttpResponse:
+    backfills.request(installation=staff.installation, now=timezone.now())
+    ask_for("personalize.run_backfills")
+    response = _render(request, staff, "backfill.html", _backfill(request, staff))
+    return _tell(response, "info", _("Back-fill started"), "")
+
+
+@staff_view(acts=True)
+def pause_backfill(request: HttpRequest, staff: Staff, backfill_id: int) -> HttpResponse:
+    backfills.pause(backfill=_found(staff, backfill_id))
+    response = _render(request, staff, "backfill.html", _backfill(request, staff))
+    return _tell(response, "info", _("Back-fill pauses"), _("It stops after the page in hand."))
+
+
+@staff_view(acts=True)
+def resume_backfill(request: HttpRequest, staff: Staff, backfill_id: int) -> HttpResponse:
+    backfills.resume(backfill=_found(staff, backfill_id))
+    ask_for("personalize.run_backfills")
+    response = _render(request, staff, "backfill.html", _backfill(request, staff))
+    return _tell(response, "info", _("Back-fill goes on"), "")
+
+
+def _found(staff: Staff, backfill_id: int) -> Backfill:
+    found = Backfill.objects.of(staff.installation).filter(pk=backfill_id).first()
+    if found is None:
+        raise Http404
+    return found
+
+
+def _render(request: HttpRequest, staff: Staff, template: str, context: Context) -> HttpResponse:
+    return render(request, TEMPLATES + template, {"can_act": staff.can_act, **context})
+
+
+def _tell(response: HttpResponse, status: str, title: str, text: str) -> HttpResponse:
+    """Have `bridge.js` show an outcome in the Dashboard (htmx triggers what this header names)."""
+    outcome = {"status": status, "title": title, "text": text}
+    response["HX-Trigger-After-Settle"] = json.dumps({"personalize:outcome": outcome})
+    return response

@@ -1,0 +1,233 @@
+"""States as a shop owner reads them: what it is, how it feels, what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from saleor_personalize.enums import (
+    BackfillStatus,
+    InstallationStatus,
+    MessageStatus,
+    NotSentReason,
+)
+from saleor_personalize.ingestion.queries import BackfillProgress, WebhookHealth
+from saleor_personalize.models import Installation, Message
+
+
+@dataclass(frozen=True)
+class State:
+    """`tone` is good, busy, warn, bad or empty; `fix` is the next thing to do, if there is one."""
+
+    tone: str
+    title: str
+    text: str = ""
+    fix: str = ""
+
+
+#: stages of a back-fill by name; a stage of a later version shows under its own name
+STAGES = {
+    "channels": gettext_lazy("Sales channels"),
+    "categories": gettext_lazy("Categories"),
+    "collections": gettext_lazy("Collections"),
+    "products": gettext_lazy("Products"),
+    "variants": gettext_lazy("Product variants"),
+    "customers": gettext_lazy("Customers"),
+    "orders": gettext_lazy("Orders"),
+    "checkouts": gettext_lazy("Open carts"),
+}
+RECOMMENDERS = {
+    "popular": gettext_lazy("Popular"),
+    "bought_together": gettext_lazy("Bought together"),
+    "similar": gettext_lazy("Similar products"),
+    "newest": gettext_lazy("Newest"),
+}
+TEMPLATES = {"abandoned_checkout": gettext_lazy("Cart reminder")}
+
+
+def installation_state(installation: Installation) -> State:
+    return {
+        InstallationStatus.ACTIVE: lambda: State("good", _("Connected")),
+        InstallationStatus.INACTIVE: lambda: State(
+            "bad",
+            _("Switched off in Saleor"),
+            _("Saleor sends this app nothing, and no message leaves."),
+            _("Activate the app under Extensions in your Dashboard."),
+        ),
+        InstallationStatus.TOKEN_REFUSED: lambda: State(
+            "bad",
+            _("Saleor no longer accepts this app"),
+            _("Its token was refused: the app was switched off or deleted in Saleor."),
+            _("Activate the app under Extensions in your Dashboard, or install it again."),
+        ),
+        InstallationStatus.UNINSTALLED: lambda: State(
+            "bad",
+            _("Uninstalled"),
+            _("The app was deleted in Saleor."),
+            _("Install it again under Extensions in your Dashboard; nothing known is lost."),
+        ),
+    }[InstallationStatus(installation.status)]()
+
+
+def webhook_state(health: WebhookHealth, now: datetime) -> State:
+    if health.last_received_at is None:
+        return State(
+            "",
+            _("Nothing received yet"),
+            _("Saleor tells this app about each change in your shop."),
+            _(
+                "Change something small, such as a product's name. If nothing shows here within a "
+                "minute, Saleor cannot reach this service: whoever runs it checks with "
+                "“saleor-personalize doctor”."
+            ),
+        )
+    if health.is_stuck(now):
+        return State(
+            "bad",
+            _("Received, but not processed"),
+            _("What arrives is kept safe and waits for a worker."),
+            _("Whoever runs this service starts it with “saleor-personalize worker” and “beat”."),
+        )
+    if health.failed:
+        return State(
+            "warn",
+            ngettext(
+                "%(count)s could not be processed",
+                "%(count)s could not be processed",
+                health.failed,
+            )
+            % {"count": health.failed},
+            _("They are kept, and nothing else waits for them."),
+            _("Remove the cause named below, then replay them."),
+        )
+    if not health.received:
+        return State(
+            "warn",
+            _("Quiet for a day"),
+            _("Nothing arrived in the last 24 hours."),
+            _(
+                "If your shop was busy, open this app under Extensions in your Dashboard and look at "
+                "its webhooks: they must be active."
+            ),
+        )
+    return State("good", _("Everything arrives"))
+
+
+def backfill_state(progress: BackfillProgress | None) -> State:
+    if progress is None:
+        return State(
+            "",
+            _("Not started"),
+            _("Your products, customers and past orders are not here yet."),
+            _("Start it below: it runs by itself and can be paused."),
+        )
+    if progress.is_pause_requested and progress.status == BackfillStatus.RUNNING:
+        return State("busy", _("Pausing after this page"))
+    return {
+        BackfillStatus.PENDING: lambda: State(
+            "busy",
+            _("Waiting for a worker"),
+            "",
+            _("If this lasts, whoever runs this service starts “saleor-personalize worker”."),
+        ),
+        BackfillStatus.RUNNING: lambda: State("busy", _("Running")),
+        BackfillStatus.PAUSED: lambda: State(
+            "warn", _("Paused"), "", _("Resume it below: it goes on where it stopped.")
+        ),
+        BackfillStatus.DONE: lambda: State("good", _("Done")),
+        BackfillStatus.FAILED: lambda: State(
+            "bad", _("Stopped by an error"), progress.error, _("Start it again below.")
+        ),
+    }[progress.status]()
+
+
+def message_state(message: Message) -> State:
+    """Return what became of a message; one that was not sent says why and what can be done."""
+    status = MessageStatus(message.status)
+    if status == MessageStatus.NOT_SENT and message.reason:
+        return State("", _("Not sent"), *_reason(NotSentReason(message.reason)))
+    return {
+        MessageStatus.HANDING_OVER: lambda: State("busy", _("Being sent")),
+        MessageStatus.SENT: lambda: State("good", _("Sent")),
+        MessageStatus.NOT_SENT: lambda: State("", _("Not sent")),
+        MessageStatus.FAILED: lambda: State(
+            "bad",
+            _("Failed"),
+            _("The mail server refused it."),
+            _("Check the sender below. The next message is tried as usual; this one is not."),
+        ),
+        MessageStatus.UNCERTAIN: lambda: State(
+            "warn",
+            _("Uncertain"),
+            _("The connection broke while the mail server took it: it may have arrived."),
+            _("Nothing to do: it is never sent twice."),
+        ),
+    }[status]()
+
+
+def _reason(reason: NotSentReason) -> tuple[str, str]:
+    """Return why, and what to do about it ("" where all is as it should be)."""
+    return {
+        NotSentReason.NO_CONSENT: lambda: (
+            _("The person did not allow reminders."),
+            _("Ask for permission in your checkout: see “Consent” in the documentation."),
+        ),
+        NotSentReason.SUPPRESSED: lambda: (
+            _("The person unsubscribed or the address does not work."),
+            "",
+        ),
+        NotSentReason.NO_ADDRESS: lambda: (
+            _("No e-mail address is known."),
+            _("Ask for it early in your checkout."),
+        ),
+        NotSentReason.ORDERED: lambda: (_("The person has ordered since."), ""),
+        NotSentReason.CHECKOUT_EMPTY: lambda: (
+            _("Nothing in the cart can be bought any more."),
+            _("Look at your stock and at what is published."),
+        ),
+        NotSentReason.CHECKOUT_GONE: lambda: (_("Saleor no longer has this cart."), ""),
+        NotSentReason.NOT_LIVE: lambda: (
+            _("The reminder was not live."),
+            _("Switch it on with “Go live”."),
+        ),
+        NotSentReason.INSTALLATION_INACTIVE: lambda: (
+            _("The app is switched off in Saleor."),
+            _("Activate the app under Extensions in your Dashboard."),
+        ),
+        NotSentReason.ALREADY_SENT: lambda: (_("The person was told this already."), ""),
+        NotSentReason.TEMPLATE_INCOMPLETE: lambda: (
+            _("The message needs something that is missing."),
+            _("Check the sender and the cart link below."),
+        ),
+        NotSentReason.TOO_LATE: lambda: (
+            _("The moment had passed."),
+            _("If this repeats, workers were down: see “Webhooks” on this page."),
+        ),
+        NotSentReason.DRY_RUN: lambda: (
+            _("This service runs dry: it records messages and sends none."),
+            _("Whoever runs it switches DRY_RUN off."),
+        ),
+        NotSentReason.CHANNEL_ERROR: lambda: (
+            _("The mail server refused it."),
+            _("Check the sender below."),
+        ),
+    }[reason]()
+
+
+def duration(value: timedelta | None) -> str:
+    """Return a length of time in words, e.g. "0.3 s", "4 min"."""
+    if value is None:
+        return _("unknown")
+    seconds = value.total_seconds()
+    if seconds < 1:
+        return _("under 1 s")
+    if seconds < 90:
+        return _("%(count)d s") % {"count": round(seconds)}
+    if seconds < 90 * 60:
+        return _("%(count)d min") % {"count": round(seconds / 60)}
+    if seconds < 48 * 3600:
+        return _("%(count)d h") % {"count": round(seconds / 3600)}
+    return _("%(count)d days") % {"count": round(seconds / 86400)}
