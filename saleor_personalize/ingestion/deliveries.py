@@ -158,6 +158,8 @@ def read_body(body: bytes) -> dict[str, Any]:
         payload = json.loads(body)
     except ValueError:
         raise MalformedPayload("The body is not JSON.") from None
+    except RecursionError:
+        raise MalformedPayload("The body is nested too deeply.") from None
     if not isinstance(payload, dict):
         raise MalformedPayload(f"The body is a JSON {type(payload).__name__}, not an object.")
     return payload

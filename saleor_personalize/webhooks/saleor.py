@@ -150,7 +150,7 @@ def _check(
     issued_at, error = None, ""
     try:
         payload = deliveries.read_body(body)
-    except (MalformedPayload, RecursionError) as malformed:
+    except MalformedPayload as malformed:
         error = str(malformed)
     else:
         if payload.get("__typename") != TYPENAMES[event]:

@@ -1,5 +1,13 @@
-"""URLs of this door."""
+"""URLs of Saleor's doors: the manifest, the install handshake and the webhooks."""
 
-from django.urls import URLPattern, URLResolver
+from django.urls import path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from saleor_personalize.webhooks.manifest import manifest
+from saleor_personalize.webhooks.register import register
+from saleor_personalize.webhooks.saleor import receive
+
+urlpatterns = [
+    path("api/manifest", manifest, name="manifest"),
+    path("api/register", register, name="register"),
+    path("webhooks/saleor/<slug:event>/", receive, name="webhook"),
+]
