@@ -1,0 +1,214 @@
+"""The recommender: something with `fit` and `recommend`, and what goes in and out of it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saleor_personalize.ml.data import Interactions, Items
+
+#: What a fitted recommender knows: names to arrays, nothing else, so that it can be memory-mapped.
+Arrays = dict[str, NDArray[Any]]
+
+#: Version of the folder written by `save`; raise it when older folders can no longer be read.
+FORMAT = 1
+_METADATA = "metadata.json"
+
+
+class NotTrained(RuntimeError):
+    """`recommend` or `save` was called before `fit` or `load`."""
+
+
+class ArtefactError(ValueError):
+    """A saved recommender is missing, damaged, of another format, or of another class."""
+
+
+class ReasonCode(StrEnum):
+    """Why an item is recommended. The strings are stored and published: add, never rename."""
+
+    POPULAR = "popular"
+    BOUGHT_TOGETHER = "bought_together"
+    SIMILAR = "similar"
+    NEWEST = "newest"
+
+
+@dataclass(frozen=True)
+class Context:
+    """Who asks, and where. Any iterable of ids is taken.
+
+    `session`: items of this visit, newest last. `seeds`: items to complement or replace (the
+    product of the page, the lines of the cart); they are never recommended. `exclude`: items not
+    to recommend. `now`: unix seconds, for recommenders whose answer depends on the hour.
+    """
+
+    session: tuple[str, ...] = ()
+    seeds: tuple[str, ...] = ()
+    exclude: frozenset[str] = frozenset()
+    visitor_id: str | None = None
+    now: float | None = None
+
+    def __post_init__(self) -> None:
+        """Normalise; a seed given twice counts once."""
+        for name in ("session", "seeds", "exclude"):
+            if isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} takes a collection of item ids, not one string.")
+        object.__setattr__(self, "session", tuple(self.session))
+        object.__setattr__(self, "seeds", tuple(dict.fromkeys(self.seeds)))
+        object.__setattr__(self, "exclude", frozenset(self.exclude))
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An item before filters. Scores compare within one answer of one recommender only.
+
+    `reason_item_id` is the item that the reason speaks of ("because of X"), where there is one.
+    `strategy` is the alias of the recommender that gave it, set by `Chain`.
+    """
+
+    item_id: str
+    score: float
+    reason_code: str
+    reason_item_id: str | None = None
+    strategy: str | None = None
+
+
+class Recommender(ABC):
+    """Base of all recommenders. A new one writes `__init__`, `_fit` and `_candidates`.
+
+    `__init__` takes keyword options with defaults, checks them, and keeps each under its own name.
+    All that `_fit` learns goes into the arrays it returns, so a second fit starts from nothing and
+    a saved recommender is complete. `recommend` only reads: threads may share an instance.
+    """
+
+    #: It can answer in a shop without a single event.
+    supports_cold: ClassVar[bool] = False
+    #: It has nothing to say without seeds.
+    needs_context: ClassVar[bool] = False
+    #: It cannot be fitted without the catalogue.
+    needs_items: ClassVar[bool] = False
+
+    _arrays: Arrays | None = None
+
+    def fit(self, interactions: Interactions, items: Items | None = None) -> Self:
+        """Learn from scratch; forget an earlier fit. ValueError if the catalogue is needed."""
+        if self.needs_items and items is None:
+            raise ValueError(
+                f"{type(self).__name__} learns from items: call fit(interactions, items)."
+            )
+        self._arrays = self._fit(interactions, Items.of([]) if items is None else items)
+        return self
+
+    def recommend(self, context: Context, k: int) -> list[Candidate]:
+        """Give at most `k` candidates, best first, equal scores by item id.
+
+        Never a seed, an excluded item, or an item twice; fewer than `k` when there are no more.
+        ValueError: `k` below 1. NotTrained: neither fitted nor loaded.
+        """
+        if k < 1:
+            raise ValueError(f"k must be at least 1, not {k}.")
+        if self._arrays is None:
+            raise self._not_trained()
+        hidden = context.exclude.union(context.seeds)
+        candidates = [
+            candidate
+            for candidate in self._candidates(context, k + len(hidden))
+            if candidate.item_id not in hidden
+        ]
+        # Worst first: of an item given twice, the dict keeps the better score.
+        candidates.sort(key=lambda candidate: candidate.score)
+        best = {candidate.item_id: candidate for candidate in candidates}
+        return sorted(best.values(), key=lambda found: (-found.score, found.item_id))[:k]
+
+    @abstractmethod
+    def _fit(self, interactions: Interactions, items: Items) -> Arrays:
+        """Learn; give back arrays (no object dtype). Empty data must give a valid, empty answer."""
+
+    @abstractmethod
+    def _candidates(self, context: Context, count: int) -> Iterable[Candidate]:
+        """Give at least the `count` best candidates, or all there are, in any order."""
+
+    @property
+    def arrays(self) -> Arrays:
+        """What was learned. NotTrained: neither fitted nor loaded."""
+        if self._arrays is None:
+            raise self._not_trained()
+        return self._arrays
+
+    def _not_trained(self) -> NotTrained:
+        return NotTrained(f"{type(self).__name__} has no data yet: call fit() or load() first.")
+
+    def get_params(self) -> dict[str, Any]:
+        """Give the options, as `type(self)(**params)` takes them."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def save(self, directory: Path | str) -> None:
+        """Write arrays as .npy and the rest as JSON into a folder of its own.
+
+        FileExistsError: the folder already holds a recommender. Other processes may have it mapped,
+        so an artefact is never overwritten. No pickle: shared storage must not be able to run code.
+        """
+        directory = Path(directory)
+        arrays = self.arrays
+        if (directory / _METADATA).exists():
+            raise FileExistsError(f"{directory} already holds a recommender; save to a new folder.")
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, array in arrays.items():
+            np.save(directory / f"{name}.npy", array, allow_pickle=False)
+        metadata = {
+            "format": FORMAT,
+            "recommender": _path_of(type(self)),
+            "params": self.get_params(),
+            "arrays": {name: _shape_of(array) for name, array in arrays.items()},
+        }
+        # Last, so that a folder that was not written to the end cannot be loaded.
+        (directory / _METADATA).write_text(json.dumps(metadata, indent=2), encoding="utf-8")
+
+    @classmethod
+    def load(cls, directory: Path | str, *, mmap: bool = True) -> Self:
+        """Read what `save` of the same class wrote; `mmap` shares the memory between processes.
+
+        ArtefactError says what is wrong with the folder.
+        """
+        directory = Path(directory)
+        try:
+            metadata = json.loads((directory / _METADATA).read_text(encoding="utf-8"))
+            if metadata["format"] != FORMAT:
+                raise ArtefactError(f"has format {metadata['format']}, this version reads {FORMAT}")
+            if metadata["recommender"] != _path_of(cls):
+                raise ArtefactError(f"holds a {metadata['recommender']}, not a {_path_of(cls)}")
+            recommender = cls(**metadata["params"])
+            recommender._arrays = {
+                name: _read(directory, name, expected, mmap=mmap)
+                for name, expected in metadata["arrays"].items()
+            }
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, EOFError) as error:
+            raise ArtefactError(f"Cannot load {cls.__name__} from {directory}: {error}") from error
+        return recommender
+
+
+def _read(directory: Path, name: str, expected: object, *, mmap: bool) -> NDArray[Any]:
+    if not name.isidentifier():
+        raise ArtefactError(f"names an array {name!r}")
+    array: NDArray[Any] = np.load(
+        directory / f"{name}.npy", mmap_mode="r" if mmap else None, allow_pickle=False
+    )
+    if _shape_of(array) != expected:
+        raise ArtefactError(f"{name}.npy is {_shape_of(array)}, the metadata says {expected}")
+    return array
+
+
+def _shape_of(array: NDArray[Any]) -> dict[str, Any]:
+    return {"dtype": array.dtype.str, "shape": list(array.shape)}
+
+
+def _path_of(recommender: type) -> str:
+    return f"{recommender.__module__}.{recommender.__qualname__}"
