@@ -1,0 +1,204 @@
+"""Back-tests: fit on the past, ask about the time after it, count what was right.
+
+All figures lie in 0..1 except novelty (bits). Papers: NDCG, Järvelin & Kekäläinen 2002, "Cumulated
+gain-based evaluation of IR techniques"; novelty, Vargas & Castells 2011, "Rank and relevance in
+novelty and diversity metrics for recommender systems".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import log2
+from typing import Literal, Protocol
+
+import numpy as np
+
+from saleor_personalize.ml.base import Candidate, Context, Recommender
+from saleor_personalize.ml.data import Interactions, Items
+
+Task = Literal["basket", "next_item"]
+
+
+class Recommends(Protocol):
+    """Anything that can be evaluated: a fitted recommender or a chain of them."""
+
+    def recommend(self, context: Context, k: int) -> list[Candidate]:
+        """Give at most `k` candidates, best first."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A question and the items that were the answer in real life."""
+
+    context: Context
+    relevant: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Means over the cases; all 0 when there are none. `dataclasses.asdict` makes it JSON."""
+
+    cases: int
+    k: int
+    recall: float
+    ndcg: float
+    hit_rate: float
+    mrr: float
+    coverage: float
+    novelty: float
+
+
+def time_split(
+    interactions: Interactions, *, fraction: float = 0.2, cut: float | None = None
+) -> tuple[Interactions, Interactions]:
+    """Split into what lies before `cut` (unix seconds) and the rest.
+
+    Without `cut` it is the time after which about `fraction` of the rows lie; rows of one moment,
+    so all lines of an order, stay on one side. ValueError: `fraction` is not inside 0..1.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"fraction must lie between 0 and 1, not {fraction}.")
+    times = interactions.timestamp
+    if cut is None and len(times):
+        cut = float(np.sort(times)[int(len(times) * (1 - fraction))])
+    is_past = times < (0.0 if cut is None else cut)
+    return interactions.select(is_past), interactions.select(~is_past)
+
+
+def recall_at_k(ranked: Sequence[str], relevant: Collection[str], k: int) -> float:
+    """Share of the relevant items among the first `k`; of `k`, if more than `k` are relevant."""
+    return len(set(ranked[:k]) & set(relevant)) / min(k, len(relevant))
+
+
+def ndcg_at_k(ranked: Sequence[str], relevant: Collection[str], k: int) -> float:
+    """Gain 1 per relevant item, discounted by log2(rank + 1), over that of the best order."""
+    gain = sum(1 / log2(at + 2) for at, item in enumerate(ranked[:k]) if item in relevant)
+    return gain / sum(1 / log2(at + 2) for at in range(min(k, len(relevant))))
+
+
+def hit_rate_at_k(ranked: Sequence[str], relevant: Collection[str], k: int) -> float:
+    """1 if any of the first `k` is relevant, else 0."""
+    return float(not set(ranked[:k]).isdisjoint(relevant))
+
+
+def reciprocal_rank_at_k(ranked: Sequence[str], relevant: Collection[str], k: int) -> float:
+    """1 / rank of the first relevant item among the first `k`, 0 if there is none."""
+    return next((1 / (at + 1) for at, item in enumerate(ranked[:k]) if item in relevant), 0.0)
+
+
+def coverage(lists: Iterable[Sequence[str]], catalogue_size: int) -> float:
+    """Share of the catalogue that occurs in any of the lists."""
+    shown = {item for ranked in lists for item in ranked}
+    return len(shown) / catalogue_size if catalogue_size else 0.0
+
+
+def novelty(lists: Iterable[Sequence[str]], popularity: Mapping[str, int]) -> float:
+    """Mean of -log2(an item's share of all interactions) over all recommended items, in bits.
+
+    An item without interactions counts as if it had one.
+    """
+    total = sum(popularity.values())
+    bits = [log2(total / popularity.get(item, 1)) for ranked in lists for item in ranked if total]
+    return sum(bits) / len(bits) if bits else 0.0
+
+
+def basket_cases(interactions: Interactions) -> list[Case]:
+    """Ask, for each item of each order, for the others of that order. Orders go by id."""
+    lines = interactions.select(interactions.order_id.codes >= 0)
+    items = _texts(lines.item_id.decode())
+    baskets: dict[int, set[str]] = {}
+    for order, item in zip(lines.order_id.codes.tolist(), items, strict=True):
+        baskets.setdefault(order, set()).add(item)
+    return [
+        Case(Context(seeds=(item,)), frozenset(basket - {item}))
+        for _, basket in sorted(baskets.items())
+        if len(basket) > 1
+        for item in sorted(basket)
+    ]
+
+
+def next_item_cases(interactions: Interactions, *, gap: float = 1800.0) -> list[Case]:
+    """Ask, at each step of a visit, for the next item.
+
+    The current item is the seed, so it is never the answer. A visit ends after `gap` seconds
+    without an interaction. Equal times keep their given order.
+    """
+    visitors = interactions.visitor_id.codes
+    order = np.lexsort((interactions.timestamp, visitors))
+    items = _texts(interactions.item_id.decode())
+    names = _texts(interactions.visitor_id.decode())
+    cases: list[Case] = []
+    session: list[str] = []
+    last: tuple[int, float] | None = None
+    for row in order.tolist():
+        visitor, time = int(visitors[row]), float(interactions.timestamp[row])
+        if last is None or visitor != last[0] or time - last[1] > gap:
+            session = []
+        if session and items[row] != session[-1]:
+            context = Context(
+                session=tuple(session),
+                seeds=(session[-1],),
+                visitor_id=names[row],
+                now=time,
+            )
+            cases.append(Case(context, frozenset({items[row]})))
+        session.append(items[row])
+        last = (visitor, time)
+    return cases
+
+
+def evaluate(
+    recommender: Recommends, cases: Sequence[Case], train: Interactions, *, k: int = 10
+) -> Report:
+    """Ask every case and average; coverage and novelty are relative to `train`."""
+    lists = [[c.item_id for c in recommender.recommend(case.context, k)] for case in cases]
+    counts = np.bincount(train.item_id.codes, minlength=len(train.item_id.values)).tolist()
+    names = [item.decode() for item in train.item_id.values.tolist()]
+
+    def mean(metric: Callable[[Sequence[str], Collection[str], int], float]) -> float:
+        found = [
+            metric(ranked, case.relevant, k) for ranked, case in zip(lists, cases, strict=True)
+        ]
+        return sum(found) / len(found) if found else 0.0
+
+    return Report(
+        cases=len(cases),
+        k=k,
+        recall=mean(recall_at_k),
+        ndcg=mean(ndcg_at_k),
+        hit_rate=mean(hit_rate_at_k),
+        mrr=mean(reciprocal_rank_at_k),
+        coverage=coverage(lists, len(names)),
+        novelty=novelty(lists, dict(zip(names, counts, strict=True))),
+    )
+
+
+def backtest(
+    recommender: Recommender,
+    interactions: Interactions,
+    items: Items | None = None,
+    *,
+    task: Task = "basket",
+    k: int = 10,
+    fraction: float = 0.2,
+    cut: float | None = None,
+    max_cases: int | None = 5_000,
+    seed: int = 0,
+) -> Report:
+    """Fit a copy on the time before the cut and ask about the time after it.
+
+    The recommender given is left as it is. Beyond `max_cases`, a sample drawn by `seed` is asked.
+    Items unknown before the cut can be asked about: a real shop has them too.
+    """
+    train, test = time_split(interactions, fraction=fraction, cut=cut)
+    cases = basket_cases(test) if task == "basket" else next_item_cases(test)
+    if max_cases is not None and len(cases) > max_cases:
+        drawn = np.random.default_rng(seed).choice(len(cases), max_cases, replace=False)
+        cases = [cases[at] for at in sorted(drawn.tolist())]
+    fitted = type(recommender)(**recommender.get_params()).fit(train, items)
+    return evaluate(fitted, cases, train, k=k)
+
+
+def _texts(column: Iterable[str | None]) -> list[str]:
+    return [value for value in column if value is not None]
