@@ -90,7 +90,9 @@ def read_answer(answer: Mapping[str, Any], *, since: datetime) -> LiveCheckout:
             lines=tuple(_line(line) for line in node["lines"]),
         )
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-        raise MalformedPayload(f"Saleor's answer to CheckoutNow cannot be read: {error!r}.") from error
+        raise MalformedPayload(
+            f"Saleor's answer to CheckoutNow cannot be read: {error!r}."
+        ) from error
 
 
 def _placed(*connections: Mapping[str, Any]) -> Iterable[datetime]:

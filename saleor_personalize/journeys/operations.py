@@ -8,25 +8,37 @@ same person never pass each other unseen.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Q
 
 from saleor_personalize.conf import settings
-from saleor_personalize.enums import EnrollmentStatus, IdentityKind, InstallationStatus, NotSentReason
+from saleor_personalize.enums import (
+    CheckoutCloseReason,
+    EnrollmentStatus,
+    IdentityKind,
+    InstallationStatus,
+    MessageStatus,
+    NotSentReason,
+)
+from saleor_personalize.events.operations import close_checkout
 from saleor_personalize.events.queries import ordered_since
 from saleor_personalize.exceptions import (
     MalformedPayload,
     SaleorApiError,
+    TemplateIncomplete,
     TokenRefused,
     UnknownAlias,
 )
 from saleor_personalize.journeys import abandoned_checkout
+from saleor_personalize.journeys.abandoned_checkout import AskSaleor, Send, Stop, Verdict, Wait
 from saleor_personalize.journeys.live import LiveCheckout, ask_saleor
 from saleor_personalize.messaging import operations as messaging
-from saleor_personalize.models import Checkout, Enrollment, Installation, Journey, Order
+from saleor_personalize.messaging.channels.base import OutgoingMessage
+from saleor_personalize.models import Checkout, Enrollment, Installation, Journey, Message, Order
 from saleor_personalize.profiles import identity
 from saleor_personalize.saleor_api import installations
 
@@ -77,7 +89,7 @@ def enroll_abandoned_checkout(*, checkout: Checkout, now: datetime) -> Enrollmen
         .filter(key=abandoned_checkout.KEY, is_live=True, live_at__lte=checkout.last_changed_at)
         .first()
     )
-    if journey is None or not abandoned_checkout.is_waiting_for_its_person(checkout):
+    if journey is None or not abandoned_checkout.can_be_abandoned(checkout):
         return None
     due_at = abandoned_checkout.due_at(journey, checkout)
     enrollment, created = Enrollment.objects.get_or_create(
@@ -176,27 +188,165 @@ def _claim(now: datetime) -> Enrollment | None:
 
 
 def _advance(enrollment: Enrollment, now: datetime, ask: Ask) -> None:
+    """Take a claimed enrollment as far as it can go now."""
     checkout = _checkout_of(enrollment)
-    if checkout is None:
-        _wait_until(enrollment, enrollment.due_at, status=EnrollmentStatus.EXITED, now=now)
-        return
-    look = abandoned_checkout.look(enrollment.journey, checkout, now)
-    live: LiveCheckout | None = None
-    if look.objection is None and look.wait_until is None:
-        recipient = look.recipient
-        assert recipient is not None  # noqa: S101 (without one there is an objection)
+    verdict = _judge(enrollment, checkout, None, now)
+    live = None
+    if isinstance(verdict, AskSaleor):
         try:
-            live = ask(checkout, recipient.address)
+            live = ask(checkout, verdict.address)
         except TokenRefused:
             installations.mark_status(
                 installation=enrollment.installation,
                 status=InstallationStatus.TOKEN_REFUSED,
                 now=now,
             )
-            _retry_later(enrollment, checkout, now)
-            return
         except (SaleorApiError, MalformedPayload) as error:
-            logger.warning("Enrollment %s waits, Saleor cannot be asked: %s", enrollment.pk, error)
-            _retry_later(enrollment, checkout, now)
+            logger.warning("Enrollment %s waits: Saleor cannot be asked: %s", enrollment.pk, error)
+        if live is None:
+            _move(enrollment, _retry_at(enrollment, checkout, now))
             return
-    _decide(enrollment, checkout, live, now)
+    leaving = _decide(enrollment, live, now)
+    if leaving is None:
+        return
+    message, outgoing = leaving
+    if messaging.hand_over(message=message, outgoing=outgoing, now=now):
+        Enrollment.objects.of(enrollment.installation).filter(pk=enrollment.pk).update(
+            status=EnrollmentStatus.WAITING,
+            finished_at=None,
+            due_at=_retry_at(enrollment, checkout, now),
+        )
+
+
+def _decide(
+    enrollment: Enrollment, live: LiveCheckout | None, now: datetime
+) -> tuple[Message, OutgoingMessage] | None:
+    """Decide under the locks of the person; return what is to be handed over after the commit."""
+    with transaction.atomic():
+        held = abandoned_checkout.identities(_checkout_of(enrollment))
+        identity.lock_identities(enrollment.installation, held)
+        checkout = _checkout_of(enrollment, is_locked=True)
+        row = (
+            Enrollment.objects.of(enrollment.installation)
+            .filter(pk=enrollment.pk, status=EnrollmentStatus.WAITING, due_at=enrollment.due_at)
+            .select_related("journey", "installation")
+            .select_for_update(of=("self",))
+            .first()
+        )
+        if row is None:
+            # Ended, changed or claimed by somebody else since.
+            return None
+        if not row.journey.is_live or abandoned_checkout.identities(checkout) - held:
+            # Switched off, or the person became known under another id: begin again.
+            _move(row, now)
+            return None
+        verdict = _judge(row, checkout, live, now)
+        match verdict:
+            case AskSaleor():
+                _move(row, now)
+            case Wait(until):
+                _move(row, until)
+            case Stop(reason):
+                _end(row, checkout, reason, now)
+                if reason == NotSentReason.CHECKOUT_GONE:
+                    close_checkout(
+                        installation=row.installation,
+                        checkout_id=checkout.saleor_id,
+                        reason=CheckoutCloseReason.GONE,
+                        at=now,
+                    )
+            case Send():
+                return _leave(row, checkout, verdict, now)
+        return None
+
+
+def _leave(
+    enrollment: Enrollment, checkout: Checkout, verdict: Send, now: datetime
+) -> tuple[Message, OutgoingMessage] | None:
+    """Write down the message that is about to go, and end what it makes superfluous."""
+    draft = abandoned_checkout.draft(checkout, enrollment)
+    message = messaging.prepare(draft=draft)
+    if message.pk is not None and message.status != MessageStatus.FAILED:
+        # Decided before, by a worker that died before it could say so.
+        _finish(enrollment, EnrollmentStatus.DONE, now)
+        return None
+    try:
+        rendered, unsubscribe_url = abandoned_checkout.render(checkout, verdict)
+    except TemplateIncomplete as error:
+        _end(enrollment, checkout, NotSentReason.TEMPLATE_INCOMPLETE, now, error=str(error))
+        return None
+    content = abandoned_checkout.content(checkout, verdict)
+    if settings.DRY_RUN:
+        _end(enrollment, checkout, NotSentReason.DRY_RUN, now, content=content)
+        return None
+    for other, its_checkout in abandoned_checkout.other_carts(
+        enrollment.journey, checkout, enrollment
+    ):
+        _end(other, its_checkout, NotSentReason.ALREADY_SENT, now)
+    messaging.begin_hand_over(message=message, content=content, now=now)
+    _finish(enrollment, EnrollmentStatus.DONE, now)
+    outgoing = messaging.address(
+        message=message,
+        rendered=rendered,
+        recipient=verdict.recipient,
+        unsubscribe_url=unsubscribe_url,
+    )
+    return message, outgoing
+
+
+def _judge(
+    enrollment: Enrollment, checkout: Checkout, live: LiveCheckout | None, now: datetime
+) -> Verdict:
+    return abandoned_checkout.judge(
+        journey=enrollment.journey, checkout=checkout, enrollment=enrollment, live=live, now=now
+    )
+
+
+def _checkout_of(enrollment: Enrollment, *, is_locked: bool = False) -> Checkout:
+    """Return the checkout of an enrollment. Both go with their profile, so there always is one."""
+    checkouts = Checkout.objects.of(enrollment.installation).select_related(
+        "installation", "profile"
+    )
+    if is_locked:
+        checkouts = checkouts.select_for_update(of=("self",))
+    return checkouts.get(saleor_id=enrollment.subject_saleor_id)
+
+
+def _retry_at(enrollment: Enrollment, checkout: Checkout, now: datetime) -> datetime:
+    """Wait as long as was waited already, but look once more when it becomes too late."""
+    waited = now - abandoned_checkout.due_at(enrollment.journey, checkout)
+    return min(now + max(FIRST_RETRY, waited), abandoned_checkout.too_late_at(checkout))
+
+
+def _move(enrollment: Enrollment, due_at: datetime) -> None:
+    """Let an enrollment wait until then, unless it ended or moved since we claimed it."""
+    Enrollment.objects.of(enrollment.installation).filter(
+        pk=enrollment.pk, status=EnrollmentStatus.WAITING, due_at=enrollment.due_at
+    ).update(due_at=due_at)
+
+
+def _end(
+    enrollment: Enrollment,
+    checkout: Checkout,
+    reason: NotSentReason,
+    now: datetime,
+    *,
+    error: str = "",
+    content: Mapping[str, Any] | None = None,
+) -> None:
+    """End an enrollment without a message, and say why."""
+    messaging.record_not_sent(
+        draft=abandoned_checkout.draft(checkout, enrollment),
+        reason=reason,
+        now=now,
+        error=error,
+        content=content,
+    )
+    _finish(enrollment, EnrollmentStatus.EXITED, now, reason)
+
+
+def _finish(
+    enrollment: Enrollment, status: EnrollmentStatus, now: datetime, reason: str = ""
+) -> None:
+    enrollment.status, enrollment.exit_reason, enrollment.finished_at = status, reason, now
+    enrollment.save(update_fields=["status", "exit_reason", "finished_at"])

@@ -1,40 +1,11 @@
-"""Who waits in a journey, and what it does at the moment."""
+"""Who waits in a journey."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
-
-from django.db.models import Count, Min, Q, QuerySet
+from django.db.models import QuerySet
 
 from saleor_personalize.enums import EnrollmentStatus
-from saleor_personalize.models import Enrollment, Installation, Journey
-
-
-@dataclass(frozen=True)
-class JourneyState:
-    """`waiting` people are in it now; the first of them is due at `next_due_at`."""
-
-    is_live: bool
-    live_at: datetime | None
-    waiting: int
-    next_due_at: datetime | None
-
-
-def journey_state(*, installation: Installation, key: str) -> JourneyState:
-    """Return the state of one journey; one that was never switched on is not live and empty."""
-    journey = Journey.objects.of(installation).filter(key=key).first()
-    if journey is None:
-        return JourneyState(is_live=False, live_at=None, waiting=0, next_due_at=None)
-    is_waiting = Q(status=EnrollmentStatus.WAITING)
-    figures = (
-        Enrollment.objects.of(installation)
-        .filter(journey=journey)
-        .aggregate(
-            waiting=Count("pk", filter=is_waiting), next_due_at=Min("due_at", filter=is_waiting)
-        )
-    )
-    return JourneyState(is_live=journey.is_live, live_at=journey.live_at, **figures)
+from saleor_personalize.models import Enrollment, Installation
 
 
 def waiting(*, installation: Installation) -> QuerySet[Enrollment]:

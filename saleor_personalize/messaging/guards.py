@@ -43,8 +43,6 @@ def objection(
         installation=installation, delivery_channel=delivery_channel, address_hash=address_hash
     ):
         return NotSentReason.SUPPRESSED
-    if not consent.is_granted(
-        profile=profile, purpose=purpose, delivery_channel=delivery_channel
-    ):
+    if not consent.is_granted(profile=profile, purpose=purpose, delivery_channel=delivery_channel):
         return NotSentReason.NO_CONSENT
     return None

@@ -26,7 +26,12 @@ from saleor_personalize.enums import (
     Purpose,
     SuppressionReason,
 )
-from saleor_personalize.exceptions import ChannelError, ConfigurationError, UnknownAlias
+from saleor_personalize.exceptions import (
+    ChannelError,
+    ConfigurationError,
+    InvalidToken,
+    UnknownAlias,
+)
 from saleor_personalize.messaging import links
 from saleor_personalize.messaging.channels.base import OutgoingMessage
 from saleor_personalize.messaging.rendering import Rendered
@@ -39,7 +44,7 @@ logger = logging.getLogger(__name__)
 #: A hand-over that took longer than this was interrupted.
 HAND_OVER_LEASE = timedelta(minutes=10)
 #: How often a hand-over is tried when the provider certainly has not got the message.
-MAX_ATTEMPTS = 5
+MAX_ATTEMPTS = 10
 
 
 @dataclass(frozen=True)
@@ -57,13 +62,16 @@ class Draft:
 
 def find(draft: Draft) -> Message | None:
     """Return the message that this decision already became."""
-    return (
-        Message.objects.of(draft.profile.installation).filter(idempotency_key=draft.key).first()
-    )
+    return Message.objects.of(draft.profile.installation).filter(idempotency_key=draft.key).first()
 
 
 def record_not_sent(
-    *, draft: Draft, reason: NotSentReason, now: datetime, error: str = ""
+    *,
+    draft: Draft,
+    reason: NotSentReason,
+    now: datetime,
+    error: str = "",
+    content: Mapping[str, Any] | None = None,
 ) -> Message:
     """Record that a message is not sent, and why. Must run inside the deciding transaction.
 
@@ -74,7 +82,7 @@ def record_not_sent(
         return found
     message = found or _new(draft)
     message.status, message.reason = MessageStatus.NOT_SENT, reason
-    message.decided_at, message.error = now, error
+    message.decided_at, message.error, message.content = now, error, dict(content or {})
     message.save()
     transaction.on_commit(
         lambda: message_not_sent.send_robust(
@@ -89,9 +97,7 @@ def prepare(*, draft: Draft) -> Message:
     return find(draft) or _new(draft)
 
 
-def begin_hand_over(
-    *, message: Message, content: Mapping[str, Any], now: datetime
-) -> None:
+def begin_hand_over(*, message: Message, content: Mapping[str, Any], now: datetime) -> None:
     """Write down that the message is about to leave. Must be the last act of the deciding transaction.
 
     A second decision of the same key fails on the unique constraint instead of becoming a second
@@ -145,6 +151,7 @@ def sender_of(installation: Installation) -> str:
 
 
 def sender_name(installation: Installation) -> str:
+    """Return the name in the From, by which the shopper knows the shop, or ""."""
     return parseaddr(sender_of(installation))[0]
 
 
@@ -181,8 +188,7 @@ def hand_over(*, message: Message, outgoing: OutgoingMessage, now: datetime) -> 
     except ChannelError as error:
         return _record_failure(message, error, now)
     except Exception as error:
-        # A fault inside a channel: what the provider has is unknown. Its text may hold an address.
-        logger.error("Delivery channel %r failed: %s", message.delivery_channel, type(error).__name__)  # noqa: TRY400
+        # A fault inside a channel: what the provider has is unknown, and its text may hold an address.
         text = f"The delivery channel failed with {type(error).__name__}."
         return _record_failure(message, ChannelError(text, is_ambiguous=True), now)
     _settle(message, MessageStatus.SENT, handed_over_at=now, provider=result.provider_message_id)
@@ -230,15 +236,21 @@ def settle_interrupted(*, now: datetime) -> int:
     )
 
 
-def unsubscribe(*, claims: links.UnsubscribeClaims, now: datetime) -> bool:
-    """Record NO and suppress the address of an unsubscribe link, in its installation, at once.
-
-    Returns False when that shop is no longer with us. Works for a person who was erased since: then
-    only the address, by its hash, is left to be suppressed. Doing it twice is harmless.
-    """
+def installation_of(claims: links.UnsubscribeClaims) -> Installation:
+    """Return the shop of an unsubscribe link; raise InvalidToken when it is no longer with us."""
     installation = Installation.objects.filter(pk=claims.installation_id).first()
     if installation is None:
-        return False
+        raise InvalidToken("The shop of this unsubscribe link is no longer with us.")
+    return installation
+
+
+def unsubscribe(*, claims: links.UnsubscribeClaims, now: datetime) -> None:
+    """Record NO and suppress the address of an unsubscribe link, in its installation, at once.
+
+    Works for a person who was erased since: then only the address, by its hash, is left to be
+    suppressed. Doing it twice is harmless. Raises InvalidToken when the shop is gone.
+    """
+    installation = installation_of(claims)
     with transaction.atomic():
         # A decision under way about this address finishes first; a later one sees the NO.
         identity.lock_identities(installation, [(IdentityKind.EMAIL, claims.address_hash)])
@@ -258,4 +270,3 @@ def unsubscribe(*, claims: links.UnsubscribeClaims, now: datetime) -> bool:
                 source="unsubscribe_link",
                 now=now,
             )
-    return True

@@ -23,10 +23,9 @@ from saleor_personalize.exceptions import TemplateIncomplete
 _FOLDER = "saleor_personalize/messages"
 #: ISO 4217: how many decimals, where it is not two.
 _DECIMALS = {
-    **dict.fromkeys(
-        "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(), 0
-    ),
-    **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
+    **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF"), 0),
+    **dict.fromkeys(("UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"), 0),
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
 }
 
 
@@ -51,7 +50,8 @@ class _Missing(str):
 
 @functools.cache
 def _engine(*, autoescape: bool) -> Engine:
-    folders = [folder for entry in django_settings.TEMPLATES for folder in entry.get("DIRS", [])]
+    entries: list[dict[str, Any]] = django_settings.TEMPLATES
+    folders = [folder for entry in entries for folder in entry.get("DIRS", [])]
     return Engine(
         dirs=folders,
         app_dirs=True,

@@ -1,5 +1,7 @@
-"""URLs of this door."""
+"""Addresses that shoppers open themselves."""
 
-from django.urls import URLPattern, URLResolver
+from django.urls import path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from saleor_personalize.storefront import views
+
+urlpatterns = [path("u/<str:token>", views.unsubscribe, name="personalize-unsubscribe")]
