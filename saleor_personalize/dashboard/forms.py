@@ -39,7 +39,8 @@ class SettingsForm(forms.Form):
         if not sender:
             return ""
         try:
-            validate_email(parseaddr(sender)[1])
+            # A line break would end the header that this becomes.
+            validate_email(parseaddr(sender)[1] if sender.isprintable() else "")
         except ValidationError:
             raise ValidationError(
                 _("This is no e-mail address. Write: Example shop <hello@example.com>")
