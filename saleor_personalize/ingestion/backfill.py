@@ -164,12 +164,14 @@ def has_finished(*, installation: Installation) -> bool:
     )
 
 
-def claim_next(*, now: datetime) -> Backfill | None:
-    """Take the lease of a run that nobody works on, or return None."""
+def claim_next(*, now: datetime, backfill_id: int | None = None) -> Backfill | None:
+    """Take the lease of a run (of this one, if named) that nobody works on, or return None."""
+    runs = Backfill.objects.select_for_update(skip_locked=True, of=("self",))
+    if backfill_id is not None:
+        runs = runs.filter(pk=backfill_id)
     with transaction.atomic():
         run = (
-            Backfill.objects.select_for_update(skip_locked=True, of=("self",))
-            .select_related("installation")
+            runs.select_related("installation")
             .filter(
                 Q(lease_expires_at=None) | Q(lease_expires_at__lt=now),
                 status__in=[BackfillStatus.PENDING, BackfillStatus.RUNNING],
@@ -271,7 +273,10 @@ def _fetch(client: SaleorClient, stage: Stage, run: Backfill, cursor: str, size:
         return Page(found, "", has_next_page=False, total_count=len(found), cost=None)
     variables: dict[str, Any] = {}
     if run.changed_since is not None and stage.has_changes:
-        variables["filter"] = {"updatedAt": {"gte": run.changed_since.isoformat()}}
+        since = run.changed_since
+        # Saleor filters carts by day, everything else by time.
+        moment = since.date() if stage.name == "checkouts" else since
+        variables["filter"] = {"updatedAt": {"gte": moment.isoformat()}}
     return client.page(
         stage.operation, stage.connection, first=size, after=cursor, variables=variables
     )

@@ -102,9 +102,7 @@ class Stack:
 
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        database_url = self.environment.get("DATABASE_URL") or embedded_postgres(
-            self.folder / "postgres"
-        )
+        database_url = embedded_postgres(self.folder / "postgres")
         if "REDIS_URL" not in self.environment:
             redis = EmbeddedRedis()
             self._resources.callback(redis.stop)

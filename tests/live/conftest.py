@@ -22,7 +22,6 @@ def stack(shop: LiveShop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder.chmod(0o755)
     with Stack(
         folder,
-        DATABASE_URL="",
         ALLOWED_SALEOR_API_URLS=re.escape(shop.api_url),
         CHECKOUT_URL="https://store.example.com/checkout?checkout={checkout_id}",
         ABANDONED_CHECKOUT_DELAY_SECONDS="6",

@@ -1,0 +1,121 @@
+"""Pages of the demo: a storefront, a Dashboard with our app in its frame, and a mailbox.
+
+They stand in for what a shop already has, so they are small and plain.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import threading
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+from saleor_personalize.testing.saleor import FakeSaleor
+from saleor_personalize.testing.stack import Stack
+
+_FILES = Path(__file__).with_name("files")
+_TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css"}
+
+
+class DemoPages:
+    """Use as `with DemoPages(stack, shop, port=8700) as pages:`."""
+
+    def __init__(self, stack: Stack, shop: FakeSaleor, *, port: int) -> None:
+        self.stack = stack
+        self.shop = shop
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+
+    def __enter__(self) -> Self:
+        handler = type("Handler", (_Handler,), {"pages": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, name="demo-pages", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def config(self) -> dict[str, Any]:
+        """Return what the pages' scripts need to know."""
+        return {
+            "saleorApiUrl": self.shop.api_url,
+            "personalizeUrl": self.stack.url,
+            "channel": self.shop.default_channel,
+        }
+
+    def frame(self) -> dict[str, Any]:
+        """Return what a Dashboard gives the frame of an app; the token is made anew each time."""
+        app = next(iter(self.shop.apps.values()))
+        return {
+            **self.config(),
+            "appId": app.id,
+            "token": self.shop.dashboard_token(app),
+        }
+
+    def mailbox(self) -> str:
+        rows = [
+            f"<li><a href='/mailbox/{number}'>{html.escape(str(m['Subject']))}</a>"
+            f" <span>to {html.escape(str(m['To']))}</span></li>"
+            for number, m in enumerate(self.stack.mailbox.messages)
+        ]
+        listed = "".join(reversed(rows)) or "<li>Nothing yet. Leave a cart behind in the shop.</li>"
+        return (_FILES / "mailbox.html").read_text().replace("<!-- messages -->", listed)
+
+    def mail(self, number: int) -> str:
+        return _html_of(self.stack.mailbox.messages[number])
+
+
+def _html_of(message: Message) -> str:
+    for part in message.walk():
+        if part.get_content_type() == "text/html":
+            payload = part.get_payload(decode=True)
+            return payload.decode() if isinstance(payload, bytes) else ""
+    return ""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    pages: DemoPages
+
+    def do_GET(self) -> None:
+        path = urlsplit(self.path).path
+        if path == "/config.json":
+            self._reply(json.dumps(self.pages.config()), "application/json")
+        elif path == "/frame.json":
+            self._reply(json.dumps(self.pages.frame()), "application/json")
+        elif path == "/mailbox":
+            self._reply(self.pages.mailbox(), _TYPES[".html"])
+        elif path.startswith("/mailbox/") and path[9:].isdigit():
+            number = int(path[9:])
+            if number < len(self.pages.stack.mailbox.messages):
+                self._reply(self.pages.mail(number), _TYPES[".html"])
+            else:
+                self.send_error(404)
+        elif path == "/checkout":
+            checkout = parse_qs(urlsplit(self.path).query).get("checkout", [""])[0]
+            self.send_response(302)
+            self.send_header("Location", f"/#checkout={checkout}")
+            self.end_headers()
+        else:
+            name = {"/": "storefront.html", "/dashboard": "dashboard.html"}.get(path, path[1:])
+            file = _FILES / name
+            if "/" in name or file.suffix not in _TYPES or not file.is_file():
+                self.send_error(404)
+                return
+            self._reply(file.read_text(), _TYPES[file.suffix])
+
+    def _reply(self, text: str, kind: str) -> None:
+        body = text.encode()
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base's name)
+        """Stay quiet: the terminal is for the story."""

@@ -1,0 +1,202 @@
+"""What happens in the demo's shop, told step by step; every step is checked as it goes."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+from saleor_personalize.exceptions import PersonalizeError
+from saleor_personalize.testing.saleor import FakeSaleor
+from saleor_personalize.testing.stack import Stack, wait_until
+
+PLACEMENTS = ("home", "product_page_related", "product_page_similar", "cart")
+
+RECOMMENDATIONS = """
+query($placement: String!, $channel: String!, $productId: ID) {
+  recommendations(placement: $placement, channel: $channel, productId: $productId, first: 4) {
+    productId strategy reason { text }
+  }
+}
+"""
+
+
+class StoryError(PersonalizeError):
+    """The story took a turn that it must not take."""
+
+
+class Story:
+    """Play the steps in order. `say` gets a line for each thing that happened."""
+
+    def __init__(self, stack: Stack, shop: FakeSaleor, say: Callable[[str], None]) -> None:
+        self.stack = stack
+        self.shop = shop
+        self.say = say
+        self.http = httpx.Client(timeout=20)
+
+    def play(self) -> dict[str, Any]:
+        """Return what happened, in numbers; raise StoryError where it went wrong."""
+        self.install()
+        backfilled = self.backfill()
+        recommended = self.recommendations()
+        self.go_live()
+        self.shoppers()
+        messages = self.messages()
+        return {
+            "installed": self.shop.api_url,
+            "backfilled": backfilled,
+            "recommendations": recommended,
+            "messages_sent": sum(1 for m in messages if m["status"] == "sent"),
+            "messages_not_sent": dict(
+                Counter(m["reason"] for m in messages if m["status"] == "not_sent")
+            ),
+        }
+
+    def install(self) -> None:
+        self.shop.install(f"{self.stack.url}/api/manifest")
+        self.say(f"installed in the shop at {self.shop.api_url}")
+
+    def backfill(self) -> dict[str, int]:
+        def done() -> list[dict[str, Any]] | None:
+            runs = json.loads(self.stack.run("backfill", "--status", "--json"))
+            if runs and runs[0]["status"] == "failed":
+                raise StoryError(f"The back-fill failed: {runs[0]['error']}")
+            return runs if runs and runs[0]["status"] == "done" else None
+
+        stages = wait_until(done, seconds=120, what="the back-fill")[0]["stages"]
+        counts = {stage["name"]: stage["row_count"] for stage in stages}
+        self.say("history read: " + ", ".join(f"{n} {name}" for name, n in counts.items()))
+        self.stack.run("train")
+        self.say("recommenders trained")
+        return counts
+
+    def recommendations(self) -> dict[str, list[str]]:
+        """Ask every placement; the answer is product ids that the shop sells."""
+        sold = {
+            edge["node"]["id"]
+            for edge in self.ask_shop(
+                "query($c: String!) { products(first: 100, channel: $c) { edges { node { id } } } }",
+                {"c": self.shop.default_channel},
+            )["products"]["edges"]
+        }
+        seed = sorted(sold)[0]
+        answers = {}
+        for placement in PLACEMENTS:
+            rows = self.ask_app(
+                RECOMMENDATIONS,
+                {
+                    "placement": placement,
+                    "channel": self.shop.default_channel,
+                    "productId": None if placement == "home" else seed,
+                },
+            )["recommendations"]
+            ids = [row["productId"] for row in rows]
+            if len(ids) != 4 or not set(ids) <= sold or (placement != "home" and seed in ids):  # noqa: PLR2004
+                raise StoryError(f"The placement {placement!r} answered {ids}.")
+            answers[placement] = ids
+        self.say("every placement filled with products that the shop sells")
+        return answers
+
+    def go_live(self) -> None:
+        self.stack.run("journeys", "go-live", "abandoned_checkout")
+        self.say("the abandoned-checkout journey is live")
+
+    def shoppers(self) -> None:
+        """Four people fill a cart; only the one who said yes and bought nothing hears from us."""
+        forgetful = self.cart("forgetful@example.com", opt_in=True)
+        self.cart("silent@example.com", opt_in=False)
+        buyer = self.cart("buyer@example.com", opt_in=True)
+        self.buy(buyer)
+        elsewhere = self.cart("phone@example.com", opt_in=True)
+        self.ask_shop(
+            "mutation($id: ID!, $e: String!) { checkoutEmailUpdate(id: $id, email: $e) {"
+            " errors { message } } }",
+            {"id": elsewhere, "e": "laptop@example.com"},
+        )
+        self.buy(elsewhere)
+        self.say("four carts filled; two of them bought, one under another e-mail")
+        wait_until(
+            lambda: self.stack.mailbox.to("forgetful@example.com"), seconds=60, what="the reminder"
+        )
+        wait_until(
+            lambda: len(self.messages()) >= 4,  # noqa: PLR2004
+            seconds=60,
+            what="a decision about all four carts",
+        )
+        others = [a for a in ("silent", "buyer", "phone", "laptop") if self.stack.mailbox.to(a)]
+        mails = self.stack.mailbox.to("forgetful@example.com")
+        if others or len(mails) != 1:
+            raise StoryError(f"Wrong sends: {len(mails)} to the forgetful, and to {others}.")
+        if forgetful not in _text(mails[0]):
+            raise StoryError("The reminder does not carry the link to the cart.")
+        self.say("one reminder sent; three not sent, each with its reason")
+
+    def cart(self, address: str, *, opt_in: bool) -> str:
+        products = self.ask_shop(
+            "query($c: String!) { products(first: 100, channel: $c,"
+            " filter: { stockAvailability: IN_STOCK }) { edges { node { variants {"
+            " id quantityAvailable } } } } }",
+            {"c": self.shop.default_channel},
+        )["products"]["edges"]
+        variants = [
+            v["id"] for e in products for v in e["node"]["variants"] if v["quantityAvailable"] > 2  # noqa: PLR2004
+        ][:2]
+        checkout = self.ask_shop(
+            "mutation($i: CheckoutCreateInput!) { checkoutCreate(input: $i) {"
+            " checkout { id } errors { message } } }",
+            {
+                "i": {
+                    "channel": self.shop.default_channel,
+                    "email": address,
+                    "lines": [{"variantId": v, "quantity": 1} for v in variants],
+                }
+            },
+        )["checkoutCreate"]["checkout"]["id"]
+        if opt_in:
+            self.ask_shop(
+                "mutation($id: ID!, $i: [MetadataInput!]!) { updateMetadata(id: $id, input: $i) {"
+                " errors { message } } }",
+                {"id": checkout, "i": [{"key": "marketing_opt_in", "value": "true"}]},
+            )
+        return str(checkout)
+
+    def buy(self, checkout: str) -> None:
+        self.ask_shop(
+            "mutation($id: ID!) { checkoutComplete(id: $id) { order { id } errors { message } } }",
+            {"id": checkout},
+        )
+
+    def messages(self) -> list[dict[str, str]]:
+        rows: list[dict[str, str]] = json.loads(self.stack.run("journeys", "messages", "--json"))
+        return rows
+
+    def ask_shop(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        return self._ask(self.shop.api_url, query, variables, {})
+
+    def ask_app(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        return self._ask(
+            f"{self.stack.url}/graphql/",
+            query,
+            variables,
+            {"Saleor-Api-Url": self.shop.api_url, "X-Anonymous-Id": f"demo-{uuid.uuid4().hex}"},
+        )
+
+    def _ask(
+        self, url: str, query: str, variables: dict[str, Any], headers: dict[str, str]
+    ) -> dict[str, Any]:
+        answer = self.http.post(
+            url, json={"query": query, "variables": variables}, headers=headers
+        ).json()
+        if "errors" in answer:
+            raise StoryError(f"{url} answered {answer['errors']}")
+        data: dict[str, Any] = answer["data"]
+        return data
+
+
+def _text(message: Any) -> str:
+    parts = [p for p in message.walk() if p.get_content_type() == "text/plain"]
+    return "".join(p.get_payload(decode=True).decode() for p in parts)

@@ -1,0 +1,85 @@
+"""What the made-up shop sells: tea, and what one needs for it. Invented here, the same every time."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+MATERIALS = ("stoneware", "glass", "cast iron", "porcelain", "walnut", "linen")
+KINDS = {
+    "Teapots": ("Teapot", "Pours without a drip and keeps its heat for an hour.", 38),
+    "Cups": ("Cup", "Sits in the hand, holds two decilitres.", 12),
+    "Kettles": ("Kettle", "Comes to the boil quietly; the spout is made for slow pouring.", 54),
+    "Trays": ("Tray", "Carries four cups and a pot.", 24),
+    "Strainers": ("Strainer", "Fine enough for broken leaves.", 9),
+    "Canisters": ("Canister", "Keeps light and air away from the leaf.", 16),
+}
+TEAS = (
+    ("Morning Harbour", "black", "Malty and strong, takes milk."),
+    ("Green Terrace", "green", "Grassy, with a sweet end."),
+    ("Smoke over Pines", "black", "Smoked over pine wood, for cold evenings."),
+    ("White Orchard", "white", "Pale, soft, a hint of pear."),
+    ("Seven Stones", "oolong", "Seven infusions, each one different."),
+    ("Night Garden", "herbal", "Chamomile and verbena, no caffeine."),
+    ("Red Coast", "rooibos", "Round and warm, good with honey."),
+    ("First Flush", "black", "Light, flowery, picked in spring."),
+    ("Toasted Rice", "green", "Green leaf and toasted rice."),
+    ("Ginger Road", "herbal", "Ginger, lemon grass and pepper."),
+)
+
+
+@dataclass(frozen=True)
+class ProductIdea:
+    name: str
+    category: str
+    material: str
+    text: str
+    price: float
+
+
+def ideas(count: int) -> list[ProductIdea]:
+    """Return `count` products; beyond the hand-made ones they are numbered editions."""
+    made = [
+        ProductIdea(
+            f"{material.capitalize()} {noun.lower()}", category, material, text, float(price + i * 3)
+        )
+        for category, (noun, text, price) in KINDS.items()
+        for i, material in enumerate(MATERIALS)
+    ]
+    made += [
+        ProductIdea(f"{name} tea, {size}", "Teas", kind, text, price)
+        for name, kind, text in TEAS
+        for size, price in (("50 g", 6.5), ("100 g", 11.0), ("250 g", 24.0))
+    ]
+    while len(made) < count:
+        base = made[len(made) % 66]
+        made.append(
+            ProductIdea(
+                f"{base.name}, edition {len(made) // 66 + 1}",
+                base.category,
+                base.material,
+                base.text,
+                base.price + len(made) % 7,
+            )
+        )
+    return made[:count]
+
+
+def baskets(count: int, products: list[ProductIdea], seed: int = 7) -> list[list[int]]:
+    """Return baskets as indices: people buy the pot with the cup of the same material, and tea."""
+    draw = random.Random(seed)  # noqa: S311 (made-up data)
+    by_material: dict[str, list[int]] = {}
+    teas = [i for i, idea in enumerate(products) if idea.category == "Teas"]
+    for i, idea in enumerate(products):
+        if idea.category != "Teas":
+            by_material.setdefault(idea.material, []).append(i)
+    materials = sorted(by_material)
+    weights = [1 / (i + 1) for i in range(len(materials))]
+    found = []
+    for _ in range(count):
+        pool = by_material[draw.choices(materials, weights)[0]]
+        basket = set(draw.sample(pool, min(len(pool), draw.randint(1, 3))))
+        if teas and draw.random() < 0.6:  # noqa: PLR2004 (a made-up habit)
+            basket.add(draw.choice(teas[:12]))
+        found.append(sorted(basket))
+    return found
