@@ -155,9 +155,7 @@ def record_products(
             .filter(saleor_id__in=[p.id for p in data], deleted_at=None)
             .values_list("saleor_id", "saleor_updated_at")
         )
-        current = [
-            p for p in data if p.id in newest and not _is_older(p.updated_at, newest[p.id])
-        ]
+        current = [p for p in data if p.id in newest and not _is_older(p.updated_at, newest[p.id])]
         changed |= _record_listings(
             installation, {p.id: p.listings for p in current}, seen_at=seen_at
         )
@@ -356,12 +354,12 @@ def _record_stocks(
     removed: list[int] = []
     changed: set[str] = set()
     for variant_id, stocks in seen.items():
-        rows: dict[str, Stock | None] = dict(stored[variant_id])
+        rows = stored[variant_id]
         if any(seen_at < row.recorded_at for row in rows.values()):
             continue
         for stock in stocks:
-            row = rows.pop(stock.warehouse_id, None)
-            if row is None:
+            known = rows.pop(stock.warehouse_id, None)
+            if known is None:
                 created.append(
                     Stock(
                         installation=installation,
@@ -374,15 +372,15 @@ def _record_stocks(
                 )
                 changed.add(variant_id)
             else:
-                if (row.quantity, row.quantity_allocated) != (
+                if (known.quantity, known.quantity_allocated) != (
                     stock.quantity,
                     stock.quantity_allocated,
                 ):
                     changed.add(variant_id)
-                row.quantity = stock.quantity
-                row.quantity_allocated = stock.quantity_allocated
-                row.recorded_at = seen_at
-                updated.append(row)
+                known.quantity = stock.quantity
+                known.quantity_allocated = stock.quantity_allocated
+                known.recorded_at = seen_at
+                updated.append(known)
         if rows:
             removed += [row.pk for row in rows.values()]
             changed.add(variant_id)

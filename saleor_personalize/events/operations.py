@@ -43,7 +43,8 @@ def record_checkouts(
         profiles = identity.resolve_profiles(installation=installation, people=people, now=now)
         ids = [checkout.id for checkout in data]
         stored = {
-            row.saleor_id: row for row in Checkout.objects.of(installation).filter(saleor_id__in=ids)
+            row.saleor_id: row
+            for row in Checkout.objects.of(installation).filter(saleor_id__in=ids)
         }
         ordered = dict(
             Order.objects.of(installation)
@@ -96,7 +97,9 @@ def _record_checkout(
             row.save(update_fields=["last_changed_at"])
         return Recorded(changed=False, row=row)
     if row is None:
-        row = Checkout(installation=installation, saleor_id=data.id, last_changed_at=data.updated_at)
+        row = Checkout(
+            installation=installation, saleor_id=data.id, last_changed_at=data.updated_at
+        )
         stored[data.id] = row
         changed = True
     elif row.close_reason == CheckoutCloseReason.ORDERED:

@@ -124,11 +124,11 @@ def _check(row: Row, channels: set[str], now: datetime) -> RowResult:
     def rejected(code: str, message: str) -> RowResult:
         return RowResult(row.event_id[:100], RowStatus.REJECTED, code, message)
 
-    if not 1 <= len(row.event_id) <= 100:  # noqa: PLR2004 (the column's width)
+    if not 1 <= len(row.event_id) <= 100:
         return rejected("INVALID_ID", "`id` takes 1 to 100 characters, unique per event.")
     if row.type in _OF_PRODUCT and not row.product_id:
         return rejected("PRODUCT_REQUIRED", f"{row.type.name} needs `productId`.")
-    if len(row.product_id) > 100 or len(row.session_id) > 100:  # noqa: PLR2004
+    if len(row.product_id) > 100 or len(row.session_id) > 100:
         return rejected("TOO_LONG", "`productId` and `sessionId` take at most 100 characters.")
     if row.type == EventType.SEARCHED and not row.properties.get("query"):
         return rejected("QUERY_REQUIRED", "SEARCHED needs `query`.")

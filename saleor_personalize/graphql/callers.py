@@ -44,9 +44,7 @@ class Caller:
             IdentityKind.SALEOR_USER: user_id or "",
             IdentityKind.ANONYMOUS_ID: anonymous_id or "",
         }
-        return Caller(
-            self.installation, {k: v for k, v in shown.items() if v}, is_server=True
-        )
+        return Caller(self.installation, {k: v for k, v in shown.items() if v}, is_server=True)
 
     @property
     def is_signed_in(self) -> bool:
@@ -73,7 +71,7 @@ class _Active:
         if known is not None and known[0] > time.monotonic():
             return known[1]
         found = installations.active_installation(saleor_api_url)
-        if len(self._known) > 1_000:  # noqa: PLR2004 (made-up addresses must not fill the memory)
+        if len(self._known) > 1_000:
             self._known.clear()
         self._known[saleor_api_url] = (time.monotonic() + _INSTALLATION_SECONDS, found)
         return found
@@ -87,9 +85,7 @@ active = _Active()
 
 def check_anonymous_id(value: str) -> None:
     if not _ANONYMOUS_ID.fullmatch(value):
-        raise InvalidToken(
-            "An anonymous id has 16 to 64 letters, digits, '-' or '_', e.g. a UUID."
-        )
+        raise InvalidToken("An anonymous id has 16 to 64 letters, digits, '-' or '_', e.g. a UUID.")
 
 
 def identify(

@@ -72,9 +72,7 @@ def _measure(
         elif isinstance(node, InlineFragmentNode):
             depth, cost = _measure(node.selection_set, fragments, variables)
         elif isinstance(node, FragmentSpreadNode):
-            depth, cost = _measure(
-                fragments[node.name.value].selection_set, fragments, variables
-            )
+            depth, cost = _measure(fragments[node.name.value].selection_set, fragments, variables)
         deepest, total = max(deepest, depth), total + cost
     return deepest, total
 
@@ -88,4 +86,8 @@ def _size(node: FieldNode, variables: Mapping[str, Any]) -> int:
             if isinstance(value, VariableNode):
                 given = variables.get(value.name.value)
                 return max(1, given) if isinstance(given, int) else DEFAULT_SIZE
-    return DEFAULT_SIZE if node.name.value in {"recommendations", "recentOrders", "viewedProducts"} else 1
+    return (
+        DEFAULT_SIZE
+        if node.name.value in {"recommendations", "recentOrders", "viewedProducts"}
+        else 1
+    )

@@ -179,9 +179,7 @@ class Track(graphene.Mutation):
 
 def _row(event: Any) -> tracking.Row:
     properties = {
-        name: value
-        for name in ("variant_id", "category_id", "query")
-        if (value := event.get(name))
+        name: value for name in ("variant_id", "category_id", "query") if (value := event.get(name))
     }
     return tracking.Row(
         event_id=event.id,

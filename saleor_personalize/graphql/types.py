@@ -165,7 +165,7 @@ class Profile(graphene.ObjectType):
 
 def page(first: int) -> int:
     """Check the size of a page: 1 to 100, as in Saleor."""
-    if not 1 <= first <= 100:  # noqa: PLR2004 (Saleor's own limit)
+    if not 1 <= first <= 100:
         from graphql import GraphQLError
 
         raise GraphQLError("`first` takes 1 to 100.", extensions={"code": "INVALID_PAGE"})

@@ -180,4 +180,3 @@ def _refused(status: int, code: str, message: str) -> HttpResponse:
 
 def _wants_a_page(request: HttpRequest) -> bool:
     return "text/html" in request.headers.get("Accept", "")
-

@@ -80,9 +80,7 @@ def _customers(i: Installation, data: Sequence[Any], now: datetime, seen_at: dat
 
 def _orders(i: Installation, data: Sequence[Any], now: datetime, seen_at: datetime) -> int:
     changed = [
-        one.row
-        for one in events.record_orders(installation=i, data=data, now=now)
-        if one.changed
+        one.row for one in events.record_orders(installation=i, data=data, now=now) if one.changed
     ]
     for order in changed:
         journeys.exit_for_order(order=order, now=now)
@@ -146,9 +144,9 @@ def pause(*, backfill: Backfill) -> None:
 
 def resume(*, backfill: Backfill) -> None:
     """Let a paused or failed run go on where it stopped."""
-    Backfill.objects.filter(
-        pk=backfill.pk, status__in=[*OPEN, BackfillStatus.FAILED]
-    ).update(is_pause_requested=False, status=BackfillStatus.PENDING, error="")
+    Backfill.objects.filter(pk=backfill.pk, status__in=[*OPEN, BackfillStatus.FAILED]).update(
+        is_pause_requested=False, status=BackfillStatus.PENDING, error=""
+    )
 
 
 def latest(*, installation: Installation) -> Backfill | None:
@@ -220,9 +218,7 @@ def work(
             client.close()
 
 
-def _leave(
-    run: Backfill, status: BackfillStatus, now: datetime, error: str = ""
-) -> BackfillStatus:
+def _leave(run: Backfill, status: BackfillStatus, now: datetime, error: str = "") -> BackfillStatus:
     run.status, run.error, run.lease_expires_at = status, error, None
     run.finished_at = now if status == BackfillStatus.DONE else None
     if status == BackfillStatus.RUNNING:
@@ -293,12 +289,12 @@ def _record_page(
             unreadable.append((node, str(error)))
     with transaction.atomic():
         changed = stage.record(run.installation, data, now, seen_at)
-        for node, error in unreadable:
+        for node, fault in unreadable:
             failures.keep(
                 installation=run.installation,
                 event=stage.event,
                 body=json.dumps({"issuedAt": seen_at.isoformat(), stage.field: node}).encode(),
-                error=error,
+                error=fault,
                 now=now,
             )
         row.cursor = page.end_cursor

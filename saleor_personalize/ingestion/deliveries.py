@@ -147,9 +147,7 @@ def believe(delivery: WebhookDelivery, *, now: datetime) -> bool:
         and principal.get("id") == installation.app_id,
     )
     facts = subscription.normalise(payload)
-    return subscription.apply(
-        installation=installation, facts=facts, envelope=envelope, now=now
-    )
+    return subscription.apply(installation=installation, facts=facts, envelope=envelope, now=now)
 
 
 def read_body(body: bytes) -> dict[str, Any]:

@@ -9,9 +9,7 @@ from saleor_personalize.enums import DeliveryStatus
 from saleor_personalize.models import Installation, WebhookDelivery
 
 
-def keep(
-    *, installation: Installation, event: str, body: bytes, error: str, now: datetime
-) -> None:
+def keep(*, installation: Installation, event: str, body: bytes, error: str, now: datetime) -> None:
     """Store a body as a failed delivery of `event`; the same body is kept once."""
     WebhookDelivery.objects.get_or_create(
         installation=installation,

@@ -36,9 +36,7 @@ def reconcile(*, installation: Installation, now: datetime) -> Backfill | None:
     return backfill.request(installation=installation, now=now, changed_since=since)
 
 
-def remove_gone_products(
-    *, installation: Installation, client: SaleorClient, now: datetime
-) -> int:
+def remove_gone_products(*, installation: Installation, client: SaleorClient, now: datetime) -> int:
     """Leave tombstones for products that Saleor no longer lists; return how many."""
     listed: set[str] = set()
     cursor: str | None = None

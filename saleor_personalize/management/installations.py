@@ -25,9 +25,7 @@ def chosen_installation(url: str | None) -> Installation:
             raise CommandError(f"No shop {url} has installed the app. Known: {_known(rows)}.")
         return found
     if rows.count() != 1:
-        raise CommandError(
-            f"Say which shop with --installation URL. Known: {_known(rows)}."
-        )
+        raise CommandError(f"Say which shop with --installation URL. Known: {_known(rows)}.")
     return rows.get()
 
 

@@ -71,4 +71,4 @@ class EncryptedTextField(models.TextField):  # type: ignore[type-arg,unused-igno
         return value if value in (None, "") else encrypt(value)
 
     def from_db_value(self, value: str | None, *_: object) -> str | None:
-        return value if value in (None, "") else decrypt(value)  # type: ignore[arg-type]
+        return decrypt(value) if value else value

@@ -39,12 +39,15 @@ class ScopedQuerySet(models.QuerySet[_M]):
         return self.filter(installation=installation)
 
 
+ScopedManager = models.Manager.from_queryset(ScopedQuerySet)
+
+
 class Scoped(models.Model):
     """A row that belongs to exactly one installation and goes with it."""
 
     installation = models.ForeignKey(Installation, on_delete=models.CASCADE, related_name="+")
 
-    objects = ScopedQuerySet.as_manager()
+    objects = ScopedManager()
 
     class Meta:
         abstract = True

@@ -56,9 +56,7 @@ def record(
     )
 
 
-def record_opt_in(
-    *, profile: Profile, source: str, now: datetime, language_code: str = ""
-) -> bool:
+def record_opt_in(*, profile: Profile, source: str, now: datetime, language_code: str = "") -> bool:
     """Record that a shopper ticked "yes, write to me" in the shop; return whether that is new.
 
     It never turns a recorded NO into a YES: somebody who unsubscribed and orders again, with the

@@ -154,9 +154,7 @@ def _newest_products(
     sold = catalog.recommendable(installation=installation, channel_slug=channel_slug, now=now)
     rows = (
         Product.objects.of(installation)
-        .filter(
-            deleted_at=None, saleor_id__in=sold.values_list("product_saleor_id", flat=True)
-        )
+        .filter(deleted_at=None, saleor_id__in=sold.values_list("product_saleor_id", flat=True))
         .exclude(saleor_id__in=hidden)
         .order_by("-saleor_created_at", "saleor_id")
         .values_list("saleor_id", "saleor_created_at")[:count]
@@ -219,7 +217,7 @@ def _load(alias: str, path: str) -> Recommender | None:
     try:
         model: Recommender = backend.load(Path(settings.MODEL_DIRECTORY) / path)
     except ArtefactError as error:
-        logger.error("The model of %r is not used: %s Train it again.", alias, error)
+        logger.warning("The model of %r is not used: %s Train it again.", alias, error)
         return None
     return model
 

@@ -112,9 +112,7 @@ def roll_back(*, installation: Installation) -> int:
     return swapped
 
 
-def _measure(
-    recommender: Recommender, interactions: Interactions, items: Items
-) -> dict[str, Any]:
+def _measure(recommender: Recommender, interactions: Interactions, items: Items) -> dict[str, Any]:
     """Return quality figures on the last fifth of the time, or say that there is too little data."""
     orders = len(set(interactions.order_id.codes[interactions.order_id.codes >= 0].tolist()))
     if orders < MIN_ORDERS_TO_MEASURE:
@@ -199,9 +197,7 @@ def _items(installation: Installation, channel_slug: str) -> Items:
     listed = ProductListing.objects.of(installation).filter(channel_slug=channel_slug)
     products = list(
         Product.objects.of(installation)
-        .filter(
-            deleted_at=None, saleor_id__in=listed.values_list("product_saleor_id", flat=True)
-        )
+        .filter(deleted_at=None, saleor_id__in=listed.values_list("product_saleor_id", flat=True))
         .order_by("saleor_id")
     )
     return Items.of(

@@ -217,7 +217,9 @@ def plain_text(editor_js: str | None) -> str:
             if isinstance(part, str):
                 found.append(part)
             elif isinstance(part, Mapping):
-                waiting += [part[key] for key in ("items", "text", "caption", "content") if key in part]
+                waiting += [
+                    part[key] for key in ("items", "text", "caption", "content") if key in part
+                ]
             elif isinstance(part, list):
                 waiting += reversed(part)
     except (ValueError, KeyError, TypeError, AttributeError):

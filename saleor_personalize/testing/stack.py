@@ -175,9 +175,10 @@ class Stack:
     def _answers(self) -> bool:
         for name, process in self.processes.items():
             if process.poll() is not None:
-                raise StackError(f"`{name}` ended with {process.returncode}:\n{self.log(name)[-2000:]}")
+                raise StackError(
+                    f"`{name}` ended with {process.returncode}:\n{self.log(name)[-2000:]}"
+                )
         try:
-            return httpx.get(f"{self.url}/api/manifest", timeout=5).status_code == 200  # noqa: PLR2004
+            return httpx.get(f"{self.url}/api/manifest", timeout=5).status_code == 200
         except httpx.TransportError:
             return False
-

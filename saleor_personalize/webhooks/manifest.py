@@ -18,25 +18,14 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from saleor_personalize.conf import settings
+from saleor_personalize.ingestion.permissions import needed_permissions
 from saleor_personalize.ingestion.subscriptions import SUBSCRIPTIONS
 from saleor_personalize.saleor_api import documents
 
 REQUIRED_SALEOR_VERSION = ">=3.20 <4"
 OLDEST_SALEOR = (3, 20)
 
-#: What the queries of `saleor_api/queries` cannot be asked without: stocks, orders, checkouts, and
-#: customers with the checkouts that belong to them.
-QUERY_PERMISSIONS = frozenset(
-    {"MANAGE_PRODUCTS", "MANAGE_ORDERS", "MANAGE_CHECKOUTS", "MANAGE_USERS"}
-)
-
 _SCHEMA_VERSION = re.compile(r"(\d{1,3})\.(\d{1,3})(?:\..*)?")
-
-
-def permissions() -> list[str]:
-    """Return the permissions that the queries and the subscriptions need, and no other."""
-    needed = {s.permission for s in SUBSCRIPTIONS if s.permission}
-    return sorted(needed | QUERY_PERMISSIONS)
 
 
 def webhooks(saleor_version: tuple[int, int]) -> list[dict[str, Any]]:
@@ -69,7 +58,7 @@ def build_manifest(saleor_version: tuple[int, int]) -> dict[str, Any]:
             "message at the right moment, to those who asked for it. Runs on your own servers."
         ),
         "requiredSaleorVersion": REQUIRED_SALEOR_VERSION,
-        "permissions": permissions(),
+        "permissions": needed_permissions(),
         "appUrl": f"{base}/dashboard",
         "tokenTargetUrl": f"{base}/api/register",
         "homepageUrl": about_page,

@@ -6,14 +6,18 @@ refused so; whatever time may cure (the database, the shop's keys) is answered 5
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import django.db
 from django.core.exceptions import RequestDataTooBig
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from django.http.request import UnreadablePostError
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
@@ -28,6 +32,9 @@ from saleor_personalize.saleor_api import auth, documents, installations
 from saleor_personalize.webhooks.wake import Bell
 
 logger = logging.getLogger(__name__)
+
+#: A delivery as `deliveries.row` makes it.
+Row = tuple[Any, ...]
 
 #: event of the URL -> `__typename` that its payload must carry
 TYPENAMES = {event: documents.typename(event) for event in BY_EVENT}
@@ -68,46 +75,76 @@ class _KnownInstallations:
 known_installations = _KnownInstallations()
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What the door answers: an HTTP status and a JSON body."""
+
+    status: int
+    body: bytes
+
+
+_TAKEN = Answer(200, b'{"success": true}')
+
+
 @csrf_exempt
 def receive(request: HttpRequest, event: str) -> HttpResponse:
-    """Store one delivery. Answers within milliseconds: Saleor holds a worker of the shop meanwhile."""
+    """Take a webhook inside Django; the ready-made service answers most in `webhooks/wsgi.py`."""
+    answer = take(event, request.META, read=lambda: _body_of(request), store=_store_now)
+    return HttpResponse(answer.body, status=answer.status, content_type="application/json")
+
+
+def take(
+    event: str,
+    environ: Mapping[str, Any],
+    *,
+    read: Callable[[], bytes],
+    store: Callable[[Row], None],
+) -> Answer:
+    """Check and store one delivery. Saleor holds a worker of the shop until it has the answer.
+
+    `environ` holds the headers as CGI names them, `read` returns the body, `store` returns after the
+    row is stored or raises a database error.
+    """
     try:
-        row = _check_request(request, event)
-        deliveries.store([row])
+        row = _check_request(event, environ, read)
+        store(row)
     except WebhookRejected as refusal:
         logger.warning("A %s webhook was refused (%s): %s", event, refusal.code, refusal)
-        return _refused(refusal.code, str(refusal), refusal.status)
+        return _refusal(refusal.code, str(refusal), refusal.status)
     except django.db.Error as error:
-        logger.error("A %s webhook could not be stored: %s", event, type(error).__name__)  # noqa: TRY400 (the text may quote the row)
-        return _refused("STORE_UNAVAILABLE", "It cannot be stored at the moment.", 503)
+        # Its text may quote the row.
+        name = type(error).__name__
+        logger.error("A %s webhook could not be stored: %s", event, name)  # noqa: TRY400
+        return _refusal("STORE_UNAVAILABLE", "It cannot be stored at the moment.", 503)
     _bell.ring_after_commit()
-    return HttpResponse(b'{"success": true}', content_type="application/json")
+    return _TAKEN
 
 
-def _check_request(request: HttpRequest, event: str) -> tuple[Any, ...]:
+def _store_now(row: Row) -> None:
+    deliveries.store([row])
+
+
+def _check_request(event: str, environ: Mapping[str, Any], read: Callable[[], bytes]) -> Row:
     """Return the row to store for a request. Raises WebhookRejected."""
-    if request.method != "POST":
+    if environ["REQUEST_METHOD"] != "POST":
         raise WebhookRejected("WRONG_METHOD", "Webhooks are sent with POST.", status=405)
-    headers = request.META
-    signature = headers.get("HTTP_SALEOR_SIGNATURE")
-    saleor_api_url = headers.get("HTTP_SALEOR_API_URL")
+    signature = environ.get("HTTP_SALEOR_SIGNATURE")
+    saleor_api_url = environ.get("HTTP_SALEOR_API_URL")
     if not saleor_api_url:
         raise WebhookRejected("MISSING_API_URL_HEADER", "The header Saleor-Api-Url is missing.")
     if not signature:
         raise WebhookRejected("MISSING_SIGNATURE_HEADER", "The header Saleor-Signature is missing.")
-    if event not in TYPENAMES or headers.get("HTTP_SALEOR_EVENT", event) != event:
+    if event not in TYPENAMES or environ.get("HTTP_SALEOR_EVENT", event) != event:
         raise WebhookRejected(
             "WRONG_EVENT", f"{event[:80]!r} is not the event of this webhook or not one we take."
         )
-    body = _read_body(request)
+    body = _read_body(environ, read)
     now = timezone.now()
     installation = known_installations.get(saleor_api_url)
     if installation is not None:
-        try:
+        # What was read a few seconds ago may be outdated: the app may have been installed anew.
+        with contextlib.suppress(WebhookRejected):
             return _check(installation, event, body, signature, now)
-        except WebhookRejected:
-            # What was read a few seconds ago may be outdated: the app may have been installed anew.
-            pass
     installation = known_installations.load(saleor_api_url)
     if installation is None:
         raise WebhookRejected(
@@ -116,30 +153,39 @@ def _check_request(request: HttpRequest, event: str) -> tuple[Any, ...]:
     return _check(installation, event, body, signature, now)
 
 
-def _read_body(request: HttpRequest) -> bytes:
-    limit = settings.WEBHOOK_MAX_BYTES
-    too_big = WebhookRejected(
-        "PAYLOAD_TOO_LARGE", f"The body is larger than WEBHOOK_MAX_BYTES ({limit}).", status=413
-    )
-    length = request.META.get("CONTENT_LENGTH") or ""
-    if length.isdecimal() and int(length) > limit:
-        raise too_big
+def _body_of(request: HttpRequest) -> bytes:
     try:
-        body = request.body
+        return request.body
     except RequestDataTooBig:
-        raise too_big from None
+        raise _too_large() from None
     except UnreadablePostError:
         raise WebhookRejected("MISSING_REQUEST_BODY", "The body ended early.", status=503) from None
+
+
+def _read_body(environ: Mapping[str, Any], read: Callable[[], bytes]) -> bytes:
+    limit = settings.WEBHOOK_MAX_BYTES
+    length = environ.get("CONTENT_LENGTH") or ""
+    if length.isdecimal() and int(length) > limit:
+        raise _too_large()
+    body = read()
     if not body:
         raise WebhookRejected("MISSING_REQUEST_BODY", "The body is empty.")
     if len(body) > limit:
-        raise too_big
+        raise _too_large()
     return body
+
+
+def _too_large() -> WebhookRejected:
+    return WebhookRejected(
+        "PAYLOAD_TOO_LARGE",
+        f"The body is larger than WEBHOOK_MAX_BYTES ({settings.WEBHOOK_MAX_BYTES}).",
+        status=413,
+    )
 
 
 def _check(
     installation: Installation, event: str, body: bytes, signature: str, now: datetime
-) -> tuple[Any, ...]:
+) -> Row:
     """Return the row to store. Raises WebhookRejected unless the delivery is this shop's, for us.
 
     Saleor signs the body alone, so the event, and that it was made for us and not for another app of
@@ -185,5 +231,5 @@ def _check_recipient(installation: Installation, event: str, recipient: dict[str
     )
 
 
-def _refused(code: str, message: str, status: int) -> JsonResponse:
-    return JsonResponse({"error": {"code": code, "message": message}}, status=status)
+def _refusal(code: str, message: str, status: int) -> Answer:
+    return Answer(status, json.dumps({"error": {"code": code, "message": message}}).encode())

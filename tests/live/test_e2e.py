@@ -112,8 +112,10 @@ def test_d2_no_reminder_after_the_order(
         shop.set_email(checkout, f"other-{address}")
     shop.buy(checkout)
     wait_until(
-        lambda: len([m for m in messages(stack) if m["reason"] == "ordered"]) > before
-        or not json.loads(stack.run("journeys", "waiting", "--json")),
+        lambda: (
+            len([m for m in messages(stack) if m["reason"] == "ordered"]) > before
+            or not json.loads(stack.run("journeys", "waiting", "--json"))
+        ),
         seconds=60,
         what="the journey to end",
     )

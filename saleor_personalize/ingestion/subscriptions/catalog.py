@@ -137,7 +137,7 @@ class StockChanged(Subscription):
     speaks for itself. So the variant's whole stock is asked for and counted.
     """
 
-    events = (
+    events: ClassVar[tuple[str, ...]] = (
         "product_variant_stock_updated",
         "product_variant_back_in_stock",
         "product_variant_out_of_stock",
@@ -198,9 +198,7 @@ class DiscountedPriceChanged(Subscription):
     events = ("product_variant_discounted_price_updated",)
     permission = "MANAGE_PRODUCTS"
     since = (3, 22)
-    selection = (
-        "productVariant { id product { id } } channel { slug } newPrice { amount currency }"
-    )
+    selection = "productVariant { id product { id } } channel { slug } newPrice { amount currency }"
 
     @classmethod
     def normalise(cls, payload: Payload) -> PriceFacts:

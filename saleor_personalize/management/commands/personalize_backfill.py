@@ -65,7 +65,7 @@ class Command(BaseCommand):
             MofNCompleteColumn(),
             TimeElapsedColumn(),
         )
-        with Progress(*columns, console=Console(file=self.stdout._out)) as progress:
+        with Progress(*columns, console=Console(stderr=True)) as progress:
             bars = {
                 row.name: progress.add_task(
                     row.name, total=row.total_count, completed=row.row_count

@@ -29,9 +29,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         installation = chosen_installation(options["installation"])
         if options["action"] == "failed":
-            rows = list(
-                deliveries.failed(installation=installation).values("id", "event", "error")
-            )
+            rows = list(deliveries.failed(installation=installation).values("id", "event", "error"))
             if options["json"]:
                 self.stdout.write(json.dumps(rows))
                 return

@@ -24,7 +24,9 @@ def main(argv: list[str]) -> int:
         description="A made-up shop, this app and a mailbox on this machine. No outside account.",
     )
     parser.add_argument("--once", action="store_true", help="play the story and stop")
-    parser.add_argument("--json", action="store_true", help="print one JSON object of what happened")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object of what happened"
+    )
     parser.add_argument("--port", type=int, default=8700, help="port of the demo's pages (8700)")
     options = parser.parse_args(argv)
     console = Console(stderr=options.json)
@@ -32,14 +34,17 @@ def main(argv: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="personalize-demo-") as folder:
         # The embedded PostgreSQL runs as a user of its own when started by root.
         Path(folder).chmod(0o755)
-        with FakeSaleor() as shop, Stack(
-            Path(folder),
-            ALLOWED_SALEOR_API_URLS=re.escape(shop.api_url),
-            ABANDONED_CHECKOUT_DELAY_SECONDS="5",
-            STOREFRONT_ORIGINS=f"http://127.0.0.1:{options.port}",
-            DASHBOARD_ORIGINS=f"http://127.0.0.1:{options.port}",
-            CHECKOUT_URL=f"http://127.0.0.1:{options.port}/checkout?checkout={{checkout_id}}",
-        ) as stack:
+        with (
+            FakeSaleor() as shop,
+            Stack(
+                Path(folder),
+                ALLOWED_SALEOR_API_URLS=re.escape(shop.api_url),
+                ABANDONED_CHECKOUT_DELAY_SECONDS="5",
+                STOREFRONT_ORIGINS=f"http://127.0.0.1:{options.port}",
+                DASHBOARD_ORIGINS=f"http://127.0.0.1:{options.port}",
+                CHECKOUT_URL=f"http://127.0.0.1:{options.port}/checkout?checkout={{checkout_id}}",
+            ) as stack,
+        ):
             shop.fill()
             story = Story(stack, shop, lambda line: console.print(f"[green]✓[/] {line}"))
             happened = story.play()

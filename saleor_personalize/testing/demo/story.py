@@ -95,7 +95,7 @@ class Story:
                 },
             )["recommendations"]
             ids = [row["productId"] for row in rows]
-            if len(ids) != 4 or not set(ids) <= sold or (placement != "home" and seed in ids):  # noqa: PLR2004
+            if len(ids) != 4 or not set(ids) <= sold or (placement != "home" and seed in ids):
                 raise StoryError(f"The placement {placement!r} answered {ids}.")
             answers[placement] = ids
         self.say("every placement filled with products that the shop sells")
@@ -123,7 +123,7 @@ class Story:
             lambda: self.stack.mailbox.to("forgetful@example.com"), seconds=60, what="the reminder"
         )
         wait_until(
-            lambda: len(self.messages()) >= 4,  # noqa: PLR2004
+            lambda: len(self.messages()) >= 4,
             seconds=60,
             what="a decision about all four carts",
         )
@@ -143,7 +143,7 @@ class Story:
             {"c": self.shop.default_channel},
         )["products"]["edges"]
         variants = [
-            v["id"] for e in products for v in e["node"]["variants"] if v["quantityAvailable"] > 2  # noqa: PLR2004
+            v["id"] for e in products for v in e["node"]["variants"] if v["quantityAvailable"] > 2
         ][:2]
         checkout = self.ask_shop(
             "mutation($i: CheckoutCreateInput!) { checkoutCreate(input: $i) {"

@@ -41,7 +41,11 @@ def ideas(count: int) -> list[ProductIdea]:
     """Return `count` products; beyond the hand-made ones they are numbered editions."""
     made = [
         ProductIdea(
-            f"{material.capitalize()} {noun.lower()}", category, material, text, float(price + i * 3)
+            f"{material.capitalize()} {noun.lower()}",
+            category,
+            material,
+            text,
+            float(price + i * 3),
         )
         for category, (noun, text, price) in KINDS.items()
         for i, material in enumerate(MATERIALS)
@@ -79,7 +83,7 @@ def baskets(count: int, products: list[ProductIdea], seed: int = 7) -> list[list
     for _ in range(count):
         pool = by_material[draw.choices(materials, weights)[0]]
         basket = set(draw.sample(pool, min(len(pool), draw.randint(1, 3))))
-        if teas and draw.random() < 0.6:  # noqa: PLR2004 (a made-up habit)
+        if teas and draw.random() < 0.6:
             basket.add(draw.choice(teas[:12]))
         found.append(sorted(basket))
     return found

@@ -32,7 +32,9 @@ class FakeSaleor(Shop):
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self.api_url = f"{self.url}/graphql/"
-        threading.Thread(target=self._server.serve_forever, name="made-up-shop", daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, name="made-up-shop", daemon=True
+        ).start()
         self.start_sending()
         return self
 
@@ -147,7 +149,11 @@ class _Root:
         return self.shop.users.get(id_)
 
     def products(
-        self, info: Any, filter: Node | None = None, channel: str | None = None, **page: Any  # noqa: A002
+        self,
+        info: Any,
+        filter: Node | None = None,
+        channel: str | None = None,
+        **page: Any,  # noqa: A002
     ) -> Node:
         if self.caller.app is None and channel is None:
             raise GraphQLError("More than one channel exists. Please, specify channel.")

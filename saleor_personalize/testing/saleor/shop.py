@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import httpx
@@ -131,7 +132,8 @@ class Shop:
         """Make a plausible shop; the same numbers make the same shop, but for its random ids."""
         now = self.clock()
         self.warehouses = [
-            {"id": global_id("Warehouse", n), "name": n.title(), "slug": n} for n in ("quay", "hill")
+            {"id": global_id("Warehouse", n), "name": n.title(), "slug": n}
+            for n in ("quay", "hill")
         ]
         self.channels = [
             self._channel("default-channel", "USD"),
@@ -207,8 +209,14 @@ class Shop:
             "thumbnail": lambda info, **_: {"url": self._picture(number)},
             "attributes": [
                 {
-                    "attribute": {"id": global_id("Attribute", 1), "slug": "material", "name": "Material"},
-                    "values": [{"id": global_id("AttributeValue", idea.material), "name": idea.material}],
+                    "attribute": {
+                        "id": global_id("Attribute", 1),
+                        "slug": "material",
+                        "name": "Material",
+                    },
+                    "values": [
+                        {"id": global_id("AttributeValue", idea.material), "name": idea.material}
+                    ],
                 }
             ],
             "channelListings": [],
@@ -217,7 +225,10 @@ class Shop:
             ],
             "isAvailable": lambda info: self.is_available(id_),
             "pricing": lambda info: {
-                "priceRange": {"start": _taxed(idea.price, "USD"), "stop": _taxed(idea.price, "USD")}
+                "priceRange": {
+                    "start": _taxed(idea.price, "USD"),
+                    "stop": _taxed(idea.price, "USD"),
+                }
             },
         }
         for channel, rate in zip(self.channels, (1.0, 4.0), strict=True):
@@ -534,7 +545,7 @@ class Shop:
             json={"auth_token": app.token},
             headers={**headers, "Saleor-Api-Url": self.api_url, "Saleor-Domain": domain},
         )
-        if answer.status_code >= 400:  # noqa: PLR2004
+        if answer.status_code >= 400:
             del self.apps[app.id]
             raise AppRefused(answer.json()["error"]["message"])
         return app
@@ -559,14 +570,12 @@ class Shop:
                 is_deferred = event.startswith(("checkout_", "order_"))
                 row = node if is_deferred else _frozen(node)
                 if is_deferred:
-                    self._outbox.put(lambda a=app, w=webhook, n=row: self._send(a, w, name, n, more))
+                    self._outbox.put(partial(self._send, app, webhook, name, row, more))
                 else:
                     delivery = self._render(app, webhook, name, row, more)
-                    self._outbox.put(lambda d=delivery: self._deliver(d))
+                    self._outbox.put(partial(self._deliver, delivery))
 
-    def _send(
-        self, app: InstalledApp, webhook: Webhook, name: str, node: Node, more: Node
-    ) -> None:
+    def _send(self, app: InstalledApp, webhook: Webhook, name: str, node: Node, more: Node) -> None:
         if name == "checkout" and node["id"] not in self.checkouts:
             return  # its row is gone: Saleor never delivers this one
         self._deliver(self._render(app, webhook, name, node, more))
@@ -621,7 +630,7 @@ class Shop:
             answer = 0
         delivery.answers.append(answer)
         tries = len(delivery.answers)
-        if (answer == 0 or answer >= 500) and tries <= len(self.retry_delays):  # noqa: PLR2004
+        if (answer == 0 or answer >= 500) and tries <= len(self.retry_delays):
             timer = threading.Timer(
                 self.retry_delays[tries - 1],
                 lambda: self._outbox.put(lambda: self._attempt(delivery)),
@@ -654,7 +663,9 @@ class Shop:
         """Return an access token as `tokenCreate` makes it."""
         return self.key.jwt({**self._claims(user), "type": "access", "is_staff": False})
 
-    def dashboard_token(self, app: InstalledApp, *, permissions: Sequence[str] | None = None) -> str:
+    def dashboard_token(
+        self, app: InstalledApp, *, permissions: Sequence[str] | None = None
+    ) -> str:
         """Return the token that the Dashboard hands to the frame of an app."""
         staff = {"id": global_id("User", 999), "email": "staff@example.com"}
         granted = list(app.permissions if permissions is None else permissions)
