@@ -1,0 +1,377 @@
+"""What could be wrong with this service and its shops, and the one thing that mends each.
+
+Every check is a function that yields findings. None raises: a check that cannot look says so.
+Findings name settings, shops and kinds of errors, never a secret or a person's address.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Generator, Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from django.conf import settings as django_settings
+from django.core.checks import ERROR, run_checks
+from django.core.exceptions import ImproperlyConfigured
+from django.core.mail import get_connection
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+
+from saleor_personalize.conf import settings
+from saleor_personalize.enums import BackfillStatus, InstallationStatus
+from saleor_personalize.exceptions import ConfigurationError, SaleorApiError, TokenRefused
+from saleor_personalize.ingestion.permissions import events_of, needed_permissions
+from saleor_personalize.ingestion.queries import latest_backfill, webhook_health
+from saleor_personalize.messaging.operations import sender_of
+from saleor_personalize.models import Installation
+from saleor_personalize.saleor_api import auth, documents
+from saleor_personalize.saleor_api.client import AppIdentity, SaleorClient
+from saleor_personalize.tasks.broker import broker_fault, workers_seen
+
+TIMEOUT = 4.0
+OK, WARN, FAIL = "ok", "warn", "fail"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`check` is a stable name, `fix` the next thing to do ("" when all is well)."""
+
+    check: str
+    level: str
+    text: str
+    fix: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def examine(*, now: datetime) -> Iterator[Finding]:
+    """Yield the findings in the order in which faults follow from one another."""
+    yield from _settings()
+    try:
+        settings.APP_ID  # noqa: B018
+    except ConfigurationError:
+        return  # told above; nothing else can be read
+    yield from _models()
+    yield from _mail_server()
+    yield from _broker()
+    database = list(_database())
+    yield from database
+    if all(finding.level == OK for finding in database):
+        yield from _installations(now)
+
+
+def _settings() -> Iterator[Finding]:
+    try:
+        messages = run_checks(include_deployment_checks=False)
+    except ConfigurationError as error:
+        yield Finding("settings", FAIL, str(error), "Mend SALEOR_PERSONALIZE in your settings.")
+        return
+    except ImproperlyConfigured as error:
+        yield Finding("settings", FAIL, str(error), "Mend your Django settings.")
+        return
+    for message in messages:
+        level = FAIL if message.level >= ERROR else WARN
+        yield Finding(f"settings {message.id}", level, message.msg, message.hint or "")
+    if not messages:
+        yield Finding("settings", OK, "Every setting can be used.")
+    if not django_settings.SECRET_KEY:
+        yield Finding(
+            "settings SECRET_KEY",
+            FAIL,
+            "SECRET_KEY is empty.",
+            "Set it to a long random string and keep it.",
+        )
+
+
+def _models() -> Iterator[Finding]:
+    folder = Path(settings.MODEL_DIRECTORY)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        yield Finding(
+            "models",
+            FAIL,
+            f"{folder} cannot be written to: {error.strerror}.",
+            "Give this process write access, or set SALEOR_PERSONALIZE['MODEL_DIRECTORY'] (VAR_DIR).",
+        )
+    else:
+        yield Finding("models", OK, f"{folder} can be written to.")
+
+
+def _mail_server() -> Iterator[Finding]:
+    backend = django_settings.EMAIL_BACKEND
+    where = f"{django_settings.EMAIL_HOST}:{django_settings.EMAIL_PORT}"
+    is_smtp = backend == "django.core.mail.backends.smtp.EmailBackend"
+    try:
+        mail = get_connection()
+        mail.open()
+        mail.close()
+    except Exception as error:
+        # Each provider has its own errors; their texts may quote a password.
+        yield Finding(
+            "mail",
+            FAIL,
+            f"{where if is_smtp else backend} takes no mail: {type(error).__name__}.",
+            "Check EMAIL_HOST, EMAIL_PORT, EMAIL_HOST_USER, EMAIL_HOST_PASSWORD and EMAIL_USE_TLS."
+            if is_smtp
+            else "Check EMAIL_BACKEND and the ANYMAIL_ settings of your provider.",
+        )
+        return
+    if is_smtp:
+        yield Finding("mail", OK, f"The mail server {where} answers.")
+    else:
+        yield Finding("mail", OK, f"{backend} is ready; its key is tried with the first message.")
+    if settings.DRY_RUN:
+        yield Finding(
+            "mail dry run", WARN, "DRY_RUN is on: messages are recorded, none is sent.",
+            "Set DRY_RUN to false to send.",
+        )  # fmt: skip
+
+
+def _broker() -> Iterator[Finding]:
+    fault = broker_fault()
+    if fault is not None:
+        yield Finding(
+            "broker",
+            FAIL,
+            f"The broker does not answer: {fault}.",
+            "Start Redis or RabbitMQ, or mend CELERY_BROKER_URL (REDIS_URL).",
+        )
+        return
+    yield Finding("broker", OK, "The broker answers.")
+    try:
+        names = workers_seen()
+    except Exception as error:
+        yield Finding(
+            "worker",
+            WARN,
+            f"Workers could not be asked: {type(error).__name__}.",
+            "Run doctor again.",
+        )
+        return
+    if names:
+        yield Finding("worker", OK, f"{len(names)} worker(s): {', '.join(names)}.")
+    else:
+        yield Finding(
+            "worker",
+            FAIL,
+            "No worker answers: what arrives is kept, and nothing is processed or sent.",
+            "Start `saleor-personalize worker`, and `saleor-personalize beat` once.",
+        )
+
+
+def _database() -> Iterator[Finding]:
+    try:
+        connection.ensure_connection()
+        executor = MigrationExecutor(connection)
+        missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except (DatabaseError, ImproperlyConfigured, NotImplementedError) as error:
+        yield Finding(
+            "database",
+            FAIL,
+            f"The database does not answer: {type(error).__name__}.",
+            "Start PostgreSQL and check DATABASE_URL.",
+        )
+        return
+    yield Finding("database", OK, "The database answers.")
+    if missing:
+        yield Finding(
+            "migrations",
+            FAIL,
+            f"{len(missing)} migration(s) are not applied.",
+            "Run `saleor-personalize migrate`.",
+        )
+    else:
+        yield Finding("migrations", OK, "Every migration is applied.")
+
+
+# -- shops -------------------------------------------------------------------------------------------
+
+
+def _installations(now: datetime) -> Iterator[Finding]:
+    rows = list(Installation.objects.exclude(status=InstallationStatus.UNINSTALLED).order_by("pk"))
+    if not rows:
+        where = f"{str(settings.APP_URL).rstrip('/')}/api/manifest" if settings.APP_URL else ""
+        yield Finding(
+            "installation",
+            WARN,
+            "No shop has installed the app.",
+            f"Dashboard > Extensions > Install from manifest: {where or 'set APP_URL first'}",
+        )
+    for installation in rows:
+        host = urlsplit(installation.saleor_api_url).netloc
+        for finding in _installation(installation, now):
+            yield Finding(f"{finding.check} ({host})", finding.level, finding.text, finding.fix)
+
+
+def _installation(installation: Installation, now: datetime) -> Iterator[Finding]:
+    with SaleorClient(installation, timeout=TIMEOUT, retry_delays=()) as client:
+        identity = yield from _token(client)
+        yield from _jwks(installation)
+        if identity is not None:
+            yield from _permissions(identity)
+            yield from _webhooks(client, identity)
+    yield from _deliveries(installation, now)
+    if not sender_of(installation):
+        yield Finding(
+            "sender",
+            WARN,
+            "There is no sender, so no message can leave.",
+            "Set it on the app's page in the Dashboard, or DEFAULT_SENDER.",
+        )
+    pattern = installation.checkout_url or settings.CHECKOUT_URL or ""
+    if "{checkout_id}" not in pattern:
+        yield Finding(
+            "cart link",
+            WARN,
+            "There is no cart link, so no cart reminder can leave.",
+            "Set it on the app's page in the Dashboard, or CHECKOUT_URL.",
+        )
+
+
+def _token(client: SaleorClient) -> Generator[Finding, None, AppIdentity | None]:
+    """Yield findings and return who we are in the shop, or None (a generator's value)."""
+    try:
+        identity = client.identity()
+    except TokenRefused as error:
+        yield Finding(
+            "token", FAIL, str(error),
+            "Activate the app under Extensions in the Dashboard, or install it again.",
+        )  # fmt: skip
+        return None
+    except SaleorApiError as error:
+        yield Finding(
+            "saleor",
+            FAIL,
+            str(error),
+            "Check that this machine reaches Saleor, then run doctor again.",
+        )
+        return None
+    yield Finding("token", OK, f"Saleor {identity.saleor_version} accepts our token.")
+    return identity
+
+
+def _jwks(installation: Installation) -> Iterator[Finding]:
+    try:
+        auth.fetch_jwks(installation.saleor_api_url, timeout=TIMEOUT)
+    except SaleorApiError as error:
+        url = auth.jwks_url(installation.saleor_api_url)
+        yield Finding("jwks", FAIL, str(error), f"Let this machine reach {url}.")
+    else:
+        yield Finding("jwks", OK, "The shop's signing keys can be fetched.")
+
+
+def _permissions(identity: AppIdentity) -> Iterator[Finding]:
+    missing = sorted(set(needed_permissions()) - set(identity.permissions))
+    unused = sorted(set(identity.permissions) - set(needed_permissions()))
+    if missing:
+        yield Finding(
+            "permissions",
+            FAIL,
+            f"Saleor withholds {', '.join(missing)}: what belongs to them does not arrive.",
+            "Grant them under Extensions > Personalize > Permissions in the Dashboard.",
+        )
+    else:
+        yield Finding("permissions", OK, "Every permission that is needed was granted.")
+    if unused:
+        yield Finding(
+            "permissions unused",
+            WARN,
+            f"Saleor grants more than is needed: {', '.join(unused)}.",
+            "Take them back under Extensions > Personalize > Permissions in the Dashboard.",
+        )
+
+
+def _webhooks(client: SaleorClient, identity: AppIdentity) -> Iterator[Finding]:
+    try:
+        found = client.execute("AppWebhooks")["app"]["webhooks"] or []
+    except SaleorApiError as error:
+        yield Finding("webhooks", WARN, f"Webhooks could not be read: {error}", "Run doctor again.")
+        return
+    expected = {documents.typename(event) for event in events_of(_version(identity.saleor_version))}
+    active = {webhook["name"] for webhook in found if webhook["isActive"]}
+    missing = sorted(expected - {webhook["name"] for webhook in found})
+    off = sorted((expected & {webhook["name"] for webhook in found}) - active)
+    if missing:
+        yield Finding(
+            "webhooks",
+            FAIL,
+            f"Saleor lacks {len(missing)} of our webhooks: {', '.join(missing)}.",
+            "Install the app again: Saleor reads the manifest at install only. Nothing known is lost.",
+        )
+    if off:
+        yield Finding(
+            "webhooks",
+            FAIL,
+            f"Switched off in Saleor: {', '.join(off)}.",
+            "Switch them on under Extensions > Personalize > Webhooks in the Dashboard.",
+        )
+    ours = str(settings.APP_URL or "").rstrip("/") + "/"
+    elsewhere = sorted(w["name"] for w in found if not w["targetUrl"].startswith(ours))
+    if elsewhere and settings.APP_URL:
+        yield Finding(
+            "webhooks",
+            FAIL,
+            f"{len(elsewhere)} webhooks go to another address than APP_URL ({settings.APP_URL}).",
+            "Set APP_URL back, or install the app again.",
+        )
+    if not (missing or off or elsewhere):
+        yield Finding("webhooks", OK, f"{len(expected)} webhooks are on.")
+
+
+def _version(text: str) -> tuple[int, int]:
+    found = re.match(r"(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else (3, 20)
+
+
+def _deliveries(installation: Installation, now: datetime) -> Iterator[Finding]:
+    health = webhook_health(installation=installation, now=now)
+    if health.is_stuck(now):
+        yield Finding(
+            "deliveries",
+            FAIL,
+            f"{health.waiting} deliveries wait for a worker.",
+            "Start `saleor-personalize worker` and `saleor-personalize beat`.",
+        )
+    if health.failed:
+        yield Finding(
+            "deliveries",
+            WARN,
+            f"{health.failed} deliveries could not be processed.",
+            "See their errors on the app's page, then `saleor-personalize webhooks replay`.",
+        )
+    if health.last_received_at is None:
+        yield Finding(
+            "deliveries",
+            WARN,
+            "Nothing was ever received from this shop.",
+            "Change a product in the shop; if nothing arrives, let Saleor reach APP_URL.",
+        )
+    elif not (health.is_stuck(now) or health.failed):
+        yield Finding(
+            "deliveries", OK, f"Last received at {health.last_received_at:%Y-%m-%d %H:%M} UTC."
+        )
+    progress = latest_backfill(installation=installation)
+    if progress is None:
+        yield Finding(
+            "back-fill",
+            WARN,
+            "The shop's history was never read.",
+            "Run `saleor-personalize backfill`.",
+        )
+    elif progress.status == BackfillStatus.FAILED:
+        yield Finding(
+            "back-fill",
+            FAIL,
+            f"It stopped: {progress.error}",
+            "Run `saleor-personalize backfill` again.",
+        )
+    else:
+        yield Finding("back-fill", OK, f"{progress.status.label}, {progress.row_count} rows read.")
