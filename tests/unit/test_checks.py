@@ -1,0 +1,105 @@
+"""System checks: one id per fault, each with its fix, and none for settings in order."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from django.core.checks import CheckMessage
+
+from saleor_personalize import checks
+from saleor_personalize.checks import check_settings
+
+GOOD = {
+    "APP_URL": "https://personalize.example.com",
+    "ALLOWED_SALEOR_API_URLS": [r"https://shop\.example\.com/graphql/"],
+    "DASHBOARD_ORIGINS": ["https://dashboard.example.com", "http://localhost:9000"],
+    "ENCRYPTION_KEYS": [Fernet.generate_key().decode()],
+    "CHECKOUT_URL": "https://store.example.com/cart/{checkout_id}",
+}
+
+
+def found(settings: Any, **changes: Any) -> list[CheckMessage]:
+    settings.SALEOR_PERSONALIZE = {**GOOD, **changes}
+    return check_settings()
+
+
+def test_settings_in_order_have_nothing_to_tell(settings: Any) -> None:
+    assert found(settings) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "changes", "text"),
+    [
+        ("E001", {"RECOMENDERS": {}}, "RECOMENDERS"),
+        ("W001", {"ALLOWED_SALEOR_API_URLS": []}, "no shop can install the app"),
+        ("W002", {"APP_URL": None}, "cannot be installed"),
+        ("E002", {"APP_URL": "personalize.example.com"}, "no web address"),
+        ("E002", {"APP_URL": "https://personalize.example.com/?a=b"}, "no web address"),
+        ("W003", {"APP_URL": "http://personalize.example.com"}, "unencrypted"),
+        ("E003", {"ALLOWED_SALEOR_API_URLS": ["https://(shop"]}, "no regular expression"),
+        ("E004", {"DASHBOARD_ORIGINS": ["https://dashboard.example.com/"]}, "no origin"),
+        ("E004", {"DASHBOARD_ORIGINS": ["https://a.test; script-src *"]}, "no origin"),
+        ("E004", {"DASHBOARD_ORIGINS": ["dashboard.example.com"]}, "no origin"),
+        ("E005", {"ENCRYPTION_KEYS": ["not-a-key"]}, "ENCRYPTION_KEYS'][0] is not a Fernet key"),
+        ("W004", {"ENCRYPTION_KEYS": []}, "SECRET_KEY"),
+        ("E006", {"RECOMMENDERS": {"mine": "nowhere.Mine"}}, "'nowhere.Mine'"),
+        (
+            "E006",
+            {
+                "RECOMMENDERS": {
+                    "popular": {
+                        "BACKEND": "saleor_personalize.ml.recommenders.popularity.Popular",
+                        "OPTIONS": {"no_such_option": 1},
+                    }
+                }
+            },
+            "no_such_option",
+        ),
+        ("E007", {"CHANNELS": {"email": "nowhere.Email"}}, "'nowhere.Email'"),
+        ("E008", {"CHANNELS": {"email": 7}}, "neither a dotted path nor a dict"),
+        ("E008", {"RECOMMENDERS": {"mine": {"OPTIONS": {}}}}, "neither a dotted path nor a dict"),
+        ("E009", {"PLACEMENTS": {"home": "popular"}}, "needs a list of recommenders"),
+        ("E009", {"PLACEMENTS": {"home": []}}, "needs a list of recommenders"),
+        ("E010", {"PLACEMENTS": {"home": ["popular", "poplar"]}}, "'poplar'"),
+        ("E011", {"CHECKOUT_URL": "https://store.example.com/cart"}, "the same page"),
+    ],
+)
+def test_each_fault_has_its_id_its_text_and_its_fix(
+    settings: Any, fault: str, changes: dict[str, Any], text: str
+) -> None:
+    (message,) = found(settings, **changes)
+    assert message.id == f"saleor_personalize.{fault}"
+    assert text in message.msg
+    assert message.hint
+
+
+def test_a_wrong_key_is_not_printed(settings: Any) -> None:
+    (message,) = found(settings, ENCRYPTION_KEYS=["my-own-password"])
+    assert "my-own-password" not in f"{message.msg} {message.hint}"
+
+
+@pytest.mark.parametrize("url", ["http://localhost:8787", "http://127.0.0.1:8787"])
+def test_plain_http_on_this_machine_is_no_fault(settings: Any, url: str) -> None:
+    assert found(settings, APP_URL=url) == []
+
+
+def test_debug_needs_no_shops_and_no_key(settings: Any) -> None:
+    settings.DEBUG = True
+    assert found(settings, ALLOWED_SALEOR_API_URLS=[], ENCRYPTION_KEYS=[]) == []
+
+
+def test_a_removed_alias_is_missed_where_it_is_named(settings: Any) -> None:
+    faults = found(settings, RECOMMENDERS={"newest": None})
+    assert {m.id for m in faults} == {"saleor_personalize.E010"}
+    assert len(faults) == 7
+
+
+def test_every_id_is_documented_and_used_once() -> None:
+    import re
+
+    source = Path(checks.__file__).read_text()
+    used = re.findall(r"[EW]\d{3}", source)
+    assert len(used) == len(set(used)), "one id, one fault"
+    page = (Path(checks.__file__).parent.parent / "docs/reference/checks.md").read_text()
+    assert set(re.findall(r"`saleor_personalize\.([EW]\d{3})`", page)) == set(used)
