@@ -199,7 +199,7 @@ def _journey(staff: Staff) -> Context:
     pattern = installation.checkout_url or settings.CHECKOUT_URL or ""
     return {
         "journey": state,
-        "delay": words.duration(settings.ABANDONED_CHECKOUT_DELAY),
+        "delay": words.duration(state.delay),
         "expiry": words.duration(settings.ABANDONED_CHECKOUT_EXPIRY),
         "is_sender_missing": not sender_of(installation),
         "is_link_missing": CHECKOUT_PLACEHOLDER not in pattern,

@@ -226,7 +226,7 @@ def duration(value: timedelta | None) -> str:
         return _("under 1 s")
     if seconds < 90:
         return _("%(count)d s") % {"count": round(seconds)}
-    if seconds < 90 * 60:
+    if seconds < 90 * 60 and seconds % 3600:
         return _("%(count)d min") % {"count": round(seconds / 60)}
     if seconds < 48 * 3600:
         return _("%(count)d h") % {"count": round(seconds / 3600)}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db.models import Count, Min, Q
 
+from saleor_personalize.conf import settings
 from saleor_personalize.enums import EnrollmentStatus
+from saleor_personalize.journeys.abandoned_checkout import delay_of
 from saleor_personalize.models import Enrollment, Installation, Journey
 
 
@@ -17,6 +19,7 @@ class JourneyState:
 
     is_live: bool
     live_at: datetime | None
+    delay: timedelta
     waiting: int
     next_due_at: datetime | None
 
@@ -25,7 +28,13 @@ def journey_state(*, installation: Installation, key: str) -> JourneyState:
     """Return the state of one journey; one that was never switched on is not live and empty."""
     journey = Journey.objects.of(installation).filter(key=key).first()
     if journey is None:
-        return JourneyState(is_live=False, live_at=None, waiting=0, next_due_at=None)
+        return JourneyState(
+            is_live=False,
+            live_at=None,
+            delay=settings.ABANDONED_CHECKOUT_DELAY,
+            waiting=0,
+            next_due_at=None,
+        )
     is_waiting = Q(status=EnrollmentStatus.WAITING)
     figures = (
         Enrollment.objects.of(installation)
@@ -34,4 +43,6 @@ def journey_state(*, installation: Installation, key: str) -> JourneyState:
             waiting=Count("pk", filter=is_waiting), next_due_at=Min("due_at", filter=is_waiting)
         )
     )
-    return JourneyState(is_live=journey.is_live, live_at=journey.live_at, **figures)
+    return JourneyState(
+        is_live=journey.is_live, live_at=journey.live_at, delay=delay_of(journey), **figures
+    )

@@ -169,4 +169,5 @@ def _keep(shown: Dashboard, folder: Path) -> None:
     height = shown.frame.evaluate("document.documentElement.scrollHeight")
     width = shown.page.viewport_size["width"] if shown.page.viewport_size else 1280
     shown.page.set_viewport_size({"width": width, "height": int(height)})
+    shown.page.wait_for_timeout(300)
     shown.page.screenshot(path=folder / f"{name}.png")

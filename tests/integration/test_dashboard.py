@@ -306,7 +306,7 @@ def test_b100_webhook_health_with_lag_failures_and_their_fix(
     assert "1 could not be processed" in page
     assert "checkout_updated" in page
     assert "checkout.lines: missing" in page
-    assert "tried 3 times" in page
+    assert "Tried 3 times" in page
     assert f'id="replay-{failed.pk}"' in page
     assert "Remove the cause named below, then replay them." in page
 
