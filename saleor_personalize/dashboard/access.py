@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Concatenate, ParamSpec
+from typing import Concatenate, ParamSpec, cast
 from urllib.parse import urlsplit
 
 from django.http import HttpRequest, HttpResponse
@@ -87,7 +87,7 @@ def staff_view(*, acts: bool = False) -> Callable[[StaffView[P]], View[P]]:
             response["Cache-Control"] = "no-store"
             return response
 
-        return guarded
+        return cast("View[P]", guarded)
 
     return decorate
 

@@ -50,26 +50,26 @@ TEMPLATES = {"abandoned_checkout": gettext_lazy("Cart reminder")}
 
 def installation_state(installation: Installation) -> State:
     return {
-        InstallationStatus.ACTIVE: lambda: State("good", _("Connected")),
-        InstallationStatus.INACTIVE: lambda: State(
+        InstallationStatus.ACTIVE: State("good", _("Connected")),
+        InstallationStatus.INACTIVE: State(
             "bad",
             _("Switched off in Saleor"),
             _("Saleor sends this app nothing, and no message leaves."),
             _("Activate the app under Extensions in your Dashboard."),
         ),
-        InstallationStatus.TOKEN_REFUSED: lambda: State(
+        InstallationStatus.TOKEN_REFUSED: State(
             "bad",
             _("Saleor no longer accepts this app"),
             _("Its token was refused: the app was switched off or deleted in Saleor."),
             _("Activate the app under Extensions in your Dashboard, or install it again."),
         ),
-        InstallationStatus.UNINSTALLED: lambda: State(
+        InstallationStatus.UNINSTALLED: State(
             "bad",
             _("Uninstalled"),
             _("The app was deleted in Saleor."),
             _("Install it again under Extensions in your Dashboard; nothing known is lost."),
         ),
-    }[InstallationStatus(installation.status)]()
+    }[InstallationStatus(installation.status)]
 
 
 def webhook_state(health: WebhookHealth, now: datetime) -> State:
@@ -127,21 +127,21 @@ def backfill_state(progress: BackfillProgress | None) -> State:
     if progress.is_pause_requested and progress.status == BackfillStatus.RUNNING:
         return State("busy", _("Pausing after this page"))
     return {
-        BackfillStatus.PENDING: lambda: State(
+        BackfillStatus.PENDING: State(
             "busy",
             _("Waiting for a worker"),
             "",
             _("If this lasts, whoever runs this service starts “saleor-personalize worker”."),
         ),
-        BackfillStatus.RUNNING: lambda: State("busy", _("Running")),
-        BackfillStatus.PAUSED: lambda: State(
+        BackfillStatus.RUNNING: State("busy", _("Running")),
+        BackfillStatus.PAUSED: State(
             "warn", _("Paused"), "", _("Resume it below: it goes on where it stopped.")
         ),
-        BackfillStatus.DONE: lambda: State("good", _("Done")),
-        BackfillStatus.FAILED: lambda: State(
+        BackfillStatus.DONE: State("good", _("Done")),
+        BackfillStatus.FAILED: State(
             "bad", _("Stopped by an error"), progress.error, _("Start it again below.")
         ),
-    }[progress.status]()
+    }[progress.status]
 
 
 def message_state(message: Message) -> State:
@@ -150,71 +150,71 @@ def message_state(message: Message) -> State:
     if status == MessageStatus.NOT_SENT and message.reason:
         return State("", _("Not sent"), *_reason(NotSentReason(message.reason)))
     return {
-        MessageStatus.HANDING_OVER: lambda: State("busy", _("Being sent")),
-        MessageStatus.SENT: lambda: State("good", _("Sent")),
-        MessageStatus.NOT_SENT: lambda: State("", _("Not sent")),
-        MessageStatus.FAILED: lambda: State(
+        MessageStatus.HANDING_OVER: State("busy", _("Being sent")),
+        MessageStatus.SENT: State("good", _("Sent")),
+        MessageStatus.NOT_SENT: State("", _("Not sent")),
+        MessageStatus.FAILED: State(
             "bad",
             _("Failed"),
             _("The mail server refused it."),
             _("Check the sender below. The next message is tried as usual; this one is not."),
         ),
-        MessageStatus.UNCERTAIN: lambda: State(
+        MessageStatus.UNCERTAIN: State(
             "warn",
             _("Uncertain"),
             _("The connection broke while the mail server took it: it may have arrived."),
             _("Nothing to do: it is never sent twice."),
         ),
-    }[status]()
+    }[status]
 
 
 def _reason(reason: NotSentReason) -> tuple[str, str]:
     """Return why, and what to do about it ("" where all is as it should be)."""
     return {
-        NotSentReason.NO_CONSENT: lambda: (
+        NotSentReason.NO_CONSENT: (
             _("The person did not allow reminders."),
             _("Ask for permission in your checkout: see “Consent” in the documentation."),
         ),
-        NotSentReason.SUPPRESSED: lambda: (
+        NotSentReason.SUPPRESSED: (
             _("The person unsubscribed or the address does not work."),
             "",
         ),
-        NotSentReason.NO_ADDRESS: lambda: (
+        NotSentReason.NO_ADDRESS: (
             _("No e-mail address is known."),
             _("Ask for it early in your checkout."),
         ),
-        NotSentReason.ORDERED: lambda: (_("The person has ordered since."), ""),
-        NotSentReason.CHECKOUT_EMPTY: lambda: (
+        NotSentReason.ORDERED: (_("The person has ordered since."), ""),
+        NotSentReason.CHECKOUT_EMPTY: (
             _("Nothing in the cart can be bought any more."),
             _("Look at your stock and at what is published."),
         ),
-        NotSentReason.CHECKOUT_GONE: lambda: (_("Saleor no longer has this cart."), ""),
-        NotSentReason.NOT_LIVE: lambda: (
+        NotSentReason.CHECKOUT_GONE: (_("Saleor no longer has this cart."), ""),
+        NotSentReason.NOT_LIVE: (
             _("The reminder was not live."),
             _("Switch it on with “Go live”."),
         ),
-        NotSentReason.INSTALLATION_INACTIVE: lambda: (
+        NotSentReason.INSTALLATION_INACTIVE: (
             _("The app is switched off in Saleor."),
             _("Activate the app under Extensions in your Dashboard."),
         ),
-        NotSentReason.ALREADY_SENT: lambda: (_("The person was told this already."), ""),
-        NotSentReason.TEMPLATE_INCOMPLETE: lambda: (
+        NotSentReason.ALREADY_SENT: (_("The person was told this already."), ""),
+        NotSentReason.TEMPLATE_INCOMPLETE: (
             _("The message needs something that is missing."),
             _("Check the sender and the cart link below."),
         ),
-        NotSentReason.TOO_LATE: lambda: (
+        NotSentReason.TOO_LATE: (
             _("The moment had passed."),
             _("If this repeats, workers were down: see “Webhooks” on this page."),
         ),
-        NotSentReason.DRY_RUN: lambda: (
+        NotSentReason.DRY_RUN: (
             _("This service runs dry: it records messages and sends none."),
             _("Whoever runs it switches DRY_RUN off."),
         ),
-        NotSentReason.CHANNEL_ERROR: lambda: (
+        NotSentReason.CHANNEL_ERROR: (
             _("The mail server refused it."),
             _("Check the sender below."),
         ),
-    }[reason]()
+    }[reason]
 
 
 def duration(value: timedelta | None) -> str:

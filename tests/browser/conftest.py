@@ -75,6 +75,7 @@ class Dashboard:
     tokens: Callable[[], str]
     requests: list[Request] = field(default_factory=list)
     responses: list[Response] = field(default_factory=list)
+    #: errors only: a blocked file, a script that failed, a request refused
     console: list[str] = field(default_factory=list)
 
     @property
@@ -149,7 +150,10 @@ def dashboard(
         }
         shown.page.on("request", lambda request: shown.requests.append(request))
         shown.page.on("response", lambda response: shown.responses.append(response))
-        shown.page.on("console", lambda message: shown.console.append(message.text))
+        shown.page.on(
+            "console",
+            lambda message: message.type == "error" and shown.console.append(message.text),
+        )
         shown.page.on("pageerror", lambda error: shown.console.append(str(error)))
         shown.page.goto(origin)
         folder = os.environ.get("SCREENSHOTS")
