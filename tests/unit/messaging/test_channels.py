@@ -1,0 +1,148 @@
+"""B67: what a provider says, sorted into taken, refused for good, refused for now, and unknown."""
+
+import smtplib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+from anymail.exceptions import AnymailAPIError, AnymailRecipientsRefused, AnymailRequestsAPIError
+from django.core import mail
+
+from saleor_personalize.exceptions import ChannelError
+from saleor_personalize.messaging.channels.base import OutgoingMessage
+from saleor_personalize.messaging.channels.console import ConsoleChannel
+from saleor_personalize.messaging.channels.email import EmailChannel
+
+MESSAGE = OutgoingMessage(
+    key="5f18b6a8",
+    recipient="ann@example.com",
+    sender="Shop <shop@b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher.example>",
+    subject="Hello",
+    text="Text",
+    html="<p>Text</p>",
+    headers={"List-Unsubscribe": "<https://personalize.test/u/x>"},
+)
+
+
+def test_b67_a_mail_of_two_bodies_with_our_headers() -> None:
+    result = EmailChannel().send(MESSAGE)
+    (sent,) = mail.outbox
+    assert sent.to == ["ann@example.com"]
+    assert sent.body == "Text"
+    assert sent.alternatives[0] == ("<p>Text</p>", "text/html")
+    assert sent.extra_headers == {
+        "Message-ID": "<5f18b6a8@xn--bcher-kva.example>",
+        "List-Unsubscribe": "<https://personalize.test/u/x>",
+    }
+    assert result.provider_message_id == "<5f18b6a8@xn--bcher-kva.example>"
+
+
+def test_nothing_personal_in_what_is_printed() -> None:
+    assert "ann@" not in repr(MESSAGE)
+    assert "Text" not in repr(MESSAGE)
+
+
+def api_error(status: int) -> AnymailAPIError:
+    response = requests.Response()
+    response.status_code = status
+    return AnymailRequestsAPIError("ann@example.com", response=response)
+
+
+def unreachable() -> AnymailRequestsAPIError:
+    """What Anymail raises when its HTTP library could not connect (here: nobody listens)."""
+    try:
+        requests.post("http://127.0.0.1:9/", timeout=2)
+    except requests.RequestException as cause:
+        error = AnymailRequestsAPIError("ann@example.com")
+        error.__cause__ = cause
+        return error
+    raise AssertionError("somebody listens on the discard port")
+
+
+def broken_off() -> AnymailRequestsAPIError:
+    error = AnymailRequestsAPIError("ann@example.com")
+    error.__cause__ = requests.ReadTimeout("read timed out")
+    return error
+
+
+PERMANENT, LATER, UNKNOWN = "permanent", "later", "unknown"
+FAULTS: list[tuple[Any, str]] = [
+    (smtplib.SMTPRecipientsRefused({"ann@example.com": (550, b"no ann@example.com")}), PERMANENT),
+    (smtplib.SMTPRecipientsRefused({"ann@example.com": (451, b"greylisted")}), LATER),
+    (smtplib.SMTPSenderRefused(553, b"not yours", "shop@example.com"), PERMANENT),
+    (smtplib.SMTPSenderRefused(421, b"busy", "shop@example.com"), LATER),
+    (smtplib.SMTPDataError(554, b"spam from <ann@example.com>"), PERMANENT),
+    (smtplib.SMTPDataError(452, b"mailbox full"), LATER),
+    (smtplib.SMTPNotSupportedError("SMTPUTF8"), PERMANENT),
+    (smtplib.SMTPServerDisconnected("closed"), UNKNOWN),
+    (TimeoutError("timed out"), UNKNOWN),
+    (ConnectionResetError("reset"), UNKNOWN),
+    (AnymailRecipientsRefused("ann@example.com"), PERMANENT),
+    (api_error(400), PERMANENT),
+    (api_error(401), PERMANENT),
+    (api_error(429), LATER),
+    (api_error(500), UNKNOWN),
+    (api_error(503), UNKNOWN),
+    (unreachable, LATER),
+    (broken_off(), UNKNOWN),
+    (mail.BadHeaderError("a newline in ann@example.com"), PERMANENT),
+]
+
+
+@pytest.mark.parametrize(("fault", "outcome"), FAULTS)
+def test_b67_every_fault_is_sorted_and_names_nobody(
+    fault: Any, outcome: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise fault() if callable(fault) else fault
+
+    monkeypatch.setattr("django.core.mail.backends.locmem.EmailBackend.send_messages", fail)
+    with pytest.raises(ChannelError) as caught:
+        EmailChannel().send(MESSAGE)
+    error = caught.value
+    kinds = {(True, False): PERMANENT, (False, False): LATER, (False, True): UNKNOWN}
+    assert kinds[error.is_permanent, error.is_ambiguous] == outcome
+    assert "@" not in str(error)
+    assert error.__cause__ is None
+    assert error.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    "fault", [ConnectionRefusedError(), smtplib.SMTPAuthenticationError(535, b"no"), TimeoutError()]
+)
+def test_b67_no_connection_is_certain_and_tried_again(
+    fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr("django.core.mail.backends.locmem.EmailBackend.open", fail)
+    with pytest.raises(ChannelError, match="No connection to the mail server") as caught:
+        EmailChannel().send(MESSAGE)
+    assert (caught.value.is_permanent, caught.value.is_ambiguous) == (False, False)
+    assert mail.outbox == []
+
+
+def test_b67_a_server_that_says_no_goodbye_has_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise smtplib.SMTPServerDisconnected
+
+    monkeypatch.setattr("django.core.mail.backends.locmem.EmailBackend.close", fail)
+    assert EmailChannel().send(MESSAGE).provider_message_id
+    assert len(mail.outbox) == 1
+
+
+@pytest.fixture(autouse=True)
+def _empty_outbox() -> Iterator[None]:
+    mail.outbox = []
+    yield
+    mail.outbox = []
+
+
+def test_console_prints_the_message_and_no_address(capsys: pytest.CaptureFixture[str]) -> None:
+    result = ConsoleChannel().send(MESSAGE)
+    printed = capsys.readouterr().out
+    assert "Subject: Hello\n\nText" in printed
+    assert "ann@" not in printed
+    assert result.provider_message_id == "console-5f18b6a8"
