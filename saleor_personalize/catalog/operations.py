@@ -1,7 +1,7 @@
 """Writes to the catalogue. Newest wins; every function says whether anything changed.
 
-Objects are ordered by their own `updatedAt`. Stock and prices carry no time of their own, so they
-are ordered by `seen_at`: when Saleor rendered the payload that shows them (a webhook's `issuedAt`,
+Objects are ordered by their own `updatedAt`, and two views of the same `updatedAt` by `seen_at`, as
+are stock and prices, which carry no time of their own. `seen_at` is when Saleor rendered the payload that shows them (a webhook's `issuedAt`,
 the moment of a back-fill's request).
 """
 
@@ -57,12 +57,12 @@ def record_channels(
     """Record sales channels; a change of its warehouses changes what is in stock there."""
     with transaction.atomic():
         lock(installation, [_LOCK])
-        changed = _upsert(
+        changed, _ = _upsert(
             SalesChannel,
             installation,
             {
                 c.id: _Seen(
-                    seen_at,
+                    None,
                     {
                         "slug": c.slug,
                         "currency": c.currency,
@@ -72,6 +72,7 @@ def record_channels(
                 )
                 for c in data
             },
+            seen_at=seen_at,
         )
         slugs = [c.slug for c in data if c.id in changed]
         if slugs:
@@ -90,19 +91,19 @@ def record_categories(
 ) -> int:
     with transaction.atomic():
         lock(installation, [_LOCK])
-        return len(
-            _upsert(
-                Category,
-                installation,
-                {
-                    c.id: _Seen(
-                        c.updated_at,
-                        {"name": c.name, "slug": c.slug, "parent_saleor_id": c.parent_id},
-                    )
-                    for c in data
-                },
-            )
+        changed, _ = _upsert(
+            Category,
+            installation,
+            {
+                c.id: _Seen(
+                    c.updated_at,
+                    {"name": c.name, "slug": c.slug, "parent_saleor_id": c.parent_id},
+                )
+                for c in data
+            },
+            seen_at=seen_at,
         )
+    return len(changed)
 
 
 def record_collections(
@@ -111,13 +112,13 @@ def record_collections(
     """Record collections. Saleor gives them no `updatedAt`: `seen_at` orders them."""
     with transaction.atomic():
         lock(installation, [_LOCK])
-        return len(
-            _upsert(
-                Collection,
-                installation,
-                {c.id: _Seen(seen_at, {"name": c.name, "slug": c.slug}) for c in data},
-            )
+        changed, _ = _upsert(
+            Collection,
+            installation,
+            {c.id: _Seen(None, {"name": c.name, "slug": c.slug}) for c in data},
+            seen_at=seen_at,
         )
+    return len(changed)
 
 
 def record_products(
@@ -126,7 +127,7 @@ def record_products(
     """Record products with their listings, variants, stock and prices; return how many changed."""
     with transaction.atomic():
         lock(installation, [_LOCK])
-        changed = _upsert(
+        changed, taken = _upsert(
             Product,
             installation,
             {
@@ -149,17 +150,13 @@ def record_products(
                 )
                 for p in data
             },
+            seen_at=seen_at,
         )
-        newest = dict(
-            Product.objects.of(installation)
-            .filter(saleor_id__in=[p.id for p in data], deleted_at=None)
-            .values_list("saleor_id", "saleor_updated_at")
-        )
-        current = [p for p in data if p.id in newest and not _is_older(p.updated_at, newest[p.id])]
+        newest = [p for p in data if p.id in taken]
         changed |= _record_listings(
-            installation, {p.id: p.listings for p in current}, seen_at=seen_at
+            installation, {p.id: p.listings for p in newest}, seen_at=seen_at
         )
-        variants = [v for p in current for v in p.variants]
+        variants = [v for p in newest for v in p.variants]
         changed |= _record_variants(installation, variants, seen_at=seen_at)
         if changed:
             _refresh_listings(installation, changed)
@@ -265,48 +262,49 @@ def _blank(model: type[SaleorObject]) -> dict[str, Any]:
     return {"name": ""}
 
 
-def _is_older(mine: datetime | None, stored: datetime | None) -> bool:
-    return mine is not None and stored is not None and mine < stored
-
-
 def _upsert(
-    model: type[SaleorObject], installation: Installation, seen: Mapping[str, _Seen]
-) -> set[str]:
-    """Insert or update the objects that are not older than ours; return the ids that changed."""
+    model: type[SaleorObject],
+    installation: Installation,
+    seen: Mapping[str, _Seen],
+    *,
+    seen_at: datetime,
+) -> tuple[set[str], set[str]]:
+    """Insert or update the objects that are not older than ours.
+
+    Returns the ids that changed, and the ids whose view was taken (changed or equal).
+    """
     stored = {
         row.saleor_id: row for row in model.objects.of(installation).filter(saleor_id__in=seen)
     }
     created: list[SaleorObject] = []
     updated: list[SaleorObject] = []
     changed: set[str] = set()
+    taken: set[str] = set()
     for saleor_id, this in seen.items():
         row = stored.get(saleor_id)
         if row is None:
-            created.append(
-                model(
-                    installation=installation,
-                    saleor_id=saleor_id,
-                    saleor_updated_at=this.updated_at,
-                    **this.values,
-                )
-            )
+            row = model(installation=installation, saleor_id=saleor_id)
+            created.append(row)
             changed.add(saleor_id)
+        elif row.deleted_at is not None or row.is_older(this.updated_at, seen_at):
             continue
-        if row.deleted_at is not None or _is_older(this.updated_at, row.saleor_updated_at):
-            continue
-        differs = any(getattr(row, name) != value for name, value in this.values.items())
-        if differs or row.saleor_updated_at != this.updated_at:
-            for name, value in this.values.items():
-                setattr(row, name, value)
-            row.saleor_updated_at = this.updated_at
+        elif (
+            any(getattr(row, name) != value for name, value in this.values.items())
+            or row.saleor_updated_at != this.updated_at
+        ):
             updated.append(row)
-        if differs:
-            changed.add(saleor_id)
+            if any(getattr(row, name) != value for name, value in this.values.items()):
+                changed.add(saleor_id)
+        taken.add(saleor_id)
+        row.saleor_updated_at, row.seen_at = this.updated_at, seen_at
+        for name, value in this.values.items():
+            setattr(row, name, value)
     fields = list(next(iter(seen.values())).values) if seen else []
     model.objects.bulk_create(created)
     if updated:
         model.objects.bulk_update(updated, ["saleor_updated_at", *fields], batch_size=500)
-    return changed
+    model.objects.of(installation).filter(saleor_id__in=taken).update(seen_at=seen_at)
+    return changed, taken
 
 
 def _record_variants(
@@ -314,7 +312,7 @@ def _record_variants(
 ) -> set[str]:
     """Record variants; return the ids of the products that changed by it."""
     product_of = {v.id: v.product_id for v in variants}
-    changed = _upsert(
+    changed, taken = _upsert(
         ProductVariant,
         installation,
         {
@@ -329,14 +327,9 @@ def _record_variants(
             )
             for v in variants
         },
+        seen_at=seen_at,
     )
-    gone = set(
-        ProductVariant.objects.of(installation)
-        .filter(saleor_id__in=product_of)
-        .exclude(deleted_at=None)
-        .values_list("saleor_id", flat=True)
-    )
-    alive = [v for v in variants if v.id not in gone]
+    alive = [v for v in variants if v.id in taken]
     changed |= _record_stocks(installation, {v.id: v.stocks for v in alive}, seen_at=seen_at)
     changed |= _record_prices(installation, alive, seen_at=seen_at)
     return {product_of[variant_id] for variant_id in changed}
@@ -403,7 +396,7 @@ def _record_prices(
             variant_saleor_id__in=[v.id for v in variants]
         )
     }
-    created, updated, changed = [], [], set()
+    created, updated, repriced, changed = [], [], [], set()
     for variant in variants:
         for seen in variant.prices:
             row = stored.pop((variant.id, seen.channel_slug), None)
@@ -419,14 +412,16 @@ def _record_prices(
                     )
                 )
                 changed.add(variant.id)
-            elif seen_at >= row.recorded_at and row.price != seen.price:
-                # Without a promotion Saleor keeps both prices equal, and says so in no event.
-                if row.discounted_price == row.price:
-                    row.discounted_price = seen.price
-                row.price = seen.price
+            elif seen_at >= row.recorded_at:
+                if row.price != seen.price:
+                    # Without a promotion Saleor keeps both prices equal, and says so in no event.
+                    if row.discounted_price == row.price:
+                        row.discounted_price = seen.price
+                    row.price = seen.price
+                    repriced.append(row)
+                    changed.add(variant.id)
                 row.recorded_at = seen_at
                 updated.append(row)
-                changed.add(variant.id)
     VariantPrice.objects.bulk_create(created)
     if updated:
         VariantPrice.objects.bulk_update(
@@ -446,7 +441,7 @@ def _record_prices(
                 price=price,
                 changed_at=row.recorded_at,
             )
-            for row in (*created, *updated)
+            for row in (*created, *repriced)
             if (price := price_now(row)) is not None
         ]
     )

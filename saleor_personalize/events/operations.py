@@ -35,9 +35,17 @@ class Recorded:
 
 
 def record_checkouts(
-    *, installation: Installation, data: Sequence[CheckoutData], now: datetime
+    *,
+    installation: Installation,
+    data: Sequence[CheckoutData],
+    now: datetime,
+    seen_at: datetime | None = None,
 ) -> list[Recorded]:
-    """Record carts as Saleor shows them; the newest `updatedAt` wins, an ordered one stays closed."""
+    """Record carts as Saleor shows them; the newest view wins, an ordered one stays closed.
+
+    `seen_at` is when Saleor rendered this view (by default now): it decides between two views of the
+    same `updatedAt`.
+    """
     people = [_person_of_checkout(checkout) for checkout in data]
     with transaction.atomic():
         profiles = identity.resolve_profiles(installation=installation, people=people, now=now)
@@ -52,7 +60,9 @@ def record_checkouts(
             .values_list("checkout_saleor_id", "placed_at")
         )
         return [
-            _record_checkout(installation, checkout, profile, stored, ordered, now)
+            _record_checkout(
+                installation, checkout, profile, stored, ordered, now=now, seen_at=seen_at or now
+            )
             for checkout, profile in zip(data, profiles, strict=True)
         ]
 
@@ -63,7 +73,9 @@ def _record_checkout(
     profile: Profile,
     stored: dict[str, Checkout],
     ordered: dict[str, datetime],
+    *,
     now: datetime,
+    seen_at: datetime,
 ) -> Recorded:
     row = stored.get(data.id)
     address = data.email or data.user_email
@@ -88,9 +100,10 @@ def _record_checkout(
         "currency": data.currency,
         "total": data.total,
         "saleor_updated_at": data.updated_at,
+        "seen_at": seen_at,
         "profile": profile,
     }
-    if row is not None and row.saleor_updated_at and data.updated_at < row.saleor_updated_at:
+    if row is not None and row.is_older(data.updated_at, seen_at):
         # An older view of the same cart: it was like this even before we thought it changed.
         if data.updated_at < row.last_changed_at and _same(row, content):
             row.last_changed_at = data.updated_at
@@ -136,9 +149,16 @@ def _person_of_checkout(data: CheckoutData) -> dict[IdentityKind, str]:
 
 
 def record_orders(
-    *, installation: Installation, data: Sequence[OrderData], now: datetime
+    *,
+    installation: Installation,
+    data: Sequence[OrderData],
+    now: datetime,
+    seen_at: datetime | None = None,
 ) -> list[Recorded]:
-    """Record orders and close the carts they came from, whichever of both arrives first."""
+    """Record orders and close the carts they came from, whichever of both arrives first.
+
+    `seen_at` as for `record_checkouts`.
+    """
     real = [order for order in data if order.status != "DRAFT"]
     people = [
         {
@@ -157,7 +177,7 @@ def record_orders(
         recorded, created, updated, lines = [], [], [], []
         for order, profile in zip(real, profiles, strict=True):
             row = stored.get(order.id)
-            if row is not None and not _is_newer(order.updated_at, row.saleor_updated_at):
+            if row is not None and row.is_older(order.updated_at, seen_at or now):
                 recorded.append(Recorded(changed=False, row=row))
                 continue
             address = order.email or order.user_email
@@ -174,6 +194,12 @@ def record_orders(
                 "placed_at": order.placed_at,
                 "saleor_updated_at": order.updated_at,
             }
+            if row is not None and all(getattr(row, n) == v for n, v in values.items()):
+                row.seen_at = seen_at or now
+                row.save(update_fields=["seen_at"])
+                recorded.append(Recorded(changed=False, row=row))
+                continue
+            values["seen_at"] = seen_at or now
             if row is None:
                 row = Order(installation=installation, saleor_id=order.id, **values)
                 created.append(row)
@@ -197,10 +223,6 @@ def record_orders(
                     at=order.placed_at,
                 )
         return recorded
-
-
-def _is_newer(mine: datetime, stored: datetime | None) -> bool:
-    return stored is None or mine > stored
 
 
 def _replace_lines(installation: Installation, orders: Sequence[tuple[Order, OrderData]]) -> None:

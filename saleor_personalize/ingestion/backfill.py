@@ -80,7 +80,9 @@ def _customers(i: Installation, data: Sequence[Any], now: datetime, seen_at: dat
 
 def _orders(i: Installation, data: Sequence[Any], now: datetime, seen_at: datetime) -> int:
     changed = [
-        one.row for one in events.record_orders(installation=i, data=data, now=now) if one.changed
+        one.row
+        for one in events.record_orders(installation=i, data=data, now=now, seen_at=seen_at)
+        if one.changed
     ]
     for order in changed:
         journeys.exit_for_order(order=order, now=now)
@@ -89,7 +91,7 @@ def _orders(i: Installation, data: Sequence[Any], now: datetime, seen_at: dateti
 
 def _checkouts(i: Installation, data: Sequence[Any], now: datetime, seen_at: datetime) -> int:
     # Carts of the past are recorded, not enrolled: nobody is reminded of one on switch-on.
-    recorded = events.record_checkouts(installation=i, data=data, now=now)
+    recorded = events.record_checkouts(installation=i, data=data, now=now, seen_at=seen_at)
     return sum(one.changed for one in recorded)
 
 

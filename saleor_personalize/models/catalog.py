@@ -1,5 +1,7 @@
 """What can be recommended: our copy of the shop's catalogue, newest `updated_at` wins."""
 
+from datetime import datetime
+
 from django.db import models
 
 from saleor_personalize.models.installation import Scoped
@@ -9,8 +11,11 @@ class SaleorObject(Scoped):
     """A row that mirrors an object of Saleor by its global id."""
 
     saleor_id = models.CharField(max_length=100)
-    # Saleor's own `updatedAt`, which decides what is newer. None where Saleor has none (Collection).
+    # Saleor's own `updatedAt` decides what is newer. None where Saleor has none (Collection).
     saleor_updated_at = models.DateTimeField(null=True)
+    # When Saleor showed it to us so. It decides between two views of one `updatedAt`: publishing a
+    # product or changing a price leaves `updatedAt` as it was.
+    seen_at = models.DateTimeField(null=True)
     # Deletions stay as tombstones, so that a late UPDATED cannot bring the object back.
     deleted_at = models.DateTimeField(null=True)
 
@@ -21,6 +26,13 @@ class SaleorObject(Scoped):
                 fields=["installation", "saleor_id"], name="%(class)s_saleor_id"
             )
         ]
+
+    def is_older(self, updated_at: datetime | None, seen_at: datetime) -> bool:
+        """Tell whether a view of this object is older than the one stored."""
+        stored = self.saleor_updated_at
+        if updated_at is not None and stored is not None and updated_at != stored:
+            return updated_at < stored
+        return self.seen_at is not None and seen_at < self.seen_at
 
 
 class SalesChannel(SaleorObject):

@@ -22,8 +22,13 @@ class Recorded:
     def changed(self, **fields: Any) -> Recorded:
         """Return the same delivery with other values in its object, e.g. an older `updatedAt`."""
         payload = self.payload
-        name = next(key for key, value in payload.items() if isinstance(value, dict) and "id" in value
-                    and key not in {"recipient", "issuingPrincipal"})
+        name = next(
+            key
+            for key, value in payload.items()
+            if isinstance(value, dict)
+            and "id" in value
+            and key not in {"recipient", "issuingPrincipal"}
+        )
         payload[name].update(fields)
         return Recorded(self.event, json.dumps(payload).encode())
 

@@ -43,7 +43,7 @@ def sent_tasks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             sent.append(name)
 
     monkeypatch.setattr(wake, "current_app", Broker())
-    monkeypatch.setattr(saleor, "_bell", wake.Bell("personalize.process_deliveries"))
+    monkeypatch.setattr(saleor, "bell", wake.Bell("personalize.process_deliveries"))
     return sent
 
 

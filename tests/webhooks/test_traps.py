@@ -181,9 +181,11 @@ def test_trap_5_both_deletion_events_erase_the_person(
     assert Profile.objects.of(installation).count() == 0
     assert Identity.objects.of(installation).count() == 0
     # Another shop's customer of the same address is another person.
-    assert Identity.objects.of(other_installation).filter(
-        kind=IdentityKind.EMAIL, value=email_hash(user["email"])
-    ).exists()
+    assert (
+        Identity.objects.of(other_installation)
+        .filter(kind=IdentityKind.EMAIL, value=email_hash(user["email"]))
+        .exists()
+    )
 
 
 def test_trap_6_arrival_is_not_order_of_events(installation: Installation) -> None:

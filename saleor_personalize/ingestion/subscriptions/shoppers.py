@@ -33,7 +33,9 @@ class CheckoutSaved(Subscription):
         envelope: Envelope,
         now: datetime,
     ) -> bool:
-        (recorded,) = events.record_checkouts(installation=installation, data=[facts], now=now)
+        (recorded,) = events.record_checkouts(
+            installation=installation, data=[facts], now=now, seen_at=envelope.issued_at
+        )
         if recorded.changed:
             journeys.enroll_abandoned_checkout(checkout=recorded.row, now=now)
         return recorded.changed
@@ -65,7 +67,9 @@ class OrderSaved(Subscription):
         envelope: Envelope,
         now: datetime,
     ) -> bool:
-        recorded = events.record_orders(installation=installation, data=[facts], now=now)
+        recorded = events.record_orders(
+            installation=installation, data=[facts], now=now, seen_at=envelope.issued_at
+        )
         for one in recorded:
             if one.changed:
                 journeys.exit_for_order(order=one.row, now=now)

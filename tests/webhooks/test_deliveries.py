@@ -1,0 +1,205 @@
+"""Stored first, believed later: nothing is lost, nothing counts twice, poison does not spread."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import OperationalError, connection
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from saleor_personalize.enums import DeliveryStatus
+from saleor_personalize.ingestion import deliveries
+from saleor_personalize.models import (
+    Checkout,
+    Identity,
+    Installation,
+    Order,
+    OrderLine,
+    Product,
+    ProductListing,
+    ProductVariant,
+    Stock,
+    VariantPrice,
+    WebhookDelivery,
+)
+from tests.conftest import make_installation
+from tests.payloads import Recorded, one, scenario
+from tests.webhooks.deliver import deliver
+
+NOW = datetime.now(UTC)
+
+
+def store(installation: Installation, *rows: Recorded, now: datetime = NOW) -> None:
+    deliveries.store(
+        [
+            deliveries.row(
+                installation_id=installation.pk,
+                event=row.event,
+                body=row.body,
+                issued_at=None,
+                now=now,
+            )
+            for row in rows
+        ]
+    )
+
+
+@pytest.mark.django_db
+def test_b8_five_times_the_same_is_stored_and_counted_once(installation: Installation) -> None:
+    row = one("order", "order_created")
+    for _ in range(5):
+        deliver(installation, [row], now=NOW)
+    assert WebhookDelivery.objects.count() == 1
+    assert Order.objects.count() == 1
+    assert OrderLine.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_b116_a_poison_delivery_is_kept_and_holds_up_nobody(installation: Installation) -> None:
+    poison = Recorded("order_created", b'{"__typename": "OrderCreated", "order": {"id": "T3Jk"}}')
+    good = one("order", "order_created")
+    store(installation, poison, good)
+
+    assert deliveries.process_waiting(now=NOW) == 2
+
+    failed = deliveries.failed(installation=installation).get()
+    assert failed.error == "An order has no field 'user'."
+    assert failed.status == DeliveryStatus.FAILED
+    assert bytes(failed.body) == poison.body
+    assert Order.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_b116_replay_after_the_cause_is_mended(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`saleor-personalize webhooks failed|replay`, as an operator types it."""
+    with monkeypatch.context() as broken:
+        broken.setattr(
+            "saleor_personalize.events.operations.record_orders",
+            lambda **_: (_ for _ in ()).throw(ZeroDivisionError("alice@example.com")),
+        )
+        deliver(installation, [one("order", "order_created")], now=NOW)
+    failed = deliveries.failed(installation=installation).get()
+    assert failed.error == "ZeroDivisionError: a fault of this app; see its log."
+
+    call_command("personalize_webhooks", "failed")
+    assert f"{failed.pk}  order_created: ZeroDivisionError" in capsys.readouterr().out
+    call_command("personalize_webhooks", "replay", "--id", str(failed.pk))
+    assert capsys.readouterr().out.splitlines() == [
+        "1 deliveries are in line again.",
+        "1 processed, 0 failed.",
+    ]
+    assert Order.objects.count() == 1
+    assert WebhookDelivery.objects.get().status == DeliveryStatus.PROCESSED
+
+
+@pytest.mark.django_db
+def test_a_passing_fault_is_tried_again_after_a_while_and_not_for_ever(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(**_: Any) -> None:
+        raise OperationalError("deadlock detected: Key (email)=(alice@example.com)")
+
+    monkeypatch.setattr("saleor_personalize.events.operations.record_orders", fault)
+    store(installation, one("order", "order_created"))
+    now, tries = NOW, []
+    while WebhookDelivery.objects.get().status == DeliveryStatus.RECEIVED:
+        tries.append(deliveries.process_waiting(now=now))
+        assert deliveries.process_waiting(now=now) == 0, "not at once again"
+        now += deliveries.RETRY_AFTER
+    assert tries == [1] * deliveries.MAX_ATTEMPTS
+    failed = WebhookDelivery.objects.get()
+    assert (failed.status, failed.error) == (DeliveryStatus.FAILED, "OperationalError")
+
+
+@pytest.mark.django_db
+def test_only_processed_deliveries_are_purged(installation: Installation) -> None:
+    deliver(installation, [one("order", "order_created")], now=NOW)
+    store(installation, Recorded("order_created", b"[]"))
+    deliveries.process_waiting(now=NOW)
+    assert deliveries.purge(now=NOW + timedelta(days=13)) == 0
+    assert deliveries.purge(now=NOW + timedelta(days=15)) == 1
+    assert WebhookDelivery.objects.get().status == DeliveryStatus.FAILED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_b116_many_workers_take_each_delivery_once() -> None:
+    """Workers were away for an hour; four come back at once."""
+    installation = make_installation()
+    rows = [
+        one("order", "order_created").changed(id=f"T3JkZXI6{number}", checkoutId=None, lines=[])
+        for number in range(40)
+    ]
+    store(installation, *rows)
+    taken: list[int] = []
+
+    def work() -> None:
+        try:
+            while count := deliveries.process_waiting(now=NOW + timedelta(hours=1), limit=3):
+                taken.append(count)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sum(taken) == 40
+    assert set(WebhookDelivery.objects.values_list("status", "attempts")) == {("processed", 1)}
+    assert Order.objects.count() == 40
+    # All forty show the same address: one person, however many workers met them.
+    assert Identity.objects.filter(kind="email").count() == 1
+
+
+STORY = [*scenario("order_cancelled"), *scenario("price_change")]
+
+
+def tables() -> dict[str, list[Any]]:
+    """Return everything the deliveries recorded, without ids and arrival times of ours."""
+    return {
+        "checkouts": sorted(
+            Checkout.objects.values_list(
+                "saleor_id", "email_hash", "close_reason", "total", "last_changed_at"
+            )
+        ),
+        "orders": sorted(Order.objects.values_list("saleor_id", "status", "saleor_updated_at")),
+        "lines": sorted(OrderLine.objects.values_list("saleor_id", "quantity", "unit_price")),
+        "products": sorted(Product.objects.values_list("saleor_id", "name", "saleor_updated_at")),
+        "variants": sorted(ProductVariant.objects.values_list("saleor_id", "product_saleor_id")),
+        "listings": sorted(
+            ProductListing.objects.values_list("product_saleor_id", "is_in_stock", "price")
+        ),
+        "stocks": sorted(Stock.objects.values_list("variant_saleor_id", "quantity")),
+        "prices": sorted(VariantPrice.objects.values_list("variant_saleor_id", "price")),
+        "people": sorted(Identity.objects.values_list("kind", "value")),
+    }
+
+
+@pytest.mark.django_db
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_b8_any_order_of_arrival_with_repeats_ends_the_same(
+    installation: Installation, data: st.DataObject
+) -> None:
+    """Retries come minutes late, and two workers never agree on an order: the tables still do."""
+    from django.db import transaction
+
+    extra = data.draw(st.lists(st.sampled_from(STORY), max_size=4))
+    shuffled = data.draw(st.permutations([*STORY, *extra]))
+    outcomes = []
+    for rows in (STORY, shuffled):
+        with transaction.atomic():
+            deliver(installation, rows, now=NOW)
+            outcomes.append(tables())
+            transaction.set_rollback(True)
+    assert outcomes[0] == outcomes[1]
