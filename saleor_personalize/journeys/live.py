@@ -108,7 +108,8 @@ def _line(node: Mapping[str, Any]) -> LiveLine:
         product_id=product["id"],
         variant_id=variant["id"],
         product_name=product["name"],
-        variant_name=variant["name"] or "",
+        # Saleor names a variant without a name by its id.
+        variant_name="" if variant["name"] in {None, variant["id"]} else variant["name"],
         quantity=int(node["quantity"]),
         unit_price=Decimal(str(price["amount"])),
         currency=price["currency"],

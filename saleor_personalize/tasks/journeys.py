@@ -10,7 +10,7 @@ from saleor_personalize.messaging import operations as messaging
 LIMIT = 200
 
 
-@shared_task(name="personalize.advance_journeys")
+@shared_task(name="personalize.advance_journeys")  # type: ignore[untyped-decorator,unused-ignore]
 def advance_journeys() -> None:
     """Decide about who is due. Each decision looks at the clock anew: a run may take minutes."""
     messaging.settle_interrupted(now=timezone.now())

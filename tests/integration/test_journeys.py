@@ -466,6 +466,12 @@ def test_b47_the_answer_of_saleor_is_read() -> None:
     assert (line.is_sellable, line.image_url) == (True, "https://shop.test/socks.png")
 
 
+def test_b47_an_id_is_no_name_to_show() -> None:
+    nameless = answer()
+    nameless["checkout"]["lines"][0]["variant"]["name"] = "variant-1"
+    assert read_answer(nameless, since=NOW).lines[0].variant_name == ""
+
+
 @pytest.mark.parametrize(
     ("changes", "is_ordered"),
     [
