@@ -1,10 +1,14 @@
 """Tasks of journeys."""
 
+import logging
+
 from celery import shared_task
 from django.utils import timezone
 
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.messaging import operations as messaging
+
+logger = logging.getLogger(__name__)
 
 #: How many people one run of the task decides about; beat wakes the next run.
 LIMIT = 200
@@ -15,5 +19,9 @@ def advance_journeys() -> None:
     """Decide about who is due. Each decision looks at the clock anew: a run may take minutes."""
     messaging.settle_interrupted(now=timezone.now())
     for _ in range(LIMIT):
-        if not journeys.advance_due(now=timezone.now(), limit=1):
-            break
+        try:
+            if not journeys.advance_due(now=timezone.now(), limit=1):
+                break
+        except Exception:
+            # One case that cannot be decided must not hold up the others: its claim runs out later.
+            logger.exception("A decision failed; it is tried again in %s.", journeys.CLAIM)

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
 from email.message import Message as Mail
@@ -45,6 +45,7 @@ from saleor_personalize.models import (
     Suppression,
     email_hash,
 )
+from saleor_personalize.signals import message_not_sent, message_sent
 from saleor_personalize.tasks.journeys import advance_journeys
 from saleor_personalize.testing.stack import free_port
 from tests.conftest import NOW, make_consent, make_profile
@@ -831,6 +832,49 @@ def test_b44_the_task_decides_about_all_who_are_due(
             world.allow(f"shopper{n}@example.com")
         advance_journeys()
     assert len(world.mails()) == 3
+
+
+def test_b44_one_case_that_cannot_be_decided_holds_up_nobody(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.checkout("checkout-1")
+    world.checkout("checkout-2", email="guest@example.com", at=NOW + MINUTE)
+    world.allow("guest@example.com")
+
+    def ask(checkout: Checkout, address: str) -> Any:
+        if checkout.saleor_id == "checkout-1":
+            raise ZeroDivisionError
+        return world.saleor(checkout, address)
+
+    monkeypatch.setattr(journeys, "advance_due", functools.partial(journeys.advance_due, ask=ask))
+    with time_machine.travel(NOW + 2 * HOUR, tick=False):
+        advance_journeys()
+    assert [mail["To"] for mail in world.mails()] == ["guest@example.com"]
+    assert world.enrollment("checkout-1").due_at == NOW + 2 * HOUR + journeys.CLAIM
+    assert "A decision failed" in caplog.text
+
+
+def test_b44_integrators_hear_of_every_outcome(
+    world: World, run_on_commit: Callable[..., Any]
+) -> None:
+    heard: list[tuple[str, str]] = []
+
+    def listen(signal: Any, message: Message, installation: Installation, **_: Any) -> None:
+        assert installation == world.installation
+        heard.append((message.status, message.reason))
+
+    for announced in (message_sent, message_not_sent):
+        announced.connect(listen)
+    try:
+        with run_on_commit():
+            world.checkout("checkout-1")
+            world.advance()
+            world.checkout("checkout-2", email="silent@example.com")
+            world.advance()
+    finally:
+        for announced in (message_sent, message_not_sent):
+            announced.disconnect(listen)
+    assert heard == [("sent", ""), ("not_sent", "no_consent")]
 
 
 # -- another shop ------------------------------------------------------------------------------------

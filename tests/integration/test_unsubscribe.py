@@ -73,6 +73,12 @@ def test_b74_one_click_works_at_once_and_without_login(
     assert suppression.reason == SuppressionReason.UNSUBSCRIBED
 
 
+def test_b74_one_click_works_where_forms_are_guarded(alice: Profile, settings: Any) -> None:
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.middleware.csrf.CsrfViewMiddleware"]
+    assert one_click(path_of(alice)).status_code == 200
+    assert ledger(alice)[-1] == ("denied", "unsubscribe_link")
+
+
 def test_b74_the_header_of_a_real_mail_leads_out(world: World, alice: Profile) -> None:
     world.checkout()
     world.advance()

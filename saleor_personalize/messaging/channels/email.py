@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import smtplib
 import socket
+from collections.abc import Mapping, Sequence
 from email.utils import parseaddr
+from typing import Any
 
 from anymail.exceptions import (
     AnymailAPIError,
@@ -13,26 +16,53 @@ from anymail.exceptions import (
     AnymailRecipientsRefused,
 )
 from anymail.message import AnymailMessage
+from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import get_connection
 from django.utils.encoding import punycode
 
 from saleor_personalize.exceptions import ChannelError
 from saleor_personalize.messaging.channels.base import Channel, OutgoingMessage, SendResult
 
+logger = logging.getLogger(__name__)
+
 _ADDRESS = re.compile(r"[^\s<>\"'(,;:]+@[^\s<>\"'),;:]+")
 #: What HTTP clients name a connection that was never made.
 _NEVER_CONNECTED = {"NewConnectionError", "ConnectTimeoutError", "NameResolutionError"}
-_TOO_MANY_REQUESTS = 429
+#: Wrong or blocked key, too many requests: another try, or another provider, can help.
+_OUR_FAULT = {401, 403, 429}
 _SERVER_ERROR = 500
 
 
 class EmailChannel(Channel):
-    """`tags`: words under which the provider files these messages, where it knows tags."""
+    """`tags`: words under which the provider files these messages, where it knows tags.
 
-    def __init__(self, tags: tuple[str, ...] = ("saleor-personalize",)) -> None:
+    `providers`: e-mail backends by dotted path, or {"BACKEND": path, "OPTIONS": its arguments}, first
+    choice first; none means Django's `EMAIL_BACKEND`. The next one is tried only when the one before
+    certainly has not got the message, and did not refuse it for good.
+    """
+
+    def __init__(
+        self,
+        tags: Sequence[str] = ("saleor-personalize",),
+        providers: Sequence[str | Mapping[str, Any]] = (),
+    ) -> None:
         self.tags = list(tags)
+        self.providers = [
+            {"BACKEND": entry} if isinstance(entry, str) else entry for entry in providers
+        ] or [{"BACKEND": None}]
 
     def send(self, message: OutgoingMessage) -> SendResult:
+        *others, last = self.providers
+        for provider in others:
+            try:
+                return self._send(message, provider)
+            except ChannelError as error:
+                if error.is_permanent or error.is_ambiguous:
+                    raise
+                logger.warning("%s failed, the next is tried: %s", provider["BACKEND"], error)
+        return self._send(message, last)
+
+    def _send(self, message: OutgoingMessage, provider: Mapping[str, Any]) -> SendResult:
         message_id = f"<{message.key}@{_domain(message.sender)}>"
         mail = AnymailMessage(
             subject=message.subject,
@@ -43,12 +73,14 @@ class EmailChannel(Channel):
             tags=self.tags,
         )
         mail.attach_alternative(message.html, "text/html")
-        # A provider refused before the first byte of the message is certain not to have it.
-        connection = get_connection()
+        # A provider that fails before the first byte of the message is certain not to have it.
         try:
+            connection = get_connection(provider["BACKEND"], **provider.get("OPTIONS", {}))
             connection.open()
         except (OSError, smtplib.SMTPException, AnymailError) as error:
             raise ChannelError(f"No connection to the mail server: {_safe(error)}") from None
+        except (ImportError, ImproperlyConfigured, TypeError) as error:
+            raise ChannelError(f"The mail server's settings are wrong: {_safe(error)}") from None
         mail.connection = connection
         try:
             mail.send()
@@ -105,7 +137,7 @@ def _translate_api(error: AnymailAPIError) -> ChannelError:
     text = f"The provider's API answered {status}."
     if status >= _SERVER_ERROR:
         return ChannelError(text, is_ambiguous=True)
-    return ChannelError(text, is_permanent=status != _TOO_MANY_REQUESTS)
+    return ChannelError(text, is_permanent=status not in _OUR_FAULT)
 
 
 def _never_connected(error: BaseException) -> bool:

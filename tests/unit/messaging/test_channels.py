@@ -80,7 +80,9 @@ FAULTS: list[tuple[Any, str]] = [
     (ConnectionResetError("reset"), UNKNOWN),
     (AnymailRecipientsRefused("ann@example.com"), PERMANENT),
     (api_error(400), PERMANENT),
-    (api_error(401), PERMANENT),
+    (api_error(401), LATER),
+    (api_error(403), LATER),
+    (api_error(422), PERMANENT),
     (api_error(429), LATER),
     (api_error(500), UNKNOWN),
     (api_error(503), UNKNOWN),
@@ -146,3 +148,47 @@ def test_console_prints_the_message_and_no_address(capsys: pytest.CaptureFixture
     assert "Subject: Hello\n\nText" in printed
     assert "ann@" not in printed
     assert result.provider_message_id == "console-5f18b6a8"
+
+
+LOCMEM = "django.core.mail.backends.locmem.EmailBackend"
+SMTP = "django.core.mail.backends.smtp.EmailBackend"
+NOBODY_LISTENS = {"BACKEND": SMTP, "OPTIONS": {"host": "127.0.0.1", "port": 9}}
+
+
+def test_b67_a_second_provider_takes_over() -> None:
+    result = EmailChannel(providers=[NOBODY_LISTENS, LOCMEM]).send(MESSAGE)
+    assert len(mail.outbox) == 1
+    assert mail.outbox[0].extra_headers["Message-ID"] == result.provider_message_id
+
+
+def test_b67_the_second_provider_is_left_alone_while_the_first_works() -> None:
+    EmailChannel(providers=[LOCMEM, NOBODY_LISTENS]).send(MESSAGE)
+    assert len(mail.outbox) == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        smtplib.SMTPServerDisconnected("perhaps it has the message"),
+        smtplib.SMTPRecipientsRefused({"ann@example.com": (550, b"no such user")}),
+    ],
+    ids=["nobody knows", "refused for good"],
+)
+def test_b67_no_second_provider_after_doubt_or_a_plain_no(
+    fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr("django.core.mail.backends.dummy.EmailBackend.send_messages", fail)
+    channel = EmailChannel(providers=["django.core.mail.backends.dummy.EmailBackend", LOCMEM])
+    with pytest.raises(ChannelError):
+        channel.send(MESSAGE)
+    assert mail.outbox == []
+
+
+def test_b67_a_provider_that_does_not_exist_is_said_and_the_next_is_tried() -> None:
+    with pytest.raises(ChannelError, match="settings are wrong"):
+        EmailChannel(providers=["no.such.Backend"]).send(MESSAGE)
+    EmailChannel(providers=["no.such.Backend", LOCMEM]).send(MESSAGE)
+    assert len(mail.outbox) == 1
