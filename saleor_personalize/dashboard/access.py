@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Concatenate, ParamSpec, cast
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.clickjacking import xframe_options_exempt
 from django.views.decorators.csrf import csrf_exempt
 
+import saleor_personalize
 from saleor_personalize.conf import settings
 from saleor_personalize.exceptions import AccessDenied, InvalidToken
 from saleor_personalize.models import Installation
@@ -30,6 +32,8 @@ TOKEN_HEADER = "authorization-bearer"  # noqa: S105 (a name, not a secret)
 VIEW_PERMISSIONS = frozenset({"MANAGE_ORDERS", "MANAGE_CHECKOUTS"})
 #: All of these let them act (go live, pause, settings, replay): it is written to customers then.
 ACT_PERMISSIONS = frozenset({"MANAGE_ORDERS", "MANAGE_CHECKOUTS"})
+
+LOCALES = Path(saleor_personalize.__file__).parent / "locale"
 
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponse]
@@ -110,12 +114,16 @@ def _refuse(request: HttpRequest, status: int, title: str, text: str) -> HttpRes
 
 
 def language_of(request: HttpRequest) -> str:
-    """Return the language to answer in: the `locale` of the Dashboard, else what the browser asks for."""
-    asked = request.GET.get("locale", "")
+    """Return the language to answer in: the `locale` of the Dashboard, else what the browser asks for.
+
+    English where we have no translation, so that a screen reader never reads it as another language.
+    """
     try:
-        return translation.get_supported_language_variant(asked)
+        language = translation.get_supported_language_variant(request.GET.get("locale", ""))
     except LookupError:
-        return translation.get_language_from_request(request)
+        language = translation.get_language_from_request(request)
+    known = {"en"} | {folder.name for folder in LOCALES.iterdir()}
+    return language if language.partition("-")[0] in known else "en"
 
 
 def dashboard_origins(saleor_api_url: str) -> list[str]:

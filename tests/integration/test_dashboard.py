@@ -161,10 +161,13 @@ def test_dashboard_origins_say_who_may_frame_the_page(
     )
 
 
-@pytest.mark.parametrize(("locale", "language"), [("pl", "pl"), ("de-CH", "de"), ("xx", "en")])
+@pytest.mark.parametrize(
+    ("locale", "language"), [("pl", "pl"), ("de-CH", "de"), ("xx", "en"), ("it", "en")]
+)
 def test_b97_the_page_follows_the_dashboards_language(
-    client: Client, installation: Installation, locale: str, language: str
+    client: Client, installation: Installation, settings: Any, locale: str, language: str
 ) -> None:
+    settings.LANGUAGES = [*settings.LANGUAGES, ("it", "Italiano")]
     response = client.get("/dashboard", {"locale": locale}, headers={"accept-language": "en"})
     assert response.headers["Content-Language"] == language
     assert f'<html lang="{language}"'.encode() in response.content
@@ -463,6 +466,19 @@ def test_b100_an_app_that_is_off_says_how_to_switch_it_on(
     Installation.objects.update(status=status)
     page = client.get("/dashboard/overview/", headers=signed).content.decode()
     assert fix in page
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [("de", "Noch nichts empfangen"), ("fr", "Aucun message"),
+     ("es", "Aún no se ha recibido nada"), ("pl", "Jeszcze nic nie przyszło")],
+)  # fmt: skip
+def test_b97_fragments_speak_the_readers_language(
+    client: Client, signed: dict[str, str], language: str, words: str
+) -> None:
+    response = client.get("/dashboard/overview/", headers={**signed, "accept-language": language})
+    assert words in response.content.decode()
+    assert response.headers["Content-Language"] == language
 
 
 # -- what it changes -----------------------------------------------------------------------------------
