@@ -19,13 +19,30 @@ def profile_of(*, installation: Installation, kind: IdentityKind, value: str) ->
         .select_related("profile")
         .first()
     )
-    return owner.profile if owner else None
+    if owner is None:
+        return None
+    owner.profile.installation = installation  # saves reading it again
+    return owner.profile
 
 
-def recent_orders(profile: Profile, *, first: int) -> list[Order]:
+def is_recognised(profile: Profile) -> bool:
+    """Tell whether the profile is more than a browser: a Saleor user or an e-mail address."""
+    return (
+        Identity.objects.of(profile.installation)
+        .filter(profile=profile, kind__in=(IdentityKind.SALEOR_USER, IdentityKind.EMAIL))
+        .exists()
+    )
+
+
+def recent_orders(profile: Profile, *, user_id: str, first: int) -> list[Order]:
+    """Return the orders that Saleor itself counts as this user's, newest first.
+
+    An order whose e-mail address merely equals theirs is not enough: Saleor proves no address of a
+    guest, so anybody can write one into a cart.
+    """
     return list(
         Order.objects.of(profile.installation)
-        .filter(profile=profile)
+        .filter(profile=profile, user_saleor_id=user_id, deleted_at=None)
         .order_by("-placed_at", "-pk")
         .prefetch_related("lines")[:first]
     )
@@ -43,10 +60,11 @@ def viewed_products(profile: Profile, *, first: int) -> list[dict[str, Any]]:
     return [dict(row) for row in rows]
 
 
-def open_checkout(profile: Profile) -> Checkout | None:
+def open_checkout(profile: Profile, *, user_id: str) -> Checkout | None:
+    """Return the cart that Saleor attached to this user and that changed last (see above)."""
     return (
         Checkout.objects.of(profile.installation)
-        .filter(profile=profile, closed_at=None)
+        .filter(profile=profile, user_saleor_id=user_id, closed_at=None, deleted_at=None)
         .exclude(lines=[])
         .order_by("-last_changed_at")
         .first()

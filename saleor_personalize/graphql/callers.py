@@ -47,16 +47,28 @@ class Caller:
         return Caller(self.installation, {k: v for k, v in shown.items() if v}, is_server=True)
 
     @property
-    def is_signed_in(self) -> bool:
-        return IdentityKind.SALEOR_USER in self.shown
+    def user_id(self) -> str:
+        """Saleor's id of the signed-in customer; empty for everybody else."""
+        return self.shown.get(IdentityKind.SALEOR_USER, "")
 
     def profile(self) -> Profile | None:
-        """Return the caller's profile, or None when we know nothing of them yet."""
+        """Return the caller's profile, or None when we know nothing of them yet.
+
+        An anonymous id proves nobody: once its profile is that of a recognised person, only that
+        person's token (or the shop's server) opens it.
+        """
         for kind in (IdentityKind.SALEOR_USER, IdentityKind.ANONYMOUS_ID):
             if self.shown.get(kind):
-                return timeline.profile_of(
+                found = timeline.profile_of(
                     installation=self.installation, kind=kind, value=self.shown[kind]
                 )
+                is_hidden = (
+                    found is not None
+                    and kind == IdentityKind.ANONYMOUS_ID
+                    and not self.is_server
+                    and timeline.is_recognised(found)
+                )
+                return None if is_hidden else found
         return None
 
 

@@ -29,7 +29,7 @@ class Query(graphene.ObjectType):
         checkout_id=graphene.ID(
             description="The cart: its products are complemented and never shown."
         ),
-        first=graphene.Int(default_value=10, description="1 to 100."),
+        first=graphene.Int(default_value=types.DEFAULT_PAGE, description="1 to 100."),
         language_code=graphene.String(
             description='Language of the reasons, e.g. "DE"; else that of the request.'
         ),
@@ -49,23 +49,24 @@ class Query(graphene.ObjectType):
         info: graphene.ResolveInfo,
         placement: str,
         channel: str,
-        first: int,
+        first: int | None,
         product_id: str | None = None,
         checkout_id: str | None = None,
         language_code: str | None = None,
         user_id: str | None = None,
         anonymous_id: str | None = None,
     ) -> Any:
-        caller = info.context.caller.speaking_of(user_id=user_id, anonymous_id=anonymous_id)
-        language = (language_code or "").replace("_", "-").lower() or translation.get_language()
-        with translation.override(language):
+        caller = _caller(info, user_id, anonymous_id)
+        for given in (placement, channel, product_id, checkout_id):
+            types.text(given)
+        with translation.override(_language(language_code)):
             return service.recommend(
                 installation=caller.installation,
                 placement=placement,
                 channel_slug=channel,
                 product_id=product_id,
                 checkout_id=checkout_id,
-                profile=caller.profile() if caller.is_signed_in else None,
+                profile=caller.profile() if caller.user_id else None,
                 first=types.page(first),
                 now=timezone.now(),
             )
@@ -77,9 +78,25 @@ class Query(graphene.ObjectType):
         user_id: str | None = None,
         anonymous_id: str | None = None,
     ) -> Any:
-        caller = info.context.caller.speaking_of(user_id=user_id, anonymous_id=anonymous_id)
+        caller = _caller(info, user_id, anonymous_id)
         profile = caller.profile()
-        return (profile, caller.is_signed_in) if profile else None
+        return (profile, caller.user_id) if profile else None
+
+
+def _caller(info: graphene.ResolveInfo, user_id: str | None, anonymous_id: str | None) -> Any:
+    """Return who the request speaks of. Raises AccessDenied for all but servers that name somebody."""
+    return info.context.caller.speaking_of(user_id=types.text(user_id), anonymous_id=anonymous_id)
+
+
+def _language(code: str | None) -> str | None:
+    """Return the language that we have for a code like "DE_AT", else that of the request.
+
+    Django keeps the catalogue of every language it was ever asked for, so it gets known ones only.
+    """
+    try:
+        return translation.get_supported_language_variant((code or "").replace("_", "-").lower())
+    except LookupError:
+        return translation.get_language()
 
 
 class TrackEventInput(graphene.InputObjectType):
@@ -135,7 +152,7 @@ class Track(graphene.Mutation):
         user_id: str | None = None,
         anonymous_id: str | None = None,
     ) -> Track:
-        caller = info.context.caller.speaking_of(user_id=user_id, anonymous_id=anonymous_id)
+        caller = _caller(info, user_id, anonymous_id)
         if len(events) > settings.TRACK_MAX_EVENTS:
             raise GraphQLError(
                 f"{len(events)} events at once; {settings.TRACK_MAX_EVENTS} are allowed.",

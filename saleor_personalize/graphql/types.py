@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import graphene
+from graphql import GraphQLError
 
 from saleor_personalize.enums import EventType
 from saleor_personalize.events import timeline
 from saleor_personalize.events.tracking import RowStatus
 from saleor_personalize.ml import ReasonCode
+
+#: Size of a list when none is asked for.
+DEFAULT_PAGE = 10
+#: Longest id, slug or name in an argument.
+MAX_TEXT = 255
 
 TrackEventType = graphene.Enum(
     "TrackEventType",
@@ -141,32 +147,49 @@ class Profile(graphene.ObjectType):
     """
 
     recent_orders = graphene.List(
-        graphene.NonNull(ProfileOrder), required=True, first=graphene.Int(default_value=10)
+        graphene.NonNull(ProfileOrder),
+        required=True,
+        first=graphene.Int(default_value=DEFAULT_PAGE),
     )
     viewed_products = graphene.List(
-        graphene.NonNull(ViewedProduct), required=True, first=graphene.Int(default_value=10)
+        graphene.NonNull(ViewedProduct),
+        required=True,
+        first=graphene.Int(default_value=DEFAULT_PAGE),
     )
     open_checkout = graphene.Field(OpenCheckout)
 
     @staticmethod
-    def resolve_recent_orders(root: Any, info: Any, first: int) -> Any:
-        profile, is_signed_in = root
-        return timeline.recent_orders(profile, first=page(first)) if is_signed_in else []
+    def resolve_recent_orders(root: Any, info: Any, first: int | None) -> Any:
+        profile, user_id = root
+        count = page(first)
+        return timeline.recent_orders(profile, user_id=user_id, first=count) if user_id else []
 
     @staticmethod
-    def resolve_viewed_products(root: Any, info: Any, first: int) -> Any:
+    def resolve_viewed_products(root: Any, info: Any, first: int | None) -> Any:
         return timeline.viewed_products(root[0], first=page(first))
 
     @staticmethod
     def resolve_open_checkout(root: Any, info: Any) -> Any:
-        profile, is_signed_in = root
-        return timeline.open_checkout(profile) if is_signed_in else None
+        profile, user_id = root
+        return timeline.open_checkout(profile, user_id=user_id) if user_id else None
 
 
-def page(first: int) -> int:
-    """Check the size of a page: 1 to 100, as in Saleor."""
+def page(first: int | None) -> int:
+    """Check the size of a page: 1 to 100, as in Saleor; null is the default."""
+    if first is None:
+        return DEFAULT_PAGE
     if not 1 <= first <= 100:
-        from graphql import GraphQLError
-
         raise GraphQLError("`first` takes 1 to 100.", extensions={"code": "INVALID_PAGE"})
     return first
+
+
+def text(value: str | None) -> str | None:
+    """Check a text of a caller: what the database cannot hold is refused here, with a reason."""
+    if value is not None and (
+        len(value) > MAX_TEXT or "\x00" in value or any("\ud800" <= c <= "\udfff" for c in value)
+    ):
+        raise GraphQLError(
+            f"A text takes at most {MAX_TEXT} characters, no NUL and no half of a surrogate pair.",
+            extensions={"code": "INVALID_TEXT"},
+        )
+    return value

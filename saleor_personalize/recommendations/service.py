@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from django.db import DatabaseError
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 
@@ -80,8 +81,9 @@ def recommend(
         )
 
     models = _models.of(installation, channel_slug)
-    chain = Chain({alias: models[alias] for alias in aliases if alias in models})
-    found = chain.recommend(context, count, allowed=allowed)
+    found = _ask(
+        {alias: models[alias] for alias in aliases if alias in models}, context, count, allowed
+    )
     if len(found) < count:
         found += _newest_products(
             installation,
@@ -117,6 +119,33 @@ def reason_text(code: str, name: str) -> str:
     if code == ReasonCode.NEWEST:
         return _("New in the shop")
     return _("Popular in the shop")
+
+
+def _ask(
+    models: Mapping[str, Recommender],
+    context: Context,
+    count: int,
+    allowed: Callable[[Sequence[str]], set[str]],
+) -> list[Candidate]:
+    """Ask one recommender after the other; one that breaks is left out, and the next ones answer."""
+    found: list[Candidate] = []
+    asked: set[str] = set()
+
+    def allowed_once(ids: Sequence[str]) -> set[str]:
+        asked.update(ids)
+        return allowed(ids)
+
+    for alias, model in models.items():
+        if len(found) == count:
+            break
+        rest = replace(context, exclude=context.exclude | asked)
+        try:
+            found += Chain({alias: model}).recommend(rest, count - len(found), allowed_once)
+        except DatabaseError:
+            raise
+        except Exception:
+            logger.exception("The recommender %r broke and is left out. Train it again.", alias)
+    return found
 
 
 def _aliases(placement: str) -> Sequence[str]:
@@ -199,7 +228,11 @@ class _Models:
                 for path in [p for p, m in self._loaded.items() if m in known[1].values()]:
                     if path not in current:
                         del self._loaded[path]
-            self._answers[key] = (time.monotonic() + MODELS_SECONDS, models)
+            if rows:
+                self._answers[key] = (time.monotonic() + MODELS_SECONDS, models)
+            else:
+                # Not remembered: anybody may ask for any text as a sales channel.
+                self._answers.pop(key, None)
         return models
 
     def clear(self) -> None:
