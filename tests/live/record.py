@@ -477,7 +477,10 @@ def _readme(version: str, folder: Path) -> str:
         "",
     ]
     for name in [n for n in vars(Scenarios) if not n.startswith("_")]:
-        arrived = [path.stem.split("__", 1)[1].split("_", 1)[1] for path in sorted(folder.glob(f"{name}__*.json"))]
+        arrived = [
+            path.stem.split("__", 1)[1].split("_", 1)[1]
+            for path in sorted(folder.glob(f"{name}__*.json"))
+        ]
         lines += [
             f"## {name}",
             "",

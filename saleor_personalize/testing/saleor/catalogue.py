@@ -71,7 +71,7 @@ def ideas(count: int) -> list[ProductIdea]:
 
 def baskets(count: int, products: list[ProductIdea], seed: int = 7) -> list[list[int]]:
     """Return baskets as indices: people buy the pot with the cup of the same material, and tea."""
-    draw = random.Random(seed)  # noqa: S311 (made-up data)
+    draw = random.Random(seed)
     by_material: dict[str, list[int]] = {}
     teas = [i for i, idea in enumerate(products) if idea.category == "Teas"]
     for i, idea in enumerate(products):

@@ -136,7 +136,7 @@ class _Root:
         self._need(permission)
         return _changed_since(rows, arguments)
 
-    def app(self, info: Any, id: str | None = None) -> Node:  # noqa: A002 (Saleor's argument)
+    def app(self, info: Any, id: str | None = None) -> Node:
         if self.caller.app is None:
             raise GraphQLError(
                 "To access this path, you need one of the following permissions: AUTHENTICATED_APP",
@@ -153,7 +153,7 @@ class _Root:
         info: Any,
         filter: Node | None = None,
         channel: str | None = None,
-        **page: Any,  # noqa: A002
+        **page: Any,
     ) -> Node:
         if self.caller.app is None and channel is None:
             raise GraphQLError("More than one channel exists. Please, specify channel.")
@@ -168,7 +168,7 @@ class _Root:
             rows = [p for p in rows if self.shop.is_available(p["id"])]
         return _page(rows, page)
 
-    def orders(self, info: Any, filter: Node | None = None, **page: Any) -> Node:  # noqa: A002
+    def orders(self, info: Any, filter: Node | None = None, **page: Any) -> Node:
         given = filter or {}
         rows = self._for_app("MANAGE_ORDERS", self.shop.orders.values(), {"filter": given})
         if given.get("checkoutIds") is not None:
@@ -187,7 +187,7 @@ class _Root:
             return {"errors": [{"field": "email", "message": "Please, enter valid credentials"}]}
         return {"token": self.shop.customer_token(user), "errors": []}
 
-    def checkout_create(self, info: Any, input: Node) -> Node:  # noqa: A002 (Saleor's argument)
+    def checkout_create(self, info: Any, input: Node) -> Node:
         checkout = self.shop.create_checkout(
             channel=input["channel"], lines=_lines(input["lines"]), email=input.get("email")
         )
@@ -196,12 +196,12 @@ class _Root:
     def _changed(self, checkout_id: str, **changes: Any) -> Node:
         return {"checkout": self.shop.change_checkout(checkout_id, **changes), "errors": []}
 
-    def customer_attach(self, info: Any, id: str, customerId: str | None = None) -> Node:  # noqa: A002, N803
+    def customer_attach(self, info: Any, id: str, customerId: str | None = None) -> Node:
         if self.caller.user is None:
             raise GraphQLError("To access this path, you need one of: AUTHENTICATED_USER")
         return self._changed(id, user=self.caller.user)
 
-    def update_metadata(self, info: Any, id: str, input: list[Node]) -> Node:  # noqa: A002
+    def update_metadata(self, info: Any, id: str, input: list[Node]) -> Node:
         known = {item["key"]: item for item in self.shop.checkouts[id]["metadata"]}
         known.update({item["key"]: dict(item) for item in input})
         self.shop.change_checkout(id, metadata=list(known.values()))
@@ -272,5 +272,5 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base's name)
+    def log_message(self, format: str, *args: Any) -> None:
         """Stay quiet: the demo's terminal is for its story."""
