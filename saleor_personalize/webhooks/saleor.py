@@ -41,7 +41,8 @@ TYPENAMES = {event: documents.typename(event) for event in BY_EVENT}
 #: Taken whatever we believe of the app's state, since they are what changes it.
 LIFECYCLE_EVENTS = frozenset({"app_deleted", "app_status_changed"})
 
-_bell = Bell("personalize.process_deliveries")
+#: Rung when a delivery waits.
+bell = Bell("personalize.process_deliveries")
 
 
 class _KnownInstallations:
@@ -83,13 +84,15 @@ class Answer:
     body: bytes
 
 
-_TAKEN = Answer(200, b'{"success": true}')
+TAKEN = Answer(200, b'{"success": true}')
 
 
 @csrf_exempt
 def receive(request: HttpRequest, event: str) -> HttpResponse:
     """Take a webhook inside Django; the ready-made service answers most in `webhooks/wsgi.py`."""
     answer = take(event, request.META, read=lambda: _body_of(request), store=_store_now)
+    if answer is TAKEN:
+        bell.ring_after_commit()
     return HttpResponse(answer.body, status=answer.status, content_type="application/json")
 
 
@@ -100,7 +103,7 @@ def take(
     read: Callable[[], bytes],
     store: Callable[[Row], None],
 ) -> Answer:
-    """Check and store one delivery. Saleor holds a worker of the shop until it has the answer.
+    """Check and store one delivery; the caller rings when it is TAKEN. Saleor holds a worker of the shop until it has the answer.
 
     `environ` holds the headers as CGI names them, `read` returns the body, `store` returns after the
     row is stored or raises a database error.
@@ -116,8 +119,7 @@ def take(
         name = type(error).__name__
         logger.error("A %s webhook could not be stored: %s", event, name)  # noqa: TRY400
         return _refusal("STORE_UNAVAILABLE", "It cannot be stored at the moment.", 503)
-    _bell.ring_after_commit()
-    return _TAKEN
+    return TAKEN
 
 
 def _store_now(row: Row) -> None:

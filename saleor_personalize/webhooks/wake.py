@@ -45,9 +45,9 @@ class Bell:
         self._is_trailing = False
 
     def ring_after_commit(self) -> None:
-        transaction.on_commit(self._ring)
+        transaction.on_commit(self.ring)
 
-    def _ring(self) -> None:
+    def ring(self) -> None:
         moment = time.monotonic()
         with self._lock:
             wait = self._quiet_until - moment

@@ -1,0 +1,178 @@
+"""The door before Django: the same answers, and many deliveries in one statement (row B116)."""
+
+import io
+import json
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+import django.db
+import pytest
+
+from saleor_personalize.ingestion import deliveries
+from saleor_personalize.models import Installation, WebhookDelivery
+from saleor_personalize.testing.keys import TEST_KEY
+from saleor_personalize.webhooks import wsgi
+from tests.conftest import NOW, make_installation
+from tests.webhooks.conftest import payload_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def send(
+    application: Any, installation: Installation, body: bytes, **environ: Any
+) -> tuple[str, dict[str, str], bytes]:
+    told: list[Any] = []
+    request = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": "/webhooks/saleor/product_updated/",
+        "CONTENT_LENGTH": str(len(body)),
+        "HTTP_SALEOR_API_URL": installation.saleor_api_url,
+        "HTTP_SALEOR_EVENT": "product_updated",
+        "HTTP_SALEOR_SIGNATURE": TEST_KEY.sign_webhook(body),
+        "wsgi.input": io.BytesIO(body),
+        **environ,
+    }
+    answer = application(request, lambda *answer: told.extend(answer))
+    return told[0], dict(told[1]), b"".join(answer)
+
+
+def django_application(environ: Any, start_response: Any) -> Iterable[bytes]:
+    start_response("418 I'm a Teapot", [])
+    return [environ["PATH_INFO"].encode()]
+
+
+@pytest.fixture(autouse=True)
+def _hold_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wsgi, "IDLE_SECONDS", 0)
+
+
+@pytest.fixture
+def application() -> Any:
+    return wsgi.with_webhook_door(django_application)
+
+
+def bodies(count: int) -> list[bytes]:
+    return [json.dumps(payload_of(number=number)).encode() for number in range(count)]
+
+
+def test_b116_answered_after_it_is_stored(application: Any, sent_tasks: list[str]) -> None:
+    installation = make_installation()
+    (body,) = bodies(1)
+    assert send(application, installation, body) == (
+        "200 OK",
+        {"Content-Type": "application/json", "Content-Length": "17"},
+        b'{"success": true}',
+    )
+    stored = WebhookDelivery.objects.get()
+    assert (stored.installation, stored.event, bytes(stored.body)) == (
+        installation,
+        "product_updated",
+        body,
+    )
+    assert sent_tasks == ["personalize.process_deliveries"]
+
+
+def test_everything_else_is_left_to_django(application: Any) -> None:
+    installation = make_installation()
+    for path in ("/graphql/", "/webhooks/", "/"):
+        assert send(application, installation, b"", PATH_INFO=path) == (
+            "418 I'm a Teapot",
+            {},
+            path.encode(),
+        )
+
+
+def test_b127_refusals_are_the_same(application: Any, sent_tasks: list[str], settings: Any) -> None:
+    installation = make_installation()
+    (body,) = bodies(1)
+    for environ, status, code in (
+        ({"REQUEST_METHOD": "GET"}, "405 Method Not Allowed", "WRONG_METHOD"),
+        ({"HTTP_SALEOR_SIGNATURE": "junk"}, "401 Unauthorized", "INVALID_SIGNATURE"),
+        ({"PATH_INFO": "/webhooks/saleor/a/b/"}, "400 Bad Request", "WRONG_EVENT"),
+        ({"CONTENT_LENGTH": "9999999"}, "413 Request Entity Too Large", "PAYLOAD_TOO_LARGE"),
+    ):
+        answered, headers, text = send(application, installation, body, **environ)
+        assert (answered, json.loads(text)["error"]["code"]) == (status, code)
+        assert headers["Content-Length"] == str(len(text))
+    settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, "WEBHOOK_MAX_BYTES": 100}
+    answered, _, _ = send(application, installation, body, CONTENT_LENGTH="")
+    assert answered == "413 Request Entity Too Large"
+    assert not WebhookDelivery.objects.exists()
+    assert sent_tasks == []
+
+
+def test_b116_deliveries_that_wait_together_are_stored_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first is written alone; what arrives meanwhile shares the second statement."""
+    first_is_written, may_go_on = threading.Event(), threading.Event()
+    sizes: list[int] = []
+    really = deliveries.store
+
+    def store(rows: list[Any]) -> None:
+        sizes.append(len(rows))
+        if len(sizes) == 1:
+            first_is_written.set()
+            assert may_go_on.wait(10)
+        really(rows)
+
+    monkeypatch.setattr(deliveries, "store", store)
+    installation = make_installation()
+    grouped = wsgi.GroupedStore()
+    rows = [
+        deliveries.row(
+            installation_id=installation.pk, event="x", body=body, issued_at=None, now=NOW
+        )
+        for body in bodies(10)
+    ]
+    threads = [threading.Thread(target=grouped, args=(row,)) for row in rows]
+    threads[0].start()
+    assert first_is_written.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    while grouped._rows.qsize() < 9:
+        pass
+    may_go_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert sizes == [1, 9]
+    assert WebhookDelivery.objects.count() == 10
+
+
+def test_b116_one_row_that_cannot_be_stored_costs_the_others_nothing() -> None:
+    """A shop may be removed between the check and the write."""
+    installation = make_installation()
+    grouped = wsgi.GroupedStore()
+    good, bad = (
+        wsgi._Waiting(
+            deliveries.row(installation_id=pk, event="x", body=b"{}", issued_at=None, now=NOW)
+        )
+        for pk in (installation.pk, installation.pk + 1_000)
+    )
+    grouped._store([bad, good])
+    assert isinstance(bad.error, django.db.IntegrityError)
+    assert good.error is None
+    assert WebhookDelivery.objects.get().installation == installation
+
+
+def test_b116_a_database_that_is_away_refuses_all_at_once(
+    application: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installation = make_installation()
+    asked: list[int] = []
+
+    def store(rows: list[Any]) -> None:
+        asked.append(len(rows))
+        raise django.db.OperationalError("away")
+
+    monkeypatch.setattr(deliveries, "store", store)
+    group = [wsgi._Waiting(()), wsgi._Waiting(())]
+    wsgi.GroupedStore()._store(group)
+    assert [str(waiting.error) for waiting in group] == ["away", "away"]
+    assert asked == [2]
+    status, _, text = send(application, installation, bodies(1)[0])
+    assert (status, json.loads(text)["error"]["code"]) == (
+        "503 Service Unavailable",
+        "STORE_UNAVAILABLE",
+    )
