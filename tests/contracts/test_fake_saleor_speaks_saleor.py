@@ -14,6 +14,7 @@ from saleor_personalize.testing.saleor.sdl import schema
 
 OPERATIONS = (
     "App",
+    "AppWebhooks",
     "Categories",
     "Channels",
     "CheckoutNow",

@@ -55,6 +55,15 @@ class Webhook:
     event: str
     url: str
     document: DocumentNode
+    name: str = ""
+
+    def node(self) -> Node:
+        return {
+            "id": global_id("Webhook", self.event),
+            "name": self.name,
+            "isActive": True,
+            "targetUrl": self.url,
+        }
 
 
 @dataclass
@@ -73,6 +82,7 @@ class InstalledApp:
             "identifier": self.identifier,
             "isActive": self.is_active,
             "permissions": [{"code": code, "name": code} for code in self.permissions],
+            "webhooks": [webhook.node() for webhook in self.webhooks],
         }
 
 
@@ -536,7 +546,8 @@ class Shop:
             if errors:
                 raise AppRefused(f"webhooks INVALID {row['name']}: {errors[0].message}")
             app.webhooks += [
-                Webhook(event.lower(), row["targetUrl"], document) for event in row["asyncEvents"]
+                Webhook(event.lower(), row["targetUrl"], document, row["name"])
+                for event in row["asyncEvents"]
             ]
         self.apps[app.id] = app
         domain = self.api_url.split("/")[2]
