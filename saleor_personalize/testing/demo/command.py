@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
             Stack(
                 Path(folder),
                 ALLOWED_SALEOR_API_URLS=re.escape(shop.api_url),
-                ABANDONED_CHECKOUT_DELAY_SECONDS="5",
+                ABANDONED_CHECKOUT_DELAY_SECONDS="10",
                 STOREFRONT_ORIGINS=f"http://127.0.0.1:{options.port}",
                 DASHBOARD_ORIGINS=f"http://127.0.0.1:{options.port}",
                 CHECKOUT_URL=f"http://127.0.0.1:{options.port}/checkout?checkout={{checkout_id}}",
