@@ -1,0 +1,41 @@
+"""`saleor-personalize demo --once --json`: the whole product as processes, through every door."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
+
+
+def test_b112_d2_the_demo_tells_the_whole_story() -> None:
+    """B5, B45, B112, D2, D8: installed, filled, recommending, one reminder, three reasons for none."""
+    done = subprocess.run(
+        [sys.executable, "-m", "saleor_personalize.project", "demo", "--once", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    story = json.loads(done.stdout)
+    assert story["installed"].startswith("http://127.0.0.1:")
+    assert story["backfilled"] == {
+        "channels": 2,
+        "categories": 7,
+        "collections": 1,
+        "products": 66,
+        "customers": 40,
+        "orders": 300,
+        "checkouts": 5,
+    }
+    assert set(story["recommendations"]) == {
+        "home",
+        "product_page_related",
+        "product_page_similar",
+        "cart",
+    }
+    for ids in story["recommendations"].values():
+        assert len(ids) == len(set(ids)) == 4
+    assert story["messages_sent"] == 1
+    assert story["messages_not_sent"] == {"no_consent": 1, "ordered": 2}

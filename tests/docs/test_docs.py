@@ -1,0 +1,69 @@
+"""What can be set, run or read about a message is in the reference; nothing exists only there."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from saleor_personalize import conf, enums, signals
+from saleor_personalize.project import cli, settings
+
+ROOT = Path(__file__).parents[2]
+REFERENCE = {path.stem: path.read_text() for path in (ROOT / "docs" / "reference").glob("*.md")}
+
+
+@pytest.mark.parametrize("name", sorted(conf.known_names()))
+def test_every_setting_is_documented_with_its_type(name: str) -> None:
+    assert re.search(rf"^\| `{name}` \| `", REFERENCE["settings"], re.MULTILINE)
+
+
+def test_no_setting_is_documented_that_does_not_exist() -> None:
+    table = REFERENCE["settings"].split("## Environment")[0]
+    documented = set(re.findall(r"^\| `([A-Z_]+)` \|", table, re.MULTILINE))
+    assert documented == {field.name for field in dataclasses.fields(conf.Defaults)}
+
+
+def test_every_environment_variable_is_documented() -> None:
+    source = Path(settings.__file__).read_text()
+    names = set(re.findall(r'(?:environ(?:\.get)?[\[(]|_flag\(|_list\()"([A-Z_]+)"', source))
+    assert names
+    missing = {name for name in names if f"`{name}`" not in REFERENCE["settings"]}
+    assert missing == set()
+
+
+@pytest.mark.parametrize("word", sorted([*cli.COMMANDS, *cli.PROCESSES]))
+def test_every_command_is_documented(word: str) -> None:
+    assert f"`saleor-personalize {word}" in REFERENCE["commands"]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [enums.NotSentReason, enums.MessageStatus, enums.InstallationStatus, enums.DeliveryStatus],
+    ids=lambda kind: kind.__name__,
+)
+def test_every_state_and_reason_is_documented(kind: type[enums.TextChoices]) -> None:
+    for member in kind:
+        assert f"`{member.value}`" in REFERENCE["states"], member
+
+
+def test_every_signal_is_documented() -> None:
+    names = [name for name, value in vars(signals).items() if isinstance(value, signals.Signal)]
+    assert names
+    for name in names:
+        assert f"`{name}`" in REFERENCE["signals"]
+
+
+def test_every_check_is_documented_once() -> None:
+    source = (ROOT / "saleor_personalize" / "checks.py").read_text()
+    ids = re.findall(r"[EW]\d{3}", source)
+    for id_ in set(ids):
+        assert f"`saleor_personalize.{id_}`" in REFERENCE["checks"], id_
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md")))
+def test_links_between_pages_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\((?!https?://|#|mailto:)([^)#]+)", path.read_text()):
+        assert (path.parent / target).exists(), f"{path.name} links to {target}"
