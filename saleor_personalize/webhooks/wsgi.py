@@ -87,6 +87,8 @@ class GroupedStore:
 
     def __call__(self, row: Row) -> None:
         """Store a row, or raise the database's error."""
+        # Whoever waits must hold no connection: the writer may need the last one of the pool.
+        django.db.close_old_connections()
         if not self._is_started:
             self._start()
         waiting = _Waiting(row)

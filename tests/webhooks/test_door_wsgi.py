@@ -176,3 +176,21 @@ def test_b116_a_database_that_is_away_refuses_all_at_once(
         "503 Service Unavailable",
         "STORE_UNAVAILABLE",
     )
+
+
+def test_b116_who_waits_holds_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a burst takes the whole pool, and the one thread that writes gets none."""
+    installation = make_installation()
+    held: list[bool] = []
+    put = wsgi.queue.SimpleQueue.put
+
+    class Watched(wsgi.queue.SimpleQueue):  # type: ignore[type-arg]
+        def put(self, *waiting: Any) -> None:
+            held.append(django.db.connection.connection is not None)
+            put(self, *waiting)
+
+    monkeypatch.setattr(wsgi.queue, "SimpleQueue", Watched)
+    burst = wsgi.with_webhook_door(django_application)
+    assert django.db.connection.connection is not None
+    assert send(burst, installation, bodies(1)[0])[0] == "200 OK"
+    assert held == [False]
