@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import current_app
 from django.core.management import call_command
 from django.db import DatabaseError
 from django.utils import timezone
+from kombu import Connection
 
 from saleor_personalize.enums import BackfillStatus, DeliveryStatus, InstallationStatus
 from saleor_personalize.ingestion.permissions import events_of, needed_permissions
@@ -206,13 +208,10 @@ def test_no_worker(installed: Installation, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_broker_out_of_reach(installed: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    from celery import current_app
-
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    monkeypatch.setattr(current_app.conf, "broker_url", f"redis://:do-not-tell@127.0.0.1:{port}/0")
-    monkeypatch.setattr(current_app.conf, "broker_write_url", None, raising=False)
+        url = f"redis://:do-not-tell@127.0.0.1:{free.getsockname()[1]}/0"
+    monkeypatch.setattr(current_app, "connection_for_write", lambda: Connection(url))
     found = examine(expect_exit=1)
     assert without_key_warning(found) == {"broker"}
     assert "CELERY_BROKER_URL" in found["broker"]["fix"]
