@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,6 +27,10 @@ _OF_PRODUCT = frozenset(
     }
 )
 _MAX_TEXT = 200
+#: A global id of Saleor is base64. Anything longer or stranger would go into the training as it is.
+_GLOBAL_ID = re.compile(r"[A-Za-z0-9+/=_-]{1,100}")
+#: What PostgreSQL cannot hold: NUL, and half of a surrogate pair.
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
 class RowStatus(StrEnum):
@@ -126,15 +131,20 @@ def _check(row: Row, channels: set[str], now: datetime) -> RowResult:
 
     if not 1 <= len(row.event_id) <= 100:
         return rejected("INVALID_ID", "`id` takes 1 to 100 characters, unique per event.")
+    texts = [row.session_id, *(str(value) for value in row.properties.values())]
+    if any(_UNSTORABLE.search(text) for text in (row.event_id, *texts)):
+        return rejected("INVALID_TEXT", "A text holds NUL or half of a surrogate pair.")
     if row.type in _OF_PRODUCT and not row.product_id:
         return rejected("PRODUCT_REQUIRED", f"{row.type.name} needs `productId`.")
-    if len(row.product_id) > 100 or len(row.session_id) > 100:
-        return rejected("TOO_LONG", "`productId` and `sessionId` take at most 100 characters.")
+    if row.product_id and not _GLOBAL_ID.fullmatch(row.product_id):
+        return rejected("INVALID_PRODUCT", "`productId` takes a global id of Saleor.")
+    if len(row.session_id) > 100:
+        return rejected("TOO_LONG", "`sessionId` takes at most 100 characters.")
     if row.type == EventType.SEARCHED and not row.properties.get("query"):
         return rejected("QUERY_REQUIRED", "SEARCHED needs `query`.")
     if row.type == EventType.CATEGORY_VIEWED and not row.properties.get("category_id"):
         return rejected("CATEGORY_REQUIRED", "CATEGORY_VIEWED needs `categoryId`.")
-    if any(len(str(value)) > _MAX_TEXT for value in row.properties.values()):
+    if any(len(text) > _MAX_TEXT for text in texts):
         return rejected("TOO_LONG", f"A text takes at most {_MAX_TEXT} characters.")
     if row.channel_slug and row.channel_slug not in channels:
         return rejected("UNKNOWN_CHANNEL", "The shop has no sales channel of that slug.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from graphql import (
@@ -20,8 +21,30 @@ from graphql import (
 
 #: What a list costs when its size is not asked for.
 DEFAULT_SIZE = 10
-#: What recording one event costs.
-EVENT_COST = 1
+_LISTS = frozenset({"recommendations", "recentOrders", "viewedProducts"})
+#: Lists of the schema about itself. Types lead to fields and fields to types, without an end.
+_SCHEMA_LISTS = frozenset(
+    {"types", "fields", "inputFields", "interfaces", "possibleTypes", "args", "enumValues"}
+)
+_SCHEMA_LIST_SIZE = 5
+#: Twice the standard introspection query, which every tool sends.
+MAX_INTROSPECTION_COST = 20_000
+
+
+@dataclass(frozen=True)
+class _Size:
+    """Depth and cost of a selection; `introspection` is what it costs to read the schema itself."""
+
+    depth: int = 0
+    cost: int = 0
+    introspection: int = 0
+
+    def beside(self, other: _Size) -> _Size:
+        return _Size(
+            max(self.depth, other.depth),
+            self.cost + other.cost,
+            self.introspection + other.introspection,
+        )
 
 
 def check(
@@ -34,60 +57,75 @@ def check(
 ) -> None:
     """Raise GraphQLError when the operation is deeper or dearer than allowed.
 
-    A field costs 1, times the `first` of every list above it; aliases count like fields.
-    Introspection is free: it is the same for everybody and cannot be multiplied.
+    A field costs 1, times the `first` of every list above it; aliases count like fields. Reading the
+    schema has a limit of its own, which the standard introspection query fits in.
     """
+    defaults = {
+        definition.variable.name.value: int(definition.default_value.value)
+        for definition in operation.variable_definitions
+        if isinstance(definition.default_value, IntValueNode)
+    }
     fragments = {
         node.name.value: node
         for node in document.definitions
         if isinstance(node, FragmentDefinitionNode)
     }
-    depth, cost = _measure(operation.selection_set, fragments, variables)
-    if depth > max_depth:
+    size = _Measure(fragments, {**defaults, **variables}).of(operation.selection_set)
+    if size.depth > max_depth:
         raise GraphQLError(
-            f"The query is {depth} levels deep; {max_depth} are allowed.",
+            f"The query is {size.depth} levels deep; {max_depth} are allowed.",
             extensions={"code": "QUERY_TOO_DEEP"},
         )
-    if cost > max_cost:
+    if size.cost > max_cost or size.introspection > MAX_INTROSPECTION_COST:
         raise GraphQLError(
-            f"The query costs {cost}; {max_cost} is allowed. Ask for fewer items or fields at once.",
+            f"The query costs {size.cost} and reads {size.introspection} of the schema; {max_cost} "
+            f"and {MAX_INTROSPECTION_COST} are allowed. Ask for fewer items or fields at once.",
             extensions={"code": "QUERY_TOO_COSTLY"},
         )
 
 
-def _measure(
-    selections: SelectionSetNode,
-    fragments: Mapping[str, FragmentDefinitionNode],
-    variables: Mapping[str, Any],
-) -> tuple[int, int]:
-    deepest, total = 0, 0
-    for node in selections.selections:
-        if isinstance(node, FieldNode):
-            if node.name.value.startswith("__"):
-                continue
-            depth, cost = 1, 1
-            if node.selection_set is not None:
-                below, each = _measure(node.selection_set, fragments, variables)
-                depth, cost = below + 1, 1 + each * _size(node, variables)
-        elif isinstance(node, InlineFragmentNode):
-            depth, cost = _measure(node.selection_set, fragments, variables)
-        elif isinstance(node, FragmentSpreadNode):
-            depth, cost = _measure(fragments[node.name.value].selection_set, fragments, variables)
-        deepest, total = max(deepest, depth), total + cost
-    return deepest, total
+@dataclass
+class _Measure:
+    fragments: Mapping[str, FragmentDefinitionNode]
+    variables: Mapping[str, Any]
+    #: Each fragment is measured once: they can name each other so often that nobody could finish.
+    known: dict[str, _Size] = field(default_factory=dict)
 
+    def of(self, selections: SelectionSetNode) -> _Size:
+        total = _Size()
+        for node in selections.selections:
+            if isinstance(node, FieldNode):
+                total = total.beside(self._of_field(node))
+            elif isinstance(node, InlineFragmentNode):
+                total = total.beside(self.of(node.selection_set))
+            elif isinstance(node, FragmentSpreadNode):
+                total = total.beside(self._of_fragment(node.name.value))
+        return total
 
-def _size(node: FieldNode, variables: Mapping[str, Any]) -> int:
-    for argument in node.arguments:
-        if argument.name.value == "first":
-            value = argument.value
-            if isinstance(value, IntValueNode):
-                return max(1, int(value.value))
-            if isinstance(value, VariableNode):
-                given = variables.get(value.name.value)
-                return max(1, given) if isinstance(given, int) else DEFAULT_SIZE
-    return (
-        DEFAULT_SIZE
-        if node.name.value in {"recommendations", "recentOrders", "viewedProducts"}
-        else 1
-    )
+    def _of_fragment(self, name: str) -> _Size:
+        if name not in self.known:
+            self.known[name] = self.of(self.fragments[name].selection_set)
+        return self.known[name]
+
+    def _of_field(self, node: FieldNode) -> _Size:
+        below = self.of(node.selection_set) if node.selection_set is not None else _Size()
+        name = node.name.value
+        if name.startswith("__"):
+            # Below is the schema: it has its own limit, and its own depth.
+            return _Size(introspection=1 + below.introspection + below.cost)
+        times = self._times(node)
+        return _Size(below.depth + 1, 1 + below.cost * times, below.introspection * times)
+
+    def _times(self, node: FieldNode) -> int:
+        for argument in node.arguments:
+            if argument.name.value == "first":
+                value = argument.value
+                if isinstance(value, IntValueNode):
+                    return max(1, int(value.value))
+                if isinstance(value, VariableNode):
+                    given = self.variables.get(value.name.value)
+                    # A client may write 100.0 for 100.
+                    return max(1, int(given)) if isinstance(given, int | float) else DEFAULT_SIZE
+        if node.name.value in _SCHEMA_LISTS:
+            return _SCHEMA_LIST_SIZE
+        return DEFAULT_SIZE if node.name.value in _LISTS else 1

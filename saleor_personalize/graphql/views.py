@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings as django_settings
+from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 _MAX_BODY_BYTES = 1_000_000
 _MAX_QUERY_LENGTH = 20_000
+_MAX_TOKENS = 5_000
 _CODES: dict[type[Exception], str] = {
     InvalidToken: "INVALID_TOKEN",
     AccessDenied: "FORBIDDEN",
@@ -63,17 +65,24 @@ def graphql(request: HttpRequest) -> HttpResponseBase:
         response = _refused(405, "BAD_REQUEST", "GraphQL takes POST with a JSON body here.")
         response["Allow"] = "POST"
         return response
-    if len(request.body) > _MAX_BODY_BYTES:
+    try:
+        raw = request.body
+    except RequestDataTooBig:
+        raw = None
+    if raw is None or len(raw) > _MAX_BODY_BYTES:
         return _refused(413, "TOO_LARGE", f"The body is larger than {_MAX_BODY_BYTES} bytes.")
     try:
-        body = json.loads(request.body)
-    except ValueError:
+        body = json.loads(raw)
+    except (ValueError, RecursionError):
         return _refused(400, "BAD_REQUEST", "The body is not JSON.")
     if not isinstance(body, dict) or not isinstance(body.get("query"), str):
         return _refused(400, "BAD_REQUEST", 'The body takes one object with a "query" text.')
     variables = body.get("variables") or {}
     if not isinstance(variables, dict):
         return _refused(400, "BAD_REQUEST", '"variables" takes an object.')
+    operation_name = body.get("operationName") or None
+    if operation_name is not None and not isinstance(operation_name, str):
+        return _refused(400, "BAD_REQUEST", '"operationName" takes a text.')
     headers = request.headers
     try:
         caller = callers.identify(
@@ -90,12 +99,14 @@ def graphql(request: HttpRequest) -> HttpResponseBase:
         caller=caller,
         refuses_tracking=headers.get("Sec-GPC") == "1" or headers.get("DNT") == "1",
     )
-    return JsonResponse(_run(body["query"], variables, body.get("operationName"), context))
+    return JsonResponse(_run(body["query"], variables, operation_name, context))
 
 
 def _run(
     query: str, variables: dict[str, Any], operation_name: str | None, context: RequestContext
 ) -> dict[str, Any]:
+    if len(query) > _MAX_QUERY_LENGTH:
+        return _error("TOO_LARGE", f"The query is longer than {_MAX_QUERY_LENGTH} characters.")
     document, errors = _prepared(query)
     if document is None:
         return {"errors": [error.formatted for error in errors]}
@@ -133,18 +144,14 @@ def _run(
 @functools.lru_cache(maxsize=256)
 def _prepared(query: str) -> tuple[DocumentNode | None, tuple[GraphQLError, ...]]:
     """Parse and validate a query text once; storefronts send the same few over and over."""
-    if len(query) > _MAX_QUERY_LENGTH:
-        return None, (
-            GraphQLError(
-                f"The query is longer than {_MAX_QUERY_LENGTH} characters.",
-                extensions={"code": "TOO_LARGE"},
-            ),
-        )
     try:
-        document = parse(query, max_tokens=5_000)
+        document = parse(query, max_tokens=_MAX_TOKENS)
+        errors = validate(schema.graphql_schema, document, max_errors=10)
     except GraphQLError as error:
         return None, (error,)
-    errors = validate(schema.graphql_schema, document, max_errors=10)
+    except RecursionError:
+        too_deep = "The query is nested too deep to be read."
+        return None, (GraphQLError(too_deep, extensions={"code": "QUERY_TOO_DEEP"}),)
     return (None, tuple(errors)) if errors else (document, ())
 
 

@@ -46,6 +46,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.staticfiles",
     "corsheaders",
+    "graphene_django",  # its GraphiQL page, shown in debug only
     "anymail",
     "saleor_personalize",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -52,11 +52,16 @@ def train(*, installation: Installation, now: datetime) -> int:
     for channel in SalesChannel.objects.of(installation).filter(deleted_at=None):
         with transaction.atomic():
             lock(installation, [f"training:{channel.slug}"])
-            published += _train_channel(installation, channel.slug, now)
+            published += _train_channel(installation, channel, now)
     return published
 
 
-def _train_channel(installation: Installation, channel_slug: str, now: datetime) -> int:
+def _train_channel(installation: Installation, channel: SalesChannel, now: datetime) -> int:
+    channel_slug = channel.slug
+    models = TrainedModel.objects.of(installation).filter(channel_slug=channel_slug)
+    # Not by the slug: a shop chooses that, and it would become part of a path.
+    folder = f"{installation.pk}/{channel.pk}"
+    _sweep(folder, keep=set(models.values_list("path", flat=True)))
     interactions = _interactions(installation, channel_slug, now)
     items = _items(installation, channel_slug)
     version = f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
@@ -65,7 +70,7 @@ def _train_channel(installation: Installation, channel_slug: str, now: datetime)
         recommender: Recommender = build_backend("RECOMMENDERS", alias)
         metrics = _measure(recommender, interactions, items)
         recommender.fit(interactions, items)
-        path = f"{installation.pk}/{channel_slug}/{alias}/{version}"
+        path = f"{folder}/{alias}/{version}"
         recommender.save(Path(settings.MODEL_DIRECTORY) / path)
         rows.append(
             TrainedModel(
@@ -78,14 +83,12 @@ def _train_channel(installation: Installation, channel_slug: str, now: datetime)
                 is_published=True,
             )
         )
-    models = TrainedModel.objects.of(installation).filter(channel_slug=channel_slug)
     old = list(models.filter(is_published=False))
     models.filter(is_published=True).update(is_published=False)
     TrainedModel.objects.bulk_create(rows)
     models.filter(pk__in=[row.pk for row in old]).delete()
-    for row in old:
-        # A server that still has it mapped keeps its pages; the files just lose their names.
-        shutil.rmtree(Path(settings.MODEL_DIRECTORY) / row.path, ignore_errors=True)
+    # Not before the rows are gone for good.
+    transaction.on_commit(lambda: _remove(row.path for row in old))
     logger.info(
         "Installation %s, %s: trained on %s interactions with %s products",
         installation.pk,
@@ -94,6 +97,19 @@ def _train_channel(installation: Installation, channel_slug: str, now: datetime)
         len(items),
     )
     return len(rows)
+
+
+def _sweep(folder: str, *, keep: set[str]) -> None:
+    """Remove what a training that failed or was killed left behind."""
+    root = Path(settings.MODEL_DIRECTORY)
+    found = {path.relative_to(root).as_posix() for path in (root / folder).glob("*/*")}
+    _remove(found - keep)
+
+
+def _remove(paths: Iterable[str]) -> None:
+    """Remove folders of models. A server that has one mapped keeps its pages."""
+    for path in paths:
+        shutil.rmtree(Path(settings.MODEL_DIRECTORY) / path, ignore_errors=True)
 
 
 def roll_back(*, installation: Installation) -> int:
