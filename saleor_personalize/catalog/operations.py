@@ -563,7 +563,10 @@ def _refresh_listings(installation: Installation, product_ids: Iterable[str]) ->
         if derived != (listing.is_in_stock, listing.price, listing.best_variant_saleor_id):
             listing.is_in_stock, listing.price, listing.best_variant_saleor_id = derived
             changed.append(listing)
-    if changed:
-        ProductListing.objects.bulk_update(
-            changed, ["is_in_stock", "price", "best_variant_saleor_id"], batch_size=500
-        )
+    # An upsert by rows: many times faster than an UPDATE with a CASE per row.
+    ProductListing.objects.bulk_create(
+        changed,
+        update_conflicts=True,
+        unique_fields=["installation", "channel_slug", "product_saleor_id"],
+        update_fields=["is_in_stock", "price", "best_variant_saleor_id"],
+    )

@@ -174,7 +174,7 @@ def record_orders(
             row.saleor_id: row
             for row in Order.objects.of(installation).filter(saleor_id__in=[o.id for o in real])
         }
-        recorded, created, updated, lines = [], [], [], []
+        recorded, created, updated, unchanged, lines = [], [], [], [], []
         for order, profile in zip(real, profiles, strict=True):
             row = stored.get(order.id)
             if row is not None and row.is_older(order.updated_at, seen_at or now):
@@ -195,8 +195,7 @@ def record_orders(
                 "saleor_updated_at": order.updated_at,
             }
             if row is not None and all(getattr(row, n) == v for n, v in values.items()):
-                row.seen_at = seen_at or now
-                row.save(update_fields=["seen_at"])
+                unchanged.append(row.pk)
                 recorded.append(Recorded(changed=False, row=row))
                 continue
             values["seen_at"] = seen_at or now
@@ -210,18 +209,23 @@ def record_orders(
                 updated.append((row, list(values)))
             lines.append((row, order))
             recorded.append(Recorded(changed=True, row=row))
+        Order.objects.of(installation).filter(pk__in=unchanged).update(seen_at=seen_at or now)
         Order.objects.bulk_create(created)
         for row, fields in updated:
             row.save(update_fields=fields)
         _replace_lines(installation, lines)
-        for order in real:
-            if order.checkout_id:
-                close_checkout(
-                    installation=installation,
-                    checkout_id=order.checkout_id,
-                    reason=CheckoutCloseReason.ORDERED,
-                    at=order.placed_at,
-                )
+        placed = {order.checkout_id: order.placed_at for order in real if order.checkout_id}
+        for checkout_id in (
+            Checkout.objects.of(installation)
+            .filter(saleor_id__in=placed)
+            .values_list("saleor_id", flat=True)
+        ):
+            close_checkout(
+                installation=installation,
+                checkout_id=checkout_id,
+                reason=CheckoutCloseReason.ORDERED,
+                at=placed[checkout_id],
+            )
         return recorded
 
 

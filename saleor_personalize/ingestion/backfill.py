@@ -25,6 +25,7 @@ from saleor_personalize.events import operations as events
 from saleor_personalize.exceptions import MalformedPayload, SaleorApiError, TokenRefused
 from saleor_personalize.ingestion import failures
 from saleor_personalize.journeys import operations as journeys
+from saleor_personalize.journeys.queries import waiting
 from saleor_personalize.models import Backfill, BackfillStage, Installation
 from saleor_personalize.saleor_api import installations, nodes
 from saleor_personalize.saleor_api.client import Page, SaleorClient
@@ -84,8 +85,10 @@ def _orders(i: Installation, data: Sequence[Any], now: datetime, seen_at: dateti
         for one in events.record_orders(installation=i, data=data, now=now, seen_at=seen_at)
         if one.changed
     ]
-    for order in changed:
-        journeys.exit_for_order(order=order, now=now)
+    # Nobody waits: nobody has to leave. Whoever starts to wait now is checked again before a send.
+    if changed and waiting(installation=i).exists():
+        for order in changed:
+            journeys.exit_for_order(order=order, now=now)
     return len(changed)
 
 
