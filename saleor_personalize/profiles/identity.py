@@ -63,7 +63,9 @@ def resolve_profiles(
 ) -> list[Profile]:
     """Return one profile per entry of `people`, in order; entries may share a profile.
 
-    Profiles are not merged here: an id that already belongs to somebody stays there.
+    Profiles are not merged here: an id that already belongs to somebody stays there. Nor does a new
+    Saleor user move in with another one over an address or a cart: everybody can write any address
+    into a cart, and whoever signs in as a user reads that user's profile.
     """
     with transaction.atomic():
         lock_people(installation, people)
@@ -79,17 +81,27 @@ def resolve_profiles(
             .filter(wanted)
             .select_related("profile")
         }
+        users = _profiles_of_users(installation, owner) if _newcomers(keys, owner) else set()
         profiles: list[Profile] = []
         created: list[Profile] = []
         learned: list[Identity] = []
         for key, shown in zip(keys, people, strict=True):
+            is_newcomer = bool(_newcomers([key], owner))
             profile = next(
-                (owner[kind, value] for kind, value in key.items() if (kind, value) in owner), None
+                (
+                    owner[kind, value]
+                    for kind, value in key.items()
+                    if (kind, value) in owner
+                    and not (is_newcomer and _mark(owner[kind, value]) in users)
+                ),
+                None,
             )
             if profile is None:
                 profile = Profile(installation=installation, first_seen_at=now, last_seen_at=now)
                 created.append(profile)
             profiles.append(profile)
+            if is_newcomer:
+                users.add(_mark(profile))
             for kind, value in key.items():
                 if (kind, value) not in owner:
                     owner[kind, value] = profile
@@ -110,6 +122,33 @@ def resolve_profiles(
         seen = {profile.pk for profile in profiles if profile.last_seen_at < now}
         Profile.objects.of(installation).filter(pk__in=seen).update(last_seen_at=now)
     return profiles
+
+
+def _newcomers(
+    keys: Sequence[Mapping[IdentityKind, str]], owner: Mapping[tuple[str, str], Profile]
+) -> list[str]:
+    """Return the Saleor users shown that nobody is yet."""
+    users = (key.get(IdentityKind.SALEOR_USER) for key in keys)
+    return [user for user in users if user and (IdentityKind.SALEOR_USER, user) not in owner]
+
+
+def _profiles_of_users(
+    installation: Installation, owner: Mapping[tuple[str, str], Profile]
+) -> set[int]:
+    """Return the marks of those owners that are a Saleor user already."""
+    return set(
+        Identity.objects.of(installation)
+        .filter(
+            kind=IdentityKind.SALEOR_USER,
+            profile_id__in={profile.pk for profile in owner.values()},
+        )
+        .values_list("profile_id", flat=True)
+    )
+
+
+def _mark(profile: Profile) -> int:
+    """Return what tells profiles apart, also those without a row yet."""
+    return -id(profile) if profile.pk is None else profile.pk
 
 
 def address_of(*, installation: Installation, address_hash: str) -> str:
