@@ -27,6 +27,9 @@ _SCHEMA_LISTS = frozenset(
     {"types", "fields", "inputFields", "interfaces", "possibleTypes", "args", "enumValues"}
 )
 _SCHEMA_LIST_SIZE = 5
+#: GraphQL's Int has 32 bits; what is longer or larger is none, and execution refuses it.
+_MAX_INT = 2**31 - 1
+_MAX_INT_DIGITS = 10
 #: Twice the standard introspection query, which every tool sends.
 MAX_INTROSPECTION_COST = 20_000
 
@@ -64,6 +67,7 @@ def check(
         definition.variable.name.value: int(definition.default_value.value)
         for definition in operation.variable_definitions
         if isinstance(definition.default_value, IntValueNode)
+        and len(definition.default_value.value) <= _MAX_INT_DIGITS
     }
     fragments = {
         node.name.value: node
@@ -124,8 +128,10 @@ class _Measure:
                     return max(1, int(value.value))
                 if isinstance(value, VariableNode):
                     given = self.variables.get(value.name.value)
-                    # A client may write 100.0 for 100.
-                    return max(1, int(given)) if isinstance(given, int | float) else DEFAULT_SIZE
+                    if not isinstance(given, int | float):
+                        return DEFAULT_SIZE
+                    # A client may write 100.0 for 100, or 1e999: JSON knows no end of numbers.
+                    return int(min(max(1, given), _MAX_INT))
         if node.name.value in _SCHEMA_LISTS:
             return _SCHEMA_LIST_SIZE
         return DEFAULT_SIZE if node.name.value in _LISTS else 1

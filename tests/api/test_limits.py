@@ -93,6 +93,28 @@ def test_b104_cost_is_limited(refused: Any, query: str, variables: dict[str, Any
     assert refused(query, variables) == "QUERY_TOO_COSTLY"
 
 
+ONE_PAGE = f"query($n: Int) {{ {RECS}, first: $n) {{ slot }} }}"
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "9" * 4_300, "-" + "9" * 4_300])
+def test_b104_numbers_that_no_int_can_hold_are_refused(
+    client: Client, shop: Phones, number: str
+) -> None:
+    body = f'{{"query": "{ONE_PAGE}", "variables": {{"n": {number}}}}}'.replace(
+        RECS, RECS.replace('"', '\\"')
+    )
+    response = post(client, shop, body.encode())
+    assert response.status_code == 200
+    assert not response.json().get("data")
+    assert response.json()["errors"][0]["message"]
+
+
+def test_b104_an_id_of_many_digits_is_no_fault(gql: Ask, shop: Phones) -> None:
+    query = "query($x: ID = %s) { profile(userId: $x) { openCheckout { id } } }" % ("1" * 5_000)
+    answer = gql(query, token=shop.installation.auth_token)
+    assert answer.refusal == (200, "INVALID_TEXT")
+
+
 def test_b104_what_a_page_needs_is_within_the_limits(gql: Ask, shop: Phones) -> None:
     query = (
         "{"
