@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint fix demo serve schema bench e2e record lock clean install
+.PHONY: help install test lint fix demo schema bench e2e record lock screenshots clean
 
 help: ## print this
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ e2e: $(STAMP) ## drive a live Saleor: make e2e SALEOR_API_URL=http://127.0.0.1:8
 
 record: $(STAMP) ## write the webhooks of a live Saleor to tests/payloads (see tests/live/README.md)
 	SALEOR_API_URL=$(SALEOR_API_URL) $(BIN)/python -m tests.live.record
+
+screenshots: $(STAMP) ## take the README's pictures while `make demo` is up
+	$(BIN)/python docs/screenshots.py
 
 lock: $(STAMP) ## resolve the lock files anew from pyproject.toml
 	$(BIN)/python -m pip install --quiet uv

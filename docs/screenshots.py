@@ -1,0 +1,34 @@
+"""Take the README's pictures from a running demo: `make screenshots` while `make demo` is up."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+IMAGES = Path(__file__).with_name("images")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+
+
+def main(url: str) -> None:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1100, "height": 800})
+        page.goto(url)
+        page.wait_for_selector("body[data-ready]")
+        page.wait_for_load_state("networkidle")
+        page.screenshot(path=IMAGES / "storefront.png")
+        page.goto(f"{url}/dashboard")
+        frame = page.frame_locator("#app")
+        frame.get_by_role("heading", level=1).first.wait_for()
+        page.wait_for_timeout(4_000)
+        page.screenshot(path=IMAGES / "dashboard.png")
+        page.goto(f"{url}/mailbox/0")
+        page.wait_for_load_state("networkidle")
+        page.screenshot(path=IMAGES / "reminder.png")
+        browser.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8700")
