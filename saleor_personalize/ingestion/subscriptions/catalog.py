@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -51,32 +52,38 @@ class _Deletion(Subscription):
         )
 
 
-class ProductSaved(Subscription):
-    events = ("product_created", "product_updated")
-    permission = "MANAGE_PRODUCTS"
-    selection = "product { ...ProductFields }"
+class _Saved(Subscription):
+    """An object as it is now; what decides whether it is news is `catalog.operations`."""
+
+    node: ClassVar[str]
+    read: ClassVar[Callable[..., Any]]
+    record: ClassVar[Callable[..., int]]
 
     @classmethod
-    def normalise(cls, payload: Payload) -> nodes.ProductData:
-        return nodes.read_product(node_of(payload, "product"))
+    def normalise(cls, payload: Payload) -> Any:
+        return cls.read(node_of(payload, cls.node))
 
     @classmethod
     def apply(
-        cls,
-        *,
-        installation: Installation,
-        facts: nodes.ProductData,
-        envelope: Envelope,
-        now: datetime,
+        cls, *, installation: Installation, facts: Any, envelope: Envelope, now: datetime
     ) -> bool:
         return bool(
-            catalog.record_products(
+            cls.record(
                 installation=installation,
                 data=[facts],
                 now=now,
                 seen_at=envelope.issued_at or now,
             )
         )
+
+
+class ProductSaved(_Saved):
+    events = ("product_created", "product_updated")
+    permission = "MANAGE_PRODUCTS"
+    selection = "product { ...ProductFields }"
+    node = "product"
+    read = staticmethod(nodes.read_product)
+    record = staticmethod(catalog.record_products)
 
 
 class ProductDeleted(_Deletion):
@@ -87,32 +94,13 @@ class ProductDeleted(_Deletion):
     model = Product
 
 
-class VariantSaved(Subscription):
+class VariantSaved(_Saved):
     events = ("product_variant_created", "product_variant_updated")
     permission = "MANAGE_PRODUCTS"
     selection = "productVariant { ...VariantFields }"
-
-    @classmethod
-    def normalise(cls, payload: Payload) -> nodes.VariantData:
-        return nodes.read_variant(node_of(payload, "productVariant"))
-
-    @classmethod
-    def apply(
-        cls,
-        *,
-        installation: Installation,
-        facts: nodes.VariantData,
-        envelope: Envelope,
-        now: datetime,
-    ) -> bool:
-        return bool(
-            catalog.record_variants(
-                installation=installation,
-                data=[facts],
-                now=now,
-                seen_at=envelope.issued_at or now,
-            )
-        )
+    node = "productVariant"
+    read = staticmethod(nodes.read_variant)
+    record = staticmethod(catalog.record_variants)
 
 
 class VariantDeleted(_Deletion):
@@ -231,32 +219,13 @@ class DiscountedPriceChanged(Subscription):
         )
 
 
-class CategorySaved(Subscription):
+class CategorySaved(_Saved):
     events = ("category_created", "category_updated")
     permission = "MANAGE_PRODUCTS"
     selection = "category { ...CategoryFields }"
-
-    @classmethod
-    def normalise(cls, payload: Payload) -> nodes.CategoryData:
-        return nodes.read_category(node_of(payload, "category"))
-
-    @classmethod
-    def apply(
-        cls,
-        *,
-        installation: Installation,
-        facts: nodes.CategoryData,
-        envelope: Envelope,
-        now: datetime,
-    ) -> bool:
-        return bool(
-            catalog.record_categories(
-                installation=installation,
-                data=[facts],
-                now=now,
-                seen_at=envelope.issued_at or now,
-            )
-        )
+    node = "category"
+    read = staticmethod(nodes.read_category)
+    record = staticmethod(catalog.record_categories)
 
 
 class CategoryDeleted(_Deletion):
@@ -267,32 +236,13 @@ class CategoryDeleted(_Deletion):
     model = Category
 
 
-class CollectionSaved(Subscription):
+class CollectionSaved(_Saved):
     events = ("collection_created", "collection_updated")
     permission = "MANAGE_PRODUCTS"
     selection = "collection { ...CollectionFields }"
-
-    @classmethod
-    def normalise(cls, payload: Payload) -> nodes.CollectionData:
-        return nodes.read_collection(node_of(payload, "collection"))
-
-    @classmethod
-    def apply(
-        cls,
-        *,
-        installation: Installation,
-        facts: nodes.CollectionData,
-        envelope: Envelope,
-        now: datetime,
-    ) -> bool:
-        return bool(
-            catalog.record_collections(
-                installation=installation,
-                data=[facts],
-                now=now,
-                seen_at=envelope.issued_at or now,
-            )
-        )
+    node = "collection"
+    read = staticmethod(nodes.read_collection)
+    record = staticmethod(catalog.record_collections)
 
 
 class CollectionDeleted(_Deletion):
@@ -303,32 +253,13 @@ class CollectionDeleted(_Deletion):
     model = Collection
 
 
-class ChannelSaved(Subscription):
+class ChannelSaved(_Saved):
     events = ("channel_created", "channel_updated", "channel_status_changed")
     permission = "MANAGE_CHANNELS"
     selection = "channel { ...ChannelFields }"
-
-    @classmethod
-    def normalise(cls, payload: Payload) -> nodes.ChannelData:
-        return nodes.read_channel(node_of(payload, "channel"))
-
-    @classmethod
-    def apply(
-        cls,
-        *,
-        installation: Installation,
-        facts: nodes.ChannelData,
-        envelope: Envelope,
-        now: datetime,
-    ) -> bool:
-        return bool(
-            catalog.record_channels(
-                installation=installation,
-                data=[facts],
-                now=now,
-                seen_at=envelope.issued_at or now,
-            )
-        )
+    node = "channel"
+    read = staticmethod(nodes.read_channel)
+    record = staticmethod(catalog.record_channels)
 
 
 class ChannelDeleted(_Deletion):
