@@ -16,7 +16,7 @@ def serve(argv: list[str]) -> int:
     parser.add_argument("--host", default=os.environ.get("HOST", "127.0.0.1"))
     parser.add_argument("--port", type=int, default=int(os.environ.get("PORT", "8787")))
     parser.add_argument("--workers", type=int, default=int(os.environ.get("WEB_CONCURRENCY", "2")))
-    parser.add_argument("--threads", type=int, default=4, help="threads of each worker")
+    parser.add_argument("--threads", type=int, default=16, help="threads of each worker")
     options = parser.parse_args(argv)
     return _replace_process(
         [
