@@ -34,18 +34,23 @@ def main() -> int:
         folder = Path(name)
         folder.chmod(0o755)
         answer = folder / "answer.json"
-        with FakeSaleor() as shop, Stack(
-            folder,
-            ALLOWED_SALEOR_API_URLS=".*",
-            DJANGO_SETTINGS_MODULE="benchmarks.settings",
-            BENCH_ANSWER=str(answer),
-            PYTHONPATH=str(Path(__file__).parent.parent),
-            LOG_LEVEL="WARNING",
-        ) as stack:
+        with (
+            FakeSaleor() as shop,
+            Stack(
+                folder,
+                ALLOWED_SALEOR_API_URLS=".*",
+                DJANGO_SETTINGS_MODULE="benchmarks.settings",
+                BENCH_ANSWER=str(answer),
+                PYTHONPATH=str(Path(__file__).parent.parent),
+                LOG_LEVEL="WARNING",
+            ) as stack,
+        ):
             stack.end("beat")
             stack.end("worker")
             shop.fill(**SHOP)
-            app = InstalledApp("QXBwOjE=", "saleor.personalize", "a-token-for-a-bench", PERMISSIONS, [])
+            app = InstalledApp(
+                "QXBwOjE=", "saleor.personalize", "a-token-for-a-bench", PERMISSIONS, []
+            )
             shop.apps[app.id] = app
             register(stack, shop, app)
             results = {
@@ -158,9 +163,7 @@ QUERY = """query($channel: String!, $id: ID) {
 }"""
 
 
-def recommendations(
-    stack: Stack, shop: FakeSaleor, folder: Path, answer: Path
-) -> dict[str, Any]:
+def recommendations(stack: Stack, shop: FakeSaleor, folder: Path, answer: Path) -> dict[str, Any]:
     """The query, beside a bare view of the same server that returns the same bytes."""
     stack.run("train")
     headers = {
@@ -182,7 +185,12 @@ def recommendations(
         path: load.write(
             folder / f"queries-{number}.jsonl",
             [
-                {"method": "POST", "path": path, "headers": headers, "body": bodies[i % len(bodies)]}
+                {
+                    "method": "POST",
+                    "path": path,
+                    "headers": headers,
+                    "body": bodies[i % len(bodies)],
+                }
                 for i in range(QUERIES)
             ],
         )

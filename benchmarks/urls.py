@@ -14,7 +14,7 @@ def bare(request: HttpRequest) -> HttpResponse:
 
 
 def _answer() -> bytes:
-    global _bytes  # noqa: PLW0603
+    global _bytes
     if _bytes is None:
         _bytes = Path(os.environ["BENCH_ANSWER"]).read_bytes()
     return _bytes

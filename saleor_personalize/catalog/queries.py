@@ -8,8 +8,7 @@ from datetime import datetime
 from django.db import connection
 from django.db.models import Q, QuerySet
 
-from saleor_personalize.models import Installation, Product, ProductListing
-
+from saleor_personalize.models import Installation, Product, ProductListing, SalesChannel
 
 _RECOMMENDABLE = f"""
 SELECT product_saleor_id FROM {ProductListing._meta.db_table}
@@ -24,13 +23,18 @@ def recommendable(
     *, installation: Installation, channel_slug: str, now: datetime
 ) -> QuerySet[ProductListing]:
     """Return the listings of products that a shopper of the sales channel can see and buy now."""
-    return ProductListing.objects.of(installation).filter(
-        Q(published_at=None) | Q(published_at__lte=now),
-        channel_slug=channel_slug,
-        is_published=True,
-        is_visible_in_listings=True,
-        is_in_stock=True,
-        available_for_purchase_at__lte=now,
+    closed = SalesChannel.objects.of(installation).filter(is_active=False)
+    return (
+        ProductListing.objects.of(installation)
+        .filter(
+            Q(published_at=None) | Q(published_at__lte=now),
+            channel_slug=channel_slug,
+            is_published=True,
+            is_visible_in_listings=True,
+            is_in_stock=True,
+            available_for_purchase_at__lte=now,
+        )
+        .exclude(channel_slug__in=closed.values("slug"))
     )
 
 

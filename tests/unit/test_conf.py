@@ -3,10 +3,10 @@
 import pytest
 from django.core import checks
 from django.test import override_settings
-from saleor_personalize.ml.recommenders.popularity import Popular
 
 from saleor_personalize.conf import build_backend, settings
 from saleor_personalize.exceptions import ConfigurationError, UnknownAlias
+from saleor_personalize.ml.recommenders.popularity import Popular
 
 
 @override_settings(SALEOR_PERSONALIZE={})
