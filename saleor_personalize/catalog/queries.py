@@ -11,19 +11,24 @@ from django.db.models import Q, QuerySet
 from saleor_personalize.models import Installation, Product, ProductListing, SalesChannel
 
 _RECOMMENDABLE = f"""
-SELECT product_saleor_id FROM {ProductListing._meta.db_table}
+SELECT product_saleor_id FROM {ProductListing._meta.db_table} AS listing
 WHERE installation_id = %s AND channel_slug = %s
   AND is_published AND is_visible_in_listings AND is_in_stock
   AND (published_at IS NULL OR published_at <= %s) AND available_for_purchase_at <= %s
   AND product_saleor_id = ANY(%s)
-"""  # noqa: S608 (the table's name is ours)
+  AND NOT EXISTS (
+    SELECT FROM {SalesChannel._meta.db_table} AS channel
+    WHERE channel.installation_id = listing.installation_id
+      AND channel.slug = listing.channel_slug AND NOT channel.is_active AND channel.deleted_at IS NULL
+  )
+"""  # noqa: S608 (the names of the tables are ours)
 
 
 def recommendable(
     *, installation: Installation, channel_slug: str, now: datetime
 ) -> QuerySet[ProductListing]:
     """Return the listings of products that a shopper of the sales channel can see and buy now."""
-    closed = SalesChannel.objects.of(installation).filter(is_active=False)
+    closed = SalesChannel.objects.of(installation).filter(is_active=False, deleted_at=None)
     return (
         ProductListing.objects.of(installation)
         .filter(

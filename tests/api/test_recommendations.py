@@ -10,6 +10,7 @@ import pytest
 from django.utils import translation
 
 from saleor_personalize.catalog import operations as catalog
+from saleor_personalize.catalog import queries as catalog_queries
 from saleor_personalize.conf import settings as ours
 from saleor_personalize.ml.recommenders.content import Similar
 from saleor_personalize.models import (
@@ -236,6 +237,33 @@ def test_b32_a_deleted_channel_sells_nothing(recs: Any, trained: Phones, now: da
         now=now,
     )
     assert recs("home") == []
+
+
+@pytest.mark.parametrize("change", [{}, *HIDDEN.values()], ids=["sold", *HIDDEN])
+@pytest.mark.parametrize("is_active", [True, False])
+def test_b32_both_ways_to_ask_what_sells_agree(
+    trained: Phones, now: datetime, change: dict[str, Any], is_active: bool
+) -> None:
+    """The rule is written twice, once as SQL: neither may know more than the other."""
+    installation = trained.installation
+    SalesChannel.objects.of(installation).filter(slug="us").update(is_active=is_active)
+    ProductListing.objects.of(installation).filter(product_saleor_id=trained.case).update(
+        **{k: now + v if isinstance(v, timedelta) else v for k, v in change.items()}
+    )
+    asked = {"installation": installation, "channel_slug": "us", "now": now}
+    listings = catalog_queries.recommendable(**asked)
+    expected = set(trained.products) - ({trained.case} if change else set()) if is_active else set()
+    assert set(listings.values_list("product_saleor_id", flat=True)) == expected
+    assert catalog_queries.recommendable_ids(ids=trained.products, **asked) == expected
+
+
+def test_b32_a_channel_that_is_switched_off_sells_nothing(recs: Any, trained: Phones) -> None:
+    channel = SalesChannel.objects.of(trained.installation).filter(slug="us")
+    channel.update(is_active=False)
+    assert recs("home") == []
+    assert set(ids(recs("home", channel="pl"))) == {trained.phone, trained.charger}
+    channel.update(is_active=True)
+    assert set(ids(recs("home"))) == set(trained.products)
 
 
 def test_b32_only_products_of_the_channel(recs: Any, trained: Phones) -> None:
