@@ -34,7 +34,9 @@ def reconcile() -> int:
         status__in=[InstallationStatus.ACTIVE, InstallationStatus.TOKEN_REFUSED]
     ):
         try:
-            done += reconciliation.reconcile(installation=installation, now=timezone.now()) is not None
+            done += (
+                reconciliation.reconcile(installation=installation, now=timezone.now()) is not None
+            )
         except SaleorApiError as error:
             logger.warning("Installation %s was not reconciled: %s", installation.pk, error)
     run_backfills.delay()
