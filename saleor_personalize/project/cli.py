@@ -14,6 +14,13 @@ COMMANDS = {
     "train": "personalize_train",
     "webhooks": "personalize_webhooks",
 }
+#: environment variables without which the service cannot start -> what to set them to
+NEEDED = {
+    "SECRET_KEY": "a long random text",
+    "DATABASE_URL": "postgresql://user:password@host:5432/personalize",
+}
+#: words that work without them
+WITHOUT_SETTINGS = ("check", "generate-key")
 #: word -> what it does; these start processes and need no Django in this one
 PROCESSES = ("demo", "serve", "worker", "beat")
 
@@ -29,6 +36,10 @@ def main(argv: list[str] | None = None) -> int:
         from saleor_personalize.testing.demo import main as demo
 
         return demo(rest)
+    known = word in COMMANDS or word in PROCESSES
+    if known and word not in WITHOUT_SETTINGS and (missing := _missing()):
+        sys.stderr.write(missing)
+        return 2
     if word in PROCESSES:
         from saleor_personalize.project import processes
 
@@ -40,6 +51,20 @@ def main(argv: list[str] | None = None) -> int:
 
     execute_from_command_line(["saleor-personalize", COMMANDS[word], *rest])
     return 0
+
+
+def _missing() -> str:
+    """Return what to set before the service's own settings can be used; nothing for other settings."""
+    if os.environ["DJANGO_SETTINGS_MODULE"] != "saleor_personalize.project.settings":
+        return ""
+    lines = [
+        f"saleor-personalize: the environment variable {name} is not set. Set it to {value}.\n"
+        for name, value in NEEDED.items()
+        if not os.environ.get(name) and not (name == "SECRET_KEY" and os.environ.get("DEBUG"))
+    ]
+    if lines:
+        lines.append("`saleor-personalize demo` needs neither. See .env.example.\n")
+    return "".join(lines)
 
 
 def _usage() -> str:
