@@ -12,6 +12,8 @@ import re
 from importlib.metadata import version
 from typing import Any
 
+from urllib.parse import urljoin
+
 from django.http import HttpRequest, JsonResponse
 from django.templatetags.static import static
 from django.utils.translation import gettext as _
@@ -106,5 +108,5 @@ def _base_url() -> str:
 
 
 def _absolute(path: str) -> str:
-    """Return a static file's address; it may live on a host of its own already."""
-    return path if "://" in path else _base_url() + path
+    """Return a static file's address: on a host of its own, or on ours beside any prefix of the app."""
+    return urljoin(f"{_base_url()}/", path)

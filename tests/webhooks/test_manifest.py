@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings as django_settings
 from django.contrib.staticfiles import finders
-from django.test import Client
+from django.test import Client, override_settings
 from graphql import OperationDefinitionNode, parse
 
 from saleor_personalize.ingestion.subscriptions import SUBSCRIPTIONS
@@ -131,6 +132,15 @@ def test_extension_urls_are_appended_to_the_app_url(client: Client) -> None:
             "permissions": [],
         }
     ]
+
+
+def test_under_a_prefix_static_files_stay_where_the_project_serves_them(client: Client) -> None:
+    given = {**django_settings.SALEOR_PERSONALIZE, "APP_URL": "https://shop.test/personalize"}
+    with override_settings(SALEOR_PERSONALIZE=given):
+        manifest = fetch(client)
+    assert manifest["tokenTargetUrl"].startswith("https://shop.test/personalize/")
+    logo = "https://shop.test/static/saleor_personalize/logo.png"
+    assert manifest["brand"]["logo"]["default"] == logo
 
 
 def test_the_logo_is_a_png_that_saleor_takes(client: Client) -> None:
