@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from importlib.metadata import version
 from typing import Any
-
 from urllib.parse import urljoin
 
 from django.http import HttpRequest, JsonResponse
