@@ -44,14 +44,6 @@ class RecommendationReason(graphene.ObjectType):
     code = graphene.Field(RecommendationReasonCode, required=True)
     text = graphene.String(required=True, description="A sentence for the shopper.")
 
-    @staticmethod
-    def resolve_code(root: Any, info: Any) -> str:
-        return str(root.reason_code)
-
-    @staticmethod
-    def resolve_text(root: Any, info: Any) -> str:
-        return str(root.reason_text)
-
 
 class Recommendation(graphene.ObjectType):
     """A product that the shopper can see and buy now."""
@@ -65,10 +57,6 @@ class Recommendation(graphene.ObjectType):
     )
     strategy = graphene.String(required=True, description="Alias of the recommender.")
     reason = graphene.Field(RecommendationReason, required=True)
-
-    @staticmethod
-    def resolve_reason(root: Any, info: Any) -> Any:
-        return root
 
 
 class PersonalizeMoney(graphene.ObjectType):

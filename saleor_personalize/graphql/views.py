@@ -33,6 +33,7 @@ from saleor_personalize.exceptions import (
     UnknownAlias,
 )
 from saleor_personalize.graphql import callers, limits
+from saleor_personalize.graphql.execution import PlainExecutionContext
 from saleor_personalize.graphql.schema import schema
 
 logger = logging.getLogger(__name__)
@@ -131,6 +132,7 @@ def _run(
         context_value=context,
         variable_values=variables,
         operation_name=operation_name,
+        execution_context_class=PlainExecutionContext,
         is_awaitable=_never,
     )
     if not isinstance(result, ExecutionResult):
