@@ -36,6 +36,17 @@ class IdentityKind(TextChoices):
     EXTERNAL_ID = "external_id", "External id"
 
 
+class MergeProof(TextChoices):
+    """What proves that two profiles are one person."""
+
+    LOGIN = "login", "Signed in on this device"
+    CONFIRMED_EMAIL = "confirmed_email", "Both hold the same confirmed e-mail address"
+    CHECKOUT_COMPLETED = "checkout_completed", "Both took part in one checkout that was ordered"
+    DEVICE_TOKEN = "device_token", "Signed in with the same push token"
+    EXTERNAL_ID = "external_id", "The shop's own system says so"
+    STAFF = "staff", "Joined by staff"
+
+
 class DeliveryChannel(TextChoices):
     EMAIL = "email", "E-mail"
     PUSH = "push", "Push"
@@ -48,6 +59,16 @@ class Purpose(TextChoices):
 
     MARKETING = "marketing", "Offers and reminders"
     TRANSACTIONAL = "transactional", "Messages an order needs"
+    # Has no delivery channel. Unlike the others it counts until refused (GDPR article 21).
+    PROFILING = "profiling", "Personal recommendations"
+
+
+class ConsentRule(TextChoices):
+    """What a country asks for before marketing may start."""
+
+    OPT_IN = "opt_in", "A clear yes"
+    DOUBLE_OPT_IN = "double_opt_in", "A yes that is confirmed by a link in an e-mail"
+    SOFT_OPT_IN = "soft_opt_in", "Own customers may be written to until they say no"
 
 
 class ConsentState(TextChoices):
@@ -65,12 +86,16 @@ class SuppressionReason(TextChoices):
 class EventType(TextChoices):
     PRODUCT_VIEWED = "product_viewed", "Product viewed"
     CATEGORY_VIEWED = "category_viewed", "Category viewed"
+    LIST_VIEWED = "list_viewed", "List of products viewed"
     SEARCHED = "searched", "Searched"
     CART_ADDED = "cart_added", "Added to cart"
     CART_REMOVED = "cart_removed", "Removed from cart"
     FAVOURITE_ADDED = "favourite_added", "Added to favourites"
     FAVOURITE_REMOVED = "favourite_removed", "Removed from favourites"
+    RECOMMENDATION_SHOWN = "recommendation_shown", "Recommendation shown"
+    RECOMMENDATION_CLICKED = "recommendation_clicked", "Recommendation clicked"
     ORDER_PLACED = "order_placed", "Order placed"
+    CUSTOM = "custom", "The shop's own event"
 
 
 class EventSource(TextChoices):
@@ -78,6 +103,37 @@ class EventSource(TextChoices):
     SERVER = "server", "Server"
     WEBHOOK = "webhook", "Saleor webhook"
     BACKFILL = "backfill", "Back-fill"
+    IMPORT = "import", "Import"
+
+
+class OrderOrigin(TextChoices):
+    SALEOR = "saleor", "Saleor"
+    OFFLINE = "offline", "Imported: bought outside Saleor"
+
+
+class DeviceType(TextChoices):
+    MOBILE = "mobile", "Phone"
+    TABLET = "tablet", "Tablet"
+    DESKTOP = "desktop", "Computer"
+    APP = "app", "Mobile app"
+    OTHER = "other", "Other"
+
+
+class ImportStatus(TextChoices):
+    PENDING = "pending", "Waiting for a worker"
+    RUNNING = "running", "Running"
+    DONE = "done", "Done"
+    FAILED = "failed", "Failed"
+
+
+class LifecycleStage(TextChoices):
+    """Where a person stands with the shop, from recency, frequency and value of orders (RFM)."""
+
+    PROSPECT = "prospect", "Has not ordered yet"
+    NEW = "new", "Ordered for the first time lately"
+    ACTIVE = "active", "Orders again and again"
+    AT_RISK = "at_risk", "Should have ordered by now"
+    LAPSED = "lapsed", "Has not ordered for long"
 
 
 class CheckoutCloseReason(TextChoices):

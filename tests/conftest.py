@@ -80,6 +80,7 @@ def make_profile(installation: Installation, **identities: str) -> Profile:
             value=email_hash(value) if is_email else value,
             address=value if is_email else "",
             first_seen_at=NOW,
+            last_seen_at=NOW,
         )
     return profile
 

@@ -11,29 +11,39 @@ from saleor_personalize.models.catalog import (
     Stock,
     VariantPrice,
 )
-from saleor_personalize.models.events import Checkout, Event, Order, OrderLine
+from saleor_personalize.models.events import Checkout, Event, Order, OrderLine, Session
+from saleor_personalize.models.favourites import Favourite, SharedFavourites
 from saleor_personalize.models.fields import EncryptedTextField, email_hash
+from saleor_personalize.models.imports import Import, ImportReject
 from saleor_personalize.models.ingestion import Backfill, BackfillStage
 from saleor_personalize.models.installation import Installation, PendingToken, Scoped
 from saleor_personalize.models.journeys import Enrollment, Journey
 from saleor_personalize.models.messaging import Message
-from saleor_personalize.models.profiles import Consent, Identity, Profile, Suppression
+from saleor_personalize.models.profiles import Consent, Identity, Merge, Profile, Suppression
 from saleor_personalize.models.recommendations import TrainedModel
+from saleor_personalize.models.segments import ChangedProfile, Segment, SegmentMembership
+from saleor_personalize.models.traits import ComputedTraits
 from saleor_personalize.models.webhooks import WebhookDelivery
 
 __all__ = [
     "Backfill",
     "BackfillStage",
     "Category",
+    "ChangedProfile",
     "Checkout",
     "Collection",
+    "ComputedTraits",
     "Consent",
     "EncryptedTextField",
     "Enrollment",
     "Event",
+    "Favourite",
     "Identity",
+    "Import",
+    "ImportReject",
     "Installation",
     "Journey",
+    "Merge",
     "Message",
     "Order",
     "OrderLine",
@@ -45,6 +55,10 @@ __all__ = [
     "Profile",
     "SalesChannel",
     "Scoped",
+    "Segment",
+    "SegmentMembership",
+    "Session",
+    "SharedFavourites",
     "Stock",
     "Suppression",
     "TrainedModel",

@@ -2,10 +2,43 @@
 
 from django.db import models
 
-from saleor_personalize.enums import CheckoutCloseReason, EventSource, EventType
+from saleor_personalize.enums import (
+    CheckoutCloseReason,
+    DeviceType,
+    EventSource,
+    EventType,
+    OrderOrigin,
+)
 from saleor_personalize.models.catalog import SaleorObject
 from saleor_personalize.models.installation import Scoped
 from saleor_personalize.models.profiles import Profile
+
+
+class Session(Scoped):
+    """One visit, and the context that all its events share."""
+
+    profile = models.ForeignKey(Profile, on_delete=models.CASCADE, related_name="sessions")
+    session_id = models.CharField(max_length=100)
+    started_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField()
+    device_type = models.CharField(max_length=10, choices=DeviceType, blank=True)
+    # Host only: a full referrer can carry somebody's search or name.
+    referrer_host = models.CharField(max_length=255, blank=True)
+    # {"source", "medium", "campaign", "term", "content"}
+    utm = models.JSONField(default=dict)
+    country_code = models.CharField(max_length=2, blank=True)
+    language_code = models.CharField(max_length=35, blank=True)
+    channel_slug = models.CharField(max_length=255, blank=True)
+    currency = models.CharField(max_length=3, blank=True)
+    # Hour of the day at the visitor's place when it started, 0 to 23.
+    local_hour = models.PositiveSmallIntegerField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["installation", "profile", "session_id"], name="session_once"
+            )
+        ]
 
 
 class Event(Scoped):
@@ -67,6 +100,7 @@ class Order(SaleorObject):
     profile = models.ForeignKey(
         Profile, on_delete=models.SET_NULL, null=True, related_name="orders"
     )
+    origin = models.CharField(max_length=10, choices=OrderOrigin, default=OrderOrigin.SALEOR)
     number = models.CharField(max_length=64, blank=True)
     status = models.CharField(max_length=40)
     user_saleor_id = models.CharField(max_length=100, blank=True)

@@ -1,13 +1,19 @@
-"""Who a shopper is, what they allowed, and which addresses must not be used."""
+"""Who a shopper is, what they allowed, and which addresses must not be used.
+
+Facts hang on the profile whose id was shown. Profiles that are proved to be one person share a
+`person`: so a merge moves no fact, and undoing it restores both timelines exactly (ADR 8).
+"""
 
 import uuid
 
 from django.db import models
 
 from saleor_personalize.enums import (
+    ConsentRule,
     ConsentState,
     DeliveryChannel,
     IdentityKind,
+    MergeProof,
     Purpose,
     SuppressionReason,
 )
@@ -16,14 +22,37 @@ from saleor_personalize.models.installation import Scoped
 
 
 class Profile(Scoped):
-    """One person."""
+    """One person, or the part of a person that one group of ids stands for."""
 
+    # The profile that speaks for the whole person; empty when it is this one.
+    merged_into = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, related_name="absorbed"
+    )
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     first_name = EncryptedTextField(blank=True, default="")
     language_code = models.CharField(max_length=35, blank=True)
     country_code = models.CharField(max_length=2, blank=True)
+    # What imports and integrators told us: {"loyalty_tier": "gold"}. Never shown to other shoppers.
+    traits = models.JSONField(default=dict)
+    # What the person chose in the preference centre.
+    paused_until = models.DateTimeField(null=True)
+    max_messages_per_week = models.PositiveSmallIntegerField(null=True)
     first_seen_at = models.DateTimeField()
     last_seen_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["merged_into"], name="profile_absorbed")]
+
+    @property
+    def person_id(self) -> int:
+        """Primary key of the profile that speaks for the person."""
+        return self.merged_into_id or self.pk
+
+    def person(self) -> models.QuerySet["Profile"]:
+        """Return the profiles that make up this person, this one included."""
+        return Profile.objects.of(self.installation).filter(
+            models.Q(pk=self.person_id) | models.Q(merged_into=self.person_id)
+        )
 
 
 class Identity(Scoped):
@@ -34,6 +63,9 @@ class Identity(Scoped):
     value = models.CharField(max_length=255)
     address = EncryptedTextField(blank=True, default="")
     first_seen_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField()
+    # When the person proved that it is theirs (a confirmed address); None: it was only shown.
+    confirmed_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints = [
@@ -41,13 +73,47 @@ class Identity(Scoped):
         ]
 
 
+class Merge(Scoped):
+    """One reason to believe that two profiles are one person. The log and the graph are this table.
+
+    It counts from `proved_at` until `undone_at`. Before that it is a suspicion (a cart that both
+    showed, not ordered yet); once undone, the same pair is never joined again without staff.
+    """
+
+    first = models.ForeignKey(Profile, on_delete=models.CASCADE, related_name="+")
+    second = models.ForeignKey(Profile, on_delete=models.CASCADE, related_name="+")
+    proof = models.CharField(max_length=20, choices=MergeProof)
+    # [{"kind": "checkout", "value": ...}]: the ids that both showed, as stored.
+    evidence = models.JSONField(default=list)
+    created_at = models.DateTimeField()
+    proved_at = models.DateTimeField(null=True)
+    undone_at = models.DateTimeField(null=True)
+    # Saleor's id of the staff user who merged or split by hand.
+    decided_by = models.CharField(max_length=100, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["installation", "first", "second", "proof"], name="merge_once"
+            )
+        ]
+        indexes = [models.Index(fields=["second"], name="merge_second")]
+
+
 class Consent(Scoped):
-    """One line of the ledger; the newest per (profile, purpose, delivery channel) counts."""
+    """One line of the ledger; the newest per (profile, purpose, delivery channel, topic) counts.
+
+    An empty topic stands for the whole purpose. Profiling has no delivery channel.
+    """
 
     profile = models.ForeignKey(Profile, on_delete=models.CASCADE, related_name="consents")
     purpose = models.CharField(max_length=20, choices=Purpose)
-    delivery_channel = models.CharField(max_length=20, choices=DeliveryChannel)
+    delivery_channel = models.CharField(max_length=20, choices=DeliveryChannel, blank=True)
+    topic = models.CharField(max_length=60, blank=True)
     state = models.CharField(max_length=10, choices=ConsentState)
+    # The rule of the person's country that made it so ("double_opt_in", "soft_opt_in").
+    country_code = models.CharField(max_length=2, blank=True)
+    rule = models.CharField(max_length=20, choices=ConsentRule, blank=True)
     # Where it was given ("checkout", "unsubscribe_link", "import", ...) and under which wording.
     source = models.CharField(max_length=60)
     wording_version = models.CharField(max_length=60, blank=True)
@@ -57,7 +123,7 @@ class Consent(Scoped):
     class Meta:
         indexes = [
             models.Index(
-                fields=["profile", "purpose", "delivery_channel", "-recorded_at", "-id"],
+                fields=["profile", "purpose", "delivery_channel", "topic", "-recorded_at", "-id"],
                 name="consent_newest",
             )
         ]

@@ -113,6 +113,7 @@ def resolve_profiles(
                             value=value,
                             address=shown[kind].strip() if kind == IdentityKind.EMAIL else "",
                             first_seen_at=now,
+                            last_seen_at=now,
                         )
                     )
         Profile.objects.bulk_create(created)

@@ -155,6 +155,7 @@ def test_b106_an_anonymous_id_never_opens_the_profile_of_a_recognised_person(
         kind=kind,
         value="VXNlcjo5",
         first_seen_at=now,
+        last_seen_at=now,
     )
     assert gql(QUERY, anonymous_id=ANONYMOUS).data == {"profile": None}
 

@@ -31,6 +31,7 @@ def test_b106_a_new_user_with_alices_address_or_cart_is_not_alice(
         kind=CART,
         value="Q2hlY2tvdXQ6MQ==",
         first_seen_at=now,
+        last_seen_at=now,
     )
     before = set(alice.identities.values_list("kind", "value"))
     stranger = resolve_profile(installation=installation, shown={USER: STRANGER, **shown}, now=now)

@@ -1,0 +1,52 @@
+"""Named groups of people that follow a rule by themselves."""
+
+from django.db import models
+
+from saleor_personalize.models.installation import Scoped
+from saleor_personalize.models.profiles import Profile
+
+
+class Segment(Scoped):
+    key = models.SlugField(max_length=60)
+    name = models.CharField(max_length=200)
+    # {"all": [{"rule": "order_count", "at_least": 2}, ...]}
+    definition = models.JSONField()
+    is_active = models.BooleanField(default=True)
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+    # Everything up to here is reflected in the memberships.
+    evaluated_at = models.DateTimeField(null=True)
+    # When the clock alone may change it next ("ordered in the last 30 days").
+    full_evaluation_due_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["installation", "key"], name="segment_once")]
+
+
+class SegmentMembership(Scoped):
+    """One stay of a person in a segment; leaving ends it, coming back starts another."""
+
+    segment = models.ForeignKey(Segment, on_delete=models.CASCADE, related_name="memberships")
+    profile = models.ForeignKey(Profile, on_delete=models.CASCADE, related_name="memberships")
+    entered_at = models.DateTimeField()
+    left_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["segment", "profile"],
+                condition=models.Q(left_at=None),
+                name="one_open_membership",
+            )
+        ]
+        indexes = [models.Index(fields=["profile"], name="membership_of_profile")]
+
+
+class ChangedProfile(Scoped):
+    """A person about whom something changed since the segments last looked at them."""
+
+    profile = models.OneToOneField(Profile, on_delete=models.CASCADE, related_name="+")
+    changed_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["changed_at"], name="changed_first")]

@@ -1,0 +1,1 @@
+"""Which people match a rule, now and from now on."""

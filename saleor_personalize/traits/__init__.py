@@ -1,0 +1,1 @@
+"""What we work out about a person: value, habits, stage, what comes next."""
