@@ -26,13 +26,14 @@ from graphql import (
 )
 
 from saleor_personalize.conf import settings
+from saleor_personalize.events import callers
 from saleor_personalize.exceptions import (
     AccessDenied,
     InvalidToken,
     PersonalizeError,
     UnknownAlias,
 )
-from saleor_personalize.graphql import callers, limits
+from saleor_personalize.graphql import limits
 from saleor_personalize.graphql.execution import PlainExecutionContext
 from saleor_personalize.graphql.schema import schema
 

@@ -12,7 +12,7 @@ import time_machine
 from django.core.cache import cache
 from django.test import Client
 
-from saleor_personalize.graphql import callers
+from saleor_personalize.events import callers
 from saleor_personalize.models import Installation
 from saleor_personalize.recommendations import service
 from saleor_personalize.saleor_api import auth

@@ -327,7 +327,7 @@ def test_b104_a_fault_shows_that_it_happened_and_nothing_else(
 def test_a_fault_in_one_field_leaves_the_others(
     gql: Ask, shop: Phones, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from saleor_personalize.graphql import callers
+    from saleor_personalize.events import callers
 
     def fail(*_: object, **__: object) -> None:
         raise KeyError("x")
