@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint fix demo schema bench e2e record lock screenshots clean
+.PHONY: help install test lint fix demo schema initial bench e2e record lock screenshots clean
 
 help: ## print this
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -38,6 +38,12 @@ fix: $(STAMP) ## format and mend what can be mended
 
 schema: $(STAMP) ## write graphql/schema.graphql anew
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py personalize_schema > saleor_personalize/graphql/schema.graphql
+
+initial: $(STAMP) ## write the first migration anew (until the first release)
+	rm saleor_personalize/migrations/0001_initial.py
+	mv saleor_personalize/migrations/0002_event_partitions.py saleor_personalize/migrations/0002_event_partitions.aside
+	-DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations saleor_personalize -n initial
+	mv saleor_personalize/migrations/0002_event_partitions.aside saleor_personalize/migrations/0002_event_partitions.py
 
 bench: $(STAMP) ## ratios against peers, in one run (needs Node for the webhook peer)
 	$(BIN)/python -m benchmarks

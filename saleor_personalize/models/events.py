@@ -10,7 +10,8 @@ from saleor_personalize.enums import (
     OrderOrigin,
 )
 from saleor_personalize.models.catalog import SaleorObject
-from saleor_personalize.models.installation import Scoped
+from saleor_personalize.models.fields import MonthField
+from saleor_personalize.models.installation import Installation, Scoped
 from saleor_personalize.models.profiles import Profile
 
 
@@ -42,12 +43,23 @@ class Session(Scoped):
 
 
 class Event(Scoped):
-    """One normalised thing that happened. Append only; the same `event_id` is one event."""
+    """One normalised thing that happened. Append only; the same `event_id` is one event.
 
+    The table is partitioned by `month` (migration 0002, `events.partitions`), so its real primary key is
+    (id, month) and `event_once` guards one month; `events.tracking` looks into the others.
+    """
+
+    # The indexes below begin with these two columns already.
+    installation = models.ForeignKey(
+        Installation, on_delete=models.CASCADE, related_name="+", db_index=False
+    )
+    profile = models.ForeignKey(
+        Profile, on_delete=models.CASCADE, related_name="events", db_index=False
+    )
     event_id = models.CharField(max_length=100)
     type = models.CharField(max_length=30, choices=EventType)
-    profile = models.ForeignKey(Profile, on_delete=models.CASCADE, related_name="events")
     occurred_at = models.DateTimeField()
+    month = MonthField(of="occurred_at")
     received_at = models.DateTimeField()
     source = models.CharField(max_length=12, choices=EventSource)
     channel_slug = models.CharField(max_length=255, blank=True)
@@ -57,7 +69,7 @@ class Event(Scoped):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["installation", "event_id"], name="event_once")
+            models.UniqueConstraint(fields=["installation", "event_id", "month"], name="event_once")
         ]
         indexes = [
             models.Index(fields=["profile", "-occurred_at"], name="event_timeline"),

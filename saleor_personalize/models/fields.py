@@ -4,6 +4,7 @@ import base64
 import functools
 import hashlib
 import hmac
+from datetime import UTC, date, datetime
 from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -72,3 +73,27 @@ class EncryptedTextField(models.TextField):  # type: ignore[type-arg,unused-igno
 
     def from_db_value(self, value: str | None, *_: object) -> str | None:
         return decrypt(value) if value else value
+
+
+def month_of(moment: datetime) -> date:
+    """Return the first day of the month (UTC) in which a moment lies."""
+    at = moment.astimezone(UTC)
+    return date(at.year, at.month, 1)
+
+
+class MonthField(models.DateField):  # type: ignore[type-arg,unused-ignore]
+    """The month of another field of the row, written along with it: what a table is partitioned by."""
+
+    def __init__(self, *, of: str, **options: Any) -> None:
+        super().__init__(editable=False, **options)
+        self.of = of
+
+    def deconstruct(self) -> Any:
+        name, path, args, options = super().deconstruct()
+        del options["editable"]
+        return name, path, args, {**options, "of": self.of}
+
+    def pre_save(self, model_instance: models.Model, add: bool) -> date:
+        month = month_of(getattr(model_instance, self.of))
+        setattr(model_instance, self.attname, month)
+        return month

@@ -28,6 +28,8 @@ class Installation(models.Model):
     # What the shop owner sets on our Dashboard page; empty means the app-wide setting.
     sender = models.CharField(max_length=320, blank=True)
     checkout_url = models.CharField(max_length=500, blank=True)
+    # ["https://store.example.com", ...]: who may send events from a browser.
+    storefront_origins = models.JSONField(default=list)
 
     def __str__(self) -> str:
         return f"Installation {self.pk}"
