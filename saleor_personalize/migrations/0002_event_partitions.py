@@ -2,6 +2,9 @@
 
 Written by hand: Django knows no partitions. What no month was made for goes to the default partition,
 so nothing is lost; `events.partitions` makes the months ahead and moves such rows into theirs.
+
+Until the first release 0001 is written anew with every change: `make initial` (this file is put aside
+meanwhile, since it cannot be read without the other).
 """
 
 from django.db import migrations
