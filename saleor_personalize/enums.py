@@ -41,6 +41,7 @@ class MergeProof(TextChoices):
 
     LOGIN = "login", "Signed in on this device"
     CONFIRMED_EMAIL = "confirmed_email", "Both hold the same confirmed e-mail address"
+    CHECKOUT = "checkout", "Both used one checkout that carried no other name"
     CHECKOUT_COMPLETED = "checkout_completed", "Both took part in one checkout that was ordered"
     DEVICE_TOKEN = "device_token", "Signed in with the same push token"
     EXTERNAL_ID = "external_id", "The shop's own system says so"

@@ -17,10 +17,9 @@ from saleor_personalize.models import (
     Installation,
     Order,
     OrderLine,
-    Profile,
     email_hash,
 )
-from saleor_personalize.profiles import consent, identity, privacy
+from saleor_personalize.profiles import consent, identity, merging, privacy
 from saleor_personalize.saleor_api.nodes import CheckoutData, CustomerData, OrderData
 
 _YES = frozenset({"true", "1", "yes", "on"})
@@ -48,7 +47,7 @@ def record_checkouts(
     """
     people = [_person_of_checkout(checkout) for checkout in data]
     with transaction.atomic():
-        profiles = identity.resolve_profiles(installation=installation, people=people, now=now)
+        people_found = identity.resolve(installation=installation, people=people, now=now)
         ids = [checkout.id for checkout in data]
         stored = {
             row.saleor_id: row
@@ -59,18 +58,28 @@ def record_checkouts(
             .filter(checkout_saleor_id__in=ids)
             .values_list("checkout_saleor_id", "placed_at")
         )
+        for checkout, found in zip(data, people_found, strict=True):
+            identity.join_over_cart(
+                installation=installation, found=found, checkout_id=checkout.id, now=now
+            )
         return [
             _record_checkout(
-                installation, checkout, profile, stored, ordered, now=now, seen_at=seen_at or now
+                installation,
+                checkout,
+                found,
+                stored,
+                ordered,
+                now=now,
+                seen_at=seen_at or now,
             )
-            for checkout, profile in zip(data, profiles, strict=True)
+            for checkout, found in zip(data, people_found, strict=True)
         ]
 
 
 def _record_checkout(
     installation: Installation,
     data: CheckoutData,
-    profile: Profile,
+    found: identity.Resolved,
     stored: dict[str, Checkout],
     ordered: dict[str, datetime],
     *,
@@ -101,7 +110,7 @@ def _record_checkout(
         "total": data.total,
         "saleor_updated_at": data.updated_at,
         "seen_at": seen_at,
-        "profile": profile,
+        "profile": found.profile,
     }
     if row is not None and row.is_older(data.updated_at, seen_at):
         # An older view of the same cart: it was like this even before we thought it changed.
@@ -131,7 +140,11 @@ def _record_checkout(
         row.save()
     if address and data.metadata.get(settings.CONSENT_METADATA_KEY, "").strip().lower() in _YES:
         changed |= consent.record_opt_in(
-            profile=profile, source="checkout", now=now, language_code=data.language_code
+            # For this address, whoever else typed it.
+            profile=found.owners[IdentityKind.EMAIL],
+            source="checkout",
+            now=now,
+            language_code=data.language_code,
         )
     return Recorded(changed=changed, row=row)
 
@@ -169,7 +182,17 @@ def record_orders(
         for order in real
     ]
     with transaction.atomic():
-        profiles = identity.resolve_profiles(installation=installation, people=people, now=now)
+        people_found = identity.resolve(installation=installation, people=people, now=now)
+        profiles = [found.profile for found in people_found]
+        for order, found in zip(real, people_found, strict=True):
+            identity.join_over_order(
+                installation=installation, found=found, checkout_id=order.checkout_id, now=now
+            )
+        merging.prove_suspected(
+            installation=installation,
+            checkout_ids=[order.checkout_id for order in real if order.checkout_id],
+            now=now,
+        )
         stored = {
             row.saleor_id: row
             for row in Order.objects.of(installation).filter(saleor_id__in=[o.id for o in real])
@@ -275,9 +298,17 @@ def record_customers(
             .filter(kind=IdentityKind.SALEOR_USER, value__in=[c.id for c in data])
             .values_list("value", flat=True)
         )
-        profiles = identity.resolve_profiles(installation=installation, people=people, now=now)
+        people_found = identity.resolve(
+            installation=installation,
+            people=people,
+            now=now,
+            confirmed=[customer.email for customer in data if customer.is_confirmed],
+        )
         recorded = []
-        for customer, profile in zip(data, profiles, strict=True):
+        for customer, found in zip(data, people_found, strict=True):
+            profile = found.profile
+            if customer.is_confirmed and customer.email:
+                identity.join_over_address(installation=installation, found=found, now=now)
             values = {
                 "first_name": customer.first_name,
                 "language_code": customer.language_code,

@@ -11,14 +11,15 @@ from saleor_personalize.models import Checkout, Identity, Order
 def ordered_since(checkout: Checkout) -> bool:
     """Tell whether the person behind an abandoned cart has ordered, wherever and as whoever.
 
-    An order counts by any of: the checkout itself (at any time); the profile, one of its Saleor
-    users or one of its e-mail addresses, or those of the cart, since the cart last changed. A cancelled
+    An order counts by any of: the checkout itself (at any time); the person, one of their Saleor
+    users or one of their e-mail addresses, or those of the cart, since the cart last changed. A cancelled
     order counts too: the person came back and decided.
     """
     ids = list(
         Identity.objects.of(checkout.installation)
         .filter(
-            profile=checkout.profile_id, kind__in=[IdentityKind.SALEOR_USER, IdentityKind.EMAIL]
+            profile__in=checkout.profile.person(),
+            kind__in=[IdentityKind.SALEOR_USER, IdentityKind.EMAIL],
         )
         .values_list("kind", "value")
     )
@@ -32,7 +33,7 @@ def ordered_since(checkout: Checkout) -> bool:
             Q(checkout_saleor_id=checkout.saleor_id)
             | Q(placed_at__gte=checkout.last_changed_at)
             & (
-                Q(profile=checkout.profile_id)
+                Q(profile__in=checkout.profile.person())
                 | Q(user_saleor_id__in=users)
                 | Q(email_hash__in=hashes)
             )

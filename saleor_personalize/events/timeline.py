@@ -9,6 +9,7 @@ from django.db.models import Max
 from saleor_personalize.enums import EventType, IdentityKind
 from saleor_personalize.models import Checkout, Identity, Installation, Order, Profile
 from saleor_personalize.models.events import Event
+from saleor_personalize.profiles import merging
 
 
 def profile_of(*, installation: Installation, kind: IdentityKind, value: str) -> Profile | None:
@@ -29,7 +30,9 @@ def is_recognised(profile: Profile) -> bool:
     """Tell whether the profile is more than a browser: a Saleor user or an e-mail address."""
     return (
         Identity.objects.of(profile.installation)
-        .filter(profile=profile, kind__in=(IdentityKind.SALEOR_USER, IdentityKind.EMAIL))
+        .filter(
+            profile__in=profile.person(), kind__in=(IdentityKind.SALEOR_USER, IdentityKind.EMAIL)
+        )
         .exists()
     )
 
@@ -52,7 +55,7 @@ def viewed_products(profile: Profile, *, first: int) -> list[dict[str, Any]]:
     """Return {"product_saleor_id", "viewed_at"} of the products seen last, each once."""
     rows = (
         Event.objects.of(profile.installation)
-        .filter(profile=profile, type=EventType.PRODUCT_VIEWED)
+        .filter(profile__in=merging.readable(profile), type=EventType.PRODUCT_VIEWED)
         .values("product_saleor_id")
         .annotate(viewed_at=Max("occurred_at"))
         .order_by("-viewed_at", "product_saleor_id")[:first]

@@ -16,7 +16,6 @@ from django.db.models import Q
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import (
     CheckoutCloseReason,
-    DeliveryChannel,
     EnrollmentStatus,
     IdentityKind,
     NotSentReason,
@@ -119,7 +118,7 @@ def identities(checkout: Checkout) -> set[tuple[str, str]]:
     }
     of_profile = (
         Identity.objects.of(checkout.installation)
-        .filter(profile=checkout.profile_id)
+        .filter(profile__in=checkout.profile.person())
         .values_list("kind", "value")
     )
     return {(kind, value) for kind, value in own | set(of_profile) if value}
@@ -148,10 +147,7 @@ def judge(
         return Stop(NotSentReason.CHECKOUT_EMPTY)
     recipient = _recipient(checkout)
     objection = guards.objection(
-        profile=checkout.profile,
-        purpose=Purpose.MARKETING,
-        delivery_channel=DeliveryChannel.EMAIL,
-        address_hash=recipient.value if recipient else None,
+        profile=checkout.profile, purpose=Purpose.MARKETING, recipient=recipient
     )
     if objection is not None or recipient is None:
         return Stop(objection or NotSentReason.NO_ADDRESS)
@@ -198,7 +194,11 @@ def other_carts(
     enrollments = {
         row.subject_saleor_id: row
         for row in Enrollment.objects.of(journey.installation)
-        .filter(journey=journey, profile=checkout.profile, status=EnrollmentStatus.WAITING)
+        .filter(
+            journey=journey,
+            profile__in=checkout.profile.person(),
+            status=EnrollmentStatus.WAITING,
+        )
         .exclude(pk=enrollment.pk)
     }
     checkouts = (
@@ -225,7 +225,9 @@ def _newer_cart(journey: Journey, checkout: Checkout, enrollment: Enrollment) ->
 
 
 def _recipient(checkout: Checkout) -> Identity | None:
-    return guards.address_identity(profile=checkout.profile, preferred_hash=checkout.email_hash)
+    return guards.address_identity(
+        profile=checkout.profile, purpose=Purpose.MARKETING, preferred_hash=checkout.email_hash
+    )
 
 
 def _withdrawn(

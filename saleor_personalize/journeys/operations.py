@@ -125,14 +125,12 @@ def exit_for_order(*, order: Order, now: datetime) -> int:
     ]
     known = [(kind, value) for kind, value in ids if value]
     same_person = Q(saleor_id=order.checkout_saleor_id)
-    if order.profile_id is not None:
-        same_person |= Q(profile=order.profile_id)
+    if order.profile is not None:
+        same_person |= Q(profile__in=order.profile.person())
     if order.user_saleor_id:
         same_person |= Q(user_saleor_id=order.user_saleor_id)
     if order.email_hash:
         same_person |= Q(email_hash=order.email_hash)
-    for kind, value in known:
-        same_person |= Q(profile__identities__kind=kind, profile__identities__value=value)
     ended = 0
     with transaction.atomic():
         identity.lock_identities(order.installation, known)

@@ -17,9 +17,14 @@ def newest_messages(*, installation: Installation, limit: int) -> list[Message]:
 
 
 def reached_since(*, profile: Profile, template: str, since: datetime) -> bool:
-    """Tell whether a message of this template went, or may have gone, to a profile since then."""
+    """Tell whether a message of this template went, or may have gone, to a person since then."""
     return (
         Message.objects.of(profile.installation)
-        .filter(profile=profile, template=template, status__in=REACHED, decided_at__gte=since)
+        .filter(
+            profile__in=profile.person(),
+            template=template,
+            status__in=REACHED,
+            decided_at__gte=since,
+        )
         .exists()
     )

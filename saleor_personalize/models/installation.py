@@ -36,8 +36,8 @@ class Installation(models.Model):
 
 
 class ScopedQuerySet(models.QuerySet[_M]):
-    def of(self, installation: Installation) -> "ScopedQuerySet[_M]":
-        """Keep the rows of one installation: every read of ours starts with this."""
+    def of(self, installation: Installation | int) -> "ScopedQuerySet[_M]":
+        """Keep the rows of one installation (or its key): every read of ours starts with this."""
         return self.filter(installation=installation)
 
 

@@ -7,6 +7,7 @@ Facts hang on the profile whose id was shown. Profiles that are proved to be one
 import uuid
 
 from django.db import models
+from django.db.models.functions import Coalesce
 
 from saleor_personalize.enums import (
     ConsentRule,
@@ -49,9 +50,15 @@ class Profile(Scoped):
         return self.merged_into_id or self.pk
 
     def person(self) -> models.QuerySet["Profile"]:
-        """Return the profiles that make up this person, this one included."""
-        return Profile.objects.of(self.installation).filter(
-            models.Q(pk=self.person_id) | models.Q(merged_into=self.person_id)
+        """Return the profiles that make up this person now, this one included."""
+        # Asked of the database: a merge may have happened since this row was read.
+        representative = models.Subquery(
+            Profile.objects.of(self.installation_id)
+            .filter(pk=self.pk)
+            .values(representative=Coalesce("merged_into_id", "pk"))
+        )
+        return Profile.objects.of(self.installation_id).filter(
+            models.Q(pk=representative) | models.Q(merged_into=representative)
         )
 
 
@@ -88,6 +95,8 @@ class Merge(Scoped):
     created_at = models.DateTimeField()
     proved_at = models.DateTimeField(null=True)
     undone_at = models.DateTimeField(null=True)
+    # Global id of the checkout whose order would prove it.
+    waits_for = models.CharField(max_length=100, blank=True)
     # Saleor's id of the staff user who merged or split by hand.
     decided_by = models.CharField(max_length=100, blank=True)
 
@@ -97,7 +106,14 @@ class Merge(Scoped):
                 fields=["installation", "first", "second", "proof"], name="merge_once"
             )
         ]
-        indexes = [models.Index(fields=["second"], name="merge_second")]
+        indexes = [
+            models.Index(fields=["second"], name="merge_second"),
+            models.Index(
+                fields=["installation", "waits_for"],
+                name="merge_waiting",
+                condition=models.Q(proved_at=None),
+            ),
+        ]
 
 
 class Consent(Scoped):

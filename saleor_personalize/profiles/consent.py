@@ -9,19 +9,25 @@ from django.db import transaction
 from saleor_personalize.enums import ConsentState, DeliveryChannel, Purpose, SuppressionReason
 from saleor_personalize.models import Consent, Installation, Profile, Suppression
 
+_STRICTEST_FIRST = (ConsentState.DENIED, ConsentState.PENDING, ConsentState.GRANTED)
+
 
 def state(
     *, profile: Profile, purpose: Purpose, delivery_channel: DeliveryChannel
 ) -> ConsentState | None:
-    """Return the newest line of the ledger, or None when nothing was ever recorded."""
-    newest = (
+    """Return what a person allows, or None when nothing was ever recorded.
+
+    The newest line of each of their profiles counts, and the strictest of those: becoming one person
+    never turns a NO into a YES.
+    """
+    newest = set(
         Consent.objects.of(profile.installation)
-        .filter(profile=profile, purpose=purpose, delivery_channel=delivery_channel)
-        .order_by("-recorded_at", "-pk")
+        .filter(profile__in=profile.person(), purpose=purpose, delivery_channel=delivery_channel)
+        .order_by("profile", "-recorded_at", "-pk")
+        .distinct("profile")
         .values_list("state", flat=True)
-        .first()
     )
-    return None if newest is None else ConsentState(newest)
+    return next((state for state in _STRICTEST_FIRST if state in newest), None)
 
 
 def is_granted(*, profile: Profile, purpose: Purpose, delivery_channel: DeliveryChannel) -> bool:

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
 from django.db.models import Q
 
-from saleor_personalize.enums import IdentityKind
+from saleor_personalize.enums import IdentityKind, MergeProof
 from saleor_personalize.models import Identity, Installation, Profile, email_hash
 from saleor_personalize.models.locks import lock
+from saleor_personalize.profiles import merging
+from saleor_personalize.profiles.merging import lock_graph
 
-#: Strongest first: where ids point to different profiles, the first one decides and none is moved.
+#: Strongest first: facts are recorded on the owner of the first id shown.
 STRENGTH = (
     IdentityKind.SALEOR_USER,
     IdentityKind.EXTERNAL_ID,
     IdentityKind.EMAIL,
+    IdentityKind.ANONYMOUS_ID,
     IdentityKind.CHECKOUT,
     IdentityKind.DEVICE_TOKEN,
-    IdentityKind.ANONYMOUS_ID,
+)
+
+#: Kinds that tell somebody from somebody else. A cart and a push token move in with these.
+NAMES = frozenset(
+    {
+        IdentityKind.SALEOR_USER,
+        IdentityKind.EXTERNAL_ID,
+        IdentityKind.EMAIL,
+        IdentityKind.ANONYMOUS_ID,
+    }
 )
 
 #: What a shopper shows, by kind; an e-mail in plain text, empty values are ignored.
@@ -53,103 +66,263 @@ def lock_identities(
     lock(installation, [f"identity:{kind!s}:{value}" for kind, value in identities])
 
 
+@dataclass(frozen=True)
+class Resolved:
+    """Where the ids that somebody showed belong."""
+
+    #: On whom facts about them are recorded: the owner of the strongest id.
+    profile: Profile
+    owners: Mapping[IdentityKind, Profile]
+    #: Ids that nobody had shown before.
+    fresh: frozenset[IdentityKind]
+
+
 def resolve_profile(*, installation: Installation, shown: Shown, now: datetime) -> Profile:
     """Return the profile behind the ids shown; make it, and learn the ids that nobody has yet."""
-    return resolve_profiles(installation=installation, people=[shown], now=now)[0]
+    return resolve(installation=installation, people=[shown], now=now)[0].profile
 
 
-def resolve_profiles(
-    *, installation: Installation, people: Sequence[Shown], now: datetime
-) -> list[Profile]:
-    """Return one profile per entry of `people`, in order; entries may share a profile.
+def resolve(
+    *,
+    installation: Installation,
+    people: Sequence[Shown],
+    now: datetime,
+    confirmed: Collection[str] = (),
+) -> list[Resolved]:
+    """Return one answer per entry of `people`, in order; entries may share a profile.
 
-    Profiles are not merged here: an id that already belongs to somebody stays there. Nor does a new
-    Saleor user move in with another one over an address or a cart: everybody can write any address
-    into a cart, and whoever signs in as a user reads that user's profile.
+    No profile holds two names: a Saleor user, an address, an external id and an anonymous id each
+    have their own, so that whoever typed somebody's address shares nothing with its owner until a
+    merge says so. The exceptions are known at once: an address that Saleor `confirmed` (given here in
+    plain text) for the user beside it, and a cart, which moves in with whoever shows it first.
     """
     with transaction.atomic():
-        lock_people(installation, people)
         keys = [_keys(shown) for shown in people]
-        wanted = Q(pk=None)
-        for kind in STRENGTH:
-            values = {key[kind] for key in keys if kind in key}
-            if values:
-                wanted |= Q(kind=kind, value__in=values)
-        owner: dict[tuple[str, str], Profile] = {
-            (identity.kind, identity.value): identity.profile
-            for identity in Identity.objects.of(installation)
-            .filter(wanted)
-            .select_related("profile")
-        }
-        users = _profiles_of_users(installation, owner) if _newcomers(keys, owner) else set()
+        if _may_join(keys, _owners(installation, keys)):
+            lock_graph(installation)
+        lock_people(installation, people)
+        owners = _owners(installation, keys)
+        carts = _bare_carts(installation, owners)
+        sure = {email_hash(address) for address in confirmed}
         profiles: list[Profile] = []
-        created: list[Profile] = []
-        learned: list[Identity] = []
+        identities: list[Identity] = []
+        answers = []
         for key, shown in zip(keys, people, strict=True):
-            is_newcomer = bool(_newcomers([key], owner))
-            profile = next(
-                (
-                    owner[kind, value]
-                    for kind, value in key.items()
-                    if (kind, value) in owner
-                    and not (is_newcomer and _mark(owner[kind, value]) in users)
-                ),
-                None,
-            )
-            if profile is None:
-                profile = Profile(installation=installation, first_seen_at=now, last_seen_at=now)
-                created.append(profile)
-            profiles.append(profile)
-            if is_newcomer:
-                users.add(_mark(profile))
-            for kind, value in key.items():
-                if (kind, value) not in owner:
-                    owner[kind, value] = profile
-                    learned.append(
-                        Identity(
-                            installation=installation,
-                            profile=profile,
-                            kind=kind,
-                            value=value,
-                            address=shown[kind].strip() if kind == IdentityKind.EMAIL else "",
-                            first_seen_at=now,
-                            last_seen_at=now,
-                        )
+            fresh = frozenset(kind for kind, value in key.items() if (kind, value) not in owners)
+
+            def learn(
+                kind: IdentityKind,
+                profile: Profile | None,
+                key: Mapping[IdentityKind, str] = key,
+                shown: Shown = shown,
+            ) -> Profile:
+                if profile is None:
+                    profile = Profile(
+                        installation=installation, first_seen_at=now, last_seen_at=now
                     )
-        Profile.objects.bulk_create(created)
-        for identity in learned:
+                    profiles.append(profile)
+                is_email = kind == IdentityKind.EMAIL
+                identities.append(
+                    Identity(
+                        installation=installation,
+                        profile=profile,
+                        kind=kind,
+                        value=key[kind],
+                        address=shown[kind].strip() if is_email else "",
+                        first_seen_at=now,
+                        last_seen_at=now,
+                        confirmed_at=now if is_email and key[kind] in sure else None,
+                    )
+                )
+                owners[kind, key[kind]] = profile
+                return profile
+
+            home: Profile | None = None
+            for kind in key:
+                known = owners.get((kind, key[kind]))
+                if home is None:
+                    cart = owners.get((IdentityKind.CHECKOUT, key.get(IdentityKind.CHECKOUT, "")))
+                    adopts = cart is not None and cart.pk in carts
+                    home = known or learn(kind, cart if adopts else None)
+                    if adopts and cart is not None and kind != IdentityKind.CHECKOUT:
+                        carts.discard(cart.pk)
+                elif known is None:
+                    moves_in = kind not in NAMES or (
+                        kind == IdentityKind.EMAIL
+                        and key[kind] in sure
+                        and IdentityKind.SALEOR_USER in key
+                    )
+                    learn(kind, home if moves_in else None)
+            if home is None:
+                raise ValueError("Nobody can be found by no id at all.")
+            answers.append((home, key, fresh))
+        Profile.objects.bulk_create(profiles)
+        for identity in identities:
             identity.profile_id = identity.profile.pk
-        Identity.objects.bulk_create(learned)
-        seen = {profile.pk for profile in profiles if profile.last_seen_at < now}
+        Identity.objects.bulk_create(identities)
+        seen = {home.pk for home, _, _ in answers if home.last_seen_at < now}
         Profile.objects.of(installation).filter(pk__in=seen).update(last_seen_at=now)
-    return profiles
+    return [
+        Resolved(home, {kind: owners[kind, value] for kind, value in key.items()}, fresh)
+        for home, key, fresh in answers
+    ]
 
 
-def _newcomers(
-    keys: Sequence[Mapping[IdentityKind, str]], owner: Mapping[tuple[str, str], Profile]
-) -> list[str]:
-    """Return the Saleor users shown that nobody is yet."""
-    users = (key.get(IdentityKind.SALEOR_USER) for key in keys)
-    return [user for user in users if user and (IdentityKind.SALEOR_USER, user) not in owner]
+def _owners(
+    installation: Installation, keys: Sequence[Mapping[IdentityKind, str]]
+) -> dict[tuple[str, str], Profile]:
+    wanted = Q(pk=None)
+    for kind in STRENGTH:
+        values = {key[kind] for key in keys if kind in key}
+        if values:
+            wanted |= Q(kind=kind, value__in=values)
+    found = Identity.objects.of(installation).filter(wanted).select_related("profile")
+    return {(identity.kind, identity.value): identity.profile for identity in found}
 
 
-def _profiles_of_users(
-    installation: Installation, owner: Mapping[tuple[str, str], Profile]
-) -> set[int]:
-    """Return the marks of those owners that are a Saleor user already."""
-    return set(
+def _may_join(
+    keys: Sequence[Mapping[IdentityKind, str]], owners: Mapping[tuple[str, str], Profile]
+) -> bool:
+    """Tell whether ids shown together belong to different profiles, as far as can be seen unlocked."""
+    return any(
+        len({owners[item].person_id if item in owners else None for item in key.items()}) > 1
+        for key in keys
+    )
+
+
+def _bare_carts(installation: Installation, owners: Mapping[tuple[str, str], Profile]) -> set[int]:
+    """Return the profiles that are nothing but a cart nobody has shown yet."""
+    of_carts = {
+        profile.pk for (kind, _), profile in owners.items() if kind == IdentityKind.CHECKOUT
+    }
+    if not of_carts:
+        return set()
+    return of_carts - set(
         Identity.objects.of(installation)
-        .filter(
-            kind=IdentityKind.SALEOR_USER,
-            profile_id__in={profile.pk for profile in owner.values()},
-        )
+        .filter(profile__in=of_carts)
+        .exclude(kind=IdentityKind.CHECKOUT)
         .values_list("profile_id", flat=True)
     )
 
 
-def _mark(profile: Profile) -> int:
-    """Return what tells profiles apart, also those without a row yet."""
-    return -id(profile) if profile.pk is None else profile.pk
+def sign_in(
+    *,
+    installation: Installation,
+    user_id: str,
+    anonymous_id: str = "",
+    device_token: str = "",
+    now: datetime,
+) -> Profile:
+    """Return a Saleor user's profile; the browser or phone they signed in on is theirs from now on.
+
+    Not when somebody else's account signed in on it before: two accounts are two people.
+    """
+    shown = {
+        IdentityKind.SALEOR_USER: user_id,
+        IdentityKind.ANONYMOUS_ID: anonymous_id,
+        IdentityKind.DEVICE_TOKEN: device_token,
+    }
+    proofs = {
+        IdentityKind.ANONYMOUS_ID: MergeProof.LOGIN,
+        IdentityKind.DEVICE_TOKEN: MergeProof.DEVICE_TOKEN,
+    }
+    with transaction.atomic():
+        (found,) = resolve(installation=installation, people=[shown], now=now)
+        for kind, proof in proofs.items():
+            owner = found.owners.get(kind, found.profile)
+            if owner.person_id != found.profile.person_id:
+                merging.prove(
+                    installation=installation,
+                    first=owner,
+                    second=found.profile,
+                    proof=proof,
+                    evidence=[(kind, shown[kind]), (IdentityKind.SALEOR_USER, user_id)],
+                    now=now,
+                )
+    return found.profile
+
+
+def show_checkout(
+    *, installation: Installation, anonymous_id: str, checkout_id: str, now: datetime
+) -> Profile:
+    """Return the profile of a browser that shows a cart, and remember what that suggests."""
+    shown = {IdentityKind.ANONYMOUS_ID: anonymous_id, IdentityKind.CHECKOUT: checkout_id}
+    with transaction.atomic():
+        (found,) = resolve(installation=installation, people=[shown], now=now)
+        join_over_cart(installation=installation, found=found, checkout_id=checkout_id, now=now)
+    return found.profile
+
+
+def join_over_cart(
+    *, installation: Installation, found: Resolved, checkout_id: str, now: datetime
+) -> None:
+    """Follow a cart that is shown by another profile than the one it is known from.
+
+    The first name on a browser's cart (an account, an address nobody used before) is that browser's
+    person. Everything else only suggests it: a link to a cart can be forwarded, and the address of
+    somebody else typed in. The order decides.
+    """
+    owner = found.owners.get(IdentityKind.CHECKOUT, found.profile)
+    if owner.person_id == found.profile.person_id:
+        return
+    is_first_name = IdentityKind.SALEOR_USER in found.owners or (
+        IdentityKind.EMAIL in found.fresh and IdentityKind.ANONYMOUS_ID not in found.owners
+    )
+    if merging.is_only_carts(owner) or (is_first_name and merging.is_nameless(owner)):
+        merging.prove(
+            installation=installation,
+            first=owner,
+            second=found.profile,
+            proof=MergeProof.CHECKOUT,
+            evidence=[(IdentityKind.CHECKOUT, checkout_id)],
+            now=now,
+        )
+    else:
+        merging.suspect(
+            installation=installation,
+            first=owner,
+            second=found.profile,
+            checkout_id=checkout_id,
+            now=now,
+        )
+
+
+def join_over_order(
+    *, installation: Installation, found: Resolved, checkout_id: str, now: datetime
+) -> None:
+    """Join whoever showed a cart with whoever ordered it."""
+    owner = found.owners.get(IdentityKind.CHECKOUT, found.profile)
+    if owner.person_id != found.profile.person_id:
+        merging.prove(
+            installation=installation,
+            first=owner,
+            second=found.profile,
+            proof=MergeProof.CHECKOUT_COMPLETED,
+            evidence=[(IdentityKind.CHECKOUT, checkout_id)],
+            now=now,
+        )
+
+
+def join_over_address(*, installation: Installation, found: Resolved, now: datetime) -> None:
+    """Join a Saleor user with the profile of the address that Saleor had them confirm."""
+    owner = found.owners[IdentityKind.EMAIL]
+    if owner.pk != found.profile.pk:
+        merging.prove(
+            installation=installation,
+            first=owner,
+            second=found.profile,
+            proof=MergeProof.CONFIRMED_EMAIL,
+            now=now,
+        )
+
+
+def confirm_address(*, installation: Installation, address_hash: str, now: datetime) -> bool:
+    """Record that the owner of an address answered from it; return whether that is new."""
+    return bool(
+        Identity.objects.of(installation)
+        .filter(kind=IdentityKind.EMAIL, value=address_hash, confirmed_at=None)
+        .update(confirmed_at=now)
+    )
 
 
 def address_of(*, installation: Installation, address_hash: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.db.models import Q
+
 from saleor_personalize.enums import IdentityKind
 from saleor_personalize.models import Identity, Installation, Profile
 
@@ -9,17 +11,16 @@ from saleor_personalize.models import Identity, Installation, Profile
 def profiles_of_customer(
     *, installation: Installation, user_id: str, address_hash: str
 ) -> list[Profile]:
-    """Return the profiles that a deleted customer of Saleor stands behind, guest carts included."""
+    """Return all profiles of the person behind a deleted customer of Saleor, guest carts included."""
+    shown = Identity.objects.of(installation).filter(
+        Q(kind=IdentityKind.SALEOR_USER, value=user_id)
+        | Q(kind=IdentityKind.EMAIL, value=address_hash)
+    )
+    people = Profile.objects.of(installation).filter(identities__in=shown)
+    representatives = [profile.person_id for profile in people]
     return list(
         Profile.objects.of(installation).filter(
-            pk__in=Identity.objects.of(installation)
-            .filter(kind=IdentityKind.SALEOR_USER, value=user_id)
-            .union(
-                Identity.objects.of(installation).filter(
-                    kind=IdentityKind.EMAIL, value=address_hash
-                )
-            )
-            .values_list("profile_id", flat=True)
+            Q(pk__in=representatives) | Q(merged_into__in=representatives)
         )
     )
 

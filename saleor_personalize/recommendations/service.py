@@ -170,7 +170,7 @@ def _products_in_cart(installation: Installation, checkout_id: str) -> list[str]
 def _just_bought(profile: Profile, now: datetime) -> frozenset[str]:
     return frozenset(
         OrderLine.objects.of(profile.installation)
-        .filter(order__profile=profile, order__placed_at__gt=now - JUST_BOUGHT)
+        .filter(order__profile__in=profile.person(), order__placed_at__gt=now - JUST_BOUGHT)
         .exclude(product_saleor_id="")
         .values_list("product_saleor_id", flat=True)
     )

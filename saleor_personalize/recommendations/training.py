@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from django.db import transaction
+from django.db.models.functions import Coalesce
 
 from saleor_personalize.conf import build_backend, settings
 from saleor_personalize.enums import EventType
@@ -168,7 +169,7 @@ def _purchases(
         .exclude(product_saleor_id="")
         .order_by("order__placed_at", "order_id", "pk")
         .values_list(
-            "order__profile_id",
+            Coalesce("order__profile__merged_into_id", "order__profile_id"),
             "product_saleor_id",
             "order__placed_at",
             "order__saleor_id",
@@ -194,7 +195,12 @@ def _events(
         .filter(channel_slug=channel_slug, occurred_at__gte=since, type__in=list(_EVENT_NAMES))
         .exclude(product_saleor_id="")
         .order_by("occurred_at", "pk")
-        .values_list("profile_id", "product_saleor_id", "type", "occurred_at")
+        .values_list(
+            Coalesce("profile__merged_into_id", "profile_id"),
+            "product_saleor_id",
+            "type",
+            "occurred_at",
+        )
     )
     for profile_id, product_id, type_, occurred_at in events.iterator(chunk_size=5_000):
         yield (

@@ -384,5 +384,5 @@ def test_a_customers_read_takes_few_queries(
 ) -> None:
     token = token_of(ALICE)
     gql(QUERY, token=token)
-    with django_assert_num_queries(5):  # who, orders, their lines, views, cart
+    with django_assert_num_queries(6):  # who, orders, their lines, what else is theirs, views, cart
         gql(QUERY, token=token)

@@ -1,0 +1,305 @@
+"""When two profiles are one person: on proof, on the record, and undone exactly (ADR 8).
+
+A merge is an edge between two profiles; a person is what live edges hold together. Facts stay on the
+profile whose id was shown, so joining and splitting change nothing but `Profile.merged_into`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import Q, QuerySet
+
+from saleor_personalize.enums import IdentityKind, MergeProof
+from saleor_personalize.models import (
+    ChangedProfile,
+    ComputedTraits,
+    Identity,
+    Installation,
+    Merge,
+    Profile,
+)
+from saleor_personalize.models.locks import lock
+
+#: Proofs that outweigh what a cart suggests: who confirmed an address owns it.
+_STRONG = frozenset({MergeProof.CONFIRMED_EMAIL, MergeProof.STAFF})
+
+_OVER_CARTS = frozenset({MergeProof.CHECKOUT, MergeProof.CHECKOUT_COMPLETED})
+
+Evidence = Sequence[tuple[IdentityKind, str]]
+
+
+def lock_graph(installation: Installation) -> None:
+    """Hold the shop's identity graph until the transaction ends.
+
+    Take it before any identity lock: then no two transactions can wait for each other.
+    """
+    lock(installation, ["identity-graph"])
+
+
+def prove(
+    *,
+    installation: Installation,
+    first: Profile,
+    second: Profile,
+    proof: MergeProof,
+    now: datetime,
+    evidence: Evidence = (),
+    decided_by: str = "",
+) -> bool:
+    """Join two profiles; return whether they were two people until now.
+
+    Refused, with nothing changed: two different Saleor users, and a pair that was split before. Only
+    staff can join those. An address that one Saleor user confirmed is taken back from whoever merely
+    typed it.
+    """
+    if first.pk == second.pk:
+        return False
+    with transaction.atomic():
+        lock_graph(installation)
+        first, second = _fresh(installation, first, second)
+        merge = _edge(installation, first, second, proof)
+        if merge is not None and merge.proved_at is not None and merge.undone_at is None:
+            return False
+        if proof != MergeProof.STAFF:
+            if _between(installation, first, second).exclude(undone_at=None).exists():
+                return False
+            if _are_different_users(first, second):
+                if proof != MergeProof.CONFIRMED_EMAIL:
+                    return False
+                _take_back(installation, first, second, now=now)
+                first, second = _fresh(installation, first, second)
+                if _are_different_users(first, second):
+                    return False
+        was_one = first.person_id == second.person_id
+        low, high = sorted((first, second), key=lambda profile: profile.pk)
+        Merge.objects.update_or_create(
+            installation=installation,
+            first=low,
+            second=high,
+            proof=proof,
+            defaults={
+                "evidence": [{"kind": str(kind), "value": value} for kind, value in evidence],
+                "proved_at": now,
+                "undone_at": None,
+                "waits_for": "",
+                "decided_by": decided_by,
+            },
+            create_defaults={
+                "evidence": [{"kind": str(kind), "value": value} for kind, value in evidence],
+                "created_at": now,
+                "proved_at": now,
+                "decided_by": decided_by,
+            },
+        )
+        _regroup(installation, {first.pk, second.pk}, now=now)
+    return not was_one
+
+
+def suspect(
+    *,
+    installation: Installation,
+    first: Profile,
+    second: Profile,
+    checkout_id: str,
+    now: datetime,
+) -> None:
+    """Note that two profiles showed one checkout. Its order, if it comes, proves them one person."""
+    if first.pk == second.pk:
+        return
+    low, high = sorted((first, second), key=lambda profile: profile.pk)
+    Merge.objects.get_or_create(
+        installation=installation,
+        first=low,
+        second=high,
+        proof=MergeProof.CHECKOUT_COMPLETED,
+        defaults={
+            "evidence": [{"kind": str(IdentityKind.CHECKOUT), "value": checkout_id}],
+            "created_at": now,
+            "waits_for": checkout_id,
+        },
+    )
+
+
+def prove_suspected(
+    *, installation: Installation, checkout_ids: Collection[str], now: datetime
+) -> int:
+    """Join those who were suspected over checkouts that were now ordered; return how many."""
+    waiting = (
+        Merge.objects.of(installation)
+        .filter(waits_for__in=checkout_ids, proved_at=None, undone_at=None)
+        .select_related("first", "second")
+        .order_by("pk")
+    )
+    return sum(
+        prove(
+            installation=installation,
+            first=merge.first,
+            second=merge.second,
+            proof=MergeProof.CHECKOUT_COMPLETED,
+            evidence=[(IdentityKind.CHECKOUT, merge.waits_for)],
+            now=now,
+        )
+        for merge in waiting
+    )
+
+
+def split(*, merge: Merge, now: datetime, decided_by: str) -> bool:
+    """Undo everything that joins the two profiles of a merge; return whether they are two people now.
+
+    Both get back exactly the ids and facts that were their own, those since the merge included. False
+    means that a third profile still holds them together: split it off as well.
+    """
+    installation = merge.installation
+    with transaction.atomic():
+        lock_graph(installation)
+        _between(installation, merge.first, merge.second).filter(undone_at=None).update(
+            undone_at=now, decided_by=decided_by
+        )
+        _regroup(installation, {merge.first_id, merge.second_id}, now=now)
+        first, second = _fresh(installation, merge.first, merge.second)
+    return first.person_id != second.person_id
+
+
+def merges_of(profile: Profile) -> list[Merge]:
+    """Return what joined, might join and no longer joins this person, oldest first."""
+    members = profile.person()
+    return list(
+        Merge.objects.of(profile.installation)
+        .filter(Q(first__in=members) | Q(second__in=members))
+        .order_by("created_at", "pk")
+    )
+
+
+def readable(profile: Profile) -> set[int]:
+    """Return the primary keys of those profiles whose facts the person behind this one may read.
+
+    A cart joins people for our care (who ordered is not reminded), never for their eyes: a cart can be
+    forwarded and an address mistyped. Reading follows only what takes a secret of their own: signing
+    in, a confirmed address, the word of the shop.
+    """
+    person = {profile.pk}
+    if not profile.person().exclude(pk=profile.pk).exists():
+        return person
+    frontier = person
+    while frontier:
+        edges = _live(profile.installation, frontier).exclude(proof__in=_OVER_CARTS)
+        reached = {pk for pair in edges.values_list("first_id", "second_id") for pk in pair}
+        frontier = reached - person
+        person = person | reached
+    return person
+
+
+def is_nameless(profile: Profile) -> bool:
+    """Tell whether nothing is known of a person but browsers and carts."""
+    return not _kinds(profile) & {
+        IdentityKind.SALEOR_USER,
+        IdentityKind.EMAIL,
+        IdentityKind.EXTERNAL_ID,
+    }
+
+
+def is_only_carts(profile: Profile) -> bool:
+    return _kinds(profile) <= {IdentityKind.CHECKOUT}
+
+
+def _kinds(profile: Profile) -> set[str]:
+    """Return the kinds of all ids of a person."""
+    return set(
+        Identity.objects.of(profile.installation)
+        .filter(profile__in=profile.person())
+        .values_list("kind", flat=True)
+    )
+
+
+def _fresh(installation: Installation, first: Profile, second: Profile) -> tuple[Profile, Profile]:
+    rows = Profile.objects.of(installation).in_bulk([first.pk, second.pk])
+    return rows[first.pk], rows[second.pk]
+
+
+def _between(installation: Installation, first: Profile, second: Profile) -> QuerySet[Merge]:
+    low, high = sorted((first.pk, second.pk))
+    return Merge.objects.of(installation).filter(first=low, second=high)
+
+
+def _edge(
+    installation: Installation, first: Profile, second: Profile, proof: MergeProof
+) -> Merge | None:
+    return _between(installation, first, second).filter(proof=proof).first()
+
+
+def _are_different_users(first: Profile, second: Profile) -> bool:
+    users = [
+        set(
+            Identity.objects.of(profile.installation)
+            .filter(profile__in=profile.person(), kind=IdentityKind.SALEOR_USER)
+            .values_list("value", flat=True)
+        )
+        for profile in (first, second)
+    ]
+    return all(users) and users[0] != users[1]
+
+
+def _take_back(
+    installation: Installation, first: Profile, second: Profile, *, now: datetime
+) -> None:
+    """Free the profile of an address from what was joined to it without its owner's word."""
+    for profile in (first, second):
+        if not (
+            Identity.objects.of(installation)
+            .filter(profile=profile, kind=IdentityKind.SALEOR_USER)
+            .exists()
+        ):
+            touching = _live(installation, {profile.pk}).exclude(proof__in=_STRONG)
+            others = {pk for merge in touching for pk in (merge.first_id, merge.second_id)}
+            touching.update(undone_at=now)
+            _regroup(installation, others | {profile.pk}, now=now)
+
+
+def _live(installation: Installation, profile_ids: Iterable[int]) -> QuerySet[Merge]:
+    ids = list(profile_ids)
+    return (
+        Merge.objects.of(installation)
+        .filter(Q(first__in=ids) | Q(second__in=ids), undone_at=None)
+        .exclude(proved_at=None)
+    )
+
+
+def _regroup(installation: Installation, profile_ids: set[int], *, now: datetime) -> None:
+    """Set `merged_into` for everybody whom a change at `profile_ids` can concern."""
+    pending = set(
+        Profile.objects.of(installation)
+        .filter(
+            Q(pk__in=profile_ids)
+            | Q(merged_into__in=profile_ids)
+            | Q(absorbed__in=profile_ids)
+            | Q(merged_into__absorbed__in=profile_ids)
+        )
+        .values_list("pk", flat=True)
+    )
+    while pending:
+        person = {min(pending)}
+        frontier = person
+        while frontier:
+            reached = {
+                pk
+                for pair in _live(installation, frontier).values_list("first_id", "second_id")
+                for pk in pair
+            }
+            frontier = reached - person
+            person = person | reached
+        pending -= person
+        representative = min(person)
+        people = Profile.objects.of(installation)
+        people.filter(pk=representative).update(merged_into=None)
+        people.filter(pk__in=person - {representative}).update(merged_into=representative)
+        # What was worked out for one of the parts does not describe the whole.
+        ComputedTraits.objects.of(installation).filter(profile__in=person).delete()
+        ChangedProfile.objects.bulk_create(
+            [ChangedProfile(installation=installation, profile_id=representative, changed_at=now)],
+            update_conflicts=True,
+            unique_fields=["profile"],
+            update_fields=["changed_at"],
+        )
