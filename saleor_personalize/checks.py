@@ -17,11 +17,13 @@ from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A
 from saleor_personalize.conf import (
     SETTING_NAME,
     build_backend,
+    is_origin,
     known_names,
     settings,
     unknown_name_hint,
 )
 from saleor_personalize.exceptions import ConfigurationError
+from saleor_personalize.segments.rules import known_rules
 
 APP = "saleor_personalize"
 
@@ -36,11 +38,13 @@ def check_settings(**_: Any) -> list[CheckMessage]:
     return list(_names()) or [
         *_app_url(),
         *_installs(),
-        *_dashboard_origins(),
+        *_origins(),
         *_keys(),
         *_backends(),
         *_placements(),
         *_mail(),
+        *_events(),
+        *_segment_rules(),
     ]
 
 
@@ -100,16 +104,15 @@ def _installs() -> Iterator[CheckMessage]:
             )
 
 
-def _dashboard_origins() -> Iterator[CheckMessage]:
-    for origin in settings.DASHBOARD_ORIGINS:
-        if not re.fullmatch(
-            r"https?://[A-Za-z0-9.\-]+(:\d+)?|https?://\[[0-9a-f:]+\](:\d+)?", origin
-        ):
-            yield Error(
-                f"{_at('DASHBOARD_ORIGINS')} holds {origin!r}, which is no origin.",
-                hint="Write scheme and host without a path or a closing slash: https://dashboard.example.com.",
-                id=f"{APP}.E004",
-            )
+def _origins() -> Iterator[CheckMessage]:
+    for setting, fault in (("DASHBOARD_ORIGINS", "E004"), ("STOREFRONT_ORIGINS", "E030")):
+        for origin in getattr(settings, setting):
+            if not is_origin(origin):
+                yield Error(
+                    f"{_at(setting)} holds {origin!r}, which is no origin.",
+                    hint="Write scheme and host without a path or a closing slash: https://dashboard.example.com.",
+                    id=f"{APP}.{fault}",
+                )
 
 
 def _keys() -> Iterator[CheckMessage]:
@@ -181,4 +184,50 @@ def _mail() -> Iterator[CheckMessage]:
             f"{_at('CHECKOUT_URL')} is {url!r}: every reminder would link to the same page.",
             hint="Put {checkout_id} where the cart's id belongs: https://store.example/checkout?checkout={checkout_id}.",
             id=f"{APP}.E011",
+        )
+
+
+def _events() -> Iterator[CheckMessage]:
+    if settings.EVENT_RETENTION is None:
+        yield Warning(
+            f"{_at('EVENT_RETENTION')} is None: what people did is kept for ever.",
+            hint="Set how long you need it, such as timedelta(days=395). Many laws ask for an end.",
+            id=f"{APP}.W030",
+        )
+    elif settings.EVENT_RETENTION <= settings.TRACK_MAX_AGE:
+        yield Error(
+            f"{_at('EVENT_RETENTION')} is {settings.EVENT_RETENTION}, not longer than TRACK_MAX_AGE "
+            f"({settings.TRACK_MAX_AGE}): events would be taken that are past it already.",
+            hint="Keep events longer than late ones are accepted.",
+            id=f"{APP}.E031",
+        )
+    for setting in (
+        "COLLECT_MAX_EVENTS",
+        "COLLECT_MAX_BYTES",
+        "TRACK_MAX_EVENTS_PER_MINUTE",
+        "TRACK_MAX_EVENTS_PER_MINUTE_AND_ADDRESS",
+    ):
+        if getattr(settings, setting) < 1:
+            yield Error(
+                f"{_at(setting)} is {getattr(settings, setting)}: no event could be taken.",
+                hint="Set it to 1 or more.",
+                id=f"{APP}.E032",
+            )
+    if settings.TRUSTED_PROXIES < 0:
+        yield Error(
+            f"{_at('TRUSTED_PROXIES')} is {settings.TRUSTED_PROXIES}.",
+            hint="Count the proxies before the service that add to X-Forwarded-For: 0 or more.",
+            id=f"{APP}.E033",
+        )
+
+
+def _segment_rules() -> Iterator[CheckMessage]:
+    try:
+        known_rules()
+    except ConfigurationError as error:
+        yield Error(
+            str(error),
+            hint="List dotted paths of rules; to keep the built-in ones, start from "
+            "saleor_personalize.conf.Defaults().SEGMENT_RULES.",
+            id=f"{APP}.E040",
         )

@@ -8,6 +8,7 @@ replace.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
@@ -44,6 +45,14 @@ def _placements() -> dict[str, Any]:
         "search_empty": ["popular", "newest"],
         "email": ["bought_together", "similar", "popular", "newest"],
     }
+
+
+def _segment_rules() -> list[str]:
+    names = (
+        "Trait Language Country ConsentGiven EventCount Visits OrderCount TotalSpent LastOrder Bought "
+        "Favourites OpenCheckout Stage Score ChurnRisk InSegment"
+    )
+    return [f"saleor_personalize.segments.rules.{name}" for name in names.split()]
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,8 @@ class Defaults:
             "email": "saleor_personalize.messaging.channels.email.EmailChannel"
         }
     )
+    # Rules that segments may use, as dotted paths of classes; the list replaces the built-in one.
+    SEGMENT_RULES: Sequence[str] = field(default_factory=_segment_rules)
     # Metadata key by which a checkout carries the shopper's explicit opt-in to marketing.
     CONSENT_METADATA_KEY: str = "marketing_opt_in"
     # Default sender and cart link; an installation can override both on its Dashboard page.
@@ -100,16 +111,37 @@ class Defaults:
     GRAPHQL_MAX_DEPTH: int = 8
     GRAPHQL_MAX_COST: int = 2_000
     TRACK_MAX_EVENTS: int = 100
-    TRACK_MAX_EVENTS_PER_MINUTE: int = 600
+    # Events of one caller in a minute, and of all callers behind one network address.
+    TRACK_MAX_EVENTS_PER_MINUTE: int = 3_000
+    TRACK_MAX_EVENTS_PER_MINUTE_AND_ADDRESS: int = 30_000
     # How far a client's clock may be wrong before its events are dated by ours.
     TRACK_MAX_CLOCK_SKEW: timedelta = timedelta(minutes=10)
     TRACK_MAX_AGE: timedelta = timedelta(days=7)
+    # Limits of one batch of /collect: rows that are read, and bytes.
+    COLLECT_MAX_EVENTS: int = 1_000
+    COLLECT_MAX_BYTES: int = 1_000_000
+    # Origins of storefronts that may call /collect from a browser, for every installation; one can add
+    # its own on its Dashboard page.
+    STOREFRONT_ORIGINS: Sequence[str] = ()
+    # How many proxies of yours stand before the service: a caller's address is that many from the right
+    # in X-Forwarded-For. 0: the address of the connection.
+    TRUSTED_PROXIES: int = 0
+    # How long events are kept; they go month by month. None: for ever.
+    EVENT_RETENTION: timedelta | None = timedelta(days=395)
 
 
 #: removed setting -> what to use now
 REMOVED: dict[str, str] = {}
 
 _MERGED = ("RECOMMENDERS", "PLACEMENTS", "CHANNELS")
+
+
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-]+(:\d+)?|https?://\[[0-9a-f:]+\](:\d+)?")
+
+
+def is_origin(text: str) -> bool:
+    """Tell whether a text is scheme, host and perhaps port, as browsers write an origin."""
+    return bool(_ORIGIN.fullmatch(text))
 
 
 def known_names() -> frozenset[str]:

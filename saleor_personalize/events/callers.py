@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from saleor_personalize.conf import settings
 from saleor_personalize.enums import EventSource, IdentityKind
 from saleor_personalize.events import timeline
 from saleor_personalize.exceptions import AccessDenied, InvalidToken
@@ -98,6 +99,18 @@ active = _Active()
 def check_anonymous_id(value: str) -> None:
     if not _ANONYMOUS_ID.fullmatch(value):
         raise InvalidToken("An anonymous id has 16 to 64 letters, digits, '-' or '_', e.g. a UUID.")
+
+
+def address_of(*, forwarded_for: str, connected_from: str) -> str:
+    """Return the network address of a caller behind TRUSTED_PROXIES proxies; empty when unknown.
+
+    What stands further left in X-Forwarded-For was written by the caller.
+    """
+    proxies = settings.TRUSTED_PROXIES
+    passed = [part.strip() for part in forwarded_for.split(",")]
+    if proxies and len(passed) >= proxies and passed[-proxies]:
+        return str(passed[-proxies])
+    return connected_from
 
 
 def identify(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,13 +10,43 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import EventSource, EventType, IdentityKind
-from saleor_personalize.models import Event, Installation, SalesChannel
+from saleor_personalize.events import sessions
+from saleor_personalize.models import Event, Installation, Profile, SalesChannel
+from saleor_personalize.models.fields import month_of
 from saleor_personalize.profiles import identity
 
+#: What a row says beside its own columns: name in the doors -> name in `Event.properties`.
+PROPERTIES = {
+    "variantId": "variant_id",
+    "categoryId": "category_id",
+    "query": "query",
+    "listId": "list_id",
+    "placement": "placement",
+    "slot": "slot",
+    "name": "name",
+    "properties": "properties",
+}
+#: Types that storefronts tell; orders come from Saleor itself.
+TOLD = tuple(type_ for type_ in EventType if type_ is not EventType.ORDER_PLACED)
+#: type -> what it cannot do without, besides a product: (code, field, property)
+_NEEDED = {
+    EventType.SEARCHED: (("QUERY_REQUIRED", "query"),),
+    EventType.CATEGORY_VIEWED: (("CATEGORY_REQUIRED", "categoryId"),),
+    EventType.LIST_VIEWED: (("LIST_REQUIRED", "listId"),),
+    EventType.RECOMMENDATION_SHOWN: (
+        ("PLACEMENT_REQUIRED", "placement"),
+        ("SLOT_REQUIRED", "slot"),
+    ),
+    EventType.RECOMMENDATION_CLICKED: (
+        ("PLACEMENT_REQUIRED", "placement"),
+        ("SLOT_REQUIRED", "slot"),
+    ),
+    EventType.CUSTOM: (("NAME_REQUIRED", "name"),),
+}
 #: Types that speak of a product.
 _OF_PRODUCT = frozenset(
     {
@@ -24,11 +55,18 @@ _OF_PRODUCT = frozenset(
         EventType.CART_REMOVED,
         EventType.FAVOURITE_ADDED,
         EventType.FAVOURITE_REMOVED,
+        EventType.RECOMMENDATION_SHOWN,
+        EventType.RECOMMENDATION_CLICKED,
     }
 )
+_MAX_ID = 100
 _MAX_TEXT = 200
+_MAX_CUSTOM = 30
+#: Whole numbers that every reader of JSON takes for the same number.
+_MAX_NUMBER = 2**53
 #: A global id of Saleor is base64. Anything longer or stranger would go into the training as it is.
 _GLOBAL_ID = re.compile(r"[A-Za-z0-9+/=_-]{1,100}")
+_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,60}")
 #: What PostgreSQL cannot hold: NUL, and half of a surrogate pair.
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
@@ -40,9 +78,9 @@ class RowStatus(StrEnum):
     IGNORED = "ignored"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
-    """One event as a storefront sends it."""
+    """One event as a storefront sends it; `properties` as named by PROPERTIES."""
 
     event_id: str
     type: EventType
@@ -53,14 +91,24 @@ class Row:
     properties: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RowResult:
-    """What became of one event; `code` and `message` are empty unless it was rejected."""
+    """What became of one event. Rejected: `code`, a `message`, and the `field` to mend, as sent."""
 
     event_id: str
     status: RowStatus
     code: str = ""
     message: str = ""
+    field: str = ""
+
+
+Fault = tuple[str, str, str]
+
+
+def rejected(event_id: str, fault: Fault) -> RowResult:
+    """Return the answer to a bad row: `fault` is (code, field, message)."""
+    code, name, message = fault
+    return RowResult(event_id[:_MAX_ID], RowStatus.REJECTED, code, message, name)
 
 
 def track(
@@ -70,87 +118,264 @@ def track(
     rows: Sequence[Row],
     source: EventSource,
     now: datetime,
+    context: sessions.Context | None = None,
 ) -> list[RowResult]:
     """Record events of one caller; return one result per row, in order.
 
     The same `event_id` is recorded once, however often it comes. A bad row is rejected with a reason
     and does not hold up the others. A clock that is ahead counts as ours; one event too old for
-    TRACK_MAX_AGE is rejected.
+    TRACK_MAX_AGE is rejected. `context` is that of the visit: a row without a session or a sales
+    channel takes them from there.
     """
     channels = set(
         SalesChannel.objects.of(installation).filter(deleted_at=None).values_list("slug", flat=True)
     )
-    results: list[RowResult] = [_check(row, channels, now) for row in rows]
-    good = [
-        (index, row)
-        for index, (row, result) in enumerate(zip(rows, results, strict=True))
-        if result.status == RowStatus.ACCEPTED
-    ]
+    context = (context or sessions.Context()).known_to(channels)
+    check = _Check(channels, now)
+    results: list[RowResult] = []
+    good: dict[str, Row] = {}
+    for row in rows:
+        if fault := check(row):
+            results.append(rejected(row.event_id, fault))
+        elif row.event_id in good:
+            results.append(RowResult(row.event_id, RowStatus.DUPLICATE))
+        else:
+            good[row.event_id] = row
+            results.append(RowResult(row.event_id, RowStatus.ACCEPTED))
     if not good:
         return results
     with transaction.atomic():
+        # Holds the person's ids until the commit: two batches of one person never run side by side.
         profile = identity.resolve_profile(installation=installation, shown=shown, now=now)
-        known = set(
-            Event.objects.of(installation)
-            .filter(event_id__in=[row.event_id for _, row in good])
-            .values_list("event_id", flat=True)
+        fresh = good.keys() - _in_other_months(installation, good, now)
+        # In one order everywhere: two batches that share rows then wait, and never for each other.
+        new = [_Event.of(good[event_id], context, now) for event_id in sorted(fresh)]
+        recorded = _insert(profile, new, source, now)
+        sessions.record(
+            profile=profile,
+            context=context,
+            seen=[(row.session_id, row.occurred_at) for row in new if row.event_id in recorded],
         )
-        fresh = []
-        for index, row in good:
-            if row.event_id in known:
-                results[index] = RowResult(row.event_id, RowStatus.DUPLICATE)
-                continue
-            known.add(row.event_id)
-            fresh.append(
-                Event(
-                    installation=installation,
-                    event_id=row.event_id,
-                    type=row.type,
-                    profile=profile,
-                    occurred_at=min(row.occurred_at or now, now),
-                    received_at=now,
-                    source=source,
-                    channel_slug=row.channel_slug,
-                    session_id=row.session_id,
-                    product_saleor_id=row.product_id,
-                    properties=dict(row.properties),
-                )
-            )
-        # Another request may bring the same event at the same moment: the constraint decides.
-        Event.objects.bulk_create(fresh, ignore_conflicts=True)
-    return results
+    return [
+        RowResult(result.event_id, RowStatus.DUPLICATE)
+        if result.status == RowStatus.ACCEPTED and result.event_id not in recorded
+        else result
+        for result in results
+    ]
+
+
+def is_storable(text: str) -> bool:
+    """Tell whether PostgreSQL can hold a text."""
+    return not _UNSTORABLE.search(text)
 
 
 def anonymous(anonymous_id: str) -> dict[IdentityKind, str]:
     return {IdentityKind.ANONYMOUS_ID: anonymous_id}
 
 
-def _check(row: Row, channels: set[str], now: datetime) -> RowResult:
-    def rejected(code: str, message: str) -> RowResult:
-        return RowResult(row.event_id[:100], RowStatus.REJECTED, code, message)
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """A row with all that it leaves open filled in."""
 
-    if not 1 <= len(row.event_id) <= 100:
-        return rejected("INVALID_ID", "`id` takes 1 to 100 characters, unique per event.")
-    texts = [row.session_id, *(str(value) for value in row.properties.values())]
-    if any(_UNSTORABLE.search(text) for text in (row.event_id, *texts)):
-        return rejected("INVALID_TEXT", "A text holds NUL or half of a surrogate pair.")
-    if row.type in _OF_PRODUCT and not row.product_id:
-        return rejected("PRODUCT_REQUIRED", f"{row.type.name} needs `productId`.")
-    if row.product_id and not _GLOBAL_ID.fullmatch(row.product_id):
-        return rejected("INVALID_PRODUCT", "`productId` takes a global id of Saleor.")
-    if len(row.session_id) > 100:
-        return rejected("TOO_LONG", "`sessionId` takes at most 100 characters.")
-    if row.type == EventType.SEARCHED and not row.properties.get("query"):
-        return rejected("QUERY_REQUIRED", "SEARCHED needs `query`.")
-    if row.type == EventType.CATEGORY_VIEWED and not row.properties.get("category_id"):
-        return rejected("CATEGORY_REQUIRED", "CATEGORY_VIEWED needs `categoryId`.")
-    if any(len(text) > _MAX_TEXT for text in texts):
-        return rejected("TOO_LONG", f"A text takes at most {_MAX_TEXT} characters.")
-    if row.channel_slug and row.channel_slug not in channels:
-        return rejected("UNKNOWN_CHANNEL", "The shop has no sales channel of that slug.")
-    if row.occurred_at is not None:
-        if row.occurred_at < now - settings.TRACK_MAX_AGE:
-            return rejected("TOO_OLD", f"`occurredAt` is more than {settings.TRACK_MAX_AGE} ago.")
-        if row.occurred_at > now + settings.TRACK_MAX_CLOCK_SKEW:
-            return rejected("IN_THE_FUTURE", "`occurredAt` lies in the future: check the clock.")
-    return RowResult(row.event_id, RowStatus.ACCEPTED)
+    event_id: str
+    occurred_at: datetime
+    session_id: str
+    document: dict[str, Any]
+
+    @classmethod
+    def of(cls, row: Row, context: sessions.Context, now: datetime) -> _Event:
+        at = row.occurred_at
+        # A clock that is ahead is not believed.
+        occurred_at = now if at is None or at > now else at
+        session_id = row.session_id or context.session_id
+        return cls(
+            row.event_id,
+            occurred_at,
+            session_id,
+            {
+                "e": row.event_id,
+                "t": row.type.value,
+                "o": occurred_at.isoformat(),
+                "m": month_of(occurred_at).isoformat(),
+                "c": row.channel_slug or context.channel_slug,
+                "s": session_id,
+                "p": row.product_id,
+                "x": row.properties,
+            },
+        )
+
+
+def _in_other_months(
+    installation: Installation, rows: Mapping[str, Row], now: datetime
+) -> set[str]:
+    """Return those ids that are recorded in another month than theirs.
+
+    `event_once` guards one month. A row sent again carries its time, and lies within TRACK_MAX_AGE or
+    is refused; one without a time may come again at any time.
+    """
+    this_month, reach = month_of(now), month_of(now - settings.TRACK_MAX_AGE)
+    undated = [event_id for event_id, row in rows.items() if row.occurred_at is None]
+    known: set[str] = set()
+    events = Event.objects.of(installation)
+    if undated:
+        earlier = events.filter(month__lt=this_month, event_id__in=undated)
+        known.update(earlier.values_list("event_id", flat=True))
+    if reach < this_month and len(undated) < len(rows):
+        near = events.filter(month__gte=reach, event_id__in=list(rows))
+        known.update(near.values_list("event_id", flat=True))
+    return known
+
+
+def _insert(
+    profile: Profile, rows: Sequence[_Event], source: EventSource, now: datetime
+) -> set[str]:
+    """Write all rows by one statement; return the ids of those that were not there yet.
+
+    Somebody else may bring the same event at the same moment: the constraint decides, after a wait for
+    the other's commit.
+    """
+    if not rows:
+        return set()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO saleor_personalize_event (
+                installation_id, profile_id, received_at, source, event_id, type, occurred_at, month,
+                channel_slug, session_id, product_saleor_id, properties
+            )
+            SELECT %s, %s, %s, %s, e, t, o, m, c, s, p, x
+            FROM json_to_recordset(%s::json)
+                AS r(e text, t text, o timestamptz, m date, c text, s text, p text, x jsonb)
+            ON CONFLICT DO NOTHING
+            RETURNING event_id
+            """,
+            [
+                profile.installation_id,
+                profile.pk,
+                now,
+                source.value,
+                json.dumps([row.document for row in rows]),
+            ],
+        )
+        return {event_id for (event_id,) in cursor.fetchall()}
+
+
+class _Check:
+    """Finds what is wrong with a row: (code, field, message), or None. Made once for a batch."""
+
+    def __init__(self, channels: set[str], now: datetime) -> None:
+        self._channels = channels
+        self._placements = settings.PLACEMENTS
+        self._oldest = now - settings.TRACK_MAX_AGE
+        self._newest = now + settings.TRACK_MAX_CLOCK_SKEW
+
+    def __call__(self, row: Row) -> Fault | None:
+        return (
+            self._id(row)
+            or self._texts(row)
+            or self._product(row)
+            or self._properties(row)
+            or self._where_and_when(row)
+        )
+
+    @staticmethod
+    def _id(row: Row) -> Fault | None:
+        if not 1 <= len(row.event_id) <= _MAX_ID:
+            return "INVALID_ID", "id", f"`id` takes 1 to {_MAX_ID} characters, unique per event."
+        return _unstorable("id", row.event_id)
+
+    @staticmethod
+    def _texts(row: Row) -> Fault | None:
+        if len(row.session_id) > _MAX_ID:
+            return "TOO_LONG", "sessionId", f"`sessionId` takes at most {_MAX_ID} characters."
+        if fault := _unstorable("sessionId", row.session_id):
+            return fault
+        for name, value in row.properties.items():
+            if type(value) is str:
+                if len(value) > _MAX_TEXT:
+                    name = _DOOR_NAMES[name]
+                    return "TOO_LONG", name, f"`{name}` takes at most {_MAX_TEXT} characters."
+                if _UNSTORABLE.search(value):
+                    return _unstorable(_DOOR_NAMES[name], value)
+        return None
+
+    @staticmethod
+    def _product(row: Row) -> Fault | None:
+        if not row.product_id:
+            if row.type in _OF_PRODUCT:
+                return "PRODUCT_REQUIRED", "productId", f"{row.type.name} needs `productId`."
+        elif not _GLOBAL_ID.fullmatch(row.product_id):
+            return "INVALID_PRODUCT", "productId", "`productId` takes a global id of Saleor."
+        return None
+
+    def _properties(self, row: Row) -> Fault | None:
+        given = row.properties
+        if row.type is EventType.ORDER_PLACED:
+            return "UNKNOWN_TYPE", "type", "Orders come from Saleor itself."
+        for code, name in _NEEDED.get(row.type, ()):
+            if not given.get(PROPERTIES[name]):
+                return code, name, f"{row.type.name} needs `{name}`."
+        if "placement" in given and given["placement"] not in self._placements:
+            return "UNKNOWN_PLACEMENT", "placement", "No placement of that key is configured."
+        if "slot" in given and not 1 <= given["slot"] <= settings.MAX_RECOMMENDATIONS:
+            most = settings.MAX_RECOMMENDATIONS
+            return "INVALID_SLOT", "slot", f"`slot` takes 1 to {most}, the first place being 1."
+        if "name" in given and not _NAME.fullmatch(given["name"]):
+            return (
+                "INVALID_NAME",
+                "name",
+                "`name` takes 1 to 60 letters, digits, '_', '.', ':' or '-'.",
+            )
+        return _fault_of_custom(given["properties"]) if "properties" in given else None
+
+    def _where_and_when(self, row: Row) -> Fault | None:
+        if row.channel_slug and row.channel_slug not in self._channels:
+            return "UNKNOWN_CHANNEL", "channel", "The shop has no sales channel of that slug."
+        at = row.occurred_at
+        if at is not None:
+            if at < self._oldest:
+                age = settings.TRACK_MAX_AGE
+                return "TOO_OLD", "occurredAt", f"`occurredAt` is more than {age} ago."
+            if at > self._newest:
+                return (
+                    "IN_THE_FUTURE",
+                    "occurredAt",
+                    "`occurredAt` lies in the future: check the clock.",
+                )
+        return None
+
+
+_DOOR_NAMES = {inside: outside for outside, inside in PROPERTIES.items()}
+
+
+def _unstorable(name: str, value: str) -> Fault | None:
+    if _UNSTORABLE.search(value):
+        return "INVALID_TEXT", name, f"`{name}` holds NUL or half of a surrogate pair."
+    return None
+
+
+def _fault_of_custom(given: Any) -> Fault | None:
+    """Find what is wrong with the shop's own properties: they are flat, few and short."""
+
+    def fault(what: str) -> Fault:
+        return "INVALID_PROPERTIES", "properties", f"`properties` {what}."
+
+    if not isinstance(given, dict):
+        return fault("takes an object")
+    if len(given) > _MAX_CUSTOM:
+        return fault(f"takes at most {_MAX_CUSTOM} values")
+    for key, value in given.items():
+        if not _NAME.fullmatch(key):
+            return fault("has names of 1 to 60 letters, digits, '_', '.', ':' or '-'")
+        if isinstance(value, str):
+            if len(value) > _MAX_TEXT or _UNSTORABLE.search(value):
+                return fault(
+                    f"takes texts of at most {_MAX_TEXT} characters, without NUL or half of a "
+                    f"surrogate pair: see {key}"
+                )
+        elif isinstance(value, int | float):
+            if not abs(value) <= _MAX_NUMBER:  # NaN is not either
+                return fault(f"takes numbers up to 2^53: see {key}")
+        elif value is not None:
+            return fault(f"takes texts, numbers, true, false and null, nothing nested: see {key}")
+    return None

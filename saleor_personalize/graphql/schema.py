@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from typing import Any
 
 import graphene
-from django.core.cache import cache
 from django.utils import timezone, translation
+from graphene.utils.str_converters import to_camel_case
 from graphql import GraphQLError
 
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import EventType
-from saleor_personalize.events import tracking
+from saleor_personalize.events import rates, sessions, tracking
 from saleor_personalize.graphql import types
 from saleor_personalize.recommendations import service
 
@@ -111,12 +113,46 @@ class TrackEventInput(graphene.InputObjectType):
     variant_id = graphene.ID(description="Global id of the variant.")
     category_id = graphene.ID(description="Global id of the category.")
     query = graphene.String(description="What was searched for.")
+    list_id = graphene.String(description="Which list: a collection's id, or a name of your own.")
+    placement = graphene.String(description="Where the recommendation was shown.")
+    slot = graphene.Int(description="Which place of the placement, from 1.")
+    name = graphene.String(description="Name of a CUSTOM event.")
+    properties = graphene.String(
+        description="Further values of a CUSTOM event: a flat JSON object, as text."
+    )
+
+
+class TrackUtmInput(graphene.InputObjectType):
+    """The campaign that led here."""
+
+    source = graphene.String()
+    medium = graphene.String()
+    campaign = graphene.String()
+    term = graphene.String()
+    content = graphene.String()
+
+
+class TrackSessionInput(graphene.InputObjectType):
+    """The visit that all events of a call belong to. What means nothing is left out."""
+
+    id = graphene.String(description="Chosen by the storefront; new after half an hour of rest.")
+    device_type = graphene.String(description="mobile, tablet, desktop, app or other.")
+    referrer_host = graphene.String(
+        description="Where the visitor came from; only the host is kept."
+    )
+    utm = graphene.Field(TrackUtmInput)
+    country_code = graphene.String(description="Two letters.")
+    language_code = graphene.String()
+    channel = graphene.String(description="Slug of the sales channel.")
+    currency = graphene.String(description="Three letters.")
+    local_hour = graphene.Int(description="Hour of the day where the visitor is, 0 to 23.")
 
 
 class TrackError(graphene.ObjectType):
     """Why an event was rejected."""
 
     code = graphene.String(required=True)
+    field = graphene.String(required=True, description="What to mend, as you sent it.")
     message = graphene.String(required=True)
 
 
@@ -138,6 +174,7 @@ class Track(graphene.Mutation):
             default_value=True,
             description="False: the visitor refused tracking; nothing is stored.",
         )
+        session = graphene.Argument(TrackSessionInput)
         user_id = graphene.ID(description="Server only: on behalf of this Saleor user.")
         anonymous_id = graphene.String(description="Server only: on behalf of this visitor.")
 
@@ -149,6 +186,7 @@ class Track(graphene.Mutation):
         info: graphene.ResolveInfo,
         events: list[Any],
         consent: bool,
+        session: Any = None,
         user_id: str | None = None,
         anonymous_id: str | None = None,
     ) -> Track:
@@ -170,14 +208,30 @@ class Track(graphene.Mutation):
                 "Say whose events these are: send X-Anonymous-Id or a customer's token.",
                 extensions={"code": "UNAUTHENTICATED"},
             )
-        if not caller.is_server:
-            _limit_rate(caller, len(events))
+        now = timezone.now()
+        if not caller.is_server and not rates.is_allowed(
+            installation=caller.installation,
+            shown=caller.shown,
+            address=info.context.address,
+            count=len(events),
+            now=now,
+        ):
+            raise GraphQLError(
+                "Too many events in a minute. Send them again later.",
+                extensions={"code": "RATE_LIMITED"},
+            )
+        context, _ = sessions.read(
+            {to_camel_case(name): value for name, value in (session or {}).items()},
+            user_agent="" if caller.is_server else info.context.user_agent,
+            accepted_languages="" if caller.is_server else info.context.accepted_languages,
+        )
         results = tracking.track(
             installation=caller.installation,
             shown=caller.shown,
             rows=[_row(event) for event in events],
             source=caller.source,
-            now=timezone.now(),
+            now=now,
+            context=context,
         )
         return Track(
             results=[
@@ -185,9 +239,7 @@ class Track(graphene.Mutation):
                     "index": index,
                     "id": result.event_id,
                     "status": result.status.value,
-                    "error": {"code": result.code, "message": result.message}
-                    if result.code
-                    else None,
+                    "error": result if result.code else None,
                 }
                 for index, result in enumerate(results)
             ]
@@ -196,8 +248,14 @@ class Track(graphene.Mutation):
 
 def _row(event: Any) -> tracking.Row:
     properties = {
-        name: value for name in ("variant_id", "category_id", "query") if (value := event.get(name))
+        name: value
+        for name in tracking.PROPERTIES.values()
+        if (value := event.get(name)) not in (None, "")
     }
+    if "properties" in properties:
+        # What is no JSON stays a text, which `track` rejects.
+        with contextlib.suppress(ValueError, RecursionError):
+            properties["properties"] = json.loads(properties["properties"])
     return tracking.Row(
         event_id=event.id,
         type=EventType(event.type.value if hasattr(event.type, "value") else event.type),
@@ -211,18 +269,6 @@ def _row(event: Any) -> tracking.Row:
 
 def _aware(moment: Any) -> Any:
     return timezone.make_aware(moment) if moment and timezone.is_naive(moment) else moment
-
-
-def _limit_rate(caller: Any, count: int) -> None:
-    """Count a caller's events of this minute in the cache all servers share."""
-    kind, value = next(iter(caller.shown.items()))
-    key = f"track:{caller.installation.pk}:{kind}:{value}:{int(timezone.now().timestamp() // 60)}"
-    cache.add(key, 0, timeout=120)
-    if cache.incr(key, count) > settings.TRACK_MAX_EVENTS_PER_MINUTE:
-        raise GraphQLError(
-            f"More than {settings.TRACK_MAX_EVENTS_PER_MINUTE} events in a minute. Slow down.",
-            extensions={"code": "RATE_LIMITED"},
-        )
 
 
 class Mutation(graphene.ObjectType):

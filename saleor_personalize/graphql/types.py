@@ -9,7 +9,7 @@ from graphql import GraphQLError
 
 from saleor_personalize.enums import EventType
 from saleor_personalize.events import timeline
-from saleor_personalize.events.tracking import RowStatus
+from saleor_personalize.events.tracking import TOLD, RowStatus
 from saleor_personalize.ml import ReasonCode
 
 #: Size of a list when none is asked for.
@@ -19,11 +19,7 @@ MAX_TEXT = 255
 
 TrackEventType = graphene.Enum(
     "TrackEventType",
-    [
-        (type_.name, type_.value)
-        for type_ in EventType
-        if type_ is not EventType.ORDER_PLACED  # orders come from Saleor itself
-    ],
+    [(type_.name, type_.value) for type_ in TOLD],
     description=lambda value: EventType(value.value).label if value else "What happened.",
 )
 TrackStatus = graphene.Enum(

@@ -55,6 +55,9 @@ class RequestContext:
 
     caller: callers.Caller
     refuses_tracking: bool
+    address: str
+    user_agent: str
+    accepted_languages: str
 
 
 @csrf_exempt  # tokens and ids come in headers, never in cookies
@@ -100,6 +103,12 @@ def graphql(request: HttpRequest) -> HttpResponseBase:
     context = RequestContext(
         caller=caller,
         refuses_tracking=headers.get("Sec-GPC") == "1" or headers.get("DNT") == "1",
+        address=callers.address_of(
+            forwarded_for=headers.get("X-Forwarded-For", ""),
+            connected_from=request.META.get("REMOTE_ADDR") or "",
+        ),
+        user_agent=headers.get("User-Agent", ""),
+        accepted_languages=headers.get("Accept-Language", ""),
     )
     return JsonResponse(_run(body["query"], variables, operation_name, context))
 

@@ -96,7 +96,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _flag("BEHIND_TLS_PROXY") else None
 SECURE_REFERRER_POLICY = "strict-origin-when-cross-origin"
 
-# Storefront origins that may call /graphql/ from a browser.
+# Storefront origins that may call /graphql/ from a browser; /collect answers for its own.
 CORS_ALLOWED_ORIGINS = _list("STOREFRONT_ORIGINS")
 CORS_URLS_REGEX = r"^/graphql/?$"
 CORS_ALLOW_HEADERS = ["authorization", "content-type", "saleor-api-url", "x-anonymous-id"]
@@ -124,7 +124,14 @@ SALEOR_PERSONALIZE: dict[str, Any] = {
     "DEFAULT_SENDER": os.environ.get("DEFAULT_SENDER"),
     "CHECKOUT_URL": os.environ.get("CHECKOUT_URL"),
     "DRY_RUN": _flag("DRY_RUN"),
+    "STOREFRONT_ORIGINS": _list("STOREFRONT_ORIGINS"),
+    "TRUSTED_PROXIES": int(os.environ.get("TRUSTED_PROXIES") or _flag("BEHIND_TLS_PROXY")),
 }
+if os.environ.get("EVENT_RETENTION_DAYS"):
+    # 0: for ever.
+    SALEOR_PERSONALIZE["EVENT_RETENTION"] = (
+        timedelta(days=int(os.environ["EVENT_RETENTION_DAYS"])) or None
+    )
 if os.environ.get("ABANDONED_CHECKOUT_DELAY_SECONDS"):
     SALEOR_PERSONALIZE["ABANDONED_CHECKOUT_DELAY"] = timedelta(
         seconds=int(os.environ["ABANDONED_CHECKOUT_DELAY_SECONDS"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -169,6 +170,20 @@ def set_mail(*, installation: Installation, sender: str, checkout_url: str) -> N
     """Keep who a shop's e-mails come from and its cart link; "" means what the service has set."""
     installation.sender, installation.checkout_url = sender, checkout_url
     installation.save(update_fields=["sender", "checkout_url", "updated_at"])
+
+
+def set_storefront_origins(*, installation: Installation, origins: Sequence[str]) -> None:
+    """Keep which pages may send events to a shop from a browser, beside those of the setting."""
+    installation.storefront_origins = list(origins)
+    installation.save(update_fields=["storefront_origins", "updated_at"])
+
+
+def storefront_origins() -> frozenset[str]:
+    """Return the origins of all active installations."""
+    rows = Installation.objects.filter(status=InstallationStatus.ACTIVE)
+    return frozenset(
+        origin for own in rows.values_list("storefront_origins", flat=True) for origin in own
+    )
 
 
 def _identify(installation: Installation, token: str) -> AppIdentity | None:

@@ -8,7 +8,6 @@ import pytest
 import time_machine
 
 from saleor_personalize.enums import EventSource, IdentityKind
-from saleor_personalize.events import tracking
 from saleor_personalize.models import Event, Identity, Installation, Profile
 from saleor_personalize.recommendations import training
 from tests.api.conftest import ALICE, ANONYMOUS, BOB, Ask
@@ -309,34 +308,3 @@ def test_no_event_that_was_accepted_can_stop_the_training(
     events = [viewed(str(at), productId=id_, channel="us") for at, id_ in enumerate(odd)]
     assert track(*events) == [ACCEPTED] * 5
     assert training.train(installation=shop.installation, now=now) == 8
-
-
-def test_two_requests_with_one_event_at_one_moment(
-    shop: Phones, now: datetime, monkeypatch: pytest.MonkeyPatch, alice: Profile
-) -> None:
-    """The other request commits after our look: the constraint of the database decides."""
-    real = Event.objects.bulk_create
-
-    def bulk_create(rows: list[Event], **options: Any) -> Any:
-        for row in rows:
-            Event.objects.create(
-                installation=row.installation,
-                event_id=row.event_id,
-                type=row.type,
-                profile=alice,
-                occurred_at=now,
-                received_at=now,
-                source=row.source,
-            )
-        return real(rows, **options)
-
-    monkeypatch.setattr(tracking.Event.objects, "bulk_create", bulk_create)
-    rows = [tracking.Row("a", tracking.EventType.PRODUCT_VIEWED, product_id=shop.phone)]
-    tracking.track(
-        installation=shop.installation,
-        shown={IdentityKind.ANONYMOUS_ID: ANONYMOUS},
-        rows=rows,
-        source=EventSource.STOREFRONT,
-        now=now,
-    )
-    assert [event.profile for event in Event.objects.all()] == [alice]

@@ -1,0 +1,65 @@
+"""How many events one caller, and one network, may send in a minute."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from datetime import datetime
+
+from django.core.cache import cache
+from django.utils.crypto import salted_hmac
+
+from saleor_personalize.conf import settings
+from saleor_personalize.models import Installation
+from saleor_personalize.profiles import identity
+
+logger = logging.getLogger(__name__)
+
+#: Seconds after which a caller that was too fast may try again, at most.
+WINDOW = 60
+
+
+def is_allowed(
+    *, installation: Installation, shown: identity.Shown, address: str, count: int, now: datetime
+) -> bool:
+    """Count events of a caller, in the cache that all servers share; tell whether they fit.
+
+    `address` is the network address of the caller, empty when it is unknown. Ids and addresses are
+    kept as keyed hashes, for two minutes. Without a cache nobody is limited: an outage loses no events.
+    """
+    kind, value = next(iter(shown.items()))
+    counters = {f"caller:{kind}:{value}": settings.TRACK_MAX_EVENTS_PER_MINUTE}
+    if address:
+        counters[f"network:{_network(address)}"] = settings.TRACK_MAX_EVENTS_PER_MINUTE_AND_ADDRESS
+    minute = int(now.timestamp() // WINDOW)
+    try:
+        return all(
+            _count(f"{installation.pk}:{name}", minute, count) <= limit
+            for name, limit in counters.items()
+        )
+    except Exception as error:
+        # Each cache has its own errors.
+        logger.warning(
+            "The cache does not count events (%s): nobody is limited. Check CACHES.",
+            type(error).__name__,
+        )
+        return True
+
+
+def _count(name: str, minute: int, count: int) -> int:
+    key = f"track:{salted_hmac('saleor_personalize.rates', name).hexdigest()}:{minute}"
+    cache.add(key, 0, timeout=2 * WINDOW)
+    return int(cache.incr(key, count))
+
+
+def _network(address: str) -> str:
+    """Return an address as one household or office has it: IPv6 hands out whole /64 networks."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if parsed.version == 6:
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed)
