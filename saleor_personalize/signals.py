@@ -11,3 +11,7 @@ app_installed = Signal()
 message_sent = Signal()
 #: installation, message (its `reason` says why)
 message_not_sent = Signal()
+#: installation, segment, profile (the one that speaks for the person), at
+segment_entered = Signal()
+#: installation, segment, profile (the one that speaks for the person), at
+segment_left = Signal()

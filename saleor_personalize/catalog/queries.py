@@ -8,7 +8,13 @@ from datetime import datetime
 from django.db import connection
 from django.db.models import Q, QuerySet
 
-from saleor_personalize.models import Installation, Product, ProductListing, SalesChannel
+from saleor_personalize.models import (
+    Category,
+    Installation,
+    Product,
+    ProductListing,
+    SalesChannel,
+)
 
 _RECOMMENDABLE = f"""
 SELECT product_saleor_id FROM {ProductListing._meta.db_table} AS listing
@@ -63,3 +69,18 @@ def names(*, installation: Installation, ids: AnyCollection[str]) -> dict[str, s
         .filter(saleor_id__in=ids, deleted_at=None)
         .values_list("saleor_id", "name")
     )
+
+
+def category_and_below(*, installation: Installation, category_id: str) -> set[str]:
+    """Return the global ids of a category and of all categories below it."""
+    below: dict[str, list[str]] = {}
+    rows = Category.objects.of(installation).filter(deleted_at=None)
+    for id_, parent in rows.values_list("saleor_id", "parent_saleor_id"):
+        below.setdefault(parent, []).append(id_)
+    found, waiting = set(), [category_id]
+    while waiting:
+        id_ = waiting.pop()
+        if id_ not in found:
+            found.add(id_)
+            waiting.extend(below.get(id_, ()))
+    return found

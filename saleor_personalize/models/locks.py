@@ -14,13 +14,18 @@ def lock(installation: Installation, names: Iterable[str]) -> None:
     Must run inside a transaction; a second taker waits until the first one's transaction ends. Take
     all names of a transaction in one call.
     """
-    keys = sorted(
-        int.from_bytes(
-            hashlib.blake2b(f"{installation.pk}:{name}".encode(), digest_size=8).digest(),
-            "big",
-            signed=True,
-        )
-        for name in set(names)
-    )
+    keys = sorted(_key(installation, name) for name in set(names))
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(key) FROM unnest(%s::bigint[]) AS key", [keys])
+
+
+def try_lock(installation: Installation, name: str) -> bool:
+    """Take one such lock if nobody holds it; tell whether it is ours until the transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_key(installation, name)])
+        return bool(cursor.fetchone()[0])
+
+
+def _key(installation: Installation, name: str) -> int:
+    digest = hashlib.blake2b(f"{installation.pk}:{name}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)

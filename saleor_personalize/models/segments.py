@@ -14,9 +14,9 @@ class Segment(Scoped):
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField()
-    # Everything up to here is reflected in the memberships.
+    # What the clock changed up to here ("ordered in the last 30 days") is in the memberships.
     evaluated_at = models.DateTimeField(null=True)
-    # When the clock alone may change it next ("ordered in the last 30 days").
+    # When everybody is looked at next: at once after a change of the definition, else now and then.
     full_evaluation_due_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -43,10 +43,14 @@ class SegmentMembership(Scoped):
 
 
 class ChangedProfile(Scoped):
-    """A person about whom something changed since the segments last looked at them."""
+    """Something about a person changed since the segments last looked at them.
 
-    profile = models.OneToOneField(Profile, on_delete=models.CASCADE, related_name="+")
+    Append only, once per change: a row per person would make whoever records a fact wait for whoever
+    evaluates.
+    """
+
+    profile = models.ForeignKey(Profile, on_delete=models.CASCADE, related_name="+")
     changed_at = models.DateTimeField()
 
     class Meta:
-        indexes = [models.Index(fields=["changed_at"], name="changed_first")]
+        indexes = [models.Index(fields=["installation", "changed_at"], name="changed_first")]

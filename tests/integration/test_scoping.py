@@ -54,6 +54,8 @@ ACROSS = {
     "messaging/operations.py",  # settles interrupted messages of every shop
     "recommendations/training.py",
     "saleor_api/installations.py",
+    "segments/operations.py",  # evaluates the segments of every shop
+    "segments/queries.py",  # the health endpoint takes the lag over all shops
 }
 
 

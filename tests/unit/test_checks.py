@@ -63,6 +63,9 @@ def test_settings_in_order_have_nothing_to_tell(settings: Any) -> None:
         ("E009", {"PLACEMENTS": {"home": []}}, "needs a list of recommenders"),
         ("E010", {"PLACEMENTS": {"home": ["popular", "poplar"]}}, "'poplar'"),
         ("E011", {"CHECKOUT_URL": "https://store.example.com/cart"}, "the same page"),
+        ("E040", {"SEGMENT_RULES": ["nowhere.Rule"]}, "'nowhere.Rule'"),
+        ("E040", {"SEGMENT_RULES": ["datetime.date"]}, "no subclass"),
+        ("E040", {"SEGMENT_RULES": ["saleor_personalize.segments.rules.Trait"] * 2}, "'trait'"),
     ],
 )
 def test_each_fault_has_its_id_its_text_and_its_fix(

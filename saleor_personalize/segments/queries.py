@@ -1,0 +1,176 @@
+"""Reads of segments: who is in, who would be, and how far behind we are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import OperationalError, connection, transaction
+from django.db.models import Count, Min, Q, QuerySet
+
+from saleor_personalize.models import (
+    Category,
+    ChangedProfile,
+    Installation,
+    Product,
+    Profile,
+    SalesChannel,
+    Segment,
+    SegmentMembership,
+)
+from saleor_personalize.segments.definition import (
+    Definition,
+    InvalidDefinition,
+    from_json,
+    leaves,
+    matching,
+)
+from saleor_personalize.segments.rules import Names, People
+
+#: How long a count for a page may take.
+COUNT_SECONDS = 8
+#: Entries and exits happen within this; more is told on the pages.
+PROMISED_LAG = timedelta(seconds=60)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """How many people a definition would hold now, and some of them. None: it takes too long to count."""
+
+    count: int | None
+    sample: Sequence[Profile]
+
+
+@dataclass(frozen=True)
+class Lag:
+    """How far the memberships are behind what happened."""
+
+    #: Changes that no evaluation has looked at yet.
+    waiting: int
+    #: Active segments whose first evaluation is still to come.
+    unfilled: int
+    #: Age of the oldest change or moment of the clock that is not in the memberships yet.
+    behind: timedelta
+
+    @property
+    def is_late(self) -> bool:
+        return self.behind > PROMISED_LAG
+
+
+def segments(*, installation: Installation) -> list[Segment]:
+    """Return the shop's segments by name, each with its number of members as `member_count`."""
+    count = Count("memberships", filter=Q(memberships__left_at=None))
+    rows = Segment.objects.of(installation).annotate(member_count=count)
+    return list(rows.order_by("name", "pk"))
+
+
+def segment_of_key(*, installation: Installation, key: str) -> Segment | None:
+    return Segment.objects.of(installation).filter(key=key).select_related("installation").first()
+
+
+def members(*, segment: Segment) -> QuerySet[Profile]:
+    """Return the profiles that speak for the members, as the last evaluation found them."""
+    rows = SegmentMembership.objects.of(segment.installation).filter(segment=segment, left_at=None)
+    return Profile.objects.of(segment.installation).filter(pk__in=rows.values("profile"))
+
+
+def segments_of(profile: Profile) -> list[SegmentMembership]:
+    """Return the open memberships of a person in active segments, by key."""
+    rows = (
+        SegmentMembership.objects.of(profile.installation)
+        .filter(profile__in=profile.person(), left_at=None, segment__is_active=True)
+        .select_related("segment")
+        .order_by("segment__key", "entered_at")
+    )
+    # A merge of a moment ago may have left two memberships of one person.
+    return list({row.segment_id: row for row in reversed(rows)}.values())[::-1]
+
+
+def preview(
+    *, installation: Installation, definition: Definition, now: datetime, sample: int = 5
+) -> Preview:
+    """Count who matches a definition that need not be saved, and show some."""
+    rows = matching(definition, People(installation, now))
+    try:
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT set_config('statement_timeout', %s, true)", [f"{COUNT_SECONDS}s"]
+                )
+            count = rows.count()
+            shown = list(rows.order_by("-last_seen_at")[:sample])
+            with connection.cursor() as cursor:
+                # Ends with an own transaction anyway, but not with one around it.
+                cursor.execute("SELECT set_config('statement_timeout', '0', true)")
+            return Preview(count, shown)
+    except OperationalError:
+        return Preview(None, [])
+
+
+def lag(*, now: datetime, installation: Installation | None = None) -> Lag:
+    """Return how far behind the memberships are, of one shop or of all."""
+    changes = ChangedProfile.objects.all()
+    rows = Segment.objects.filter(is_active=True)
+    if installation is not None:
+        changes, rows = (
+            changes.filter(installation=installation),
+            rows.filter(installation=installation),
+        )
+    oldest = changes.aggregate(oldest=Min("changed_at"), waiting=Count("pk"))
+    clock = rows.aggregate(
+        at=Min("evaluated_at"),
+        created=Min("updated_at", filter=Q(evaluated_at=None)),
+        unfilled=Count("pk", filter=Q(evaluated_at=None)),
+    )
+    since = min(
+        (at for at in (oldest["oldest"], clock["at"], clock["created"]) if at is not None),
+        default=now,
+    )
+    return Lag(oldest["waiting"], clock["unfilled"], max(now - since, timedelta(0)))
+
+
+def names_in(*, installation: Installation, definition: Definition) -> Names:
+    """Return what tells the products, categories and segments of a definition by name."""
+    wanted: dict[str, set[str]] = {}
+    for _path, rule in leaves(definition):
+        for name, described in rule.parameters().items():
+            if described.names and getattr(rule, name):
+                wanted.setdefault(described.names, set()).add(getattr(rule, name))
+    sources = {
+        "product": Product.objects.of(installation).values_list("saleor_id", "name"),
+        "category": Category.objects.of(installation).values_list("saleor_id", "name"),
+    }
+    found = {
+        (kind, id_): name
+        for kind, rows in sources.items()
+        if kind in wanted
+        for id_, name in rows.filter(saleor_id__in=wanted[kind])
+    }
+    if "segment" in wanted:
+        rows = Segment.objects.of(installation).filter(key__in=wanted["segment"])
+        found |= {("segment", key): name for key, name in rows.values_list("key", "name")}
+    return lambda kind, id_: found.get((kind, id_), "")
+
+
+def choices_of(*, installation: Installation, kind: str, limit: int = 200) -> list[tuple[str, str]]:
+    """Return (value, name) pairs to pick a product, category, sales channel or segment from."""
+    rows = {
+        "product": Product.objects.of(installation).filter(deleted_at=None),
+        "category": Category.objects.of(installation).filter(deleted_at=None),
+        "channel": SalesChannel.objects.of(installation).filter(deleted_at=None),
+        "segment": Segment.objects.of(installation),
+    }[kind]
+    columns = {"channel": ("slug", "slug"), "segment": ("key", "name")}.get(
+        kind, ("saleor_id", "name")
+    )
+    return list(rows.order_by(columns[1]).values_list(*columns)[:limit])
+
+
+def description(*, segment: Segment) -> str:
+    """Return the sentence of a segment, or why its definition cannot be read."""
+    try:
+        found = from_json(segment.definition)
+    except InvalidDefinition as error:
+        return str(error)
+    return found.description(names_in(installation=segment.installation, definition=found))

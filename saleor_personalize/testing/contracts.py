@@ -1,0 +1,361 @@
+"""Contract tests for plug-ins: subclass, name your class, run with pytest.
+
+class TestMyRule(RuleTests):
+    rule = MyRule
+    texts = ("gold", "silver")  # values worth trying for its texts
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, ClassVar
+
+import pytest
+from django.db import transaction
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from saleor_personalize.enums import InstallationStatus
+from saleor_personalize.models import (
+    Category,
+    Checkout,
+    ComputedTraits,
+    Consent,
+    Event,
+    Favourite,
+    Installation,
+    Order,
+    OrderLine,
+    Product,
+    Profile,
+    Segment,
+    SegmentMembership,
+    Session,
+)
+from saleor_personalize.segments.rules import Kind, Parameter, People, Rule
+
+NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+#: Ages of facts: inside, outside and exactly at the windows that are tried.
+_AGES = tuple(
+    timedelta(days=days, seconds=seconds)
+    for days, seconds in ((0, 5), (1, -1), (1, 0), (1, 1), (6, 0), (7, 0), (7, 1), (29, 0), (31, 0))
+)
+PRODUCTS = {"product-1": "category-1", "product-2": "category-2", "product-3": "category-3"}
+_VALUES = ("gold", "silver", "gold card", 3, 3.5, -1, 1e-7, True, None, ["gold", 3], {"gold": 1})
+
+age = st.sampled_from(_AGES)
+product = st.sampled_from([*PRODUCTS, "product-9", ""])
+text = st.sampled_from(["", "us", "pl"])
+amount = st.sampled_from([Decimal("0.00"), Decimal("9.99"), Decimal("10.00"), Decimal("250.00")])
+currency = st.sampled_from(["USD", "EUR"])
+
+
+def _fact(**parts: Any) -> Any:
+    return st.lists(st.fixed_dictionaries({"age": age, **parts}), max_size=2)
+
+
+#: One profile of a person, as plain data.
+profile_facts = st.fixed_dictionaries(
+    {
+        "traits": st.dictionaries(
+            st.sampled_from(["tier", "points", "7"]), st.sampled_from(_VALUES), max_size=2
+        ),
+        "language": st.sampled_from(["", "de", "DE_AT", "den", "pl"]),
+        "country": st.sampled_from(["", "DE", "PL"]),
+        "events": _fact(
+            type=st.sampled_from(["product_viewed", "category_viewed", "searched", "custom"]),
+            product=product,
+            channel=text,
+            properties=st.sampled_from(
+                [{}, {"category_id": "category-2"}, {"query": "gold"}, {"query": 3, "tier": None}]
+            ),
+        ),
+        "visits": _fact(
+            device=st.sampled_from(["", "mobile", "desktop"]),
+            utm=st.sampled_from([{}, {"source": "gold"}, {"source": "us", "campaign": "gold"}]),
+            country=st.sampled_from(["", "DE"]),
+            channel=text,
+            hour=st.sampled_from([None, 0, 7, 12, 23]),
+        ),
+        "orders": _fact(
+            status=st.sampled_from(["FULFILLED", "UNFULFILLED", "CANCELED", "EXPIRED"]),
+            is_deleted=st.sampled_from([False, False, True]),
+            origin=st.sampled_from(["saleor", "offline"]),
+            channel=text,
+            currency=currency,
+            total=amount,
+            lines=st.lists(st.tuples(product, amount), max_size=2),
+        ),
+        "favourites": _fact(product=st.sampled_from([*PRODUCTS]), is_removed=st.booleans()),
+        "checkouts": _fact(
+            is_closed=st.booleans(),
+            is_deleted=st.sampled_from([False, False, True]),
+            currency=currency,
+            total=amount,
+            channel=text,
+            products=st.lists(product, max_size=2),
+        ),
+        "consents": _fact(
+            purpose=st.sampled_from(["marketing", "marketing", "profiling"]),
+            channel=st.sampled_from(["email", "email", "push"]),
+            state=st.sampled_from(["granted", "denied", "pending"]),
+        ),
+        "computed": st.none()
+        | st.fixed_dictionaries(
+            {
+                "stage": st.sampled_from(["prospect", "new", "active", "lapsed"]),
+                "score": st.sampled_from([None, 1, 3, 5]),
+                "risk": st.sampled_from([None, 0.0, 0.3, 0.7, 1.0]),
+            }
+        ),
+        "is_member": st.booleans(),
+    }
+)
+#: A shop's people; each is one to three profiles, the first of which speaks for the person.
+random_people = st.lists(st.lists(profile_facts, min_size=1, max_size=3), min_size=1, max_size=4)
+
+
+class World:
+    """A shop in the database with random people."""
+
+    def __init__(self, people: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+        self.count = 0
+        self.installation = Installation.objects.create(
+            saleor_api_url="https://contract.saleor.test/graphql/",
+            app_id="contract",
+            auth_token="contract",  # noqa: S106 (of a made-up shop)
+            status=InstallationStatus.ACTIVE,
+            status_changed_at=NOW,
+            installed_at=NOW,
+        )
+        for key, parent in (("1", ""), ("2", "category-1"), ("3", "")):
+            self._make(Category, saleor_id=f"category-{key}", name=key, parent_saleor_id=parent)
+        for id_, category in PRODUCTS.items():
+            self._make(Product, saleor_id=id_, name=id_, category_saleor_id=category)
+        self.segment = self._make(
+            Segment, key="us", name="us", definition={"all": []}, created_at=NOW, updated_at=NOW
+        )
+        self.profiles: list[Profile] = []
+        for parts in people:
+            first: Profile | None = None
+            for facts in parts:
+                made = self._profile(facts, first)
+                first = first or made
+
+    def _make(self, model: Any, **values: Any) -> Any:
+        return model.objects.create(installation=self.installation, **values)
+
+    def _number(self) -> str:
+        self.count += 1
+        return str(self.count)
+
+    def _profile(self, facts: Mapping[str, Any], first: Profile | None) -> Profile:
+        profile: Profile = self._make(
+            Profile,
+            merged_into=first,
+            traits=facts["traits"],
+            language_code=facts["language"],
+            country_code=facts["country"],
+            first_seen_at=NOW,
+            last_seen_at=NOW,
+        )
+        self.profiles.append(profile)
+        for fact in facts["events"]:
+            self._make(
+                Event,
+                profile=profile,
+                event_id=self._number(),
+                type=fact["type"],
+                occurred_at=NOW - fact["age"],
+                received_at=NOW,
+                source="storefront",
+                product_saleor_id=fact["product"],
+                channel_slug=fact["channel"],
+                properties=fact["properties"],
+            )
+        for fact in facts["visits"]:
+            self._make(
+                Session,
+                profile=profile,
+                session_id=self._number(),
+                started_at=NOW - fact["age"],
+                last_seen_at=NOW,
+                device_type=fact["device"],
+                utm=fact["utm"],
+                country_code=fact["country"],
+                channel_slug=fact["channel"],
+                local_hour=fact["hour"],
+            )
+        for fact in facts["orders"]:
+            self._order(profile, fact)
+        for favourite in {fact["product"]: fact for fact in facts["favourites"]}.values():
+            self._make(
+                Favourite,
+                profile=profile,
+                product_saleor_id=favourite["product"],
+                added_at=NOW - favourite["age"],
+                removed_at=NOW if favourite["is_removed"] else None,
+            )
+        for fact in facts["checkouts"]:
+            self._make(
+                Checkout,
+                profile=profile,
+                saleor_id=self._number(),
+                token=self._number(),
+                channel_slug=fact["channel"],
+                currency=fact["currency"],
+                total=fact["total"],
+                lines=[{"product_id": id_, "quantity": 1} for id_ in fact["products"]],
+                last_changed_at=NOW - fact["age"],
+                closed_at=NOW if fact["is_closed"] else None,
+                deleted_at=NOW if fact["is_deleted"] else None,
+            )
+        for fact in facts["consents"]:
+            self._make(
+                Consent,
+                profile=profile,
+                purpose=fact["purpose"],
+                delivery_channel="" if fact["purpose"] == "profiling" else fact["channel"],
+                state=fact["state"],
+                source="contract",
+                recorded_at=NOW - fact["age"],
+            )
+        if facts["computed"] is not None:
+            self._make(
+                ComputedTraits,
+                profile=profile,
+                stage=facts["computed"]["stage"],
+                recency_score=facts["computed"]["score"],
+                frequency_score=facts["computed"]["score"],
+                monetary_score=facts["computed"]["score"],
+                churn_risk=facts["computed"]["risk"],
+                computed_at=NOW,
+            )
+        if facts["is_member"]:
+            self._make(SegmentMembership, segment=self.segment, profile=profile, entered_at=NOW)
+        return profile
+
+    def _order(self, profile: Profile, fact: Mapping[str, Any]) -> None:
+        order = self._make(
+            Order,
+            profile=profile,
+            saleor_id=self._number(),
+            status=fact["status"],
+            deleted_at=NOW if fact["is_deleted"] else None,
+            origin=fact["origin"],
+            channel_slug=fact["channel"],
+            currency=fact["currency"],
+            total=fact["total"],
+            placed_at=NOW - fact["age"],
+        )
+        for id_, price in fact["lines"]:
+            self._make(
+                OrderLine,
+                order=order,
+                saleor_id=self._number(),
+                product_saleor_id=id_,
+                quantity=1,
+                unit_price=price,
+            )
+
+
+def values_of(described: Parameter, texts: Sequence[str] = ()) -> Any:
+    """Return a strategy for values of a parameter, found from what the rule says of itself."""
+    if described.kind == Kind.CHOICE:
+        found: Any = st.sampled_from(list(described.choices))
+    elif described.kind == Kind.INTEGER:
+        low = described.minimum or 0
+        high = described.maximum if described.maximum is not None else low + 3
+        found = st.sampled_from([n for n in (low, low + 1, 2, 7, 30, high) if low <= n <= high])
+    elif described.kind == Kind.AMOUNT:
+        found = amount
+    elif described.kind == Kind.DATE:
+        found = st.sampled_from([date(2026, 3, 1), date(2026, 3, 2), date(2026, 2, 1)])
+    else:
+        named = {
+            "product": [*PRODUCTS],
+            "category": ["category-1", "category-2", "category-9"],
+            "segment": ["us"],
+        }
+        tried = named.get(described.names) or [
+            *texts, "gold", "us", "DE", "de", "USD", "tier", "points", "7", "3", "3.5", "query", "true",
+        ]  # fmt: skip
+        found = st.sampled_from(list(tried))
+    return found if described.is_required else st.sampled_from([None, None]) | found
+
+
+def random_rules(rule: type[Rule], texts: Sequence[str] = ()) -> Any:
+    """Return a strategy for usable rules of one class."""
+
+    def make(values: dict[str, Any]) -> Rule | None:
+        try:
+            return rule(**values)
+        except Exception:
+            # Values that are wrong together: a rule may refuse them.
+            return None
+
+    parts = {name: values_of(part, texts) for name, part in rule.parameters().items()}
+    return st.fixed_dictionaries(parts).map(make).filter(lambda found: found is not None)
+
+
+@pytest.mark.django_db
+class RuleTests:
+    """What every rule of a segment keeps to. Give `rule`, and `texts` worth trying for its texts."""
+
+    rule: ClassVar[type[Rule]]
+    texts: ClassVar[Sequence[str]] = ()
+
+    def test_it_describes_itself(self) -> None:
+        assert self.rule.key
+        assert self.rule.key.isidentifier()
+        assert str(self.rule.title)
+        assert dataclasses.is_dataclass(self.rule)
+        for name, described in self.rule.parameters().items():
+            assert name != "rule"
+            assert str(described.label)
+            assert (described.kind == Kind.CHOICE) == bool(described.choices)
+
+    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(data=st.data())
+    def test_it_reads_what_it_writes_and_says_so_in_words(self, data: Any) -> None:
+        found = data.draw(random_rules(self.rule, self.texts))
+        written = found.to_json()
+        assert written.pop("rule") == self.rule.key
+        assert self.rule(**written) == found
+        assert found.description().startswith(str(self.rule.title))
+
+    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(people=random_people, data=st.data())
+    def test_sql_and_the_answer_for_one_person_agree(self, people: Any, data: Any) -> None:
+        found = data.draw(random_rules(self.rule, self.texts))
+        with transaction.atomic():
+            world = World(people)
+            everybody = set(found.as_queryset(People(world.installation, NOW)))
+            one_by_one = {p for p in world.profiles if found.matches(p, NOW)}
+            assert everybody == {p for p in one_by_one if p.merged_into is None}, found
+            # Every profile of a person gets the answer of the person.
+            assert {p.person_id for p in one_by_one} == {p.pk for p in everybody}, found
+            # Asked about some, SQL looks at nobody else.
+            some = [p for p in world.profiles if p.person_id == world.profiles[0].pk]
+            few = People(world.installation, NOW, tuple(p.pk for p in some))
+            assert set(found.as_queryset(few)) == everybody & set(some), found
+            transaction.set_rollback(True)
+
+    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(people=random_people, data=st.data(), minutes=st.sampled_from([1, 60, 3_000, 20_000]))
+    def test_it_knows_whom_the_clock_moves(self, people: Any, data: Any, minutes: int) -> None:
+        found = data.draw(random_rules(self.rule, self.texts))
+        later = NOW + timedelta(minutes=minutes)
+        with transaction.atomic():
+            world = World(people)
+            before = set(found.as_queryset(People(world.installation, NOW)))
+            at_last = People(world.installation, later)
+            changed = {p.pk for p in before ^ set(found.as_queryset(at_last))}
+            told = {
+                id_ for rows in found.moved(at_last, NOW) for (id_,) in rows.values_list("person")
+            }
+            assert changed <= told, found
+            transaction.set_rollback(True)
