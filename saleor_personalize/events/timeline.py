@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Max
+from django.db.models import Max, Q
 
 from saleor_personalize.enums import EventType, IdentityKind
 from saleor_personalize.models import Checkout, Identity, Installation, Order, Profile
-from saleor_personalize.models.events import Event
+from saleor_personalize.models.events import Event, Session
 from saleor_personalize.profiles import merging
 
 
@@ -71,4 +71,28 @@ def open_checkout(profile: Profile, *, user_id: str) -> Checkout | None:
         .exclude(lines=[])
         .order_by("-last_changed_at")
         .first()
+    )
+
+
+def events_of(profile: Profile, *, first: int, before: Event | None = None) -> list[Event]:
+    """Return what the whole person did, newest first: one page, or the one after `before`.
+
+    For staff and for the person's own export; a shopper reads what `merging.readable` allows.
+    """
+    events = Event.objects.of(profile.installation).filter(profile__in=profile.person())
+    if before is not None:
+        events = events.filter(
+            Q(occurred_at__lt=before.occurred_at)
+            | Q(occurred_at=before.occurred_at, pk__lt=before.pk),
+            month__lte=before.month,
+        )
+    return list(events.order_by("-occurred_at", "-pk")[:first])
+
+
+def sessions_of(profile: Profile, *, first: int) -> list[Session]:
+    """Return the visits of the whole person, newest first."""
+    return list(
+        Session.objects.of(profile.installation)
+        .filter(profile__in=profile.person())
+        .order_by("-started_at", "-pk")[:first]
     )

@@ -8,6 +8,7 @@ COMMANDS = {
     "backfill": "personalize_backfill",
     "check": "check",
     "doctor": "personalize_doctor",
+    "events": "personalize_events",
     "generate-key": "personalize_generate_key",
     "journeys": "personalize_journeys",
     "migrate": "migrate",
