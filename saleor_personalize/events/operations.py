@@ -20,6 +20,7 @@ from saleor_personalize.models import (
     email_hash,
 )
 from saleor_personalize.profiles import consent, identity, merging, privacy
+from saleor_personalize.profiles.changes import mark_changed
 from saleor_personalize.saleor_api.nodes import CheckoutData, CustomerData, OrderData
 
 _YES = frozenset({"true", "1", "yes", "on"})
@@ -62,18 +63,22 @@ def record_checkouts(
             identity.join_over_cart(
                 installation=installation, found=found, checkout_id=checkout.id, now=now
             )
-        return [
+        touched: set[int] = set()
+        recorded = [
             _record_checkout(
                 installation,
                 checkout,
                 found,
                 stored,
                 ordered,
+                touched,
                 now=now,
                 seen_at=seen_at or now,
             )
             for checkout, found in zip(data, people_found, strict=True)
         ]
+        mark_changed(installation=installation, profiles=touched, now=now)
+        return recorded
 
 
 def _record_checkout(
@@ -82,6 +87,7 @@ def _record_checkout(
     found: identity.Resolved,
     stored: dict[str, Checkout],
     ordered: dict[str, datetime],
+    touched: set[int],
     *,
     now: datetime,
     seen_at: datetime,
@@ -117,6 +123,7 @@ def _record_checkout(
         if data.updated_at < row.last_changed_at and _same(row, content):
             row.last_changed_at = data.updated_at
             row.save(update_fields=["last_changed_at"])
+            touched.add(row.profile_id)
         return Recorded(changed=False, row=row)
     if row is None:
         row = Checkout(
@@ -135,6 +142,8 @@ def _record_checkout(
     if data.id in ordered:
         row.closed_at, row.close_reason = ordered[data.id], CheckoutCloseReason.ORDERED
     if differs:
+        # Both: a cart may go over to somebody else.
+        touched.update({row.profile_id or found.profile.pk, found.profile.pk})
         for name, value in values.items():
             setattr(row, name, value)
         row.save()
@@ -198,6 +207,7 @@ def record_orders(
             for row in Order.objects.of(installation).filter(saleor_id__in=[o.id for o in real])
         }
         recorded, created, updated, unchanged, lines = [], [], [], [], []
+        touched: set[int] = set()
         for order, profile in zip(real, profiles, strict=True):
             row = stored.get(order.id)
             if row is not None and row.is_older(order.updated_at, seen_at or now):
@@ -227,9 +237,12 @@ def record_orders(
                 created.append(row)
                 stored[order.id] = row
             else:
+                if row.profile_id is not None:
+                    touched.add(row.profile_id)
                 for name, value in values.items():
                     setattr(row, name, value)
                 updated.append((row, list(values)))
+            touched.add(profile.pk)
             lines.append((row, order))
             recorded.append(Recorded(changed=True, row=row))
         Order.objects.of(installation).filter(pk__in=unchanged).update(seen_at=seen_at or now)
@@ -248,7 +261,9 @@ def record_orders(
                 checkout_id=checkout_id,
                 reason=CheckoutCloseReason.ORDERED,
                 at=placed[checkout_id],
+                now=now,
             )
+        mark_changed(installation=installation, profiles=touched, now=now)
         return recorded
 
 
@@ -273,7 +288,12 @@ def _replace_lines(installation: Installation, orders: Sequence[tuple[Order, Ord
 
 
 def close_checkout(
-    *, installation: Installation, checkout_id: str, reason: CheckoutCloseReason, at: datetime
+    *,
+    installation: Installation,
+    checkout_id: str,
+    reason: CheckoutCloseReason,
+    at: datetime,
+    now: datetime,
 ) -> bool:
     """Close an open cart; "it became an order" also replaces an earlier "gone"."""
     rows = Checkout.objects.of(installation).filter(saleor_id=checkout_id)
@@ -281,6 +301,8 @@ def close_checkout(
         rows = rows.exclude(close_reason=CheckoutCloseReason.ORDERED)
     else:
         rows = rows.filter(closed_at=None)
+    owners = list(rows.values_list("profile_id", flat=True))
+    mark_changed(installation=installation, profiles=owners, now=now)
     return bool(rows.update(closed_at=at, close_reason=reason))
 
 
@@ -320,6 +342,8 @@ def record_customers(
                     setattr(profile, name, value)
                 profile.save(update_fields=list(values))
             recorded.append(Recorded(changed=differs or customer.id not in known, row=profile))
+        changed = [result.row for result in recorded if result.changed]
+        mark_changed(installation=installation, profiles=changed, now=now)
         return recorded
 
 

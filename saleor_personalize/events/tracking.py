@@ -18,6 +18,7 @@ from saleor_personalize.events import sessions
 from saleor_personalize.models import Event, Installation, Profile, SalesChannel
 from saleor_personalize.models.fields import month_of
 from saleor_personalize.profiles import identity
+from saleor_personalize.profiles.changes import mark_changed
 
 #: What a row says beside its own columns: name in the doors -> name in `Event.properties`.
 PROPERTIES = {
@@ -156,6 +157,8 @@ def track(
             context=context,
             seen=[(row.session_id, row.occurred_at) for row in new if row.event_id in recorded],
         )
+        if recorded:
+            mark_changed(installation=installation, profiles=[profile], now=now)
     return [
         RowResult(result.event_id, RowStatus.DUPLICATE)
         if result.status == RowStatus.ACCEPTED and result.event_id not in recorded

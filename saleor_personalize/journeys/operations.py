@@ -252,6 +252,7 @@ def _decide(
                         checkout_id=checkout.saleor_id,
                         reason=CheckoutCloseReason.GONE,
                         at=now,
+                        now=now,
                     )
             case Send():
                 return _leave(row, checkout, verdict, now)

@@ -8,6 +8,7 @@ from django.db import transaction
 
 from saleor_personalize.enums import ConsentState, DeliveryChannel, Purpose, SuppressionReason
 from saleor_personalize.models import Consent, Installation, Profile, Suppression
+from saleor_personalize.profiles.changes import mark_changed
 
 _STRICTEST_FIRST = (ConsentState.DENIED, ConsentState.PENDING, ConsentState.GRANTED)
 
@@ -49,6 +50,7 @@ def record(
     wording_version: str = "",
 ) -> Consent:
     """Append a line to the ledger."""
+    mark_changed(installation=profile.installation, profiles=[profile], now=now)
     return Consent.objects.create(
         installation=profile.installation,
         profile=profile,

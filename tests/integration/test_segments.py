@@ -12,16 +12,29 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from saleor_personalize import signals
+from saleor_personalize.enums import (
+    ConsentState,
+    DeliveryChannel,
+    EventSource,
+    EventType,
+    IdentityKind,
+    Purpose,
+)
+from saleor_personalize.events import operations as events
+from saleor_personalize.events import tracking
 from saleor_personalize.models import (
     ChangedProfile,
     Consent,
     Event,
+    Identity,
     Installation,
     Profile,
     Segment,
     SegmentMembership,
 )
+from saleor_personalize.profiles import consent
 from saleor_personalize.profiles.changes import mark_changed
+from saleor_personalize.saleor_api.nodes import CustomerData
 from saleor_personalize.segments import operations, queries
 from saleor_personalize.segments.definition import (
     AllOf,
@@ -34,9 +47,11 @@ from saleor_personalize.segments.definition import (
 )
 from saleor_personalize.segments.evaluation import Moves
 from saleor_personalize.segments.rules import (
+    ConsentGiven,
     EventCount,
     InSegment,
     Language,
+    OpenCheckout,
     OrderCount,
     People,
     Trait,
@@ -45,6 +60,7 @@ from saleor_personalize.segments.rules import (
 from saleor_personalize.testing import contracts
 from tests.catalogue import Catalogue
 from tests.conftest import make_profile
+from tests.integration.reminders import checkout_data, order_data
 
 VIEWERS = EventCount(type="product_viewed", at_least=2, days=7)
 HOUR = timedelta(hours=1)
@@ -551,3 +567,56 @@ def test_a_person_made_by_name_only_matches_nothing_by_accident(
     for rule in (OrderCount(at_least=1), Language(code="de"), VIEWERS):
         assert not rule.matches(nobody, now)
     assert OrderCount(at_most=0).matches(nobody, now)
+
+
+# -- whatever is recorded is noticed -----------------------------------------------------------------
+
+
+def test_b15_a_persons_facts_reach_the_segments_from_the_doors_that_record_them(
+    installation: Installation, now: datetime
+) -> None:
+    """Views, carts, orders, customers and permissions, each through the operation that records it."""
+    Catalogue(installation, now).channel("us")
+    looked = make(installation, EventCount(type="searched", at_least=1), now, key="looked")
+    carts = make(installation, OpenCheckout(), now, key="carts")
+    bought = make(installation, OrderCount(at_least=1), now, key="bought")
+    french = make(installation, Language(code="fr"), now, key="french")
+    asked = ConsentGiven(purpose="marketing", delivery_channel="email", state="granted")
+    yes = make(installation, asked, now, key="yes")
+    shown = {IdentityKind.SALEOR_USER: "VXNlcjo3"}
+    row = tracking.Row("1", EventType.SEARCHED, properties={"query": "lamp"})
+    tracking.track(
+        installation=installation, shown=shown, rows=[row], source=EventSource.STOREFRONT, now=now
+    )
+    tick(now)
+    person = Identity.objects.get(value="VXNlcjo3").profile
+    assert inside(looked) == {person.pk}
+
+    cart = checkout_data("ann", user_id="VXNlcjo3", email="", updated_at=now)
+    events.record_checkouts(installation=installation, data=[cart], now=now)
+    tick(now)
+    assert inside(carts) == {person.pk}
+
+    order = order_data("ann", user_id="VXNlcjo3", checkout_id=cart.id, placed_at=now)
+    events.record_orders(installation=installation, data=[order], now=now)
+    tick(now)
+    assert (inside(carts), inside(bought)) == (set(), {person.pk})
+
+    customer = CustomerData(
+        id="VXNlcjo3", email="", first_name="Ann", is_active=True, is_confirmed=True,
+        language_code="FR", country_code="FR", joined_at=now, updated_at=now,
+    )  # fmt: skip
+    events.record_customers(installation=installation, data=[customer], now=now)
+    consent.record_opt_in(profile=person, source="test", now=now)
+    tick(now)
+    assert (inside(french), inside(yes)) == ({person.pk}, {person.pk})
+    consent.record(
+        profile=person,
+        purpose=Purpose.MARKETING,
+        delivery_channel=DeliveryChannel.EMAIL,
+        state=ConsentState.DENIED,
+        source="test",
+        now=now,
+    )
+    tick(now)
+    assert inside(yes) == set()
