@@ -98,10 +98,7 @@ def resolve(
     """
     with transaction.atomic():
         keys = [_keys(shown) for shown in people]
-        if _may_join(keys, _owners(installation, keys)):
-            lock_graph(installation)
-        lock_people(installation, people)
-        owners = _owners(installation, keys)
+        owners = _hold(installation, keys)
         carts = _bare_carts(installation, owners)
         sure = {email_hash(address) for address in confirmed}
         profiles: list[Profile] = []
@@ -180,14 +177,34 @@ def _owners(
     return {(identity.kind, identity.value): identity.profile for identity in found}
 
 
+def _hold(
+    installation: Installation, keys: Sequence[Mapping[IdentityKind, str]]
+) -> dict[tuple[str, str], Profile]:
+    """Lock the ids, and before them the graph if they might join somebody; return whose they are."""
+    items = [item for key in keys for item in key.items()]
+    attempt = transaction.savepoint()
+    lock_identities(installation, items)
+    owners = _owners(installation, keys)
+    if not _may_join(installation, keys, owners):
+        transaction.savepoint_commit(attempt)
+        return owners
+    # Going back gives the ids free, so that the graph can be had first.
+    transaction.savepoint_rollback(attempt)
+    lock_graph(installation)
+    lock_identities(installation, items)
+    return _owners(installation, keys)
+
+
 def _may_join(
-    keys: Sequence[Mapping[IdentityKind, str]], owners: Mapping[tuple[str, str], Profile]
+    installation: Installation,
+    keys: Sequence[Mapping[IdentityKind, str]],
+    owners: Mapping[tuple[str, str], Profile],
 ) -> bool:
-    """Tell whether ids shown together belong to different profiles, as far as can be seen unlocked."""
+    carts = {key[IdentityKind.CHECKOUT] for key in keys if IdentityKind.CHECKOUT in key}
     return any(
         len({owners[item].person_id if item in owners else None for item in key.items()}) > 1
         for key in keys
-    )
+    ) or (bool(carts) and merging.is_anybody_suspected(installation, carts))
 
 
 def _bare_carts(installation: Installation, owners: Mapping[tuple[str, str], Profile]) -> set[int]:

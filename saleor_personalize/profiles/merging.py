@@ -14,7 +14,6 @@ from django.db.models import Q, QuerySet
 
 from saleor_personalize.enums import IdentityKind, MergeProof
 from saleor_personalize.models import (
-    ChangedProfile,
     ComputedTraits,
     Identity,
     Installation,
@@ -22,6 +21,7 @@ from saleor_personalize.models import (
     Profile,
 )
 from saleor_personalize.models.locks import lock
+from saleor_personalize.profiles.changes import mark_changed
 
 #: Proofs that outweigh what a cart suggests: who confirmed an address owns it.
 _STRONG = frozenset({MergeProof.CONFIRMED_EMAIL, MergeProof.STAFF})
@@ -127,12 +127,7 @@ def prove_suspected(
     *, installation: Installation, checkout_ids: Collection[str], now: datetime
 ) -> int:
     """Join those who were suspected over checkouts that were now ordered; return how many."""
-    waiting = (
-        Merge.objects.of(installation)
-        .filter(waits_for__in=checkout_ids, proved_at=None, undone_at=None)
-        .select_related("first", "second")
-        .order_by("pk")
-    )
+    waiting = _waiting(installation, checkout_ids).select_related("first", "second").order_by("pk")
     return sum(
         prove(
             installation=installation,
@@ -143,6 +138,16 @@ def prove_suspected(
             now=now,
         )
         for merge in waiting
+    )
+
+
+def is_anybody_suspected(installation: Installation, checkout_ids: Collection[str]) -> bool:
+    return _waiting(installation, checkout_ids).exists()
+
+
+def _waiting(installation: Installation, checkout_ids: Collection[str]) -> QuerySet[Merge]:
+    return Merge.objects.of(installation).filter(
+        waits_for__in=checkout_ids, proved_at=None, undone_at=None
     )
 
 
@@ -297,9 +302,4 @@ def _regroup(installation: Installation, profile_ids: set[int], *, now: datetime
         people.filter(pk__in=person - {representative}).update(merged_into=representative)
         # What was worked out for one of the parts does not describe the whole.
         ComputedTraits.objects.of(installation).filter(profile__in=person).delete()
-        ChangedProfile.objects.bulk_create(
-            [ChangedProfile(installation=installation, profile_id=representative, changed_at=now)],
-            update_conflicts=True,
-            unique_fields=["profile"],
-            update_fields=["changed_at"],
-        )
+        mark_changed(installation=installation, profiles=person, now=now)
