@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
@@ -10,13 +11,14 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from benchmarks import load
+from benchmarks import events, load
 from saleor_personalize.testing.keys import SigningKey
 from saleor_personalize.testing.saleor import FakeSaleor, InstalledApp
 from saleor_personalize.testing.stack import Stack
@@ -29,6 +31,12 @@ PERMISSIONS = ["MANAGE_PRODUCTS", "MANAGE_ORDERS", "MANAGE_CHECKOUTS", "MANAGE_U
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", action="append", help="one of the names in the table")
+    parser.add_argument(
+        "--stored-events", type=int, default=1_000_000, help="10000000 takes a good half hour"
+    )
+    options = parser.parse_args()
     load.prepare()
     with tempfile.TemporaryDirectory(prefix="personalize-bench-") as name:
         folder = Path(name)
@@ -53,10 +61,21 @@ def main() -> int:
             )
             shop.apps[app.id] = app
             register(stack, shop, app)
+            benchmarks: dict[str, Callable[[], dict[str, Any]]] = {
+                "back-fill": lambda: backfill(stack, shop, app),
+                "recommendations": lambda: recommendations(stack, shop, folder, answer),
+                "webhook door": lambda: door(stack, shop, app, folder),
+                "collect": lambda: events.collect(stack, shop, folder),
+                "collect, growth": lambda: events.growth(
+                    stack, shop, folder, options.stored_events
+                ),
+            }
+            if "back-fill" not in (options.only or benchmarks):
+                backfill(stack, shop, app)  # the others need the shop's products
             results = {
-                "back-fill": backfill(stack, shop, app),
-                "recommendations": recommendations(stack, shop, folder, answer),
-                "webhook door": door(stack, shop, app, folder),
+                name: run()
+                for name, run in benchmarks.items()
+                if name in (options.only or benchmarks)
             }
     report(results)
     return 0
