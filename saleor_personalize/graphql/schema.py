@@ -1,4 +1,4 @@
-"""The schema: three fields, each calling one operation."""
+"""The schema: each field calls one operation."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from graphql import GraphQLError
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import EventType
 from saleor_personalize.events import rates, sessions, tracking
-from saleor_personalize.graphql import types
+from saleor_personalize.graphql import types, types_segments
 from saleor_personalize.recommendations import service
 
 
-class Query(graphene.ObjectType):
-    """Questions of a storefront."""
+class Query(types_segments.SegmentQueries, graphene.ObjectType):
+    """Questions of a storefront, and of the shop's servers."""
 
     recommendations = graphene.List(
         graphene.NonNull(types.Recommendation),
@@ -271,8 +271,8 @@ def _aware(moment: Any) -> Any:
     return timezone.make_aware(moment) if moment and timezone.is_naive(moment) else moment
 
 
-class Mutation(graphene.ObjectType):
-    """What a storefront reports."""
+class Mutation(types_segments.SegmentMutations, graphene.ObjectType):
+    """What a storefront reports, and what the shop's servers change."""
 
     track = Track.Field(required=True)
 

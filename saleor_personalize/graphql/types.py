@@ -11,6 +11,7 @@ from saleor_personalize.enums import EventType
 from saleor_personalize.events import timeline
 from saleor_personalize.events.tracking import TOLD, RowStatus
 from saleor_personalize.ml import ReasonCode
+from saleor_personalize.segments import queries as segments
 
 #: Size of a list when none is asked for.
 DEFAULT_PAGE = 10
@@ -124,6 +125,17 @@ class OpenCheckout(graphene.ObjectType):
         return root.last_changed_at
 
 
+class ProfileSegment(graphene.ObjectType):
+    """A segment that the caller is in. Its name is for staff and is not told."""
+
+    key = graphene.String(required=True)
+    entered_at = graphene.DateTime(required=True)
+
+    @staticmethod
+    def resolve_key(root: Any, info: Any) -> str:
+        return str(root.segment.key)
+
+
 class Profile(graphene.ObjectType):
     """What we know of the caller, for the caller.
 
@@ -141,6 +153,11 @@ class Profile(graphene.ObjectType):
         first=graphene.Int(default_value=DEFAULT_PAGE),
     )
     open_checkout = graphene.Field(OpenCheckout)
+    segments = graphene.List(
+        graphene.NonNull(ProfileSegment),
+        required=True,
+        description="Segments the caller is in, as last evaluated.",
+    )
 
     @staticmethod
     def resolve_recent_orders(root: Any, info: Any, first: int | None) -> Any:
@@ -156,6 +173,11 @@ class Profile(graphene.ObjectType):
     def resolve_open_checkout(root: Any, info: Any) -> Any:
         profile, user_id = root
         return timeline.open_checkout(profile, user_id=user_id) if user_id else None
+
+    @staticmethod
+    def resolve_segments(root: Any, info: Any) -> Any:
+        read = segments.segments_of if info.context.caller.is_server else segments.readable_by
+        return read(root[0])
 
 
 def page(first: int | None) -> int:

@@ -12,6 +12,7 @@ COMMANDS = {
     "generate-key": "personalize_generate_key",
     "journeys": "personalize_journeys",
     "migrate": "migrate",
+    "segments": "personalize_segments",
     "train": "personalize_train",
     "webhooks": "personalize_webhooks",
 }

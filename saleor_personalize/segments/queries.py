@@ -19,6 +19,7 @@ from saleor_personalize.models import (
     Segment,
     SegmentMembership,
 )
+from saleor_personalize.profiles import merging
 from saleor_personalize.segments.definition import (
     Definition,
     InvalidDefinition,
@@ -87,17 +88,33 @@ def segments_of(profile: Profile) -> list[SegmentMembership]:
     return list({row.segment_id: row for row in reversed(rows)}.values())[::-1]
 
 
+def readable_by(profile: Profile) -> list[SegmentMembership]:
+    """Return the segments that the person behind a profile may read of themselves.
+
+    A segment follows from what all profiles of a person did. Who may not read all of those (they are
+    joined by a cart only) reads none.
+    """
+    person = set(profile.person().values_list("pk", flat=True))
+    return segments_of(profile) if person <= merging.readable(profile) else []
+
+
 def preview(
-    *, installation: Installation, definition: Definition, now: datetime, sample: int = 5
+    *,
+    installation: Installation,
+    definition: Definition,
+    now: datetime,
+    sample: int = 5,
+    seconds: int = COUNT_SECONDS,
 ) -> Preview:
-    """Count who matches a definition that need not be saved, and show some."""
+    """Count who matches a definition that need not be saved, and show those seen last.
+
+    It gives up after so many `seconds` (0: never).
+    """
     rows = matching(definition, People(installation, now))
     try:
         with transaction.atomic():
             with connection.cursor() as cursor:
-                cursor.execute(
-                    "SELECT set_config('statement_timeout', %s, true)", [f"{COUNT_SECONDS}s"]
-                )
+                cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{seconds}s"])
             count = rows.count()
             shown = list(rows.order_by("-last_seen_at")[:sample])
             with connection.cursor() as cursor:

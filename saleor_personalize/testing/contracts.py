@@ -70,7 +70,13 @@ profile_facts = st.fixed_dictionaries(
             product=product,
             channel=text,
             properties=st.sampled_from(
-                [{}, {"category_id": "category-2"}, {"query": "gold"}, {"query": 3, "tier": None}]
+                [
+                    {},
+                    {"category_id": "category-2"},
+                    {"query": "gold"},
+                    {"query": 3, "tier": None},
+                    {"properties": {"tier": "gold"}},
+                ]
             ),
         ),
         "visits": _fact(
@@ -139,14 +145,21 @@ class World:
             Segment, key="us", name="us", definition={"all": []}, created_at=NOW, updated_at=NOW
         )
         self.profiles: list[Profile] = []
+        self.rows: dict[Any, list[Any]] = {}
         for parts in people:
             first: Profile | None = None
             for facts in parts:
                 made = self._profile(facts, first)
                 first = first or made
+        for model, rows in self.rows.items():
+            model.objects.bulk_create(rows)
 
     def _make(self, model: Any, **values: Any) -> Any:
         return model.objects.create(installation=self.installation, **values)
+
+    def _add(self, model: Any, **values: Any) -> None:
+        """Make a row that nothing else points to, together with the others of its kind."""
+        self.rows.setdefault(model, []).append(model(installation=self.installation, **values))
 
     def _number(self) -> str:
         self.count += 1
@@ -164,7 +177,7 @@ class World:
         )
         self.profiles.append(profile)
         for fact in facts["events"]:
-            self._make(
+            self._add(
                 Event,
                 profile=profile,
                 event_id=self._number(),
@@ -177,7 +190,7 @@ class World:
                 properties=fact["properties"],
             )
         for fact in facts["visits"]:
-            self._make(
+            self._add(
                 Session,
                 profile=profile,
                 session_id=self._number(),
@@ -192,7 +205,7 @@ class World:
         for fact in facts["orders"]:
             self._order(profile, fact)
         for favourite in {fact["product"]: fact for fact in facts["favourites"]}.values():
-            self._make(
+            self._add(
                 Favourite,
                 profile=profile,
                 product_saleor_id=favourite["product"],
@@ -200,7 +213,7 @@ class World:
                 removed_at=NOW if favourite["is_removed"] else None,
             )
         for fact in facts["checkouts"]:
-            self._make(
+            self._add(
                 Checkout,
                 profile=profile,
                 saleor_id=self._number(),
@@ -214,7 +227,7 @@ class World:
                 deleted_at=NOW if fact["is_deleted"] else None,
             )
         for fact in facts["consents"]:
-            self._make(
+            self._add(
                 Consent,
                 profile=profile,
                 purpose=fact["purpose"],
@@ -224,7 +237,7 @@ class World:
                 recorded_at=NOW - fact["age"],
             )
         if facts["computed"] is not None:
-            self._make(
+            self._add(
                 ComputedTraits,
                 profile=profile,
                 stage=facts["computed"]["stage"],
@@ -235,7 +248,7 @@ class World:
                 computed_at=NOW,
             )
         if facts["is_member"]:
-            self._make(SegmentMembership, segment=self.segment, profile=profile, entered_at=NOW)
+            self._add(SegmentMembership, segment=self.segment, profile=profile, entered_at=NOW)
         return profile
 
     def _order(self, profile: Profile, fact: Mapping[str, Any]) -> None:
@@ -252,7 +265,7 @@ class World:
             placed_at=NOW - fact["age"],
         )
         for id_, price in fact["lines"]:
-            self._make(
+            self._add(
                 OrderLine,
                 order=order,
                 saleor_id=self._number(),

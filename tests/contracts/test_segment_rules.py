@@ -1,5 +1,9 @@
 """Every built-in rule keeps the contract that is shipped for rules of others."""
 
+import re
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from saleor_personalize.conf import Defaults
@@ -22,3 +26,18 @@ for _name in rules.__all__:
     _rule = getattr(rules, _name)
     if isinstance(_rule, type) and issubclass(_rule, Rule) and hasattr(_rule, "key"):
         globals()[f"Test{_name}"] = pytest.mark.django_db(_case(_rule))
+
+
+# -- the rule of docs/howto/segments.md, as it is written there ----------------------------------------
+
+_PAGE = (Path(__file__).parents[2] / "docs" / "howto" / "segments.md").read_text()
+_CODE = [
+    code for code in re.findall(r"```python\n(.*?)```", _PAGE, re.DOTALL) if "@dataclass" in code
+]
+_shop: dict[str, Any] = {"__name__": __name__}
+exec(compile(_CODE[0], "docs/howto/segments.md", "exec", dont_inherit=True), _shop)  # noqa: S102
+
+
+class TestRuleOfTheHowTo(RuleTests):
+    rule = _shop["LoyaltyTier"]
+    texts = ("gold", "silver")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from django.db.models import Count, Model, Q, QuerySet
 from django.db.models.functions import Coalesce
@@ -168,7 +168,7 @@ class People:
 
     def facts(self, model: type[Model], owner: str = "profile") -> QuerySet[Any]:
         """Return the rows of a model that belong to these people; `owner` leads to the profile."""
-        rows = cast("QuerySet[Any]", model._default_manager.of(self.installation))  # type: ignore[attr-defined]
+        rows: QuerySet[Any] = model._default_manager.of(self.installation)  # type: ignore[attr-defined]
         wanted = Q(**{f"{owner}__isnull": False})
         if self.profile_ids is not None:
             wanted = Q(**{f"{owner}__in": self.profile_ids})
@@ -178,7 +178,8 @@ class People:
     def persons(facts: QuerySet[Any], owner: str = "profile") -> QuerySet[Any]:
         """Return the persons behind facts (their `person_id`), one row per fact."""
         person = Coalesce(f"{owner}__merged_into", owner)
-        return facts.order_by().annotate(person=person).values("person")
+        rows: QuerySet[Any] = facts.order_by().annotate(person=person).values("person")
+        return rows
 
     def with_any(self, facts: QuerySet[Any], owner: str = "profile") -> Q:
         """Say "has at least one of these facts", over the profiles that speak for people."""

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db.models import Count, F, Func, Q, QuerySet, Sum, TextField, Value
+from django.db.models.functions import Coalesce
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext_lazy
 
@@ -38,9 +39,10 @@ from saleor_personalize.segments.rules.base import (
 NOT_CARRIED_OUT = ("CANCELED", "EXPIRED")
 
 
-def text_of(column: str, key: str) -> Func:
-    """Return the value of a key in a JSON column as text, NULL when there is none."""
-    return Func(F(column), Value(key), function="jsonb_extract_path_text", output_field=TextField())
+def text_of(column: str, *path: str) -> Func:
+    """Return the value under a path of keys in a JSON column as text, NULL when there is none."""
+    keys = [Value(key) for key in path]
+    return Func(F(column), *keys, function="jsonb_extract_path_text", output_field=TextField())
 
 
 def _of_category(people: People, category: str, column: str) -> Q:
@@ -98,7 +100,11 @@ class EventCount(CountRule):
                 | Q(properties__category_id__in=sorted(ids))
             )
         if self.property:
-            rows = rows.alias(given=text_of("properties", self.property))
+            # Those of the shop's own events lie one deeper.
+            given = [
+                text_of("properties", *above, self.property) for above in ((), ("properties",))
+            ]
+            rows = rows.alias(given=Coalesce(*given))
             rows = rows.filter(given=self.value) if self.value else rows.exclude(given=None)
         return rows
 
