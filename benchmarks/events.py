@@ -119,9 +119,9 @@ def count() -> int:
     return Event.objects.count()
 
 
-NEWEST = f"SELECT id FROM saleor_personalize_event ORDER BY id DESC LIMIT {BATCHES * EVENTS}"
-TAKE = f"COPY (SELECT {COLUMNS} FROM saleor_personalize_event WHERE id IN ({NEWEST})) TO STDOUT"
-DROP = f"DELETE FROM saleor_personalize_event WHERE id IN ({NEWEST})"
+NEWEST = f"SELECT id FROM saleor_personalize_event ORDER BY id DESC LIMIT {BATCHES * EVENTS}"  # noqa: S608
+TAKE = f"COPY (SELECT {COLUMNS} FROM saleor_personalize_event WHERE id IN ({NEWEST})) TO STDOUT"  # noqa: S608
+DROP = f"DELETE FROM saleor_personalize_event WHERE id IN ({NEWEST})"  # noqa: S608
 GIVE = f"COPY saleor_personalize_event ({COLUMNS}) FROM STDIN"
 
 

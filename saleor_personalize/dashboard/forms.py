@@ -11,11 +11,13 @@ from django.core.validators import validate_email
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from saleor_personalize.conf import is_origin
+
 CHECKOUT_PLACEHOLDER = "{checkout_id}"
 
 
 class SettingsForm(forms.Form):
-    """Sender and cart link of one installation; empty means what the service has set."""
+    """Sender, cart link and storefronts of one installation; empty means what the service has set."""
 
     sender = forms.CharField(
         label=gettext_lazy("Sender"),
@@ -31,6 +33,15 @@ class SettingsForm(forms.Form):
             "The page of your storefront that opens a cart. {checkout_id} stands for the cart."
         ),
         max_length=500,
+        required=False,
+    )
+    storefront_origins = forms.CharField(
+        label=gettext_lazy("Storefronts"),
+        help_text=gettext_lazy(
+            "Addresses whose pages may tell what visitors do, with spaces between them, such as: "
+            "https://store.example.com"
+        ),
+        max_length=5_000,
         required=False,
     )
 
@@ -64,3 +75,20 @@ class SettingsForm(forms.Form):
                 )
             )
         return url
+
+    def clean_storefront_origins(self) -> list[str]:
+        # As browsers write an origin: no closing slash, small letters, no port that goes without saying.
+        given = self.cleaned_data["storefront_origins"].replace(",", " ").lower().split()
+        origins = list(
+            dict.fromkeys(
+                text.rstrip("/").removesuffix(":443" if text.startswith("https:") else ":80")
+                for text in given
+            )
+        )
+        for origin in origins:
+            if not is_origin(origin):
+                raise ValidationError(
+                    _("%(origin)s is no address of a site. Write: https://store.example.com"),
+                    params={"origin": origin},
+                )
+        return origins

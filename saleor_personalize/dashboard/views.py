@@ -37,7 +37,7 @@ from saleor_personalize.messaging.operations import sender_of
 from saleor_personalize.messaging.queries import newest_messages
 from saleor_personalize.models import Backfill
 from saleor_personalize.recommendations.queries import published_models
-from saleor_personalize.saleor_api.installations import set_mail
+from saleor_personalize.saleor_api.installations import set_mail, set_storefront_origins
 from saleor_personalize.tasks.broker import ask_for
 
 TEMPLATES = "saleor_personalize/dashboard/"
@@ -223,6 +223,7 @@ def _settings(staff: Staff, form: SettingsForm | None = None) -> Context:
     stored = {
         "sender": staff.installation.sender,
         "checkout_url": staff.installation.checkout_url,
+        "storefront_origins": " ".join(staff.installation.storefront_origins),
     }
     return {
         "form": form or SettingsForm(initial=stored),
@@ -273,6 +274,9 @@ def save_settings(request: HttpRequest, staff: Staff) -> HttpResponse:
         installation=staff.installation,
         sender=form.cleaned_data["sender"],
         checkout_url=form.cleaned_data["checkout_url"],
+    )
+    set_storefront_origins(
+        installation=staff.installation, origins=form.cleaned_data["storefront_origins"]
     )
     context = {**_settings(staff), **_journey(staff), "is_swapped_along": True}
     response = _render(request, staff, "settings_saved.html", context)

@@ -8,15 +8,16 @@ import pytest
 import time_machine
 
 from saleor_personalize.enums import EventSource, IdentityKind
-from saleor_personalize.models import Event, Identity, Installation, Profile
+from saleor_personalize.models import Event, Identity, Installation, Profile, Session
 from saleor_personalize.recommendations import training
 from tests.api.conftest import ALICE, ANONYMOUS, BOB, Ask
 from tests.catalogue import Phones
 
 MUTATION = """mutation Track($events: [TrackEventInput!]!, $consent: Boolean = true, $user: ID,
-                             $anonymous: String) {
-  track(events: $events, consent: $consent, userId: $user, anonymousId: $anonymous) {
-    results { index id status error { code message } }
+                             $anonymous: String, $session: TrackSessionInput) {
+  track(events: $events, consent: $consent, userId: $user, anonymousId: $anonymous,
+        session: $session) {
+    results { index id status error { code field message } }
   }
 }"""
 
@@ -30,9 +31,8 @@ def track(gql: Ask, shop: Phones) -> Callable[..., list[tuple[str, str | None]]]
     """`track(event, ..., consent=, user=, **caller) -> [(status, code), ...]`."""
 
     def send(*events: dict[str, Any], **given: Any) -> list[tuple[str, str | None]]:
-        variables = {
-            name: given.pop(name) for name in ("consent", "user", "anonymous") if name in given
-        }
+        names = ("consent", "user", "anonymous", "session")
+        variables = {name: given.pop(name) for name in names if name in given}
         answer = gql(
             MUTATION,
             {"events": list(events), **variables},
@@ -93,8 +93,17 @@ def test_every_type_of_event_can_be_told(track: Track, shop: Phones) -> None:
         {"id": "5", "type": "FAVOURITE_REMOVED", **product},
         {"id": "6", "type": "SEARCHED", "query": "Lämp \U0001f4a1"},
         {"id": "7", "type": "CATEGORY_VIEWED", "categoryId": "Q2F0ZWdvcnk6MQ=="},
+        {"id": "8", "type": "LIST_VIEWED", "listId": "new"},
+        {"id": "9", "type": "RECOMMENDATION_SHOWN", **product, "placement": "home", "slot": 2},
+        {"id": "10", "type": "RECOMMENDATION_CLICKED", **product, "placement": "home", "slot": 2},
+        {"id": "11", "type": "CUSTOM", "name": "opened", "properties": '{"size": "M", "n": 2.5}'},
     ]
-    assert track(*events) == [ACCEPTED] * 7
+    assert track(*events) == [ACCEPTED] * 11
+    assert Event.objects.get(event_id="9").properties == {"placement": "home", "slot": 2}
+    assert Event.objects.get(event_id="11").properties == {
+        "name": "opened",
+        "properties": {"size": "M", "n": 2.5},
+    }
     assert Event.objects.get(event_id="6").properties == {"query": "Lämp \U0001f4a1"}
 
 
@@ -162,6 +171,25 @@ REJECTED: dict[str, tuple[dict[str, Any], str]] = {
     "too old": (viewed(occurredAt="2026-02-23T11:59:59+00:00"), "TOO_OLD"),
     "year 1": (viewed(occurredAt="0001-01-01T00:00:00+00:00"), "TOO_OLD"),
     "in the future": (viewed(occurredAt="2026-03-02T12:10:01+00:00"), "IN_THE_FUTURE"),
+    "no list": ({"id": "e", "type": "LIST_VIEWED"}, "LIST_REQUIRED"),
+    "nowhere": (
+        viewed(type="RECOMMENDATION_SHOWN", placement="roof", slot=1),
+        "UNKNOWN_PLACEMENT",
+    ),
+    "slot 0": (viewed(type="RECOMMENDATION_CLICKED", placement="home", slot=0), "SLOT_REQUIRED"),
+    "no name": ({"id": "e", "type": "CUSTOM"}, "NAME_REQUIRED"),
+    "no JSON": (
+        {"id": "e", "type": "CUSTOM", "name": "n", "properties": "{"},
+        "INVALID_PROPERTIES",
+    ),
+    "NaN": (
+        {"id": "e", "type": "CUSTOM", "name": "n", "properties": '{"a": NaN}'},
+        "INVALID_PROPERTIES",
+    ),
+    "a list": (
+        {"id": "e", "type": "CUSTOM", "name": "n", "properties": "[1]"},
+        "INVALID_PROPERTIES",
+    ),
     "year 9999": (viewed(occurredAt="9999-12-31T23:59:59-12:00"), "IN_THE_FUTURE"),
 }
 
@@ -237,6 +265,43 @@ def test_who_refuses_tracking_leaves_no_trace(
 def test_headers_that_refuse_nothing(track: Track) -> None:
     headers = {"Sec-GPC": "0", "DNT": "0"}
     assert track(viewed(), anonymous_id=ANONYMOUS, headers=headers) == [ACCEPTED]
+
+
+# -- the visit ---------------------------------------------------------------------------------------
+
+
+def test_b14_the_context_of_a_visit_is_kept_once(track: Track, now: datetime) -> None:
+    told = {
+        "id": "s1",
+        "deviceType": "tablet",
+        "referrerHost": "https://search.example/?q=name",
+        "utm": {"source": "news", "campaign": "spring"},
+        "countryCode": "AT",
+        "languageCode": "de-AT",
+        "channel": "us",
+        "currency": "USD",
+        "localHour": 13,
+    }
+    assert track(viewed("a"), viewed("b", sessionId="s2"), session=told) == [ACCEPTED] * 2
+    kept = Session.objects.get(session_id="s1")
+    assert (kept.device_type, kept.referrer_host) == ("tablet", "search.example")
+    assert kept.utm == {"source": "news", "campaign": "spring"}
+    assert (kept.country_code, kept.language_code) == ("AT", "de-AT")
+    assert (kept.channel_slug, kept.currency, kept.local_hour) == ("us", "USD", 13)
+    assert (kept.started_at, kept.last_seen_at) == (now, now)
+    assert Session.objects.get(session_id="s2").device_type == ""
+    assert dict(Event.objects.values_list("event_id", "session_id")) == {"a": "s1", "b": "s2"}
+    assert set(Event.objects.values_list("channel_slug", flat=True)) == {"us"}
+
+
+def test_a_rejected_event_names_its_field(gql: Ask, shop: Phones) -> None:
+    answer = gql(MUTATION, {"events": [viewed(channel="nowhere")]}, anonymous_id=ANONYMOUS)
+    (result,) = answer.data["track"]["results"]
+    assert result["error"] == {
+        "code": "UNKNOWN_CHANNEL",
+        "field": "channel",
+        "message": "The shop has no sales channel of that slug.",
+    }
 
 
 # -- limits ----------------------------------------------------------------------------------------

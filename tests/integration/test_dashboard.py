@@ -540,6 +540,9 @@ def test_settings_are_kept_for_this_installation_only(
         ("checkout_url", "javascript:alert(1)//{checkout_id}", "This is no web address."),
         ("checkout_url", "https://store.test/cart", "Put {checkout_id} where"),
         ("checkout_url", "https://[broken/{checkout_id}", "This is no web address."),
+        ("storefront_origins", "https://a.test *", "* is no address of a site."),
+        ("storefront_origins", "https://a.test/shop", "https://a.test/shop is no address"),
+        ("storefront_origins", "store.test", "store.test is no address of a site."),
     ],
 )
 def test_wrong_settings_are_refused_with_what_to_write(
@@ -556,6 +559,28 @@ def test_wrong_settings_are_refused_with_what_to_write(
     assert b'aria-invalid="true"' in response.content
     installation.refresh_from_db()
     assert (installation.sender, installation.checkout_url) == ("", "")
+    assert installation.storefront_origins == []
+
+
+def test_b7_the_pages_that_may_send_events_are_set_per_installation(
+    client: Client,
+    installation: Installation,
+    other_installation: Installation,
+    signed: dict[str, str],
+) -> None:
+    given = "https://Store.test/, http://localhost:3000 https://b.test:443 https://store.test"
+    response = client.post("/dashboard/settings/", {"storefront_origins": given}, headers=signed)
+    assert outcome(response)["title"] == "Settings saved"
+    installation.refresh_from_db()
+    other_installation.refresh_from_db()
+    kept = ["https://store.test", "http://localhost:3000", "https://b.test"]
+    assert installation.storefront_origins == kept
+    assert other_installation.storefront_origins == []
+    assert f'value="{" ".join(kept)}"'.encode() in response.content
+    response = client.post("/dashboard/settings/", {"storefront_origins": ""}, headers=signed)
+    assert outcome(response)["title"] == "Settings saved"
+    installation.refresh_from_db()
+    assert installation.storefront_origins == []
 
 
 def test_what_saleor_sends_is_shown_as_text(

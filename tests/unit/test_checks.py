@@ -1,5 +1,6 @@
 """System checks: one id per fault, each with its fix, and none for settings in order."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ GOOD = {
     "DASHBOARD_ORIGINS": ["https://dashboard.example.com", "http://localhost:9000"],
     "ENCRYPTION_KEYS": [Fernet.generate_key().decode()],
     "CHECKOUT_URL": "https://store.example.com/cart/{checkout_id}",
+    "STOREFRONT_ORIGINS": ["https://store.example.com", "http://localhost:3000"],
 }
 
 
@@ -63,6 +65,15 @@ def test_settings_in_order_have_nothing_to_tell(settings: Any) -> None:
         ("E009", {"PLACEMENTS": {"home": []}}, "needs a list of recommenders"),
         ("E010", {"PLACEMENTS": {"home": ["popular", "poplar"]}}, "'poplar'"),
         ("E011", {"CHECKOUT_URL": "https://store.example.com/cart"}, "the same page"),
+        ("E030", {"STOREFRONT_ORIGINS": ["https://store.example.com/"]}, "no origin"),
+        ("E030", {"STOREFRONT_ORIGINS": ["*"]}, "no origin"),
+        ("E031", {"EVENT_RETENTION": timedelta(days=7)}, "not longer than TRACK_MAX_AGE"),
+        ("E032", {"COLLECT_MAX_EVENTS": 0}, "COLLECT_MAX_EVENTS"),
+        ("E032", {"COLLECT_MAX_BYTES": 0}, "COLLECT_MAX_BYTES"),
+        ("E032", {"TRACK_MAX_EVENTS_PER_MINUTE": 0}, "no event could be taken"),
+        ("E032", {"TRACK_MAX_EVENTS_PER_MINUTE_AND_ADDRESS": -1}, "no event could be taken"),
+        ("E033", {"TRUSTED_PROXIES": -1}, "TRUSTED_PROXIES"),
+        ("W030", {"EVENT_RETENTION": None}, "kept for ever"),
         ("E040", {"SEGMENT_RULES": ["nowhere.Rule"]}, "'nowhere.Rule'"),
         ("E040", {"SEGMENT_RULES": ["datetime.date"]}, "no subclass"),
         ("E040", {"SEGMENT_RULES": ["saleor_personalize.segments.rules.Trait"] * 2}, "'trait'"),
