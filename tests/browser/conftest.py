@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, Frame, Page, Request, Response, sync_pl
 
 from saleor_personalize.models import Installation
 from saleor_personalize.testing.keys import TEST_KEY
+from tests.browser.storefront import app_url, shop  # noqa: F401 (fixtures)
 from tests.integration.test_dashboard import staff_claims
 
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
