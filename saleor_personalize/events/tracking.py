@@ -17,7 +17,7 @@ from saleor_personalize.enums import EventSource, EventType, IdentityKind
 from saleor_personalize.events import sessions
 from saleor_personalize.models import Event, Installation, Profile, SalesChannel
 from saleor_personalize.models.fields import month_of
-from saleor_personalize.profiles import identity
+from saleor_personalize.profiles import consent, identity
 from saleor_personalize.profiles.changes import mark_changed
 
 #: What a row says beside its own columns: name in the doors -> name in `Event.properties`.
@@ -125,8 +125,8 @@ def track(
 
     The same `event_id` is recorded once, however often it comes. A bad row is rejected with a reason
     and does not hold up the others. A clock that is ahead counts as ours; one event too old for
-    TRACK_MAX_AGE is rejected. `context` is that of the visit: a row without a session or a sales
-    channel takes them from there.
+    TRACK_MAX_AGE is rejected. Of a person who refused profiling nothing is recorded. `context` is that
+    of the visit: a row without a session or a sales channel takes them from there.
     """
     channels = set(
         SalesChannel.objects.of(installation).filter(deleted_at=None).values_list("slug", flat=True)
@@ -148,6 +148,8 @@ def track(
     with transaction.atomic():
         # Holds the person's ids until the commit: two batches of one person never run side by side.
         profile = identity.resolve_profile(installation=installation, shown=shown, now=now)
+        if not consent.may_profile(profile=profile):
+            return [_ignored_if_accepted(result) for result in results]
         fresh = good.keys() - _in_other_months(installation, good, now)
         # In one order everywhere: two batches that share rows then wait, and never for each other.
         new = [_Event.of(good[event_id], context, now) for event_id in sorted(fresh)]
@@ -165,6 +167,11 @@ def track(
         else result
         for result in results
     ]
+
+
+def _ignored_if_accepted(result: RowResult) -> RowResult:
+    is_bad = result.status == RowStatus.REJECTED
+    return result if is_bad else RowResult(result.event_id, RowStatus.IGNORED)
 
 
 def is_storable(text: str) -> bool:

@@ -38,6 +38,18 @@ def is_granted(*, profile: Profile, purpose: Purpose, delivery_channel: Delivery
     )
 
 
+def may_profile(*, profile: Profile) -> bool:
+    """Tell whether what the person does may be recorded: until one of their profiles refused it."""
+    newest = (
+        Consent.objects.of(profile.installation)
+        .filter(profile__in=profile.person(), purpose=Purpose.PROFILING)
+        .order_by("profile", "-recorded_at", "-pk")
+        .distinct("profile")
+        .values_list("state", flat=True)
+    )
+    return ConsentState.DENIED not in newest
+
+
 def record(
     *,
     profile: Profile,

@@ -13,10 +13,18 @@ from django.core.cache import cache
 from django.db import connection
 from django.test import Client
 
-from saleor_personalize.enums import EventSource, EventType, IdentityKind
+from saleor_personalize.enums import (
+    ConsentState,
+    EventSource,
+    EventType,
+    IdentityKind,
+    Purpose,
+)
 from saleor_personalize.models import Event, Identity, Installation, Profile, Session
+from saleor_personalize.profiles import consent
 from tests.api.conftest import ALICE, ANONYMOUS, BOB
 from tests.catalogue import Phones
+from tests.conftest import make_profile
 
 STORE = "https://store.test"
 PHONE = "iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148"
@@ -639,6 +647,35 @@ def test_b16_with_consent_the_same_dump_finds_the_person(collect: Collect, conse
     assert answers(collect([viewed("event-of-yes")], consent=consent)) == [ACCEPTED]
     assert "event-of-yes" in dump()
     assert ANONYMOUS in dump()
+
+
+def test_b16_nothing_is_recorded_of_a_person_who_refused_profiling(
+    collect: Collect, token_of: Callable[..., str], alice: Profile, now: datetime
+) -> None:
+    """The refusal of one profile holds for the whole person, until that one allows it again."""
+    browser = make_profile(alice.installation, anonymous_id=ANONYMOUS)
+    Profile.objects.filter(pk=browser.pk).update(merged_into=alice)
+
+    def say(state: ConsentState, minutes: int) -> None:
+        consent.record(
+            profile=browser,
+            purpose=Purpose.PROFILING,
+            delivery_channel="",  # type: ignore[arg-type]
+            state=state,
+            source="preference_centre",
+            now=now - timedelta(minutes=minutes),
+        )
+
+    say(ConsentState.DENIED, 5)
+    batch = [viewed("a"), viewed("b", channel="nowhere")]
+    refused = [IGNORED, ("REJECTED", "UNKNOWN_CHANNEL", "channel")]
+    assert answers(collect(batch, session={"id": "s1"})) == refused
+    assert answers(collect(batch, token=token_of(ALICE), anonymousId=...)) == refused
+    assert not Event.objects.exists()
+    assert not Session.objects.exists()
+    assert answers(collect([viewed("a")], anonymousId="somebody-else-0001")) == [ACCEPTED]
+    say(ConsentState.GRANTED, 1)
+    assert answers(collect([viewed("b")])) == [ACCEPTED]
 
 
 def test_a_visitor_who_says_no_needs_no_id(collect: Collect) -> None:
