@@ -222,52 +222,51 @@ def _bare_carts(installation: Installation, owners: Mapping[tuple[str, str], Pro
     )
 
 
-def sign_in(
-    *,
-    installation: Installation,
-    user_id: str,
-    anonymous_id: str = "",
-    device_token: str = "",
-    now: datetime,
-) -> Profile:
-    """Return a Saleor user's profile; the browser or phone they signed in on is theirs from now on.
+def show(*, installation: Installation, shown: Shown, now: datetime) -> Profile:
+    """Return the profile of somebody who shows several ids at once, and follow what that proves.
 
-    Not when somebody else's account signed in on it before: two accounts are two people.
+    A Saleor user must come from a verified token, an external id from the shop's own server: what is
+    shown beside them (a browser, a push token) is theirs from now on. Not when another account signed
+    in there before: two accounts are two people. A cart is followed as `join_over_cart` says.
     """
-    shown = {
-        IdentityKind.SALEOR_USER: user_id,
-        IdentityKind.ANONYMOUS_ID: anonymous_id,
-        IdentityKind.DEVICE_TOKEN: device_token,
-    }
-    proofs = {
-        IdentityKind.ANONYMOUS_ID: MergeProof.LOGIN,
-        IdentityKind.DEVICE_TOKEN: MergeProof.DEVICE_TOKEN,
-    }
     with transaction.atomic():
         (found,) = resolve(installation=installation, people=[shown], now=now)
-        for kind, proof in proofs.items():
-            owner = found.owners.get(kind, found.profile)
-            if owner.person_id != found.profile.person_id:
+        sure = next((kind for kind in _PROVEN if kind in found.owners), None)
+        for kind, owner in found.owners.items():
+            proof = _proof(sure, kind)
+            if sure and proof and owner.person_id != found.profile.person_id:
                 merging.prove(
                     installation=installation,
                     first=owner,
                     second=found.profile,
                     proof=proof,
-                    evidence=[(kind, shown[kind]), (IdentityKind.SALEOR_USER, user_id)],
+                    evidence=[(kind, shown[kind]), (sure, shown[sure])],
                     now=now,
                 )
+        if IdentityKind.CHECKOUT in found.owners:
+            join_over_cart(
+                installation=installation,
+                found=found,
+                checkout_id=shown[IdentityKind.CHECKOUT],
+                now=now,
+            )
     return found.profile
 
 
-def show_checkout(
-    *, installation: Installation, anonymous_id: str, checkout_id: str, now: datetime
-) -> Profile:
-    """Return the profile of a browser that shows a cart, and remember what that suggests."""
-    shown = {IdentityKind.ANONYMOUS_ID: anonymous_id, IdentityKind.CHECKOUT: checkout_id}
-    with transaction.atomic():
-        (found,) = resolve(installation=installation, people=[shown], now=now)
-        join_over_cart(installation=installation, found=found, checkout_id=checkout_id, now=now)
-    return found.profile
+#: Ids that nobody can merely choose or type.
+_PROVEN = (IdentityKind.SALEOR_USER, IdentityKind.EXTERNAL_ID)
+
+
+def _proof(sure: IdentityKind | None, kind: IdentityKind) -> MergeProof | None:
+    """Return what an id beside a proven one proves."""
+    if kind == IdentityKind.EXTERNAL_ID or (
+        sure == IdentityKind.EXTERNAL_ID and kind == IdentityKind.ANONYMOUS_ID
+    ):
+        return MergeProof.EXTERNAL_ID
+    return {
+        IdentityKind.ANONYMOUS_ID: MergeProof.LOGIN,
+        IdentityKind.DEVICE_TOKEN: MergeProof.DEVICE_TOKEN,
+    }.get(kind)
 
 
 def join_over_cart(
