@@ -55,6 +55,10 @@ class InvalidToken(PersonalizeError):
     """A JWT or signed link is malformed, expired, or meant for somebody else."""
 
 
+class KeysUnavailable(PersonalizeError):
+    """A signature may be good, but the shop's key to tell cannot be had just now. Time may cure it."""
+
+
 class AccessDenied(PersonalizeError):
     """The caller is known but may not do this."""
 

@@ -106,7 +106,7 @@ def identify(
     """Return the caller behind a request's headers.
 
     A token says more than an anonymous id, so with both only the token counts: linking the two is a
-    merge, and a merge needs proof. Raises InvalidToken or AccessDenied.
+    merge, and a merge needs proof. Raises InvalidToken, KeysUnavailable or AccessDenied.
     """
     installation = active.get(saleor_api_url) if saleor_api_url else None
     if installation is None:

@@ -29,12 +29,14 @@ from saleor_personalize.conf import settings
 from saleor_personalize.exceptions import (
     AccessDenied,
     InvalidToken,
+    KeysUnavailable,
     PersonalizeError,
     UnknownAlias,
 )
 from saleor_personalize.graphql import callers, limits
 from saleor_personalize.graphql.execution import PlainExecutionContext
 from saleor_personalize.graphql.schema import schema
+from saleor_personalize.saleor_api.auth import JWKS_REFRESH_INTERVAL
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +96,10 @@ def graphql(request: HttpRequest) -> HttpResponseBase:
         )
     except InvalidToken as error:
         return _refused(401, "INVALID_TOKEN", str(error))
+    except KeysUnavailable as error:
+        response = _refused(503, "JWKS_NOT_AVAILABLE", str(error))
+        response["Retry-After"] = str(round(JWKS_REFRESH_INTERVAL.total_seconds()))
+        return response
     except AccessDenied as error:
         return _refused(403, "FORBIDDEN", str(error))
     context = RequestContext(

@@ -27,7 +27,12 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPubli
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from saleor_personalize.enums import InstallationStatus
-from saleor_personalize.exceptions import InvalidToken, SaleorApiError, WebhookRejected
+from saleor_personalize.exceptions import (
+    InvalidToken,
+    KeysUnavailable,
+    SaleorApiError,
+    WebhookRejected,
+)
 from saleor_personalize.models import Installation
 from saleor_personalize.saleor_api import network
 
@@ -179,16 +184,13 @@ class _Signed:
     signed: bytes
 
 
-class _KeysUnavailable(Exception):
-    """The signature may be good, but the key to tell could not be fetched just now."""
-
-
 def _verify(installation: Installation, claim: _Signed, *, now: datetime) -> bool:
     """Check a signature; when the stored keys do not explain it, with the shop's current keys, once.
 
-    Raises _KeysUnavailable when the shop does not give its keys, or when an unknown key shows up so
+    Raises KeysUnavailable when the shop does not give its keys, or when an unknown key shows up so
     soon after the last fetch that another must wait.
     """
+    unavailable = "The shop's signing keys cannot be fetched at the moment. Try again in a minute."
     if _is_signed_by(_find_key(installation, claim.kid), claim.signature, claim.signed):
         return True
     # Another process may have fetched the keys already.
@@ -198,12 +200,12 @@ def _verify(installation: Installation, claim: _Signed, *, now: datetime) -> boo
         return True
     if not refresh_limit.take(installation):
         if key is None or refresh_limit.last_failed(installation):
-            raise _KeysUnavailable
+            raise KeysUnavailable(unavailable)
         return False
     try:
         refresh_jwks(installation, now=now)
     except SaleorApiError as error:
-        raise _KeysUnavailable from error
+        raise KeysUnavailable(unavailable) from error
     refresh_limit.succeeded(installation)
     return _is_signed_by(_find_key(installation, claim.kid), claim.signature, claim.signed)
 
@@ -236,12 +238,8 @@ def verify_webhook(
     claim = _Signed(kid, raw_signature, header.encode() + b"." + body)
     try:
         is_valid = _verify(installation, claim, now=now)
-    except _KeysUnavailable as error:
-        raise WebhookRejected(
-            "JWKS_NOT_AVAILABLE",
-            "The shop's signing keys cannot be fetched at the moment. Try again later.",
-            status=503,
-        ) from error
+    except KeysUnavailable as error:
+        raise WebhookRejected("JWKS_NOT_AVAILABLE", str(error), status=503) from error
     if not is_valid:
         raise WebhookRejected(
             "SIGNATURE_VERIFICATION_FAILED",
@@ -273,7 +271,10 @@ def _webhook_kid(header: str) -> str | None:
 
 
 def read_customer_token(installation: Installation, token: str, *, now: datetime) -> CustomerClaims:
-    """Return who the shopper is. Raises InvalidToken unless it is an access token of this shop."""
+    """Return who the shopper is. Raises InvalidToken unless it is an access token of this shop.
+
+    Raises KeysUnavailable when nobody can tell at the moment.
+    """
     claims = _read_jwt(installation, token, now=now)
     # The Dashboard's tokens carry the same signature: without this a staff member's app token, handed
     # to any other app, would open their own account here.
@@ -285,7 +286,8 @@ def read_customer_token(installation: Installation, token: str, *, now: datetime
 def read_dashboard_token(token: str, *, now: datetime) -> DashboardClaims:
     """Return which staff member of which installation calls from the Dashboard.
 
-    Raises InvalidToken unless the token was made by that shop for our app and a staff member.
+    Raises InvalidToken unless the token was made by that shop for our app and a staff member, and
+    KeysUnavailable when nobody can tell at the moment.
     `permissions` is what staff member and app have in common, never what the staff member has alone.
     """
     unproven = _unverified_claims(token)
@@ -357,13 +359,7 @@ def _read_jwt(installation: Installation, token: str, *, now: datetime) -> dict[
     kid = header.get("kid")
     if header.get("alg") != ALGORITHM or not isinstance(kid, str) or "crit" in header:
         raise InvalidToken("The token is not signed with RS256 by a named key.")
-    try:
-        is_valid = _verify(installation, _Signed(kid, signature, signed), now=now)
-    except _KeysUnavailable as error:
-        raise InvalidToken(
-            "The shop's signing keys cannot be fetched at the moment. Try again in a minute."
-        ) from error
-    if not is_valid:
+    if not _verify(installation, _Signed(kid, signature, signed), now=now):
         raise InvalidToken("The token is not signed by this shop.")
     if claims.get("iss") != installation.saleor_api_url:
         raise InvalidToken("The token was issued by another shop.")

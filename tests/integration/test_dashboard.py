@@ -18,6 +18,7 @@ from saleor_personalize.enums import (
     NotSentReason,
     Purpose,
 )
+from saleor_personalize.exceptions import SaleorApiError
 from saleor_personalize.models import (
     Backfill,
     BackfillStage,
@@ -28,6 +29,7 @@ from saleor_personalize.models import (
     TrainedModel,
     WebhookDelivery,
 )
+from saleor_personalize.saleor_api import auth
 from saleor_personalize.testing.keys import TEST_KEY, SigningKey
 
 FRAGMENTS = ["overview", "webhooks", "backfill", "messages"]
@@ -230,6 +232,26 @@ def test_b97_any_other_token_opens_nothing(
         response = getattr(client, method)(f"/dashboard/{path}", headers=given)
         assert response.status_code == 401, path
         assert b"Cart reminder" not in response.content
+    assert not Journey.objects.exists()
+    assert not Backfill.objects.exists()
+
+
+def test_without_the_shops_keys_staff_are_asked_to_try_again(
+    client: Client, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can tell whether the token is good: it is not called bad, and it opens nothing."""
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise SaleorApiError("no route", is_retryable=True)
+
+    auth.refresh_limit.clear()
+    monkeypatch.setattr(auth, "fetch_jwks", unreachable)
+    token = SigningKey.generate("new").jwt(staff_claims(installation))
+    given = {"authorization-bearer": token}
+    answers = [client.get(f"/dashboard/{path}/", headers=given) for path in FRAGMENTS]
+    answers += [client.post(f"/dashboard/{path}", headers=given) for path in ACTIONS]
+    assert {answer.status_code for answer in answers} == {503}
+    assert not any(b"Cart reminder" in answer.content for answer in answers)
     assert not Journey.objects.exists()
     assert not Backfill.objects.exists()
 
