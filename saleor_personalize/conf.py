@@ -11,6 +11,7 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -77,7 +78,7 @@ class Defaults:
     PLACEMENTS: Mapping[str, Sequence[str] | None] = field(default_factory=_placements)
     MAX_RECOMMENDATIONS: int = 100
     # Folder for trained models, shared by web and workers.
-    MODEL_DIRECTORY: str = "var/models"
+    MODEL_DIRECTORY: str | Path = "var/models"
 
     # alias (a DeliveryChannel value) -> backend.
     CHANNELS: Backends = field(
@@ -120,7 +121,7 @@ def unknown_name_hint(name: str) -> str:
     """Return the sentence that helps whoever wrote an unknown or removed setting."""
     if name in REMOVED:
         return f"{name} was removed; use {REMOVED[name]}."
-    close = difflib.get_close_matches(name, known_names(), n=1)
+    close = difflib.get_close_matches(name.upper(), known_names(), n=1)
     return (
         f"Did you mean {close[0]}?" if close else "See docs/reference/settings.md for every name."
     )
