@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from django.db import DatabaseError
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 
@@ -81,9 +80,8 @@ def recommend(
         )
 
     models = _models.of(installation, channel_slug)
-    found = _ask(
-        {alias: models[alias] for alias in aliases if alias in models}, context, count, allowed
-    )
+    chain = Chain({alias: models[alias] for alias in aliases if alias in models}, _leave_out)
+    found = chain.recommend(context, count, allowed)
     if len(found) < count:
         found += _newest_products(
             installation,
@@ -121,31 +119,9 @@ def reason_text(code: str, name: str) -> str:
     return _("Popular in the shop")
 
 
-def _ask(
-    models: Mapping[str, Recommender],
-    context: Context,
-    count: int,
-    allowed: Callable[[Sequence[str]], set[str]],
-) -> list[Candidate]:
-    """Ask one recommender after the other; one that breaks is left out, and the next ones answer."""
-    found: list[Candidate] = []
-    asked: set[str] = set()
-
-    def allowed_once(ids: Sequence[str]) -> set[str]:
-        asked.update(ids)
-        return allowed(ids)
-
-    for alias, model in models.items():
-        if len(found) == count:
-            break
-        rest = replace(context, exclude=context.exclude | asked)
-        try:
-            found += Chain({alias: model}).recommend(rest, count - len(found), allowed_once)
-        except DatabaseError:
-            raise
-        except Exception:
-            logger.exception("The recommender %r broke and is left out. Train it again.", alias)
-    return found
+def _leave_out(alias: str, error: Exception) -> None:
+    """A recommender that breaks is left out, and the next ones answer."""
+    logger.error("The recommender %r broke and is left out. Train it again.", alias, exc_info=error)
 
 
 def _aliases(placement: str) -> Sequence[str]:
