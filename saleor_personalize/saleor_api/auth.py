@@ -17,7 +17,7 @@ import json
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
@@ -46,6 +46,7 @@ JWKS_TIMEOUT = 4.0
 _PADDING = PKCS1v15()
 _SHA256 = SHA256()
 _MAX_TOKEN_LENGTH = 8_192
+_MAX_LOOKED_UP = 500
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,14 @@ class DashboardClaims:
     user_id: str
     email: str
     permissions: frozenset[str]
+
+
+def may_look_up(text: object) -> TypeGuard[str]:
+    """Tell whether an id or an address that nobody has proven can be in the database at all.
+
+    It refuses what PostgreSQL cannot even be asked for, such as NUL or half of a surrogate pair.
+    """
+    return isinstance(text, str) and 0 < len(text) <= _MAX_LOOKED_UP and text.isprintable()
 
 
 # -- keys ------------------------------------------------------------------------------------------
@@ -223,7 +232,8 @@ def verify_webhook(
     """
     header, _, rest = signature.partition(".")
     payload, _, encoded = rest.partition(".")
-    kid = _webhook_kid(header)
+    # A header is remembered, so it must be no longer than Saleor's are.
+    kid = _webhook_kid(header) if len(signature) <= _MAX_TOKEN_LENGTH else None
     try:
         raw_signature = _decode(encoded)
     except ValueError:
@@ -296,7 +306,7 @@ def read_dashboard_token(token: str, *, now: datetime) -> DashboardClaims:
         Installation.objects.filter(saleor_api_url=issuer, app_id=app_id)
         .exclude(status=InstallationStatus.UNINSTALLED)
         .first()
-        if isinstance(issuer, str) and isinstance(app_id, str) and app_id
+        if may_look_up(issuer) and may_look_up(app_id)
         else None
     )
     if installation is None:

@@ -236,6 +236,19 @@ def test_b97_any_other_token_opens_nothing(
     assert not Backfill.objects.exists()
 
 
+@pytest.mark.parametrize("odd", ["\x00", "\ud800", "x" * 5_000], ids=["nul", "half", "long"])
+def test_texts_that_no_database_holds_open_nothing(
+    client: Client, installation: Installation, odd: str
+) -> None:
+    """What a forged token or address says is looked up before it is proven."""
+    for claim in ("iss", "app"):
+        given = headers(installation, **{claim: odd})
+        assert client.get("/dashboard/overview/", headers=given).status_code == 401
+    page = client.get("/dashboard", {"saleorApiUrl": odd.replace("\ud800", "?")})
+    assert page.status_code == 200
+    assert "frame-ancestors 'none'" in page["Content-Security-Policy"]
+
+
 def test_without_the_shops_keys_staff_are_asked_to_try_again(
     client: Client, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
