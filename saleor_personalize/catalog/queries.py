@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection as AnyCollection
 from datetime import datetime
 
-from django.db import connection
 from django.db.models import Q, QuerySet
 
-from saleor_personalize.models import Installation, Product, ProductListing, SalesChannel
+from saleor_personalize.models import (
+    Installation,
+    Product,
+    ProductListing,
+    SalesChannel,
+    prepared,
+)
 
 _RECOMMENDABLE = f"""
 SELECT product_saleor_id FROM {ProductListing._meta.db_table} AS listing
@@ -51,7 +56,7 @@ def recommendable_ids(
     The rule of `recommendable`, as SQL: every recommendation asks this, and building the query would
     take longer than running it.
     """
-    with connection.cursor() as cursor:
+    with prepared.cursor() as cursor:
         cursor.execute(_RECOMMENDABLE, [installation.pk, channel_slug, now, now, list(ids)])
         return {row[0] for row in cursor.fetchall()}
 

@@ -20,13 +20,17 @@ def _list(name: str) -> list[str]:
 
 
 def database_from_url(url: str) -> dict[str, Any]:
-    """Translate `postgresql://user:password@host:port/name?host=/socket/folder` for Django."""
+    """Translate `postgresql://user:password@host:port/name?host=/socket/folder` for Django.
+
+    `?prepare_threshold=none` is for a PgBouncer before 1.21, which cannot prepare statements.
+    """
     parts = urlsplit(url)
     if parts.scheme not in {"postgres", "postgresql"}:
         raise ImproperlyConfigured(
             f"DATABASE_URL starts with {parts.scheme!r}; only postgresql:// is supported."
         )
     query = dict(parse_qsl(parts.query))
+    prepare_threshold = query.pop("prepare_threshold", "5")
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": unquote(parts.path.lstrip("/")),
@@ -34,7 +38,11 @@ def database_from_url(url: str) -> dict[str, Any]:
         "PASSWORD": unquote(parts.password or ""),
         "HOST": query.pop("host", parts.hostname or ""),
         "PORT": parts.port or "",
-        "OPTIONS": {"pool": {"min_size": 1, "max_size": 12, "timeout": 10}, **query},
+        "OPTIONS": {
+            "pool": {"min_size": 1, "max_size": 12, "timeout": 10},
+            "prepare_threshold": None if prepare_threshold == "none" else int(prepare_threshold),
+            **query,
+        },
     }
 
 
