@@ -278,6 +278,8 @@ def test_trap_10_what_was_lost_while_deactivated_is_asked_for(
     whole = backfill.request(installation=installation, now=NOW)
     Backfill.objects.filter(pk=whole.pk).update(status="done", finished_at=NOW)
 
+    saleor = "saleor_personalize.saleor_api.installations"
+    monkeypatch.setattr(f"{saleor}.works", lambda *, installation: False)
     deliver(installation, [off], now=NOW)
     installation.refresh_from_db()
     assert installation.status == InstallationStatus.INACTIVE
@@ -287,7 +289,7 @@ def test_trap_10_what_was_lost_while_deactivated_is_asked_for(
         installation.save()
         return InstallationStatus.ACTIVE
 
-    monkeypatch.setattr("saleor_personalize.saleor_api.installations.confirm", confirm)
+    monkeypatch.setattr(f"{saleor}.confirm", confirm)
     later = NOW + timedelta(hours=2)
     deliver(installation, [on], now=later)
 
