@@ -178,6 +178,9 @@ def _judge_live(
         due = live.changed_at + delay_of(journey)
         if due > now:
             return Wait(due)
+    if not live.is_of_same_person(checkout):
+        # Whom it belongs to now, and what they allowed, is known when the webhook has come.
+        return Wait(now + delay_of(journey))
     withdrawn = _withdrawn(
         installation=checkout.installation,
         channel_slug=checkout.channel_slug,

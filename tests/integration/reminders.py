@@ -107,8 +107,8 @@ class Saleor:
             exists=True,
             is_ordered=checkout.saleor_id in self.ordered,
             changed_at=changed_at,
-            channel_slug=checkout.channel_slug,
-            language_code=checkout.language_code,
+            email_hash=checkout.email_hash,
+            user_id=checkout.user_saleor_id,
             lines=tuple(self._line(variant, quantity) for variant, quantity in lines.items()),
         )
 
