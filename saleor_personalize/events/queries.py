@@ -13,7 +13,8 @@ def ordered_since(checkout: Checkout) -> bool:
 
     An order counts by any of: the checkout itself (at any time); the profile, one of its Saleor
     users or one of its e-mail addresses, or those of the cart, since the cart last changed. A cancelled
-    order counts too: the person came back and decided.
+    order counts too: the person came back and decided. One that staff made without a cart is dated
+    by its draft, so it counts by its last change.
     """
     ids = list(
         Identity.objects.of(checkout.installation)
@@ -30,7 +31,10 @@ def ordered_since(checkout: Checkout) -> bool:
         Order.objects.of(checkout.installation)
         .filter(
             Q(checkout_saleor_id=checkout.saleor_id)
-            | Q(placed_at__gte=checkout.last_changed_at)
+            | (
+                Q(placed_at__gte=checkout.last_changed_at)
+                | Q(checkout_saleor_id="", saleor_updated_at__gte=checkout.last_changed_at)
+            )
             & (
                 Q(profile=checkout.profile_id)
                 | Q(user_saleor_id__in=users)
