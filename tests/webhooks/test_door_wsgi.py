@@ -102,6 +102,25 @@ def test_b127_refusals_are_the_same(application: Any, sent_tasks: list[str], set
     assert sent_tasks == []
 
 
+def test_b119_an_address_writes_no_line_into_the_log(
+    application: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    installation = make_installation()
+    path = "/webhooks/saleor/x\n2026-03-02 ERROR alice@example.com/"
+    for signature in (TEST_KEY.sign_webhook(b"{}"), ""):
+        status, _, _ = send(
+            application, installation, b"{}", PATH_INFO=path, HTTP_SALEOR_SIGNATURE=signature
+        )
+        assert status == "400 Bad Request"
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 2
+    assert not [line for line in lines if "\n" in line]
+    assert lines[1] == (
+        "A strange webhook was refused (MISSING_SIGNATURE_HEADER): The header Saleor-Signature is "
+        "missing."
+    )
+
+
 def test_b116_deliveries_that_wait_together_are_stored_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
