@@ -198,18 +198,18 @@ def other_carts(
     journey: Journey, checkout: Checkout, enrollment: Enrollment
 ) -> list[tuple[Enrollment, Checkout]]:
     """Return the person's other enrollments that wait in this journey, with their checkouts."""
-    enrollments = {
-        row.subject_saleor_id: row
-        for row in Enrollment.objects.of(journey.installation)
-        .filter(journey=journey, profile=checkout.profile, status=EnrollmentStatus.WAITING)
-        .exclude(pk=enrollment.pk)
-    }
-    checkouts = (
-        Checkout.objects.of(journey.installation)
-        .filter(saleor_id__in=enrollments)
+    checkouts = {
+        row.saleor_id: row
+        for row in Checkout.objects.of(journey.installation)
+        .filter(profile=checkout.profile, closed_at=None)
         .select_related("installation", "profile")
+    }
+    enrollments = (
+        Enrollment.objects.of(journey.installation)
+        .filter(journey=journey, subject_saleor_id__in=checkouts, status=EnrollmentStatus.WAITING)
+        .exclude(pk=enrollment.pk)
     )
-    return [(enrollments[row.saleor_id], row) for row in checkouts]
+    return [(row, checkouts[row.subject_saleor_id]) for row in enrollments]
 
 
 def _newer_cart(journey: Journey, checkout: Checkout, enrollment: Enrollment) -> Enrollment | None:

@@ -36,8 +36,8 @@ class CheckoutSaved(Subscription):
         (recorded,) = events.record_checkouts(
             installation=installation, data=[facts], now=now, seen_at=envelope.issued_at
         )
-        if recorded.changed:
-            journeys.enroll_abandoned_checkout(checkout=recorded.row, now=now)
+        # Also when nothing is new: a back-fill, which enrolls nobody, may have been faster.
+        journeys.enroll_abandoned_checkout(checkout=recorded.row, now=now)
         return recorded.changed
 
 
