@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import EventSource, EventType, IdentityKind
@@ -90,18 +90,13 @@ def track(
         return results
     with transaction.atomic():
         profile = identity.resolve_profile(installation=installation, shown=shown, now=now)
-        known = set(
-            Event.objects.of(installation)
-            .filter(event_id__in=[row.event_id for _, row in good])
-            .values_list("event_id", flat=True)
-        )
-        fresh = []
+        told: dict[str, int] = {}
+        events: list[Event] = []
         for index, row in good:
-            if row.event_id in known:
+            if told.setdefault(row.event_id, index) != index:
                 results[index] = RowResult(row.event_id, RowStatus.DUPLICATE)
                 continue
-            known.add(row.event_id)
-            fresh.append(
+            events.append(
                 Event(
                     installation=installation,
                     event_id=row.event_id,
@@ -116,9 +111,35 @@ def track(
                     properties=dict(row.properties),
                 )
             )
-        # Another request may bring the same event at the same moment: the constraint decides.
-        Event.objects.bulk_create(fresh, ignore_conflicts=True)
+        for event_id in _insert(installation, events):
+            results[told[event_id]] = RowResult(event_id, RowStatus.DUPLICATE)
     return results
+
+
+def _insert(installation: Installation, events: Sequence[Event]) -> set[str]:
+    """Insert events, each id once, and return the ids that were here before.
+
+    Another request may bring the same event at the same moment: then the database refuses the
+    insert once the other one is committed, and a second look finds it.
+    """
+    # In one order, so that two requests cannot wait for each other.
+    events = sorted(events, key=lambda event: event.event_id)
+    before: set[str] | None = None
+    while True:
+        known = set(
+            Event.objects.of(installation)
+            .filter(event_id__in=[event.event_id for event in events])
+            .values_list("event_id", flat=True)
+        )
+        try:
+            with transaction.atomic():
+                Event.objects.bulk_create([e for e in events if e.event_id not in known])
+        except IntegrityError:
+            if known == before:
+                raise
+            before = known
+        else:
+            return known
 
 
 def anonymous(anonymous_id: str) -> dict[IdentityKind, str]:

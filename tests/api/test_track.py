@@ -1,11 +1,13 @@
 """Tracking: every event is answered, counted once, and never kept against the visitor's will."""
 
+import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 import time_machine
+from django.db import connection
 
 from saleor_personalize.enums import EventSource, IdentityKind
 from saleor_personalize.events import tracking
@@ -311,32 +313,51 @@ def test_no_event_that_was_accepted_can_stop_the_training(
     assert training.train(installation=shop.installation, now=now) == 8
 
 
+@pytest.mark.django_db(transaction=True)
 def test_two_requests_with_one_event_at_one_moment(
-    shop: Phones, now: datetime, monkeypatch: pytest.MonkeyPatch, alice: Profile
+    shop: Phones, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other request commits after our look: the constraint of the database decides."""
+    """Both look before either writes: one is told that its event is new, the other that it is not."""
+    both_have_looked = threading.Barrier(2, timeout=30)
+    passed = threading.local()
     real = Event.objects.bulk_create
 
     def bulk_create(rows: list[Event], **options: Any) -> Any:
-        for row in rows:
-            Event.objects.create(
-                installation=row.installation,
-                event_id=row.event_id,
-                type=row.type,
-                profile=alice,
-                occurred_at=now,
-                received_at=now,
-                source=row.source,
-            )
+        if not hasattr(passed, "once"):
+            passed.once = True
+            both_have_looked.wait()
         return real(rows, **options)
 
     monkeypatch.setattr(tracking.Event.objects, "bulk_create", bulk_create)
-    rows = [tracking.Row("a", tracking.EventType.PRODUCT_VIEWED, product_id=shop.phone)]
-    tracking.track(
-        installation=shop.installation,
-        shown={IdentityKind.ANONYMOUS_ID: ANONYMOUS},
-        rows=rows,
-        source=EventSource.STOREFRONT,
-        now=now,
-    )
-    assert [event.profile for event in Event.objects.all()] == [alice]
+    answers: list[list[str]] = []
+
+    def send(caller: str, ids: list[str]) -> None:
+        rows = [
+            tracking.Row(id_, tracking.EventType.PRODUCT_VIEWED, product_id=shop.phone)
+            for id_ in ids
+        ]
+        try:
+            results = tracking.track(
+                installation=shop.installation,
+                shown={IdentityKind.ANONYMOUS_ID: caller},
+                rows=rows,
+                source=EventSource.STOREFRONT,
+                now=now,
+            )
+            answers.append([result.status for result in results if result.event_id != "mine"])
+        finally:
+            connection.close()
+
+    threads = [
+        threading.Thread(target=send, args=("browser-1", ["a", "b", "mine"])),
+        threading.Thread(target=send, args=("browser-2", ["b", "a"])),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == [["accepted"] * 2, ["duplicate"] * 2]
+    stored = Event.objects.filter(event_id__in="ab")
+    assert sorted(stored.values_list("event_id", flat=True)) == ["a", "b"]
+    assert stored.values("profile").distinct().count() == 1
+    assert Event.objects.filter(event_id="mine").count() == 1
