@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import graphene
@@ -14,6 +15,8 @@ from saleor_personalize.enums import EventType
 from saleor_personalize.events import tracking
 from saleor_personalize.graphql import types
 from saleor_personalize.recommendations import service
+
+logger = logging.getLogger(__name__)
 
 
 class Query(graphene.ObjectType):
@@ -217,8 +220,14 @@ def _limit_rate(caller: Any, count: int) -> None:
     """Count a caller's events of this minute in the cache all servers share."""
     kind, value = next(iter(caller.shown.items()))
     key = f"track:{caller.installation.pk}:{kind}:{value}:{int(timezone.now().timestamp() // 60)}"
-    cache.add(key, 0, timeout=120)
-    if cache.incr(key, count) > settings.TRACK_MAX_EVENTS_PER_MINUTE:
+    try:
+        cache.add(key, 0, timeout=120)
+        total = cache.incr(key, count)
+    except Exception as error:
+        # Each cache has its own errors; what happened in the shop must not be lost with a counter.
+        logger.warning("The cache cannot count events (%s): check REDIS_URL.", type(error).__name__)
+        return
+    if total > settings.TRACK_MAX_EVENTS_PER_MINUTE:
         raise GraphQLError(
             f"More than {settings.TRACK_MAX_EVENTS_PER_MINUTE} events in a minute. Slow down.",
             extensions={"code": "RATE_LIMITED"},
