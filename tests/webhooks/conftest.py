@@ -10,6 +10,7 @@ from django.test import Client
 
 from saleor_personalize.models import Installation
 from saleor_personalize.saleor_api import auth
+from saleor_personalize.tasks import broker
 from saleor_personalize.testing.keys import TEST_KEY, SigningKey
 from saleor_personalize.webhooks import saleor, wake
 from tests.loopback import APP_ID, LoopbackShop, loopback_shop, with_loopback
@@ -42,7 +43,7 @@ def sent_tasks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         def send_task(self, name: str, **_: object) -> None:
             sent.append(name)
 
-    monkeypatch.setattr(wake, "current_app", Broker())
+    monkeypatch.setattr(broker, "current_app", Broker())
     monkeypatch.setattr(saleor, "bell", wake.Bell("personalize.process_deliveries"))
     return sent
 

@@ -10,8 +10,8 @@ from django.test import Client
 from saleor_personalize.enums import DeliveryStatus, InstallationStatus
 from saleor_personalize.ingestion import deliveries
 from saleor_personalize.models import Installation, PendingToken, WebhookDelivery
+from saleor_personalize.tasks import broker
 from saleor_personalize.testing.keys import TEST_KEY, SigningKey
-from saleor_personalize.webhooks import wake
 from tests.conftest import NOW, make_installation
 from tests.loopback import LoopbackShop
 from tests.webhooks.conftest import ISSUED_AT, Deliver, payload_of
@@ -84,11 +84,11 @@ def test_b116_a_dead_broker_fails_no_delivery(
         def send_task(self, name: str, **_: object) -> None:
             raise ConnectionRefusedError("redis://:secret@broker:6379")
 
-    monkeypatch.setattr(wake, "current_app", DeadBroker())
+    monkeypatch.setattr(broker, "current_app", DeadBroker())
     with run_on_commit():
         assert deliver(installation).status_code == 200
     assert WebhookDelivery.objects.get().status == DeliveryStatus.RECEIVED
-    (record,) = [r for r in caplog.records if r.name.endswith("wake")]
+    (record,) = [r for r in caplog.records if r.name.endswith("broker")]
     assert "Check CELERY_BROKER_URL" in record.getMessage()
     assert "secret" not in record.getMessage()
 
