@@ -143,8 +143,17 @@ def _same(row: Checkout, content: dict[str, Any]) -> bool:
 def _person_of_checkout(data: CheckoutData) -> dict[IdentityKind, str]:
     return {
         IdentityKind.SALEOR_USER: data.user_id,
-        IdentityKind.EMAIL: data.email or data.user_email,
+        # A customer's own address, not what they typed: that may be a friend's.
+        IdentityKind.EMAIL: data.user_email or data.email,
         IdentityKind.CHECKOUT: data.id,
+    }
+
+
+def _person_of_order(data: OrderData) -> dict[IdentityKind, str]:
+    return {
+        IdentityKind.SALEOR_USER: data.user_id,
+        IdentityKind.EMAIL: data.user_email or data.email,
+        IdentityKind.CHECKOUT: data.checkout_id,
     }
 
 
@@ -160,16 +169,16 @@ def record_orders(
     `seen_at` as for `record_checkouts`.
     """
     real = [order for order in data if order.status != "DRAFT"]
-    people = [
-        {
-            IdentityKind.SALEOR_USER: order.user_id,
-            IdentityKind.EMAIL: order.email or order.user_email,
-            IdentityKind.CHECKOUT: order.checkout_id,
-        }
-        for order in real
-    ]
+    people = [_person_of_order(order) for order in real]
+    typed = [{IdentityKind.EMAIL: order.email} for order in real]
     with transaction.atomic():
-        profiles = identity.resolve_profiles(installation=installation, people=people, now=now)
+        # All at once: a decision about a guest cart of the typed address has to wait as well.
+        identity.lock_people(installation, [*people, *typed])
+        known = identity.resolve_profiles(
+            installation=installation, people=[p for p in people if any(p.values())], now=now
+        )
+        # Staff may sell to nobody.
+        profiles = [known.pop(0) if any(person.values()) else None for person in people]
         stored = {
             row.saleor_id: row
             for row in Order.objects.of(installation).filter(saleor_id__in=[o.id for o in real])
