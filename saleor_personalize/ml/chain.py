@@ -12,7 +12,7 @@ from saleor_personalize.ml.base import Candidate, Context, Recommender
 Allowed = Callable[[Sequence[str]], set[str]]
 
 #: How many candidates are asked for each open place, and how much further each next round reaches.
-OVERFETCH = 3
+OVERFETCH = 2
 
 
 class Chain:

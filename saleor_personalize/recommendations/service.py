@@ -90,9 +90,12 @@ def recommend(
             count=count - len(found),
             now=now,
         )
-    names = _names.of(
-        installation, {c.reason_item_id for c in found if c.reason_item_id is not None}
-    )
+    reasons = {(candidate.reason_code, candidate.reason_item_id) for candidate in found}
+    names = _names.of(installation, {item_id for _, item_id in reasons if item_id is not None})
+    texts = {
+        (code, item_id): reason_text(code, names.get(item_id or "", ""))
+        for code, item_id in reasons
+    }
     return [
         Recommendation(
             product_id=candidate.item_id,
@@ -100,9 +103,7 @@ def recommend(
             score=candidate.score,
             strategy=candidate.strategy or "",
             reason_code=candidate.reason_code,
-            reason_text=reason_text(
-                candidate.reason_code, names.get(candidate.reason_item_id or "", "")
-            ),
+            reason_text=texts[candidate.reason_code, candidate.reason_item_id],
         )
         for slot, candidate in enumerate(found, start=1)
     ]
