@@ -16,6 +16,8 @@ app.conf.update(
     task_reject_on_worker_lost=True,
     worker_prefetch_multiplier=1,
     broker_connection_retry_on_startup=True,
+    # A broker that takes the connection and never answers must not hold a web server's thread for ever.
+    broker_transport_options={"socket_connect_timeout": 2, "socket_timeout": 5},
     task_default_queue="personalize",
     timezone="UTC",
 )

@@ -20,11 +20,11 @@ def ask_for(task_name: str) -> None:
     transaction.on_commit(functools.partial(send, task_name))
 
 
-def send(task_name: str, *, countdown: float | None = None) -> None:
-    """Ask for a run of a task now, or in `countdown` seconds; else as `ask_for`."""
+def send(task_name: str) -> None:
+    """Ask for a run of a task now; else as `ask_for`."""
     try:
         # No retry: somebody waits for the answer, often Saleor, and beat asks again within seconds.
-        current_app.send_task(task_name, countdown=countdown, retry=False)
+        current_app.send_task(task_name, retry=False)
     except Exception as error:
         # Each broker has its own errors, and none may fail a door: the rows are stored.
         logger.warning(

@@ -11,8 +11,9 @@ import pytest
 
 from saleor_personalize.ingestion import deliveries
 from saleor_personalize.models import Installation, WebhookDelivery
+from saleor_personalize.tasks import broker
 from saleor_personalize.testing.keys import TEST_KEY
-from saleor_personalize.webhooks import wsgi
+from saleor_personalize.webhooks import wake, wsgi
 from tests.conftest import NOW, make_installation
 from tests.webhooks.conftest import payload_of
 
@@ -71,6 +72,29 @@ def test_b116_answered_after_it_is_stored(application: Any, sent_tasks: list[str
         body,
     )
     assert sent_tasks == ["personalize.process_deliveries"]
+
+
+def test_b116_a_broker_that_never_answers_holds_up_no_answer(
+    application: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The delivery is stored: Saleor is told so at once, and has not to try again."""
+    asked, may_answer, answered = threading.Event(), threading.Event(), threading.Event()
+
+    class Silent:
+        def send_task(self, name: str, **_: object) -> None:
+            asked.set()
+            may_answer.wait(10)
+            answered.set()
+
+    monkeypatch.setattr(broker, "current_app", Silent())
+    monkeypatch.setattr(wsgi, "bell", wake.Bell("personalize.process_deliveries"))
+    installation = make_installation()
+    for body in bodies(3):
+        assert send(application, installation, body)[0] == "200 OK"
+    assert asked.wait(10)
+    assert not answered.is_set()
+    assert WebhookDelivery.objects.count() == 3
+    may_answer.set()
 
 
 def test_everything_else_is_left_to_django(application: Any) -> None:
