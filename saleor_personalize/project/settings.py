@@ -48,7 +48,8 @@ def database_from_url(url: str) -> dict[str, Any]:
 
 DEBUG = _flag("DEBUG")
 SECRET_KEY = os.environ.get("SECRET_KEY") or ("insecure-debug-key" if DEBUG else "")
-ALLOWED_HOSTS = _list("ALLOWED_HOSTS") or (["*"] if DEBUG else [])
+# Whatever watches over the process asks it by its own address.
+ALLOWED_HOSTS = [*(_list("ALLOWED_HOSTS") or (["*"] if DEBUG else [])), "127.0.0.1", "localhost"]
 
 INSTALLED_APPS = [
     "django.contrib.contenttypes",
@@ -91,8 +92,8 @@ CACHES = {
 }
 CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL", REDIS_URL)
 
+# Served from where the apps keep them: a few files, so nothing has to be collected.
 STATIC_URL = "/static/"
-STATIC_ROOT = VAR / "static"
 WHITENOISE_USE_FINDERS = True
 
 USE_TZ = True
