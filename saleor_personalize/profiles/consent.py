@@ -13,11 +13,14 @@ from saleor_personalize.models import Consent, Installation, Profile, Suppressio
 def state(
     *, profile: Profile, purpose: Purpose, delivery_channel: DeliveryChannel
 ) -> ConsentState | None:
-    """Return the newest line of the ledger, or None when nothing was ever recorded."""
+    """Return the newest line of the ledger, or None when nothing was ever recorded.
+
+    The newest is the one written last: clocks of several machines do not agree that well.
+    """
     newest = (
         Consent.objects.of(profile.installation)
         .filter(profile=profile, purpose=purpose, delivery_channel=delivery_channel)
-        .order_by("-recorded_at", "-pk")
+        .order_by("-pk")
         .values_list("state", flat=True)
         .first()
     )
