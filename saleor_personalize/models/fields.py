@@ -4,6 +4,7 @@ import base64
 import functools
 import hashlib
 import hmac
+import unicodedata
 from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -56,12 +57,12 @@ def decrypt(token: str) -> str:
 def email_hash(address: str) -> str:
     """Return the keyed hash (HMAC-SHA256, hex) by which equal addresses are found.
 
-    Case and surrounding space do not matter. The key derives from SECRET_KEY, so that a leaked
-    table cannot be matched against a list of addresses.
+    Case, surrounding space and how accents are composed do not matter. The key derives from
+    SECRET_KEY, so that a leaked table cannot be matched against a list of addresses.
     """
-    return hmac.new(
-        _derived_key("email"), address.strip().casefold().encode(), hashlib.sha256
-    ).hexdigest()
+    # Not casefold: it makes "ss" of "ß" and one person of two.
+    text = unicodedata.normalize("NFC", address.strip().lower())
+    return hmac.new(_derived_key("email"), text.encode(), hashlib.sha256).hexdigest()
 
 
 class EncryptedTextField(models.TextField):  # type: ignore[type-arg,unused-ignore]
