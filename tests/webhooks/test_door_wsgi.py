@@ -8,6 +8,7 @@ from typing import Any
 
 import django.db
 import pytest
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from saleor_personalize.ingestion import deliveries
 from saleor_personalize.models import Installation, WebhookDelivery
@@ -219,6 +220,39 @@ def test_b116_a_database_that_is_away_refuses_all_at_once(
         "503 Service Unavailable",
         "STORE_UNAVAILABLE",
     )
+
+
+def test_b116_the_thread_that_writes_outlives_a_broken_connection(
+    application: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else every later delivery would wait for it for ever."""
+    installation = make_installation()
+    really, faults = deliveries.store, [django.db.OperationalError("away")]
+
+    def store(rows: list[Any]) -> None:
+        if faults:
+            raise faults.pop()
+        really(rows)
+
+    really_close, odd = BaseDatabaseWrapper.close, [ValueError("not a connection of this pool")]
+
+    def close(self: Any) -> None:
+        really_close(self)
+        if odd and threading.current_thread().name == "webhook-store":
+            raise odd.pop()
+
+    monkeypatch.setattr(deliveries, "store", store)
+    monkeypatch.setattr(BaseDatabaseWrapper, "close", close)
+    answers: list[str] = []
+
+    def shop() -> None:
+        answers.extend(send(application, installation, body)[0] for body in bodies(2))
+
+    thread = threading.Thread(target=shop, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert answers == ["503 Service Unavailable", "200 OK"]
+    assert WebhookDelivery.objects.count() == 1
 
 
 def test_b116_who_waits_holds_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
