@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,8 +66,7 @@ class Context:
         object.__setattr__(self, "exclude", frozenset(self.exclude))
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """An item before filters. Scores compare within one answer of one recommender only.
 
     `reason_item_id` is the item that the reason speaks of ("because of X"), where there is one.

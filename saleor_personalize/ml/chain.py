@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
 
 from saleor_personalize.ml.base import Candidate, Context, Recommender
@@ -51,7 +50,7 @@ class Chain:
             kept = set(ids) if allowed is None else allowed(ids)
             chosen += [(alias, found) for alias, found in batch if found.item_id in kept]
             depth *= OVERFETCH
-        return [replace(found, strategy=alias) for alias, found in chosen[:k]]
+        return [found._replace(strategy=alias) for alias, found in chosen[:k]]
 
     def _in_order(self, context: Context, depth: int) -> Iterator[tuple[str, Candidate]]:
         """All candidates with their alias, first choice first, each item once.

@@ -71,7 +71,7 @@ def neighbour_candidates(
     ids, indptr = arrays["ids"], arrays["indptr"]
     rows = [
         (seed, slice(int(indptr[at]), int(indptr[at + 1])))
-        for seed, at in zip(context.seeds, positions(ids, context.seeds).tolist(), strict=True)
+        for seed, at in zip(context.seeds, positions(ids, context.seeds), strict=True)
         if at >= 0
     ]
     if not rows:

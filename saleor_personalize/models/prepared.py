@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 def cursor() -> CursorWrapper:
     """Open a cursor like `connection.cursor()`, for statements that may be prepared."""
+    connection.close_if_health_check_failed()
     connection.ensure_connection()
     made: Any = psycopg.Cursor(connection.connection)
     if connection.queries_logged:

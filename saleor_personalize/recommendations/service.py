@@ -6,9 +6,9 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
@@ -36,8 +36,7 @@ NAMES_SECONDS = 60.0
 _MAX_NAMES = 50_000
 
 
-@dataclass(frozen=True, slots=True)
-class Recommendation:
+class Recommendation(NamedTuple):
     """A product to show: `slot` counts from 1, `strategy` is the alias of the recommender."""
 
     product_id: str
