@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,20 +18,26 @@ from saleor_personalize.models import (
     Order,
     OrderLine,
     Profile,
+    bulk,
     email_hash,
 )
 from saleor_personalize.profiles import consent, identity, privacy
 from saleor_personalize.saleor_api.nodes import CheckoutData, CustomerData, OrderData
 
 _YES = frozenset({"true", "1", "yes", "on"})
+_CHECKOUT_FIELDS = [
+    field.name
+    for field in Checkout._meta.concrete_fields
+    if field.name not in {"id", "installation", "saleor_id"}
+]
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """What became of one fact."""
+    """What became of one view of a cart."""
 
     changed: bool
-    row: Any
+    row: Checkout
 
 
 def record_checkouts(
@@ -46,10 +52,11 @@ def record_checkouts(
     `seen_at` is when Saleor rendered this view (by default now): it decides between two views of the
     same `updatedAt`.
     """
+    seen_at = seen_at or now
     people = [_person_of_checkout(checkout) for checkout in data]
+    ids = [checkout.id for checkout in data]
     with transaction.atomic():
         profiles = identity.resolve_profiles(installation=installation, people=people, now=now)
-        ids = [checkout.id for checkout in data]
         stored = {
             row.saleor_id: row
             for row in Checkout.objects.of(installation).filter(saleor_id__in=ids)
@@ -59,27 +66,69 @@ def record_checkouts(
             .filter(checkout_saleor_id__in=ids)
             .values_list("checkout_saleor_id", "placed_at")
         )
-        return [
-            _record_checkout(
-                installation, checkout, profile, stored, ordered, now=now, seen_at=seen_at or now
+        ticked = {
+            checkout.id: profile_id
+            for checkout, profile_id in zip(data, profiles, strict=True)
+            if _is_ticked(checkout)
+        }
+        willing = (
+            Profile.objects.of(installation).select_related("installation").in_bulk(ticked.values())
+        )
+        recorded: list[Recorded] = []
+        touched: dict[str, Checkout] = {}
+        for checkout, profile_id in zip(data, profiles, strict=True):
+            row = stored.setdefault(
+                checkout.id, Checkout(installation=installation, saleor_id=checkout.id)
             )
-            for checkout, profile in zip(data, profiles, strict=True)
-        ]
+            before, changed = dict(vars(row)), False
+            if row.is_older(checkout.updated_at, seen_at):
+                # It was like this even before we thought it changed.
+                if _shows(row, checkout):
+                    row.last_changed_at = min(row.last_changed_at, checkout.updated_at)
+            elif row.close_reason != CheckoutCloseReason.ORDERED:
+                changed = _take(row, checkout, ordered.get(checkout.id))
+                row.profile_id, row.seen_at = profile_id, seen_at
+                if checkout.id in ticked:
+                    changed |= consent.record_opt_in(
+                        profile=willing[profile_id],
+                        source="checkout",
+                        now=now,
+                        language_code=checkout.language_code,
+                    )
+            if vars(row) != before:
+                touched[checkout.id] = row
+            recorded.append(Recorded(changed, row))
+        Checkout.objects.bulk_create(
+            touched.values(),
+            update_conflicts=True,
+            unique_fields=["installation", "saleor_id"],
+            update_fields=_CHECKOUT_FIELDS,
+        )
+        return recorded
 
 
-def _record_checkout(
-    installation: Installation,
-    data: CheckoutData,
-    profile: Profile,
-    stored: dict[str, Checkout],
-    ordered: dict[str, datetime],
-    *,
-    now: datetime,
-    seen_at: datetime,
-) -> Recorded:
-    row = stored.get(data.id)
-    address = data.email or data.user_email
-    content = {
+def _take(row: Checkout, data: CheckoutData, ordered_at: datetime | None) -> bool:
+    """Let a row show what was seen of its cart; return whether that is news."""
+    differs = row.pk is None or not _shows(row, data)
+    changed = differs or row.close_reason == CheckoutCloseReason.GONE
+    if differs:
+        row.last_changed_at = data.updated_at
+    for name, value in _content(data).items():
+        setattr(row, name, value)
+    row.token = data.token
+    row.channel_slug = data.channel_slug
+    row.language_code = data.language_code
+    row.currency = data.currency
+    row.total = data.total
+    row.saleor_updated_at = data.updated_at
+    row.closed_at = ordered_at
+    row.close_reason = CheckoutCloseReason.ORDERED if ordered_at else ""
+    return changed
+
+
+def _content(data: CheckoutData) -> dict[str, Any]:
+    """Return what counts as a change of a cart: its lines and its contact."""
+    return {
         "lines": [
             {
                 "id": line.id,
@@ -89,55 +138,26 @@ def _record_checkout(
             }
             for line in data.lines
         ],
-        "email_hash": email_hash(address) if address else "",
+        "email_hash": _hash_of(data),
         "user_saleor_id": data.user_id,
     }
-    values: dict[str, Any] = {
-        **content,
-        "token": data.token,
-        "channel_slug": data.channel_slug,
-        "language_code": data.language_code,
-        "currency": data.currency,
-        "total": data.total,
-        "saleor_updated_at": data.updated_at,
-        "seen_at": seen_at,
-        "profile": profile,
-    }
-    if row is not None and row.is_older(data.updated_at, seen_at):
-        # An older view of the same cart: it was like this even before we thought it changed.
-        if data.updated_at < row.last_changed_at and _same(row, content):
-            row.last_changed_at = data.updated_at
-            row.save(update_fields=["last_changed_at"])
-        return Recorded(changed=False, row=row)
-    if row is None:
-        row = Checkout(
-            installation=installation, saleor_id=data.id, last_changed_at=data.updated_at
-        )
-        stored[data.id] = row
-        changed = True
-    elif row.close_reason == CheckoutCloseReason.ORDERED:
-        return Recorded(changed=False, row=row)
-    else:
-        changed = not _same(row, content) or row.close_reason == CheckoutCloseReason.GONE
-        if not _same(row, content):
-            row.last_changed_at = data.updated_at
-        row.closed_at, row.close_reason = None, ""
-    differs = changed or any(getattr(row, name) != value for name, value in values.items())
-    if data.id in ordered:
-        row.closed_at, row.close_reason = ordered[data.id], CheckoutCloseReason.ORDERED
-    if differs:
-        for name, value in values.items():
-            setattr(row, name, value)
-        row.save()
-    if address and data.metadata.get(settings.CONSENT_METADATA_KEY, "").strip().lower() in _YES:
-        changed |= consent.record_opt_in(
-            profile=profile, source="checkout", now=now, language_code=data.language_code
-        )
-    return Recorded(changed=changed, row=row)
 
 
-def _same(row: Checkout, content: dict[str, Any]) -> bool:
-    return all(getattr(row, name) == value for name, value in content.items())
+def _shows(row: Checkout, data: CheckoutData) -> bool:
+    return all(getattr(row, name) == value for name, value in _content(data).items())
+
+
+def _is_ticked(data: CheckoutData) -> bool:
+    """Tell whether the shopper left an address and allowed us to write to it."""
+    return (
+        bool(data.email or data.user_email)
+        and data.metadata.get(settings.CONSENT_METADATA_KEY, "").strip().lower() in _YES
+    )
+
+
+def _hash_of(data: CheckoutData | OrderData) -> str:
+    address = data.email or data.user_email
+    return email_hash(address) if address else ""
 
 
 def _person_of_checkout(data: CheckoutData) -> dict[IdentityKind, str]:
@@ -163,10 +183,10 @@ def record_orders(
     data: Sequence[OrderData],
     now: datetime,
     seen_at: datetime | None = None,
-) -> list[Recorded]:
+) -> list[int]:
     """Record orders and close the carts they came from, whichever of both arrives first.
 
-    `seen_at` as for `record_checkouts`.
+    `seen_at` as for `record_checkouts`. Returns the row ids of the orders that are new or changed.
     """
     real = [order for order in data if order.status != "DRAFT"]
     people = [_person_of_order(order) for order in real]
@@ -174,87 +194,78 @@ def record_orders(
     with transaction.atomic():
         # All at once: a decision about a guest cart of the typed address has to wait as well.
         identity.lock_people(installation, [*people, *typed])
-        known = identity.resolve_profiles(
-            installation=installation, people=[p for p in people if any(p.values())], now=now
+        known = iter(
+            identity.resolve_profiles(
+                installation=installation, people=[p for p in people if any(p.values())], now=now
+            )
         )
         # Staff may sell to nobody.
-        profiles = [known.pop(0) if any(person.values()) else None for person in people]
-        stored = {
-            row.saleor_id: row
-            for row in Order.objects.of(installation).filter(saleor_id__in=[o.id for o in real])
-        }
-        recorded, created, updated, unchanged, lines = [], [], [], [], []
-        for order, profile in zip(real, profiles, strict=True):
-            row = stored.get(order.id)
-            if row is not None and row.is_older(order.updated_at, seen_at or now):
-                recorded.append(Recorded(changed=False, row=row))
-                continue
-            address = order.email or order.user_email
-            values: dict[str, Any] = {
-                "profile": profile,
-                "number": order.number,
-                "status": order.status,
-                "user_saleor_id": order.user_id,
-                "email_hash": email_hash(address) if address else "",
-                "checkout_saleor_id": order.checkout_id,
-                "channel_slug": order.channel_slug,
-                "currency": order.currency,
-                "total": order.total,
-                "placed_at": order.placed_at,
-                "saleor_updated_at": order.updated_at,
-            }
-            if row is not None and all(getattr(row, n) == v for n, v in values.items()):
-                unchanged.append(row.pk)
-                recorded.append(Recorded(changed=False, row=row))
-                continue
-            values["seen_at"] = seen_at or now
-            if row is None:
-                row = Order(installation=installation, saleor_id=order.id, **values)
-                created.append(row)
-                stored[order.id] = row
-            else:
-                for name, value in values.items():
-                    setattr(row, name, value)
-                updated.append((row, list(values)))
-            lines.append((row, order))
-            recorded.append(Recorded(changed=True, row=row))
-        Order.objects.of(installation).filter(pk__in=unchanged).update(seen_at=seen_at or now)
-        Order.objects.bulk_create(created)
-        for row, fields in updated:
-            row.save(update_fields=fields)
-        _replace_lines(installation, lines)
+        profiles = [next(known) if any(person.values()) else None for person in people]
+        merged = bulk.merge(
+            Order,
+            installation,
+            [
+                {
+                    "saleor_id": order.id,
+                    "saleor_updated_at": order.updated_at,
+                    "seen_at": seen_at or now,
+                    "profile_id": profile_id,
+                    "number": order.number,
+                    "status": order.status,
+                    "user_saleor_id": order.user_id,
+                    "email_hash": _hash_of(order),
+                    "checkout_saleor_id": order.checkout_id,
+                    "channel_slug": order.channel_slug,
+                    "currency": order.currency,
+                    "total": order.total,
+                    "placed_at": order.placed_at,
+                }
+                for order, profile_id in zip(real, profiles, strict=True)
+            ],
+            key=["saleor_id"],
+            # A change of `updatedAt` is news: its lines may have changed.
+            silent=["seen_at"],
+            when=Order.GIVES_WAY,
+        )
+        changed = {row.key[0]: row.pk for row in merged if row.is_changed}
+        _replace_lines(
+            installation, {changed[order.id]: order for order in real if order.id in changed}
+        )
         placed = {order.checkout_id: order.placed_at for order in real if order.checkout_id}
-        for checkout_id in (
+        open_carts = (
             Checkout.objects.of(installation)
             .filter(saleor_id__in=placed)
-            .values_list("saleor_id", flat=True)
-        ):
+            .exclude(close_reason=CheckoutCloseReason.ORDERED)
+        )
+        for checkout_id in open_carts.values_list("saleor_id", flat=True):
             close_checkout(
                 installation=installation,
                 checkout_id=checkout_id,
                 reason=CheckoutCloseReason.ORDERED,
                 at=placed[checkout_id],
             )
-        return recorded
+        return list(changed.values())
 
 
-def _replace_lines(installation: Installation, orders: Sequence[tuple[Order, OrderData]]) -> None:
-    OrderLine.objects.of(installation).filter(order__in=[row.pk for row, _ in orders]).delete()
-    OrderLine.objects.bulk_create(
+def _replace_lines(installation: Installation, orders: Mapping[int, OrderData]) -> None:
+    """Give each order, by its row id, the lines that it shows."""
+    OrderLine.objects.of(installation).filter(order__in=orders).delete()
+    bulk.insert(
+        OrderLine,
+        installation,
         [
-            OrderLine(
-                installation=installation,
-                order_id=row.pk,
-                saleor_id=line.id,
-                product_saleor_id=line.product_id,
-                variant_saleor_id=line.variant_id,
-                name=line.name[:500],
-                quantity=line.quantity,
-                unit_price=line.unit_price,
-            )
-            for row, order in orders
+            {
+                "order_id": order_id,
+                "saleor_id": line.id,
+                "product_saleor_id": line.product_id,
+                "variant_saleor_id": line.variant_id,
+                "name": line.name[:500],
+                "quantity": line.quantity,
+                "unit_price": line.unit_price,
+            }
+            for order_id, order in orders.items()
             for line in order.lines
-        ]
+        ],
     )
 
 
@@ -272,8 +283,11 @@ def close_checkout(
 
 def record_customers(
     *, installation: Installation, data: Sequence[CustomerData], now: datetime
-) -> list[Recorded]:
-    """Record customers: their ids, name and language. An e-mail alone is never a permission."""
+) -> int:
+    """Record customers: their ids, name and language; return how many are new or changed.
+
+    An e-mail alone is never a permission.
+    """
     people = [
         {IdentityKind.SALEOR_USER: customer.id, IdentityKind.EMAIL: customer.email}
         for customer in data
@@ -285,20 +299,27 @@ def record_customers(
             .values_list("value", flat=True)
         )
         profiles = identity.resolve_profiles(installation=installation, people=people, now=now)
-        recorded = []
-        for customer, profile in zip(data, profiles, strict=True):
-            values = {
+        stored = {
+            row["id"]: row
+            for row in Profile.objects.of(installation)
+            .filter(pk__in=profiles)
+            .values("id", "first_name", "language_code", "country_code")
+        }
+        seen = {
+            profile_id: {
+                "id": profile_id,
                 "first_name": customer.first_name,
                 "language_code": customer.language_code,
                 "country_code": customer.country_code[:2],
             }
-            differs = any(getattr(profile, name) != value for name, value in values.items())
-            if differs:
-                for name, value in values.items():
-                    setattr(profile, name, value)
-                profile.save(update_fields=list(values))
-            recorded.append(Recorded(changed=differs or customer.id not in known, row=profile))
-        return recorded
+            for customer, profile_id in zip(data, profiles, strict=True)
+        }
+        differing = {id_ for id_, row in seen.items() if row != stored[id_]}
+        bulk.update(Profile, installation, [seen[id_] for id_ in differing])
+        return sum(
+            profile_id in differing or customer.id not in known
+            for customer, profile_id in zip(data, profiles, strict=True)
+        )
 
 
 def forget_customer(*, installation: Installation, user_id: str, email: str) -> int:

@@ -26,7 +26,7 @@ from saleor_personalize.exceptions import MalformedPayload, SaleorApiError, Toke
 from saleor_personalize.ingestion import failures
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.queries import waiting
-from saleor_personalize.models import Backfill, BackfillStage, Installation
+from saleor_personalize.models import Backfill, BackfillStage, Installation, Order
 from saleor_personalize.saleor_api import installations, nodes
 from saleor_personalize.saleor_api.client import Page, SaleorClient
 
@@ -75,19 +75,14 @@ def _products(i: Installation, data: Sequence[Any], now: datetime, seen_at: date
 
 
 def _customers(i: Installation, data: Sequence[Any], now: datetime, seen_at: datetime) -> int:
-    recorded = events.record_customers(installation=i, data=data, now=now)
-    return sum(one.changed for one in recorded)
+    return events.record_customers(installation=i, data=data, now=now)
 
 
 def _orders(i: Installation, data: Sequence[Any], now: datetime, seen_at: datetime) -> int:
-    changed = [
-        one.row
-        for one in events.record_orders(installation=i, data=data, now=now, seen_at=seen_at)
-        if one.changed
-    ]
+    changed = events.record_orders(installation=i, data=data, now=now, seen_at=seen_at)
     # Nobody waits: nobody has to leave. Whoever starts to wait now is checked again before a send.
     if changed and waiting(installation=i).exists():
-        for order in changed:
+        for order in Order.objects.of(i).filter(pk__in=changed):
             journeys.exit_for_order(order=order, now=now)
     return len(changed)
 

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from saleor_personalize.enums import IdentityKind
-from saleor_personalize.models import Identity, Installation, Profile, email_hash
+from saleor_personalize.models import Identity, Installation, Profile, bulk, email_hash
 from saleor_personalize.models.locks import lock
 
 #: Strongest first: where ids point to different profiles, the first one decides and none is moved.
@@ -41,9 +41,7 @@ def lock_people(installation: Installation, people: Iterable[Shown]) -> None:
     Recording an order and deciding on a message both take these locks, so neither can slip
     between the other's look and its commit.
     """
-    lock_identities(
-        installation, ((kind, value) for shown in people for kind, value in _keys(shown).items())
-    )
+    lock_identities(installation, (item for shown in people for item in _keys(shown).items()))
 
 
 def lock_identities(
@@ -55,100 +53,101 @@ def lock_identities(
 
 def resolve_profile(*, installation: Installation, shown: Shown, now: datetime) -> Profile:
     """Return the profile behind the ids shown; make it, and learn the ids that nobody has yet."""
-    return resolve_profiles(installation=installation, people=[shown], now=now)[0]
+    (profile_id,) = resolve_profiles(installation=installation, people=[shown], now=now)
+    return Profile.objects.of(installation).get(pk=profile_id)
 
 
 def resolve_profiles(
     *, installation: Installation, people: Sequence[Shown], now: datetime
-) -> list[Profile]:
-    """Return one profile per entry of `people`, in order; entries may share a profile.
+) -> list[int]:
+    """Return the id of one profile per entry of `people`, in order; entries may share a profile.
 
     Profiles are not merged here: an id that already belongs to somebody stays there. Nor does a new
     Saleor user move in with another one over an address or a cart: everybody can write any address
     into a cart, and whoever signs in as a user reads that user's profile.
     """
+    keys = [_keys(shown) for shown in people]
     with transaction.atomic():
-        lock_people(installation, people)
-        keys = [_keys(shown) for shown in people]
-        wanted = Q(pk=None)
-        for kind in STRENGTH:
-            values = {key[kind] for key in keys if kind in key}
-            if values:
-                wanted |= Q(kind=kind, value__in=values)
-        owner: dict[tuple[str, str], Profile] = {
-            (identity.kind, identity.value): identity.profile
-            for identity in Identity.objects.of(installation)
-            .filter(wanted)
-            .select_related("profile")
-        }
-        users = _profiles_of_users(installation, owner) if _newcomers(keys, owner) else set()
-        profiles: list[Profile] = []
-        created: list[Profile] = []
-        learned: list[Identity] = []
+        lock_identities(installation, (item for key in keys for item in key.items()))
+        owner = _owners(installation, keys)
+        users = (
+            _users_among(installation, owner)
+            if any(_is_newcomer(k, owner) for k in keys)
+            else set()
+        )
+        # A profile without a row yet is -1, -2, ...
+        found: list[int] = []
+        created = 0
+        addresses: dict[tuple[str, str], str] = {}
         for key, shown in zip(keys, people, strict=True):
-            is_newcomer = bool(_newcomers([key], owner))
-            profile = next(
-                (
-                    owner[kind, value]
-                    for kind, value in key.items()
-                    if (kind, value) in owner
-                    and not (is_newcomer and _mark(owner[kind, value]) in users)
-                ),
-                None,
-            )
+            is_newcomer = _is_newcomer(key, owner)
+            owners = (owner[item] for item in key.items() if item in owner)
+            profile = next((o for o in owners if not (is_newcomer and o in users)), None)
             if profile is None:
-                profile = Profile(installation=installation, first_seen_at=now, last_seen_at=now)
-                created.append(profile)
-            profiles.append(profile)
+                created += 1
+                profile = -created
             if is_newcomer:
-                users.add(_mark(profile))
+                users.add(profile)
+            found.append(profile)
             for kind, value in key.items():
                 if (kind, value) not in owner:
                     owner[kind, value] = profile
-                    learned.append(
-                        Identity(
-                            installation=installation,
-                            profile=profile,
-                            kind=kind,
-                            value=value,
-                            address=shown[kind].strip() if kind == IdentityKind.EMAIL else "",
-                            first_seen_at=now,
-                        )
-                    )
-        Profile.objects.bulk_create(created)
-        for identity in learned:
-            identity.profile_id = identity.profile.pk
-        Identity.objects.bulk_create(learned)
-        seen = {profile.pk for profile in profiles if profile.last_seen_at < now}
-        Profile.objects.of(installation).filter(pk__in=seen).update(last_seen_at=now)
-    return profiles
+                    is_email = kind == IdentityKind.EMAIL
+                    addresses[kind, value] = shown[kind].strip() if is_email else ""
+        new = Profile.objects.bulk_create(
+            Profile(installation=installation, first_seen_at=now, last_seen_at=now)
+            for _ in range(created)
+        )
+        row_of = {-number: profile.pk for number, profile in enumerate(new, start=1)}
+        bulk.insert(
+            Identity,
+            installation,
+            [
+                {
+                    "profile_id": row_of.get(owner[kind, value], owner[kind, value]),
+                    "kind": kind,
+                    "value": value,
+                    "address": address,
+                    "first_seen_at": now,
+                }
+                for (kind, value), address in addresses.items()
+            ],
+        )
+        Profile.objects.of(installation).filter(
+            pk__in={profile for profile in found if profile > 0}, last_seen_at__lt=now
+        ).update(last_seen_at=now)
+    return [row_of.get(profile, profile) for profile in found]
 
 
-def _newcomers(
-    keys: Sequence[Mapping[IdentityKind, str]], owner: Mapping[tuple[str, str], Profile]
-) -> list[str]:
-    """Return the Saleor users shown that nobody is yet."""
-    users = (key.get(IdentityKind.SALEOR_USER) for key in keys)
-    return [user for user in users if user and (IdentityKind.SALEOR_USER, user) not in owner]
+def _owners(
+    installation: Installation, keys: Sequence[Mapping[IdentityKind, str]]
+) -> dict[tuple[str, str], int]:
+    """Return the profiles that the ids belong to, of those that are somebody's."""
+    wanted = Q(pk=None)
+    for kind in STRENGTH:
+        values = {key[kind] for key in keys if kind in key}
+        if values:
+            wanted |= Q(kind=kind, value__in=values)
+    known = Identity.objects.of(installation).filter(wanted)
+    return {
+        (kind, value): profile_id
+        for kind, value, profile_id in known.values_list("kind", "value", "profile_id")
+    }
 
 
-def _profiles_of_users(
-    installation: Installation, owner: Mapping[tuple[str, str], Profile]
-) -> set[int]:
-    """Return the marks of those owners that are a Saleor user already."""
+def _is_newcomer(key: Mapping[IdentityKind, str], owner: Mapping[tuple[str, str], int]) -> bool:
+    """Tell whether a Saleor user is shown that nobody is yet."""
+    user = key.get(IdentityKind.SALEOR_USER)
+    return user is not None and (IdentityKind.SALEOR_USER, user) not in owner
+
+
+def _users_among(installation: Installation, owner: Mapping[tuple[str, str], int]) -> set[int]:
+    """Return those owners that are a Saleor user already."""
     return set(
         Identity.objects.of(installation)
-        .filter(
-            kind=IdentityKind.SALEOR_USER,
-            profile_id__in={profile.pk for profile in owner.values()},
-        )
+        .filter(kind=IdentityKind.SALEOR_USER, profile__in=set(owner.values()))
         .values_list("profile_id", flat=True)
     )
-
-
-def _mark(profile: Profile) -> int:
-    """Return what tells profiles apart, also those without a row yet."""
-    return -id(profile) if profile.pk is None else profile.pk
 
 
 def address_of(*, installation: Installation, address_hash: str) -> str:

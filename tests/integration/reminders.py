@@ -153,11 +153,12 @@ class World:
 
     def order(self, **changes: Any) -> Order:
         """A shopper buys, and Saleor tells us."""
-        (recorded,) = events.record_orders(
+        (order_id,) = events.record_orders(
             installation=self.installation, data=[order_data(**changes)], now=NOW
         )
-        journeys.exit_for_order(order=recorded.row, now=NOW)
-        return recorded.row
+        order = Order.objects.get(pk=order_id)
+        journeys.exit_for_order(order=order, now=NOW)
+        return order
 
     def allow(self, address: str, state: ConsentState = ConsentState.GRANTED) -> None:
         profile = Identity.objects.get(

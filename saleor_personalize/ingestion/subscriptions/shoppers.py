@@ -9,7 +9,7 @@ from saleor_personalize.events import operations as events
 from saleor_personalize.ingestion.subscriptions.base import Envelope, Payload, Subscription
 from saleor_personalize.ingestion.subscriptions.catalog import node_of
 from saleor_personalize.journeys import operations as journeys
-from saleor_personalize.models import Installation
+from saleor_personalize.models import Installation, Order
 from saleor_personalize.saleor_api import nodes
 
 
@@ -67,13 +67,12 @@ class OrderSaved(Subscription):
         envelope: Envelope,
         now: datetime,
     ) -> bool:
-        recorded = events.record_orders(
+        changed = events.record_orders(
             installation=installation, data=[facts], now=now, seen_at=envelope.issued_at
         )
-        for one in recorded:
-            if one.changed:
-                journeys.exit_for_order(order=one.row, now=now)
-        return any(one.changed for one in recorded)
+        for order in Order.objects.of(installation).filter(pk__in=changed):
+            journeys.exit_for_order(order=order, now=now)
+        return bool(changed)
 
 
 class CustomerSaved(Subscription):
@@ -94,8 +93,7 @@ class CustomerSaved(Subscription):
         envelope: Envelope,
         now: datetime,
     ) -> bool:
-        (recorded,) = events.record_customers(installation=installation, data=[facts], now=now)
-        return recorded.changed
+        return bool(events.record_customers(installation=installation, data=[facts], now=now))
 
 
 @dataclass(frozen=True)
