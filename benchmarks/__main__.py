@@ -105,8 +105,8 @@ def door(stack: Stack, shop: FakeSaleor, app: InstalledApp, folder: Path) -> dic
         peer.wait()
     rate, peer_rate = (statistics.median(r["rate"] for r in rows) for rows in (ours, theirs))
     return {
-        "ours": f"{rate:.0f}/s, p99 {statistics.median(r['p99_ms'] for r in ours)} ms",
-        "peer": f"{peer_rate:.0f}/s, p99 {statistics.median(r['p99_ms'] for r in theirs)} ms",
+        "ours": f"{rate:.0f}/s, p99 {statistics.median(r['p99_ms'] for r in ours):.1f} ms",
+        "peer": f"{peer_rate:.0f}/s, p99 {statistics.median(r['p99_ms'] for r in theirs):.1f} ms",
         "ratio": rate / peer_rate,
         "aim": "at least 1.0",
         "met": rate / peer_rate >= 1.0,
@@ -201,14 +201,13 @@ def recommendations(stack: Stack, shop: FakeSaleor, folder: Path, answer: Path) 
         if number:
             ours.append(pair[0])
             theirs.append(pair[1])
-    # autocannon rounds latencies to a millisecond; one connection makes 1/rate the mean of each.
-    mean, peer_mean = (1000 / statistics.median(r["rate"] for r in rows) for rows in (ours, theirs))
+    p50, peer_p50 = (statistics.median(r["p50_ms"] for r in rows) for rows in (ours, theirs))
     return {
-        "ours": f"mean {mean:.2f} ms, p99 {statistics.median(r['p99_ms'] for r in ours)} ms",
-        "peer": f"mean {peer_mean:.2f} ms, p99 {statistics.median(r['p99_ms'] for r in theirs)} ms",
-        "ratio": mean / peer_mean,
+        "ours": f"p50 {p50:.2f} ms, p99 {statistics.median(r['p99_ms'] for r in ours):.1f} ms",
+        "peer": f"p50 {peer_p50:.2f} ms, p99 {statistics.median(r['p99_ms'] for r in theirs):.1f} ms",
+        "ratio": p50 / peer_p50,
         "aim": "at most 2.0",
-        "met": mean / peer_mean <= 2.0,
+        "met": p50 / peer_p50 <= 2.0,
     }
 
 
