@@ -33,6 +33,7 @@ from saleor_personalize.exceptions import (
     KeysUnavailable,
     PersonalizeError,
     UnknownAlias,
+    kind_and_place,
 )
 from saleor_personalize.graphql import callers, limits
 from saleor_personalize.graphql.execution import PlainExecutionContext
@@ -194,7 +195,7 @@ def _formatted(error: GraphQLError) -> dict[str, Any]:
         code = next((c for kind, c in _CODES.items() if isinstance(cause, kind)), "REFUSED")
         formatted["extensions"] = {"code": code}
         return formatted
-    logger.error("A resolver failed", exc_info=cause)
+    logger.error("A resolver failed: %s", kind_and_place(cause))
     return {
         "message": "Something went wrong here; it was logged.",
         "path": error.path,

@@ -17,7 +17,12 @@ from django.db.models import Q, QuerySet
 
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import DeliveryStatus
-from saleor_personalize.exceptions import MalformedPayload, PersonalizeError, SaleorApiError
+from saleor_personalize.exceptions import (
+    MalformedPayload,
+    PersonalizeError,
+    SaleorApiError,
+    kind_and_place,
+)
 from saleor_personalize.ingestion.subscriptions import BY_EVENT, Envelope
 from saleor_personalize.models import Installation, WebhookDelivery
 from saleor_personalize.saleor_api import nodes
@@ -110,7 +115,9 @@ def _process_next(*, now: datetime) -> bool:
             _retry_or_fail(delivery, type(error).__name__, is_retryable=True)
         except Exception as error:
             _fail(delivery, f"{type(error).__name__}: a fault of this app; see its log.")
-            logger.exception("Delivery %s (%s) failed", delivery.pk, delivery.event)
+            logger.error(  # noqa: TRY400 (the text of an unknown error may quote the payload)
+                "Delivery %s (%s): %s", delivery.pk, delivery.event, kind_and_place(error)
+            )
         delivery.processed_at = now
         delivery.save(update_fields=["attempts", "status", "error", "processed_at"])
     return True

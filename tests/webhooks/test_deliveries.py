@@ -95,17 +95,24 @@ def test_b116_a_moment_that_cannot_be_read_back_holds_up_nobody(
 
 @pytest.mark.django_db
 def test_b116_replay_after_the_cause_is_mended(
-    installation: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    installation: Installation,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """`saleor-personalize webhooks failed|replay`, as an operator types it."""
+    address = "alice@example.com"
     with monkeypatch.context() as broken:
         broken.setattr(
             "saleor_personalize.events.operations.record_orders",
-            lambda **_: (_ for _ in ()).throw(ZeroDivisionError("alice@example.com")),
+            lambda **_: (_ for _ in ()).throw(ZeroDivisionError(address)),
         )
         deliver(installation, [one("order", "order_created")], now=NOW)
     failed = deliveries.failed(installation=installation).get()
     assert failed.error == "ZeroDivisionError: a fault of this app; see its log."
+    assert f"Delivery {failed.pk} (order_created): ZeroDivisionError at" in caplog.text
+    assert "in apply" in caplog.text
+    assert address not in caplog.text
 
     call_command("personalize_webhooks", "failed")
     assert f"{failed.pk}  order_created: ZeroDivisionError" in capsys.readouterr().out
