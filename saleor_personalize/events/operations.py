@@ -66,14 +66,12 @@ def record_checkouts(
             .filter(checkout_saleor_id__in=ids)
             .values_list("checkout_saleor_id", "placed_at")
         )
-        ticked = {
-            checkout.id: profile_id
+        pressed = {
+            profile_id
             for checkout, profile_id in zip(data, profiles, strict=True)
-            if _is_ticked(checkout)
+            if _is_ticked(checkout) or (checkout.id in stored and stored[checkout.id].is_box_ticked)
         }
-        willing = (
-            Profile.objects.of(installation).select_related("installation").in_bulk(ticked.values())
-        )
+        shoppers = Profile.objects.of(installation).select_related("installation").in_bulk(pressed)
         recorded: list[Recorded] = []
         touched: dict[str, Checkout] = {}
         for checkout, profile_id in zip(data, profiles, strict=True):
@@ -87,14 +85,17 @@ def record_checkouts(
                     row.last_changed_at = min(row.last_changed_at, checkout.updated_at)
             elif row.close_reason != CheckoutCloseReason.ORDERED:
                 changed = _take(row, checkout, ordered.get(checkout.id))
-                row.profile_id, row.seen_at = profile_id, seen_at
-                if checkout.id in ticked:
-                    changed |= consent.record_opt_in(
-                        profile=willing[profile_id],
+                is_ticked = _is_ticked(checkout)
+                # Only a change speaks: the box of an old cart, read again, must not overrule a newer one.
+                if is_ticked != row.is_box_ticked or (is_ticked and row.profile_id != profile_id):
+                    changed |= consent.record_box(
+                        profile=shoppers[profile_id],
+                        is_ticked=is_ticked,
                         source="checkout",
                         now=now,
                         language_code=checkout.language_code,
                     )
+                row.profile_id, row.seen_at, row.is_box_ticked = profile_id, seen_at, is_ticked
             if vars(row) != before:
                 touched[checkout.id] = row
             recorded.append(Recorded(changed, row))

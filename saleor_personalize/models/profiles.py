@@ -57,7 +57,7 @@ class Consent(Scoped):
     class Meta:
         indexes = [
             models.Index(
-                fields=["profile", "purpose", "delivery_channel", "-recorded_at", "-id"],
+                fields=["profile", "purpose", "delivery_channel", "-id"],
                 name="consent_newest",
             )
         ]

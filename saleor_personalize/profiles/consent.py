@@ -13,18 +13,21 @@ from saleor_personalize.models import Consent, Installation, Profile, Suppressio
 def state(
     *, profile: Profile, purpose: Purpose, delivery_channel: DeliveryChannel
 ) -> ConsentState | None:
-    """Return the newest line of the ledger, or None when nothing was ever recorded.
+    """Return what the newest line of the ledger says, or None when nothing was ever recorded."""
+    newest = _newest(profile, purpose, delivery_channel)
+    return None if newest is None else ConsentState(newest.state)
 
-    The newest is the one written last: clocks of several machines do not agree that well.
-    """
-    newest = (
+
+def _newest(
+    profile: Profile, purpose: Purpose, delivery_channel: DeliveryChannel
+) -> Consent | None:
+    """Return the line written last: clocks of several machines do not agree well enough to go by."""
+    return (
         Consent.objects.of(profile.installation)
         .filter(profile=profile, purpose=purpose, delivery_channel=delivery_channel)
         .order_by("-pk")
-        .values_list("state", flat=True)
         .first()
     )
-    return None if newest is None else ConsentState(newest)
 
 
 def is_granted(*, profile: Profile, purpose: Purpose, delivery_channel: DeliveryChannel) -> bool:
@@ -59,22 +62,25 @@ def record(
     )
 
 
-def record_opt_in(*, profile: Profile, source: str, now: datetime, language_code: str = "") -> bool:
-    """Record that a shopper ticked "yes, write to me" in the shop; return whether that is new.
+def record_box(
+    *, profile: Profile, is_ticked: bool, source: str, now: datetime, language_code: str = ""
+) -> bool:
+    """Record that a shopper ticked or unticked "write to me" in the shop; return whether that is new.
 
-    It never turns a recorded NO into a YES: somebody who unsubscribed and orders again, with the
-    box ticked for them or not, stays unsubscribed.
+    A box never turns a NO from elsewhere into a YES: somebody who unsubscribed and orders again, with
+    the box ticked for them or not, stays unsubscribed. Unticking takes back only what a box gave.
     """
-    known = state(
-        profile=profile, purpose=Purpose.MARKETING, delivery_channel=DeliveryChannel.EMAIL
-    )
-    if known in {ConsentState.GRANTED, ConsentState.DENIED}:
+    newest = _newest(profile, Purpose.MARKETING, DeliveryChannel.EMAIL)
+    is_granted = newest is not None and newest.state == ConsentState.GRANTED
+    is_denied = newest is not None and newest.state == ConsentState.DENIED
+    is_by_box = newest is not None and newest.source == source
+    if is_granted == is_ticked or ((is_granted or is_denied) and not is_by_box):
         return False
     record(
         profile=profile,
         purpose=Purpose.MARKETING,
         delivery_channel=DeliveryChannel.EMAIL,
-        state=ConsentState.GRANTED,
+        state=ConsentState.GRANTED if is_ticked else ConsentState.DENIED,
         source=source,
         now=now,
         language_code=language_code,
