@@ -397,6 +397,12 @@ def test_b100_replay_puts_one_failed_delivery_back_in_line(
     client.post("/dashboard/webhooks/replay/", {"delivery": str(foreign.pk)}, headers=signed)
     foreign.refresh_from_db()
     assert foreign.status == DeliveryStatus.FAILED
+    for odd in ("x", "-1", "9" * 20, "9" * 5_000):
+        asked = {"delivery": odd}
+        assert client.post("/dashboard/webhooks/replay/", asked, headers=signed).status_code == 404
+    client.post("/dashboard/webhooks/replay/", {"delivery": "9" * 19}, headers=signed)
+    rest.refresh_from_db()
+    assert rest.status == DeliveryStatus.FAILED
 
 
 def test_backfill_progress_stage_by_stage(
