@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -15,11 +16,13 @@ from django.core.management import call_command
 from django.db import connection
 from django.test import override_settings
 
+from saleor_personalize.catalog import operations as catalog
 from saleor_personalize.enums import BackfillStatus, DeliveryStatus, InstallationStatus
 from saleor_personalize.exceptions import SaleorApiError
 from saleor_personalize.ingestion import backfill, deliveries, reconcile
 from saleor_personalize.models import (
     Backfill,
+    BackfillStage,
     Checkout,
     Enrollment,
     Installation,
@@ -32,7 +35,8 @@ from saleor_personalize.models import (
     Profile,
     WebhookDelivery,
 )
-from saleor_personalize.saleor_api.client import SaleorClient
+from saleor_personalize.saleor_api.client import Page, SaleorClient
+from saleor_personalize.saleor_api.nodes import read_product
 from saleor_personalize.testing.saleor import FakeSaleor, InstalledApp
 from tests.conftest import make_installation
 
@@ -205,6 +209,41 @@ def test_a_page_that_costs_too_much_is_asked_for_in_halves(
     assert sizes[:3] == [20, 10, 5]
     assert set(sizes[2:]) == {5}
     assert Order.objects.count() == 70
+
+
+def test_b6_a_page_fetched_ahead_is_as_old_as_its_request(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a page waits to be recorded, a webhook tells of a newer name; `updatedAt` is the same."""
+    real = SaleorClient.page
+    ahead: Queue[Page] = Queue()
+
+    def page(self: SaleorClient, *args: Any, after: str | None, **kwargs: Any) -> Page:
+        found = real(self, *args, after=after, **kwargs)
+        if args[0] == "Products" and after:
+            ahead.put(found)
+        return found
+
+    renamed: list[str] = []
+
+    def rename_in_between(row: BackfillStage) -> None:
+        if row.name == "products" and not renamed:
+            node = ahead.get(timeout=30).nodes[0]
+            renamed.append(node["id"])
+            catalog.record_products(
+                installation=installation,
+                data=[read_product({**node, "name": "A newer name"})],
+                now=datetime.now(UTC),
+                seen_at=datetime.now(UTC),
+            )
+
+    monkeypatch.setattr(SaleorClient, "page", page)
+    backfill.request(installation=installation, now=NOW)
+    claimed = backfill.claim_next(now=NOW)
+    assert claimed is not None
+    assert backfill.work(claimed, on_page=rename_in_between) == BackfillStatus.DONE
+    assert Product.objects.get(saleor_id=renamed[0]).name == "A newer name"
+    assert Product.objects.count() == 45
 
 
 def test_trouble_of_the_shop_leaves_the_run_for_the_next_worker(
