@@ -19,6 +19,13 @@ def _list(name: str) -> list[str]:
     return [item.strip() for item in os.environ.get(name, "").split(",") if item.strip()]
 
 
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name) or str(default)
+    if not text.isdecimal():
+        raise ImproperlyConfigured(f"{name} is {text!r}; it must be a whole number.")
+    return int(text)
+
+
 def database_from_url(url: str) -> dict[str, Any]:
     """Translate `postgresql://user:password@host:port/name?host=/socket/folder` for Django.
 
@@ -29,6 +36,14 @@ def database_from_url(url: str) -> dict[str, Any]:
         raise ImproperlyConfigured(
             f"DATABASE_URL starts with {parts.scheme!r}; only postgresql:// is supported."
         )
+    try:
+        port = parts.port or ""
+    except ValueError:
+        # Its text quotes what stands where a port belongs: with a wrong URL that is the password.
+        raise ImproperlyConfigured(
+            "The port in DATABASE_URL is no number. Write postgresql://user:password@host:5432/name; "
+            "a password with / @ : # or ? in it must be percent-encoded."
+        ) from None
     query = dict(parse_qsl(parts.query))
     prepare_threshold = query.pop("prepare_threshold", "5")
     return {
@@ -37,7 +52,7 @@ def database_from_url(url: str) -> dict[str, Any]:
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
         "HOST": query.pop("host", parts.hostname or ""),
-        "PORT": parts.port or "",
+        "PORT": port,
         "OPTIONS": {
             "pool": {"min_size": 1, "max_size": 12, "timeout": 10},
             "prepare_threshold": None if prepare_threshold == "none" else int(prepare_threshold),
@@ -117,7 +132,7 @@ CORS_ALLOW_HEADERS = ["authorization", "content-type", "saleor-api-url", "x-anon
 
 EMAIL_BACKEND = os.environ.get("EMAIL_BACKEND", "django.core.mail.backends.smtp.EmailBackend")
 EMAIL_HOST = os.environ.get("EMAIL_HOST", "127.0.0.1")
-EMAIL_PORT = int(os.environ.get("EMAIL_PORT", "25"))
+EMAIL_PORT = _number("EMAIL_PORT", 25)
 EMAIL_HOST_USER = os.environ.get("EMAIL_HOST_USER", "")
 EMAIL_HOST_PASSWORD = os.environ.get("EMAIL_HOST_PASSWORD", "")
 EMAIL_USE_TLS = _flag("EMAIL_USE_TLS")
@@ -141,7 +156,7 @@ SALEOR_PERSONALIZE: dict[str, Any] = {
 }
 if os.environ.get("ABANDONED_CHECKOUT_DELAY_SECONDS"):
     SALEOR_PERSONALIZE["ABANDONED_CHECKOUT_DELAY"] = timedelta(
-        seconds=int(os.environ["ABANDONED_CHECKOUT_DELAY_SECONDS"])
+        seconds=_number("ABANDONED_CHECKOUT_DELAY_SECONDS", 3600)
     )
 
 LOGGING = {

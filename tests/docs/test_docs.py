@@ -28,7 +28,7 @@ def test_no_setting_is_documented_that_does_not_exist() -> None:
 
 def test_every_environment_variable_is_documented() -> None:
     source = Path(settings.__file__).read_text()
-    names = set(re.findall(r'(?:environ(?:\.get)?[\[(]|_flag\(|_list\()"([A-Z_]+)"', source))
+    names = set(re.findall(r'(?:environ(?:\.get)?[\[(]|_flag\(|_list\(|_number\()"([A-Z_]+)"', source))
     assert names
     missing = {name for name in names if f"`{name}`" not in REFERENCE["settings"]}
     assert missing == set()
