@@ -16,7 +16,8 @@ from saleor_personalize.saleor_api import nodes
 class CheckoutSaved(Subscription):
     """A cart, rendered from its row as it is when Saleor's worker gets to it, which may be late."""
 
-    events = ("checkout_created", "checkout_updated")
+    # Shops may announce metadata apart, and the opt-in is metadata.
+    events = ("checkout_created", "checkout_updated", "checkout_metadata_updated")
     permission = "MANAGE_CHECKOUTS"
     selection = "checkout { ...CheckoutFields }"
 

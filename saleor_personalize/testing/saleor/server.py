@@ -211,7 +211,8 @@ class _Root:
     def update_metadata(self, info: Any, id: str, input: list[Node]) -> Node:
         known = {item["key"]: item for item in self.shop.checkouts[id]["metadata"]}
         known.update({item["key"]: dict(item) for item in input})
-        self.shop.change_checkout(id, metadata=list(known.values()))
+        checkout = self.shop.change_checkout(id, metadata=list(known.values()))
+        self.shop.emit("checkout_metadata_updated", "checkout", checkout)
         return {"errors": []}
 
 
