@@ -287,24 +287,33 @@ def record_customers(
 ) -> int:
     """Record customers: their ids, name and language; return how many are new or changed.
 
-    An e-mail alone is never a permission.
+    The newest view wins: an older one that comes late brings no former address back. An e-mail alone
+    is never a permission.
     """
     people = [
         {IdentityKind.SALEOR_USER: customer.id, IdentityKind.EMAIL: customer.email}
         for customer in data
     ]
     with transaction.atomic():
-        known = set(
+        identity.lock_people(installation, people)
+        known = dict(
             Identity.objects.of(installation)
             .filter(kind=IdentityKind.SALEOR_USER, value__in=[c.id for c in data])
-            .values_list("value", flat=True)
+            .values_list("value", "profile__saleor_updated_at")
         )
-        profiles = identity.resolve_profiles(installation=installation, people=people, now=now)
+        fresh = [
+            (customer, person)
+            for customer, person in zip(data, people, strict=True)
+            if customer.updated_at >= (known.get(customer.id) or customer.updated_at)
+        ]
+        profiles = identity.resolve_profiles(
+            installation=installation, people=[person for _, person in fresh], now=now
+        )
         stored = {
             row["id"]: row
             for row in Profile.objects.of(installation)
             .filter(pk__in=profiles)
-            .values("id", "first_name", "language_code", "country_code")
+            .values("id", "first_name", "language_code", "country_code", "saleor_updated_at")
         }
         seen = {
             profile_id: {
@@ -312,15 +321,13 @@ def record_customers(
                 "first_name": customer.first_name,
                 "language_code": customer.language_code,
                 "country_code": customer.country_code[:2],
+                "saleor_updated_at": customer.updated_at,
             }
-            for customer, profile_id in zip(data, profiles, strict=True)
+            for (customer, _), profile_id in zip(fresh, profiles, strict=True)
         }
         differing = {id_ for id_, row in seen.items() if row != stored[id_]}
         bulk.update(Profile, installation, [seen[id_] for id_ in differing])
-        return sum(
-            profile_id in differing or customer.id not in known
-            for customer, profile_id in zip(data, profiles, strict=True)
-        )
+        return len(differing)
 
 
 def forget_customer(*, installation: Installation, user_id: str, email: str) -> int:

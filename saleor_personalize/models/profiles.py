@@ -22,6 +22,8 @@ class Profile(Scoped):
     first_name = EncryptedTextField(blank=True, default="")
     language_code = models.CharField(max_length=35, blank=True)
     country_code = models.CharField(max_length=2, blank=True)
+    # Saleor's `updatedAt` of the customer that these come from.
+    saleor_updated_at = models.DateTimeField(null=True)
     first_seen_at = models.DateTimeField()
     last_seen_at = models.DateTimeField()
 

@@ -11,6 +11,7 @@ from django.db import connection, transaction
 from saleor_personalize.enums import IdentityKind, MessageStatus, NotSentReason
 from saleor_personalize.events import operations as events
 from saleor_personalize.models import Identity, Installation, Message, Order, Profile, email_hash
+from saleor_personalize.saleor_api.nodes import CustomerData
 from saleor_personalize.testing.stack import wait_until
 from tests.conftest import NOW
 from tests.integration.reminders import (
@@ -128,3 +129,37 @@ def test_b6_an_order_of_nobody_makes_no_person(world: World) -> None:
     assert again == []
     assert Order.objects.get().profile is None
     assert Profile.objects.count() == people
+
+
+def customer_data(**changes: Any) -> CustomerData:
+    """Erin as Saleor shows her at NOW."""
+    data = CustomerData(
+        id=ERIN["user_id"],
+        email="erin@example.com",
+        first_name="Erin",
+        is_active=True,
+        is_confirmed=True,
+        language_code="EN",
+        country_code="PL",
+        joined_at=NOW,
+        updated_at=NOW,
+    )
+    return replace(data, **changes)
+
+
+def test_d6_an_older_view_of_a_customer_that_comes_late_brings_no_former_address(
+    world: World, installation: Installation
+) -> None:
+    """Erin changes her address; a delivery from before that was held up and is sent again."""
+    new = customer_data(email="new@example.com", first_name="Rin", updated_at=NOW)
+    late = customer_data(updated_at=NOW - HOUR)
+    assert events.record_customers(installation=installation, data=[new], now=NOW) == 1
+    for view in (late, new):
+        at = NOW + MINUTE
+        assert events.record_customers(installation=installation, data=[view], now=at) == 0
+    assert owner_of("erin@example.com") is None
+    assert Profile.objects.get(pk=owner_of("new@example.com").pk).first_name == "Rin"
+    world.checkout(user_id=ERIN["user_id"], email="", metadata=TICKED)
+    world.allow("new@example.com")
+    world.advance()
+    assert [mail["To"] for mail in world.mails()] == ["new@example.com"]
