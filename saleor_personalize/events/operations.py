@@ -195,6 +195,9 @@ def record_orders(
     with transaction.atomic():
         # All at once: a decision about a guest cart of the typed address has to wait as well.
         identity.lock_people(installation, [*people, *typed])
+        forgotten = _forgotten(installation, real)
+        real = [order for order in real if order.id not in forgotten]
+        people = [_person_of_order(order) for order in real]
         known = iter(
             identity.resolve_profiles(
                 installation=installation, people=[p for p in people if any(p.values())], now=now
@@ -246,6 +249,15 @@ def record_orders(
                 at=placed[checkout_id],
             )
         return list(changed.values())
+
+
+def _forgotten(installation: Installation, orders: Sequence[OrderData]) -> set[str]:
+    """Return the ids of orders that `forget_customer` took the number from; Saleor's all have one."""
+    return set(
+        Order.objects.of(installation)
+        .filter(saleor_id__in=[order.id for order in orders], profile=None, number="")
+        .values_list("saleor_id", flat=True)
+    )
 
 
 def _replace_lines(installation: Installation, orders: Mapping[int, OrderData]) -> None:
@@ -331,7 +343,10 @@ def record_customers(
 
 
 def forget_customer(*, installation: Installation, user_id: str, email: str) -> int:
-    """Follow a deletion in Saleor; return how many profiles were erased. Guest carts go too."""
+    """Follow a deletion in Saleor; return how many profiles were erased. Guest carts go too.
+
+    Orders stay without a person, and stay so: Saleor goes on showing the address in them.
+    """
     address_hash = email_hash(email) if email else ""
     with transaction.atomic():
         identity.lock_people(

@@ -163,3 +163,25 @@ def test_d6_an_older_view_of_a_customer_that_comes_late_brings_no_former_address
     world.allow("new@example.com")
     world.advance()
     assert [mail["To"] for mail in world.mails()] == ["new@example.com"]
+
+
+def test_b97_an_order_of_somebody_erased_brings_nobody_back(
+    world: World, installation: Installation
+) -> None:
+    """Saleor keeps the address in the order and shows it again with every later change."""
+    bought = order_data(email="erin@example.com", checkout_id="erins", at=NOW - HOUR)
+    events.record_orders(installation=installation, data=[bought], now=NOW)
+    events.forget_customer(installation=installation, user_id="", email="erin@example.com")
+    fulfilled = replace(bought, status="FULFILLED", updated_at=NOW + HOUR)
+    events.record_orders(installation=installation, data=[fulfilled], now=NOW + HOUR)
+    order = Order.objects.get()
+    assert (order.profile, order.email_hash, order.number) == (None, "", "")
+    assert owner_of("erin@example.com") is None
+    # Back in the shop, she is somebody new.
+    again = replace(bought, id="order-2", placed_at=NOW + HOUR, updated_at=NOW + HOUR)
+    events.record_orders(installation=installation, data=[fulfilled, again], now=NOW + 2 * HOUR)
+    profile = owner_of("erin@example.com")
+    assert profile is not None
+    assert list(Order.objects.filter(profile=profile).values_list("saleor_id", flat=True)) == [
+        "order-2"
+    ]
