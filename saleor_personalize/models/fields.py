@@ -16,6 +16,7 @@ from saleor_personalize.conf import settings
 from saleor_personalize.exceptions import ConfigurationError
 
 
+@functools.cache
 def _derived_key(label: str) -> bytes:
     return hashlib.sha256(f"{label}:{django_settings.SECRET_KEY}".encode()).digest()
 
@@ -34,6 +35,7 @@ def _fernet() -> MultiFernet:
 
 def _forget_keys(*, setting: str, **_: object) -> None:
     if setting in {"SALEOR_PERSONALIZE", "SECRET_KEY"}:
+        _derived_key.cache_clear()
         _fernet.cache_clear()
 
 
@@ -62,7 +64,7 @@ def email_hash(address: str) -> str:
     """
     # Not casefold: it makes "ss" of "ß" and one person of two.
     text = unicodedata.normalize("NFC", address.strip().lower())
-    return hmac.new(_derived_key("email"), text.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(_derived_key("email"), text.encode(), "sha256").hex()
 
 
 class EncryptedTextField(models.TextField):  # type: ignore[type-arg,unused-ignore]

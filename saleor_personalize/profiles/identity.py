@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from django.db import transaction
-from django.db.models import Q
+from django.db import connection, transaction
 
 from saleor_personalize.enums import IdentityKind
 from saleor_personalize.models import Identity, Installation, Profile, bulk, email_hash
@@ -67,9 +66,10 @@ def resolve_profiles(
     into a cart, and whoever signs in as a user reads that user's profile.
     """
     keys = [_keys(shown) for shown in people]
-    with transaction.atomic():
-        lock_identities(installation, (item for key in keys for item in key.items()))
-        owner = _owners(installation, keys)
+    identities = {item for key in keys for item in key.items()}
+    with transaction.atomic(savepoint=False):
+        lock_identities(installation, identities)
+        owner = _owners(installation, identities)
         users = (
             _users_among(installation, owner)
             if any(_is_newcomer(k, owner) for k in keys)
@@ -119,20 +119,23 @@ def resolve_profiles(
     return [row_of.get(profile, profile) for profile in found]
 
 
+_OWNERS = f"""
+SELECT kind, value, profile_id FROM {Identity._meta.db_table}
+JOIN unnest(%s::text[], %s::text[]) AS shown(kind, value) USING (kind, value)
+WHERE installation_id = %s
+"""  # noqa: S608 (the name of the table is ours)
+
+
 def _owners(
-    installation: Installation, keys: Sequence[Mapping[IdentityKind, str]]
+    installation: Installation, identities: Iterable[tuple[IdentityKind, str]]
 ) -> dict[tuple[str, str], int]:
     """Return the profiles that the ids belong to, of those that are somebody's."""
-    wanted = Q(pk=None)
-    for kind in STRENGTH:
-        values = {key[kind] for key in keys if kind in key}
-        if values:
-            wanted |= Q(kind=kind, value__in=values)
-    known = Identity.objects.of(installation).filter(wanted)
-    return {
-        (kind, value): profile_id
-        for kind, value, profile_id in known.values_list("kind", "value", "profile_id")
-    }
+    shown = list(identities)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _OWNERS, [[kind.value for kind, _ in shown], [v for _, v in shown], installation.pk]
+        )
+        return {(kind, value): profile_id for kind, value, profile_id in cursor.fetchall()}
 
 
 def _is_newcomer(key: Mapping[IdentityKind, str], owner: Mapping[tuple[str, str], int]) -> bool:
