@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import signal
 import socket
@@ -99,9 +100,11 @@ def _refuse_taken(port: int) -> None:
         with socket.create_server(("127.0.0.1", port)):
             pass
     except (OSError, OverflowError) as error:
+        # Without the address, which Python repeats at length.
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
         raise StackError(
-            f"Port {port} cannot be had ({error}). Is another demo running? "
-            "End it, or choose three free ports in a row: saleor-personalize demo --port 9700"
+            f"Port {port} cannot be had ({reason}). Is another demo running? End it, or choose three "
+            f"free ports in a row: {sys.argv[0]} demo --port 9700"
         ) from error
 
 
