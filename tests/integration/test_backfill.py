@@ -20,6 +20,7 @@ from saleor_personalize.catalog import operations as catalog
 from saleor_personalize.enums import BackfillStatus, DeliveryStatus, InstallationStatus
 from saleor_personalize.exceptions import SaleorApiError
 from saleor_personalize.ingestion import backfill, deliveries, reconcile
+from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.models import (
     Backfill,
     BackfillStage,
@@ -120,7 +121,7 @@ def test_d6_carts_of_the_past_are_recorded_but_nobody_is_reminded(
         installation=installation,
         key="abandoned_checkout",
         is_live=True,
-        live_at=NOW - timedelta(days=30),
+        live_at=datetime.now(UTC),
     )
     run_all(installation)
     assert Checkout.objects.count() == 3
@@ -305,6 +306,28 @@ def test_trap_10_reconciliation_finds_what_webhooks_missed(
     assert not ProductListing.objects.filter(product_saleor_id=gone).exists()
     # Only what changed was asked for.
     assert counts(run)["orders"][0] < 70
+
+
+def test_trap_10_a_cart_left_while_we_were_deaf_waits_like_any_other(
+    shop: FakeSaleor, installation: Installation
+) -> None:
+    run_all(installation)
+    assert not Enrollment.objects.exists()
+    journey = journeys.ensure_journey(installation=installation, key="abandoned_checkout")
+    journeys.go_live(journey=journey, now=datetime.now(UTC))
+    cart = shop.create_checkout(
+        channel=shop.default_channel,
+        lines=[(next(iter(shop.variants)), 1)],
+        email="late@example.com",
+    )
+
+    now = datetime.now(UTC)
+    reconcile.reconcile(installation=installation, now=now)
+    claimed = backfill.claim_next(now=now)
+    assert claimed is not None
+    backfill.work(claimed)
+    # Those from before the journey went live are left alone.
+    assert [row.subject_saleor_id for row in Enrollment.objects.all()] == [cart["id"]]
 
 
 def _url_of_the_test_database() -> str:
