@@ -15,6 +15,7 @@ USER personalize
 WORKDIR /var/lib/personalize
 VOLUME /var/lib/personalize
 EXPOSE 8787
-HEALTHCHECK --interval=30s --timeout=5s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8787/health/', timeout=4)"]
+# Not `/health/`: a broker that is down is no reason to end a process that takes webhooks.
+HEALTHCHECK --interval=30s --timeout=5s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8787/health/ready/', timeout=4)"]
 ENTRYPOINT ["saleor-personalize"]
 CMD ["serve"]

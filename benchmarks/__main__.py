@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +46,12 @@ def main() -> int:
         folder = Path(name)
         folder.chmod(0o755)
         answer = folder / "answer.json"
+        shop = FakeSaleor()
+        shop.fill(**SHOP)
+        app = InstalledApp("QXBwOjE=", "saleor.personalize", "a-token-for-a-bench", PERMISSIONS, [])
+        shop.apps[app.id] = app
         with (
-            FakeSaleor() as shop,
+            served(shop),
             Stack(
                 folder,
                 ALLOWED_SALEOR_API_URLS=".*",
@@ -55,11 +63,6 @@ def main() -> int:
         ):
             stack.end("beat")
             stack.end("worker")
-            shop.fill(**SHOP)
-            app = InstalledApp(
-                "QXBwOjE=", "saleor.personalize", "a-token-for-a-bench", PERMISSIONS, []
-            )
-            shop.apps[app.id] = app
             register(stack, shop, app)
             benchmarks: dict[str, Callable[[], dict[str, Any]]] = {
                 "back-fill": lambda: backfill(stack, shop, app),
@@ -81,6 +84,26 @@ def main() -> int:
     return 0
 
 
+@contextmanager
+def served(shop: FakeSaleor) -> Iterator[None]:
+    """Answer for the shop in a process of its own, as a real one does: in ours the two take turns."""
+    ours, its = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(target=_serve, args=(shop, its))
+    process.start()
+    shop.api_url = ours.recv()
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _serve(shop: FakeSaleor, to: Connection) -> None:
+    with shop:
+        to.send(shop.api_url)
+        threading.Event().wait()
+
+
 def register(stack: Stack, shop: FakeSaleor, app: InstalledApp) -> None:
     """Put the installation into the database, as an install would."""
     os.environ.update(stack.environment)
@@ -90,6 +113,7 @@ def register(stack: Stack, shop: FakeSaleor, app: InstalledApp) -> None:
     from saleor_personalize.models import Installation
 
     now = datetime.now(UTC)
+    Installation.objects.all().delete()
     Installation.objects.create(
         saleor_api_url=shop.api_url,
         app_id=app.id,
@@ -124,8 +148,8 @@ def door(stack: Stack, shop: FakeSaleor, app: InstalledApp, folder: Path) -> dic
         peer.wait()
     rate, peer_rate = (statistics.median(r["rate"] for r in rows) for rows in (ours, theirs))
     return {
-        "ours": f"{rate:.0f}/s, p99 {statistics.median(r['p99_ms'] for r in ours)} ms",
-        "peer": f"{peer_rate:.0f}/s, p99 {statistics.median(r['p99_ms'] for r in theirs)} ms",
+        "ours": f"{rate:.0f}/s, p99 {statistics.median(r['p99_ms'] for r in ours):.1f} ms",
+        "peer": f"{peer_rate:.0f}/s, p99 {statistics.median(r['p99_ms'] for r in theirs):.1f} ms",
         "ratio": rate / peer_rate,
         "aim": "at least 1.0",
         "met": rate / peer_rate >= 1.0,
@@ -220,14 +244,13 @@ def recommendations(stack: Stack, shop: FakeSaleor, folder: Path, answer: Path) 
         if number:
             ours.append(pair[0])
             theirs.append(pair[1])
-    # autocannon rounds latencies to a millisecond; one connection makes 1/rate the mean of each.
-    mean, peer_mean = (1000 / statistics.median(r["rate"] for r in rows) for rows in (ours, theirs))
+    p50, peer_p50 = (statistics.median(r["p50_ms"] for r in rows) for rows in (ours, theirs))
     return {
-        "ours": f"mean {mean:.2f} ms, p99 {statistics.median(r['p99_ms'] for r in ours)} ms",
-        "peer": f"mean {peer_mean:.2f} ms, p99 {statistics.median(r['p99_ms'] for r in theirs)} ms",
-        "ratio": mean / peer_mean,
+        "ours": f"p50 {p50:.2f} ms, p99 {statistics.median(r['p99_ms'] for r in ours):.1f} ms",
+        "peer": f"p50 {peer_p50:.2f} ms, p99 {statistics.median(r['p99_ms'] for r in theirs):.1f} ms",
+        "ratio": p50 / peer_p50,
         "aim": "at most 2.0",
-        "met": mean / peer_mean <= 2.0,
+        "met": p50 / peer_p50 <= 2.0,
     }
 
 
@@ -237,7 +260,6 @@ def backfill(stack: Stack, shop: FakeSaleor, app: InstalledApp) -> dict[str, Any
     from saleor_personalize.models import Installation
     from saleor_personalize.saleor_api import documents
 
-    installation = Installation.objects.get()
     http = httpx.Client(
         headers={"Authorization": f"Bearer {app.token}"}, timeout=60, trust_env=False
     )
@@ -257,6 +279,7 @@ def backfill(stack: Stack, shop: FakeSaleor, app: InstalledApp) -> dict[str, Any
         return time.perf_counter() - started
 
     def fill() -> float:
+        installation = Installation.objects.get()
         run = room.request(installation=installation, now=datetime.now(UTC))
         claimed = room.claim_next(now=datetime.now(UTC), backfill_id=run.pk)
         assert claimed is not None
@@ -264,10 +287,11 @@ def backfill(stack: Stack, shop: FakeSaleor, app: InstalledApp) -> dict[str, Any
         assert room.work(claimed) == "done"
         return time.perf_counter() - started
 
-    dropped = [page_and_drop() for _ in range(ROUNDS)]
-    first = fill()
-    again = fill()
-    peer = statistics.median(dropped)
+    rounds = []
+    for _ in range(ROUNDS):
+        register(stack, shop, app)
+        rounds.append((page_and_drop(), fill(), fill()))
+    peer, first, again = (statistics.median(times) for times in zip(*rounds, strict=True))
     return {
         "ours": f"{first:.2f} s (a second run: {again:.2f} s)",
         "peer": f"{peer:.2f} s",

@@ -6,16 +6,21 @@ They look at settings only and touch neither database nor network; `doctor` does
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004
+from django.db import connection
 
 from saleor_personalize.conf import (
     SETTING_NAME,
+    Defaults,
     build_backend,
     is_origin,
     known_names,
@@ -28,14 +33,41 @@ from saleor_personalize.segments.rules import known_rules
 APP = "saleor_personalize"
 
 
+#: type of a setting as `Defaults` writes it -> (whether a value will do, what it must be in words)
+_TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "str": (lambda v: isinstance(v, str), "a text"),
+    "str | None": (lambda v: v is None or isinstance(v, str), "a text or None"),
+    "str | Path": (lambda v: isinstance(v, str | Path), "a text or a Path"),
+    "bool": (lambda v: isinstance(v, bool), "True or False"),
+    "int": (lambda v: type(v) is int and v > 0, "a whole number above 0"),
+    "Count": (lambda v: type(v) is int and v >= 0, "a whole number, 0 or more"),
+    "float": (lambda v: type(v) in (int, float) and v > 0, "a number above 0"),
+    "timedelta": (
+        lambda v: isinstance(v, timedelta) and v >= timedelta(0),
+        "a timedelta, such as timedelta(hours=1)",
+    ),
+    "timedelta | None": (
+        lambda v: v is None or (isinstance(v, timedelta) and v >= timedelta(0)),
+        "a timedelta, such as timedelta(days=30), or None",
+    ),
+    "Sequence[str]": (
+        lambda v: isinstance(v, list | tuple) and all(isinstance(item, str) for item in v),
+        'a list of texts, such as ["...", "..."]',
+    ),
+    "Backends": (lambda v: isinstance(v, Mapping), "a dict"),
+    "Mapping[str, Sequence[str] | None]": (lambda v: isinstance(v, Mapping), "a dict"),
+}
+
+
 def _at(name: str, key: str | None = None) -> str:
     return f"{SETTING_NAME}[{name!r}]" + (f"[{key!r}]" if key is not None else "")
 
 
 @register()
 def check_settings(**_: Any) -> list[CheckMessage]:
-    """Run every check; with an unknown name only that is told, since no setting can be read then."""
-    return list(_names()) or [
+    """Run every check; with an unknown name or a wrong type only those, since the rest is unreadable."""
+    return [*_names(), *_types()] or [
+        *_database(),
         *_app_url(),
         *_installs(),
         *_origins(),
@@ -55,6 +87,34 @@ def _names() -> Iterator[CheckMessage]:
             yield Error(
                 f"{_at(name)} is not a setting.", hint=unknown_name_hint(name), id=f"{APP}.E001"
             )
+
+
+def _types() -> Iterator[CheckMessage]:
+    given = getattr(django_settings, SETTING_NAME, {})
+    for setting in fields(Defaults):
+        if setting.name not in given:
+            continue
+        value = given[setting.name]
+        will_do, words = _TYPES[str(setting.type)]
+        if not will_do(value):
+            # Numbers are shown; a text, list or dict may hold a secret.
+            is_harmless = value is None or isinstance(value, int | float | timedelta)
+            shown = repr(value) if is_harmless else f"of type {type(value).__name__}"
+            yield Error(
+                f"{_at(setting.name)} is {shown}, which cannot be used.",
+                hint=f"It must be {words}.",
+                id=f"{APP}.E012",
+            )
+
+
+def _database() -> Iterator[CheckMessage]:
+    # Without any database Django itself tells what is missing, where one is needed.
+    if connection.vendor not in {"postgresql", "unknown"}:
+        yield Error(
+            f"DATABASES['default'] is {connection.vendor}: waiting rows are claimed as only PostgreSQL can.",
+            hint="Use the engine django.db.backends.postgresql.",
+            id=f"{APP}.E013",
+        )
 
 
 def _app_url() -> Iterator[CheckMessage]:
@@ -161,7 +221,7 @@ def _backends() -> Iterator[CheckMessage]:
 def _placements() -> Iterator[CheckMessage]:
     known = settings.RECOMMENDERS
     for key, aliases in settings.PLACEMENTS.items():
-        if isinstance(aliases, str) or not aliases:
+        if not isinstance(aliases, list | tuple) or not aliases:
             yield Error(
                 f"{_at('PLACEMENTS', key)} is {aliases!r}: it needs a list of recommenders.",
                 hint='List aliases of RECOMMENDERS, first choice first, such as ["similar", "popular"].',
@@ -200,24 +260,6 @@ def _events() -> Iterator[CheckMessage]:
             f"({settings.TRACK_MAX_AGE}): events would be taken that are past it already.",
             hint="Keep events longer than late ones are accepted.",
             id=f"{APP}.E031",
-        )
-    for setting in (
-        "COLLECT_MAX_EVENTS",
-        "COLLECT_MAX_BYTES",
-        "TRACK_MAX_EVENTS_PER_MINUTE",
-        "TRACK_MAX_EVENTS_PER_MINUTE_AND_ADDRESS",
-    ):
-        if getattr(settings, setting) < 1:
-            yield Error(
-                f"{_at(setting)} is {getattr(settings, setting)}: no event could be taken.",
-                hint="Set it to 1 or more.",
-                id=f"{APP}.E032",
-            )
-    if settings.TRUSTED_PROXIES < 0:
-        yield Error(
-            f"{_at('TRUSTED_PROXIES')} is {settings.TRUSTED_PROXIES}.",
-            hint="Count the proxies before the service that add to X-Forwarded-For: 0 or more.",
-            id=f"{APP}.E033",
         )
 
 

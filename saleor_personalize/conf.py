@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -22,6 +23,8 @@ from saleor_personalize.exceptions import ConfigurationError, UnknownAlias
 
 SETTING_NAME = "SALEOR_PERSONALIZE"
 
+#: A number that may be 0.
+Count = int
 Backends = Mapping[str, "str | Mapping[str, Any] | None"]
 
 
@@ -86,7 +89,7 @@ class Defaults:
     PLACEMENTS: Mapping[str, Sequence[str] | None] = field(default_factory=_placements)
     MAX_RECOMMENDATIONS: int = 100
     # Folder for trained models, shared by web and workers.
-    MODEL_DIRECTORY: str = "var/models"
+    MODEL_DIRECTORY: str | Path = "var/models"
 
     # alias (a DeliveryChannel value) -> backend.
     CHANNELS: Backends = field(
@@ -125,7 +128,7 @@ class Defaults:
     STOREFRONT_ORIGINS: Sequence[str] = ()
     # How many proxies of yours stand before the service: a caller's address is that many from the right
     # in X-Forwarded-For. 0: the address of the connection.
-    TRUSTED_PROXIES: int = 0
+    TRUSTED_PROXIES: Count = 0
     # How long events are kept; they go month by month. None: for ever.
     EVENT_RETENTION: timedelta | None = timedelta(days=395)
 
@@ -152,7 +155,7 @@ def unknown_name_hint(name: str) -> str:
     """Return the sentence that helps whoever wrote an unknown or removed setting."""
     if name in REMOVED:
         return f"{name} was removed; use {REMOVED[name]}."
-    close = difflib.get_close_matches(name, known_names(), n=1)
+    close = difflib.get_close_matches(name.upper(), known_names(), n=1)
     return (
         f"Did you mean {close[0]}?" if close else "See docs/reference/settings.md for every name."
     )

@@ -40,6 +40,7 @@ class MergeProof(TextChoices):
     """What proves that two profiles are one person."""
 
     LOGIN = "login", "Signed in on this device"
+    ACCOUNT = "account", "The account names this e-mail address, not confirmed"
     CONFIRMED_EMAIL = "confirmed_email", "Both hold the same confirmed e-mail address"
     CHECKOUT = "checkout", "Both used one checkout that carried no other name"
     CHECKOUT_COMPLETED = "checkout_completed", "Both took part in one checkout that was ordered"

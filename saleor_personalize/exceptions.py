@@ -3,7 +3,17 @@
 A message says what failed, where, which value (never a secret or an address) and what to do next.
 """
 
+import traceback
+
 from django.core.exceptions import ImproperlyConfigured
+
+
+def kind_and_place(error: BaseException) -> str:
+    """Return for a log what failed and where, without the error's text: it may quote personal data."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    cause = error.__cause__ or error.__context__
+    because = f"\nbecause of {kind_and_place(cause)}" if cause is not None else ""
+    return f"{type(error).__name__} at\n{frames.rstrip()}{because}"
 
 
 class PersonalizeError(Exception):
@@ -53,6 +63,10 @@ class TokenRefused(SaleorApiError):
 
 class InvalidToken(PersonalizeError):
     """A JWT or signed link is malformed, expired, or meant for somebody else."""
+
+
+class KeysUnavailable(PersonalizeError):
+    """A signature may be good, but the shop's key to tell cannot be had just now. Time may cure it."""
 
 
 class AccessDenied(PersonalizeError):

@@ -3,8 +3,9 @@
 from django.urls import include, path
 
 urlpatterns = [
-    path("", include("saleor_personalize.webhooks.urls")),
+    # First, since shoppers wait for it: Django tries one after the other.
     path("", include("saleor_personalize.graphql.urls")),
+    path("", include("saleor_personalize.webhooks.urls")),
     path("", include("saleor_personalize.dashboard.urls")),
     path("", include("saleor_personalize.storefront.urls")),
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection as AnyCollection
 from datetime import datetime
 
-from django.db import connection
 from django.db.models import Q, QuerySet
 
 from saleor_personalize.models import (
@@ -14,18 +13,20 @@ from saleor_personalize.models import (
     Product,
     ProductListing,
     SalesChannel,
+    prepared,
 )
 
+# The ids go as one text: Saleor's have no spaces, and psycopg writes an array item by item in Python.
 _RECOMMENDABLE = f"""
-SELECT product_saleor_id FROM {ProductListing._meta.db_table} AS listing
-WHERE installation_id = %s AND channel_slug = %s
+SELECT product_saleor_id FROM {ProductListing._meta.db_table}
+WHERE installation_id = %(installation)s AND channel_slug = %(channel)s
   AND is_published AND is_visible_in_listings AND is_in_stock
-  AND (published_at IS NULL OR published_at <= %s) AND available_for_purchase_at <= %s
-  AND product_saleor_id = ANY(%s)
+  AND (published_at IS NULL OR published_at <= %(now)s) AND available_for_purchase_at <= %(now)s
+  AND product_saleor_id = ANY (string_to_array(%(ids)s, ' '))
   AND NOT EXISTS (
-    SELECT FROM {SalesChannel._meta.db_table} AS channel
-    WHERE channel.installation_id = listing.installation_id
-      AND channel.slug = listing.channel_slug AND NOT channel.is_active AND channel.deleted_at IS NULL
+    SELECT FROM {SalesChannel._meta.db_table}
+    WHERE installation_id = %(installation)s AND slug = %(channel)s
+      AND NOT is_active AND deleted_at IS NULL
   )
 """  # noqa: S608 (the names of the tables are ours)
 
@@ -57,8 +58,16 @@ def recommendable_ids(
     The rule of `recommendable`, as SQL: every recommendation asks this, and building the query would
     take longer than running it.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(_RECOMMENDABLE, [installation.pk, channel_slug, now, now, list(ids)])
+    with prepared.cursor() as cursor:
+        cursor.execute(
+            _RECOMMENDABLE,
+            {
+                "installation": installation.pk,
+                "channel": channel_slug,
+                "now": now,
+                "ids": " ".join(ids),
+            },
+        )
         return {row[0] for row in cursor.fetchall()}
 
 

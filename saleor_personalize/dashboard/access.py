@@ -22,7 +22,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 import saleor_personalize
 from saleor_personalize.conf import settings
-from saleor_personalize.exceptions import AccessDenied, InvalidToken
+from saleor_personalize.exceptions import AccessDenied, InvalidToken, KeysUnavailable
 from saleor_personalize.models import Installation
 from saleor_personalize.saleor_api.auth import read_dashboard_token
 from saleor_personalize.saleor_api.installations import find_installation
@@ -53,7 +53,7 @@ class Staff:
 
 
 def read_staff(request: HttpRequest, *, acts: bool) -> Staff:
-    """Return who calls. Raises InvalidToken, or AccessDenied for staff who may not look, or act."""
+    """Return who calls. Raises InvalidToken, KeysUnavailable, or AccessDenied for staff who may not."""
     claims = read_dashboard_token(request.headers.get(TOKEN_HEADER, ""), now=timezone.now())
     staff = Staff(installation=claims.installation, permissions=claims.permissions)
     if not staff.permissions & VIEW_PERMISSIONS:
@@ -101,8 +101,9 @@ def _answer(
 ) -> HttpResponse:
     try:
         staff = read_staff(request, acts=acts)
-    except InvalidToken as error:
-        return _refuse(request, 401, _("The Dashboard's sign-in was not accepted"), str(error))
+    except (InvalidToken, KeysUnavailable) as error:
+        status = 401 if isinstance(error, InvalidToken) else 503
+        return _refuse(request, status, _("The Dashboard's sign-in was not accepted"), str(error))
     except AccessDenied as error:
         return _refuse(request, 403, _("You may not do this"), str(error))
     return view(request, staff, *args, **kwargs)

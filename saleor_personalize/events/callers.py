@@ -80,6 +80,8 @@ class _Active:
         self._known: dict[str, tuple[float, Installation | None]] = {}
 
     def get(self, saleor_api_url: str) -> Installation | None:
+        if not auth.may_look_up(saleor_api_url):
+            return None  # and nobody fills the memory with addresses of any length
         known = self._known.get(saleor_api_url)
         if known is not None and known[0] > time.monotonic():
             return known[1]
@@ -119,9 +121,9 @@ def identify(
     """Return the caller behind a request's headers.
 
     A token says more than an anonymous id, so with both only the token counts: linking the two is a
-    merge, and a merge needs proof. Raises InvalidToken or AccessDenied.
+    merge, and a merge needs proof. Raises InvalidToken, KeysUnavailable or AccessDenied.
     """
-    installation = active.get(saleor_api_url) if saleor_api_url else None
+    installation = active.get(saleor_api_url)
     if installation is None:
         raise AccessDenied(
             "No active installation for this shop. Send the header Saleor-Api-Url with the address of "

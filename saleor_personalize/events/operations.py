@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,6 +17,8 @@ from saleor_personalize.models import (
     Installation,
     Order,
     OrderLine,
+    Profile,
+    bulk,
     email_hash,
 )
 from saleor_personalize.profiles import consent, identity, merging, privacy
@@ -24,14 +26,19 @@ from saleor_personalize.profiles.changes import mark_changed
 from saleor_personalize.saleor_api.nodes import CheckoutData, CustomerData, OrderData
 
 _YES = frozenset({"true", "1", "yes", "on"})
+_CHECKOUT_FIELDS = [
+    field.name
+    for field in Checkout._meta.concrete_fields
+    if field.name not in {"id", "installation", "saleor_id"}
+]
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """What became of one fact."""
+    """What became of one view of a cart."""
 
     changed: bool
-    row: Any
+    row: Checkout
 
 
 def record_checkouts(
@@ -46,10 +53,19 @@ def record_checkouts(
     `seen_at` is when Saleor rendered this view (by default now): it decides between two views of the
     same `updatedAt`.
     """
+    seen_at = seen_at or now
     people = [_person_of_checkout(checkout) for checkout in data]
+    ids = [checkout.id for checkout in data]
     with transaction.atomic():
         people_found = identity.resolve(installation=installation, people=people, now=now)
-        ids = [checkout.id for checkout in data]
+        for checkout, found in zip(data, people_found, strict=True):
+            identity.join_over_account(
+                installation=installation, found=found, is_confirmed=False, now=now
+            )
+            identity.join_over_cart(
+                installation=installation, found=found, checkout_id=checkout.id, now=now
+            )
+        profiles = [found.home.profile_id for found in people_found]
         stored = {
             row.saleor_id: row
             for row in Checkout.objects.of(installation).filter(saleor_id__in=ids)
@@ -59,42 +75,72 @@ def record_checkouts(
             .filter(checkout_saleor_id__in=ids)
             .values_list("checkout_saleor_id", "placed_at")
         )
-        for checkout, found in zip(data, people_found, strict=True):
-            identity.join_over_cart(
-                installation=installation, found=found, checkout_id=checkout.id, now=now
+        pressed = {
+            profile_id
+            for checkout, profile_id in zip(data, profiles, strict=True)
+            if _is_ticked(checkout) or (checkout.id in stored and stored[checkout.id].is_box_ticked)
+        }
+        shoppers = Profile.objects.of(installation).select_related("installation").in_bulk(pressed)
+        recorded: list[Recorded] = []
+        touched: dict[str, Checkout] = {}
+        for checkout, profile_id in zip(data, profiles, strict=True):
+            row = stored.setdefault(
+                checkout.id, Checkout(installation=installation, saleor_id=checkout.id)
             )
-        touched: set[int] = set()
-        recorded = [
-            _record_checkout(
-                installation,
-                checkout,
-                found,
-                stored,
-                ordered,
-                touched,
-                now=now,
-                seen_at=seen_at or now,
-            )
-            for checkout, found in zip(data, people_found, strict=True)
-        ]
-        mark_changed(installation=installation, profiles=touched, now=now)
+            before, changed = dict(vars(row)), False
+            if row.is_older(checkout.updated_at, seen_at):
+                # It was like this even before we thought it changed.
+                if _shows(row, checkout):
+                    row.last_changed_at = min(row.last_changed_at, checkout.updated_at)
+            elif row.close_reason != CheckoutCloseReason.ORDERED:
+                changed = _take(row, checkout, ordered.get(checkout.id))
+                is_ticked = _is_ticked(checkout)
+                # Only a change speaks: the box of an old cart, read again, must not overrule a newer one.
+                if is_ticked != row.is_box_ticked or (is_ticked and row.profile_id != profile_id):
+                    changed |= consent.record_box(
+                        profile=shoppers[profile_id],
+                        is_ticked=is_ticked,
+                        source="checkout",
+                        now=now,
+                        language_code=checkout.language_code,
+                    )
+                row.profile_id, row.seen_at, row.is_box_ticked = profile_id, seen_at, is_ticked
+            if vars(row) != before:
+                touched[checkout.id] = row
+            recorded.append(Recorded(changed, row))
+        Checkout.objects.bulk_create(
+            touched.values(),
+            update_conflicts=True,
+            unique_fields=["installation", "saleor_id"],
+            update_fields=_CHECKOUT_FIELDS,
+        )
+        changed_people = {one.row.profile_id for one in recorded if one.changed}
+        mark_changed(installation=installation, profiles=changed_people, now=now)
         return recorded
 
 
-def _record_checkout(
-    installation: Installation,
-    data: CheckoutData,
-    found: identity.Resolved,
-    stored: dict[str, Checkout],
-    ordered: dict[str, datetime],
-    touched: set[int],
-    *,
-    now: datetime,
-    seen_at: datetime,
-) -> Recorded:
-    row = stored.get(data.id)
-    address = data.email or data.user_email
-    content = {
+def _take(row: Checkout, data: CheckoutData, ordered_at: datetime | None) -> bool:
+    """Let a row show what was seen of its cart; return whether that is news."""
+    differs = row.pk is None or not _shows(row, data)
+    changed = differs or row.close_reason == CheckoutCloseReason.GONE
+    if differs:
+        row.last_changed_at = data.updated_at
+    for name, value in _content(data).items():
+        setattr(row, name, value)
+    row.token = data.token
+    row.channel_slug = data.channel_slug
+    row.language_code = data.language_code
+    row.currency = data.currency
+    row.total = data.total
+    row.saleor_updated_at = data.updated_at
+    row.closed_at = ordered_at
+    row.close_reason = CheckoutCloseReason.ORDERED if ordered_at else ""
+    return changed
+
+
+def _content(data: CheckoutData) -> dict[str, Any]:
+    """Return what counts as a change of a cart: its lines and its contact."""
+    return {
         "lines": [
             {
                 "id": line.id,
@@ -104,69 +150,42 @@ def _record_checkout(
             }
             for line in data.lines
         ],
-        "email_hash": email_hash(address) if address else "",
+        "email_hash": _hash_of(data),
         "user_saleor_id": data.user_id,
     }
-    values: dict[str, Any] = {
-        **content,
-        "token": data.token,
-        "channel_slug": data.channel_slug,
-        "language_code": data.language_code,
-        "currency": data.currency,
-        "total": data.total,
-        "saleor_updated_at": data.updated_at,
-        "seen_at": seen_at,
-        "profile": found.profile,
-    }
-    if row is not None and row.is_older(data.updated_at, seen_at):
-        # An older view of the same cart: it was like this even before we thought it changed.
-        if data.updated_at < row.last_changed_at and _same(row, content):
-            row.last_changed_at = data.updated_at
-            row.save(update_fields=["last_changed_at"])
-            touched.add(row.profile_id)
-        return Recorded(changed=False, row=row)
-    if row is None:
-        row = Checkout(
-            installation=installation, saleor_id=data.id, last_changed_at=data.updated_at
-        )
-        stored[data.id] = row
-        changed = True
-    elif row.close_reason == CheckoutCloseReason.ORDERED:
-        return Recorded(changed=False, row=row)
-    else:
-        changed = not _same(row, content) or row.close_reason == CheckoutCloseReason.GONE
-        if not _same(row, content):
-            row.last_changed_at = data.updated_at
-        row.closed_at, row.close_reason = None, ""
-    differs = changed or any(getattr(row, name) != value for name, value in values.items())
-    if data.id in ordered:
-        row.closed_at, row.close_reason = ordered[data.id], CheckoutCloseReason.ORDERED
-    if differs:
-        # Both: a cart may go over to somebody else.
-        touched.update({row.profile_id or found.profile.pk, found.profile.pk})
-        for name, value in values.items():
-            setattr(row, name, value)
-        row.save()
-    if address and data.metadata.get(settings.CONSENT_METADATA_KEY, "").strip().lower() in _YES:
-        changed |= consent.record_opt_in(
-            # For this address, whoever else typed it.
-            profile=found.owners[IdentityKind.EMAIL],
-            source="checkout",
-            now=now,
-            language_code=data.language_code,
-        )
-    return Recorded(changed=changed, row=row)
 
 
-def _same(row: Checkout, content: dict[str, Any]) -> bool:
-    return all(getattr(row, name) == value for name, value in content.items())
+def _shows(row: Checkout, data: CheckoutData) -> bool:
+    return all(getattr(row, name) == value for name, value in _content(data).items())
+
+
+def _is_ticked(data: CheckoutData) -> bool:
+    """Tell whether the shopper left an address and allowed us to write to it."""
+    return (
+        bool(data.email or data.user_email)
+        and data.metadata.get(settings.CONSENT_METADATA_KEY, "").strip().lower() in _YES
+    )
+
+
+def _hash_of(data: CheckoutData | OrderData) -> str:
+    address = data.email or data.user_email
+    return email_hash(address) if address else ""
 
 
 def _person_of_checkout(data: CheckoutData) -> dict[IdentityKind, str]:
     return {
         IdentityKind.SALEOR_USER: data.user_id,
-        IdentityKind.EMAIL: data.email or data.user_email,
+        # A customer's own address, not what they typed: that may be a friend's.
+        IdentityKind.EMAIL: data.user_email or data.email,
         IdentityKind.CHECKOUT: data.id,
+    }
+
+
+def _person_of_order(data: OrderData) -> dict[IdentityKind, str]:
+    return {
+        IdentityKind.SALEOR_USER: data.user_id,
+        IdentityKind.EMAIL: data.user_email or data.email,
+        IdentityKind.CHECKOUT: data.checkout_id,
     }
 
 
@@ -176,86 +195,79 @@ def record_orders(
     data: Sequence[OrderData],
     now: datetime,
     seen_at: datetime | None = None,
-) -> list[Recorded]:
+) -> list[int]:
     """Record orders and close the carts they came from, whichever of both arrives first.
 
-    `seen_at` as for `record_checkouts`.
+    `seen_at` as for `record_checkouts`. Returns the row ids of the orders that are new or changed.
     """
     real = [order for order in data if order.status != "DRAFT"]
-    people = [
-        {
-            IdentityKind.SALEOR_USER: order.user_id,
-            IdentityKind.EMAIL: order.email or order.user_email,
-            IdentityKind.CHECKOUT: order.checkout_id,
-        }
-        for order in real
-    ]
+    people = [_person_of_order(order) for order in real]
+    typed = [{IdentityKind.EMAIL: order.email} for order in real]
     with transaction.atomic():
-        people_found = identity.resolve(installation=installation, people=people, now=now)
-        profiles = [found.profile for found in people_found]
-        for order, found in zip(real, people_found, strict=True):
+        # All at once: a decision about a guest cart of the typed address has to wait as well.
+        identity.lock_people(installation, [*people, *typed])
+        forgotten = _forgotten(installation, real)
+        real = [order for order in real if order.id not in forgotten]
+        people = [_person_of_order(order) for order in real]
+        # Staff may sell to nobody.
+        of_somebody = [index for index, person in enumerate(people) if any(person.values())]
+        people_found = identity.resolve(
+            installation=installation, people=[people[index] for index in of_somebody], now=now
+        )
+        profiles: list[int | None] = [None] * len(real)
+        for index, found in zip(of_somebody, people_found, strict=True):
+            profiles[index] = found.home.profile_id
+            identity.join_over_account(
+                installation=installation, found=found, is_confirmed=False, now=now
+            )
             identity.join_over_order(
-                installation=installation, found=found, checkout_id=order.checkout_id, now=now
+                installation=installation,
+                found=found,
+                checkout_id=real[index].checkout_id,
+                now=now,
             )
         merging.prove_suspected(
             installation=installation,
             checkout_ids=[order.checkout_id for order in real if order.checkout_id],
             now=now,
         )
-        stored = {
-            row.saleor_id: row
-            for row in Order.objects.of(installation).filter(saleor_id__in=[o.id for o in real])
-        }
-        recorded, created, updated, unchanged, lines = [], [], [], [], []
-        touched: set[int] = set()
-        for order, profile in zip(real, profiles, strict=True):
-            row = stored.get(order.id)
-            if row is not None and row.is_older(order.updated_at, seen_at or now):
-                recorded.append(Recorded(changed=False, row=row))
-                continue
-            address = order.email or order.user_email
-            values: dict[str, Any] = {
-                "profile": profile,
-                "number": order.number,
-                "status": order.status,
-                "user_saleor_id": order.user_id,
-                "email_hash": email_hash(address) if address else "",
-                "checkout_saleor_id": order.checkout_id,
-                "channel_slug": order.channel_slug,
-                "currency": order.currency,
-                "total": order.total,
-                "placed_at": order.placed_at,
-                "saleor_updated_at": order.updated_at,
-            }
-            if row is not None and all(getattr(row, n) == v for n, v in values.items()):
-                unchanged.append(row.pk)
-                recorded.append(Recorded(changed=False, row=row))
-                continue
-            values["seen_at"] = seen_at or now
-            if row is None:
-                row = Order(installation=installation, saleor_id=order.id, **values)
-                created.append(row)
-                stored[order.id] = row
-            else:
-                if row.profile_id is not None:
-                    touched.add(row.profile_id)
-                for name, value in values.items():
-                    setattr(row, name, value)
-                updated.append((row, list(values)))
-            touched.add(profile.pk)
-            lines.append((row, order))
-            recorded.append(Recorded(changed=True, row=row))
-        Order.objects.of(installation).filter(pk__in=unchanged).update(seen_at=seen_at or now)
-        Order.objects.bulk_create(created)
-        for row, fields in updated:
-            row.save(update_fields=fields)
-        _replace_lines(installation, lines)
+        merged = bulk.merge(
+            Order,
+            installation,
+            [
+                {
+                    "saleor_id": order.id,
+                    "saleor_updated_at": order.updated_at,
+                    "seen_at": seen_at or now,
+                    "profile_id": profile_id,
+                    "number": order.number,
+                    "status": order.status,
+                    "user_saleor_id": order.user_id,
+                    "email_hash": _hash_of(order),
+                    "checkout_saleor_id": order.checkout_id,
+                    "channel_slug": order.channel_slug,
+                    "currency": order.currency,
+                    "total": order.total,
+                    "placed_at": order.placed_at,
+                }
+                for order, profile_id in zip(real, profiles, strict=True)
+            ],
+            key=["saleor_id"],
+            # A change of `updatedAt` is news: its lines may have changed.
+            silent=["seen_at"],
+            when=Order.GIVES_WAY,
+        )
+        changed = {row.key[0]: row.pk for row in merged if row.is_changed}
+        _replace_lines(
+            installation, {changed[order.id]: order for order in real if order.id in changed}
+        )
         placed = {order.checkout_id: order.placed_at for order in real if order.checkout_id}
-        for checkout_id in (
+        open_carts = (
             Checkout.objects.of(installation)
             .filter(saleor_id__in=placed)
-            .values_list("saleor_id", flat=True)
-        ):
+            .exclude(close_reason=CheckoutCloseReason.ORDERED)
+        )
+        for checkout_id in open_carts.values_list("saleor_id", flat=True):
             close_checkout(
                 installation=installation,
                 checkout_id=checkout_id,
@@ -263,27 +275,43 @@ def record_orders(
                 at=placed[checkout_id],
                 now=now,
             )
-        mark_changed(installation=installation, profiles=touched, now=now)
-        return recorded
+        buyers = {
+            profile_id
+            for order, profile_id in zip(real, profiles, strict=True)
+            if order.id in changed and profile_id is not None
+        }
+        mark_changed(installation=installation, profiles=buyers, now=now)
+        return list(changed.values())
 
 
-def _replace_lines(installation: Installation, orders: Sequence[tuple[Order, OrderData]]) -> None:
-    OrderLine.objects.of(installation).filter(order__in=[row.pk for row, _ in orders]).delete()
-    OrderLine.objects.bulk_create(
+def _forgotten(installation: Installation, orders: Sequence[OrderData]) -> set[str]:
+    """Return the ids of orders that `forget_customer` took the number from; Saleor's all have one."""
+    return set(
+        Order.objects.of(installation)
+        .filter(saleor_id__in=[order.id for order in orders], profile=None, number="")
+        .values_list("saleor_id", flat=True)
+    )
+
+
+def _replace_lines(installation: Installation, orders: Mapping[int, OrderData]) -> None:
+    """Give each order, by its row id, the lines that it shows."""
+    OrderLine.objects.of(installation).filter(order__in=orders).delete()
+    bulk.insert(
+        OrderLine,
+        installation,
         [
-            OrderLine(
-                installation=installation,
-                order_id=row.pk,
-                saleor_id=line.id,
-                product_saleor_id=line.product_id,
-                variant_saleor_id=line.variant_id,
-                name=line.name[:500],
-                quantity=line.quantity,
-                unit_price=line.unit_price,
-            )
-            for row, order in orders
+            {
+                "order_id": order_id,
+                "saleor_id": line.id,
+                "product_saleor_id": line.product_id,
+                "variant_saleor_id": line.variant_id,
+                "name": line.name[:500],
+                "quantity": line.quantity,
+                "unit_price": line.unit_price,
+            }
+            for order_id, order in orders.items()
             for line in order.lines
-        ]
+        ],
     )
 
 
@@ -308,47 +336,69 @@ def close_checkout(
 
 def record_customers(
     *, installation: Installation, data: Sequence[CustomerData], now: datetime
-) -> list[Recorded]:
-    """Record customers: their ids, name and language. An e-mail alone is never a permission."""
+) -> int:
+    """Record customers: their ids, name and language; return how many are new or changed.
+
+    The newest view wins: an older one that comes late brings no former address back. An e-mail alone
+    is never a permission.
+    """
     people = [
         {IdentityKind.SALEOR_USER: customer.id, IdentityKind.EMAIL: customer.email}
         for customer in data
     ]
     with transaction.atomic():
-        known = set(
+        identity.lock_people(installation, people)
+        known = dict(
             Identity.objects.of(installation)
             .filter(kind=IdentityKind.SALEOR_USER, value__in=[c.id for c in data])
-            .values_list("value", flat=True)
+            .values_list("value", "profile__saleor_updated_at")
         )
+        fresh = [
+            (customer, person)
+            for customer, person in zip(data, people, strict=True)
+            if customer.updated_at >= (known.get(customer.id) or customer.updated_at)
+        ]
         people_found = identity.resolve(
             installation=installation,
-            people=people,
+            people=[person for _, person in fresh],
             now=now,
-            confirmed=[customer.email for customer in data if customer.is_confirmed],
+            confirmed=[c.email for c, _ in fresh if c.is_confirmed and c.email],
         )
-        recorded = []
-        for customer, found in zip(data, people_found, strict=True):
-            profile = found.profile
-            if customer.is_confirmed and customer.email:
-                identity.join_over_address(installation=installation, found=found, now=now)
-            values = {
+        for (customer, _), found in zip(fresh, people_found, strict=True):
+            identity.join_over_account(
+                installation=installation,
+                found=found,
+                is_confirmed=customer.is_confirmed,
+                now=now,
+            )
+        profiles = [found.home.profile_id for found in people_found]
+        stored = {
+            row["id"]: row
+            for row in Profile.objects.of(installation)
+            .filter(pk__in=profiles)
+            .values("id", "first_name", "language_code", "country_code", "saleor_updated_at")
+        }
+        seen = {
+            profile_id: {
+                "id": profile_id,
                 "first_name": customer.first_name,
                 "language_code": customer.language_code,
                 "country_code": customer.country_code[:2],
+                "saleor_updated_at": customer.updated_at,
             }
-            differs = any(getattr(profile, name) != value for name, value in values.items())
-            if differs:
-                for name, value in values.items():
-                    setattr(profile, name, value)
-                profile.save(update_fields=list(values))
-            recorded.append(Recorded(changed=differs or customer.id not in known, row=profile))
-        changed = [result.row for result in recorded if result.changed]
-        mark_changed(installation=installation, profiles=changed, now=now)
-        return recorded
+            for (customer, _), profile_id in zip(fresh, profiles, strict=True)
+        }
+        differing = {id_ for id_, row in seen.items() if row != stored[id_]}
+        bulk.update(Profile, installation, [seen[id_] for id_ in differing])
+        mark_changed(installation=installation, profiles=differing, now=now)
+        return len(differing)
 
 
 def forget_customer(*, installation: Installation, user_id: str, email: str) -> int:
-    """Follow a deletion in Saleor; return how many profiles were erased. Guest carts go too."""
+    """Follow a deletion in Saleor; return how many profiles were erased. Guest carts go too.
+
+    Orders stay without a person, and stay so: Saleor goes on showing the address in them.
+    """
     address_hash = email_hash(email) if email else ""
     with transaction.atomic():
         identity.lock_people(

@@ -13,7 +13,8 @@ def ordered_since(checkout: Checkout) -> bool:
 
     An order counts by any of: the checkout itself (at any time); the person, one of their Saleor
     users or one of their e-mail addresses, or those of the cart, since the cart last changed. A cancelled
-    order counts too: the person came back and decided.
+    order counts too: the person came back and decided. One that staff made without a cart is dated
+    by its draft, so it counts by its last change.
     """
     ids = list(
         Identity.objects.of(checkout.installation)
@@ -31,7 +32,10 @@ def ordered_since(checkout: Checkout) -> bool:
         Order.objects.of(checkout.installation)
         .filter(
             Q(checkout_saleor_id=checkout.saleor_id)
-            | Q(placed_at__gte=checkout.last_changed_at)
+            | (
+                Q(placed_at__gte=checkout.last_changed_at)
+                | Q(checkout_saleor_id="", saleor_updated_at__gte=checkout.last_changed_at)
+            )
             & (
                 Q(profile__in=checkout.profile.person())
                 | Q(user_saleor_id__in=users)

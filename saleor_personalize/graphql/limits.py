@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from graphql import (
     DocumentNode,
@@ -34,8 +34,7 @@ _MAX_INT_DIGITS = 10
 MAX_INTROSPECTION_COST = 20_000
 
 
-@dataclass(frozen=True)
-class _Size:
+class _Size(NamedTuple):
     """Depth and cost of a selection; `introspection` is what it costs to read the schema itself."""
 
     depth: int = 0

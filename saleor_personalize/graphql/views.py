@@ -24,24 +24,31 @@ from graphql import (
     parse,
     validate,
 )
+from graphql.validation.validate import ValidationAbortedError
 
 from saleor_personalize.conf import settings
 from saleor_personalize.events import callers
 from saleor_personalize.exceptions import (
     AccessDenied,
     InvalidToken,
+    KeysUnavailable,
     PersonalizeError,
     UnknownAlias,
+    kind_and_place,
 )
 from saleor_personalize.graphql import limits
 from saleor_personalize.graphql.execution import PlainExecutionContext
 from saleor_personalize.graphql.schema import schema
+from saleor_personalize.saleor_api.auth import JWKS_REFRESH_INTERVAL
 
 logger = logging.getLogger(__name__)
 
 _MAX_BODY_BYTES = 1_000_000
 _MAX_QUERY_LENGTH = 20_000
 _MAX_TOKENS = 5_000
+#: A parsed query takes hundreds of times its length. Only those of a usual length are remembered, so
+#: that nobody can fill the memory with long ones.
+_MAX_REMEMBERED_LENGTH = 2_000
 _CODES: dict[type[Exception], str] = {
     InvalidToken: "INVALID_TOKEN",
     AccessDenied: "FORBIDDEN",
@@ -98,6 +105,10 @@ def graphql(request: HttpRequest) -> HttpResponseBase:
         )
     except InvalidToken as error:
         return _refused(401, "INVALID_TOKEN", str(error))
+    except KeysUnavailable as error:
+        response = _refused(503, "JWKS_NOT_AVAILABLE", str(error))
+        response["Retry-After"] = str(round(JWKS_REFRESH_INTERVAL.total_seconds()))
+        return response
     except AccessDenied as error:
         return _refused(403, "FORBIDDEN", str(error))
     context = RequestContext(
@@ -118,9 +129,11 @@ def _run(
 ) -> dict[str, Any]:
     if len(query) > _MAX_QUERY_LENGTH:
         return _error("TOO_LARGE", f"The query is longer than {_MAX_QUERY_LENGTH} characters.")
-    document, errors = _prepared(query)
+    document, errors = (
+        _remembered(query) if len(query) <= _MAX_REMEMBERED_LENGTH else _prepared(query)
+    )
     if document is None:
-        return {"errors": [error.formatted for error in errors]}
+        return {"errors": [_formatted(error) for error in errors]}
     operation = get_operation_ast(document, operation_name)
     if operation is None:
         return _error("BAD_REQUEST", "Say with operationName which operation to run.")
@@ -133,7 +146,7 @@ def _run(
             max_cost=settings.GRAPHQL_MAX_COST,
         )
     except GraphQLError as error:
-        return {"errors": [error.formatted]}
+        return {"errors": [_formatted(error)]}
     if operation.operation == OperationType.SUBSCRIPTION:
         return _error("BAD_REQUEST", "There are no subscriptions here.")
     result = execute(
@@ -153,9 +166,14 @@ def _run(
     return answer
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=128)
+def _remembered(query: str) -> tuple[DocumentNode | None, tuple[GraphQLError, ...]]:
+    """Prepare a query text once: storefronts send the same few over and over."""
+    return _prepared(query)
+
+
 def _prepared(query: str) -> tuple[DocumentNode | None, tuple[GraphQLError, ...]]:
-    """Parse and validate a query text once; storefronts send the same few over and over."""
+    """Parse and validate a query text."""
     try:
         document = parse(query, max_tokens=_MAX_TOKENS)
         errors = validate(schema.graphql_schema, document, max_errors=10)
@@ -164,6 +182,10 @@ def _prepared(query: str) -> tuple[DocumentNode | None, tuple[GraphQLError, ...]
     except RecursionError:
         too_deep = "The query is nested too deep to be read."
         return None, (GraphQLError(too_deep, extensions={"code": "QUERY_TOO_DEEP"}),)
+    if len(errors) == 1 and isinstance(errors[0], ValidationAbortedError):
+        # graphql-core gives up by itself where comparing all fields would take too long.
+        too_much = "The query names too many fields to be checked. Ask for fewer at once."
+        return None, (GraphQLError(too_much, extensions={"code": "QUERY_TOO_COSTLY"}),)
     return (None, tuple(errors)) if errors else (document, ())
 
 
@@ -176,12 +198,14 @@ def _formatted(error: GraphQLError) -> dict[str, Any]:
     cause = error.original_error
     formatted: dict[str, Any] = dict(error.formatted)
     if cause is None or isinstance(cause, GraphQLError):
+        # What GraphQL itself refuses (syntax, unknown fields, values of a wrong type) has no code.
+        formatted.setdefault("extensions", {"code": "BAD_REQUEST"})
         return formatted
     if isinstance(cause, PersonalizeError):
         code = next((c for kind, c in _CODES.items() if isinstance(cause, kind)), "REFUSED")
         formatted["extensions"] = {"code": code}
         return formatted
-    logger.error("A resolver failed", exc_info=cause)
+    logger.error("A resolver failed: %s", kind_and_place(cause))
     return {
         "message": "Something went wrong here; it was logged.",
         "path": error.path,

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,7 +27,7 @@ from saleor_personalize.exceptions import MalformedPayload, SaleorApiError, Toke
 from saleor_personalize.ingestion import failures
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.queries import waiting
-from saleor_personalize.models import Backfill, BackfillStage, Installation
+from saleor_personalize.models import Backfill, BackfillStage, Installation, Order
 from saleor_personalize.saleor_api import installations, nodes
 from saleor_personalize.saleor_api.client import Page, SaleorClient
 
@@ -75,26 +76,24 @@ def _products(i: Installation, data: Sequence[Any], now: datetime, seen_at: date
 
 
 def _customers(i: Installation, data: Sequence[Any], now: datetime, seen_at: datetime) -> int:
-    recorded = events.record_customers(installation=i, data=data, now=now)
-    return sum(one.changed for one in recorded)
+    return events.record_customers(installation=i, data=data, now=now)
 
 
 def _orders(i: Installation, data: Sequence[Any], now: datetime, seen_at: datetime) -> int:
-    changed = [
-        one.row
-        for one in events.record_orders(installation=i, data=data, now=now, seen_at=seen_at)
-        if one.changed
-    ]
+    changed = events.record_orders(installation=i, data=data, now=now, seen_at=seen_at)
     # Nobody waits: nobody has to leave. Whoever starts to wait now is checked again before a send.
     if changed and waiting(installation=i).exists():
-        for order in changed:
+        for order in Order.objects.of(i).filter(pk__in=changed):
             journeys.exit_for_order(order=order, now=now)
     return len(changed)
 
 
 def _checkouts(i: Installation, data: Sequence[Any], now: datetime, seen_at: datetime) -> int:
-    # Carts of the past are recorded, not enrolled: nobody is reminded of one on switch-on.
     recorded = events.record_checkouts(installation=i, data=data, now=now, seen_at=seen_at)
+    for one in recorded:
+        # A cart whose webhook was lost; one from before the journey went live is left alone there.
+        if one.changed:
+            journeys.enroll_abandoned_checkout(checkout=one.row, now=now)
     return sum(one.changed for one in recorded)
 
 
@@ -209,10 +208,13 @@ def work(
     try:
         # A token that no longer works makes us anybody: some queries answer, with less in them.
         client.identity()
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="backfill") as ahead:
-            for row in run.stages.filter(is_done=False):
-                if not _work_stage(run, row, client, ahead, clock, on_page):
+        stages = list(run.stages.filter(is_done=False))
+        with closing(_one_ahead(_pages(run, stages, client, clock))) as pages:
+            for fetched in pages:
+                if Backfill.objects.filter(pk=run.pk, is_pause_requested=True).exists():
                     return _leave(run, BackfillStatus.PAUSED, clock())
+                _record_page(run, fetched, now=clock())
+                on_page(fetched.row)
         return _leave(run, BackfillStatus.DONE, clock())
     except TokenRefused as error:
         _leave(run, BackfillStatus.FAILED, clock(), str(error))
@@ -237,38 +239,45 @@ def _leave(run: Backfill, status: BackfillStatus, now: datetime, error: str = ""
     return status
 
 
-def _work_stage(
+@dataclass(frozen=True)
+class _Fetched:
+    """A page, the stage it belongs to and when it was asked for."""
+
+    row: BackfillStage
+    page: Page
+    seen_at: datetime
+
+
+def _pages(
     run: Backfill,
-    row: BackfillStage,
+    stages: Iterable[BackfillStage],
     client: SaleorClient,
-    ahead: ThreadPoolExecutor,
     clock: Callable[[], datetime],
-    on_page: Callable[[BackfillStage], None],
-) -> bool:
-    """Page one stage to its end; return False when a pause was asked for."""
-    stage = BY_NAME[row.name]
-    size = settings.BACKFILL_PAGE_SIZE
-    waiting: Future[Page] | None = None
-    while not row.is_done:
-        if Backfill.objects.filter(pk=run.pk, is_pause_requested=True).exists():
-            return False
-        seen_at = clock()
-        try:
-            page = waiting.result() if waiting else _fetch(client, stage, run, row.cursor, size)
-        except SaleorApiError as error:
-            if _COST_ERROR not in str(error).lower() or size == 1:
-                raise
-            size, waiting = max(1, size // 2), None
-            logger.info("Back-fill %s: %s costs too much, %s a page", run.pk, row.name, size)
-            continue
-        waiting = (
-            ahead.submit(_fetch, client, stage, run, page.end_cursor, size)
-            if page.has_next_page
-            else None
-        )
-        _record_page(run, row, stage, page, now=clock(), seen_at=seen_at)
-        on_page(row)
-    return True
+) -> Iterator[_Fetched]:
+    """Fetch page after page from where each stage stands, in halves where one costs too much."""
+    for row in stages:
+        size, cursor, has_more = settings.BACKFILL_PAGE_SIZE, row.cursor, True
+        while has_more:
+            seen_at = clock()
+            try:
+                page = _fetch(client, BY_NAME[row.name], run, cursor, size)
+            except SaleorApiError as error:
+                if _COST_ERROR not in str(error).lower() or size == 1:
+                    raise
+                size = max(1, size // 2)
+                logger.info("Back-fill %s: %s costs too much, %s a page", run.pk, row.name, size)
+                continue
+            yield _Fetched(row, page, seen_at)
+            cursor, has_more = page.end_cursor, page.has_next_page
+
+
+def _one_ahead(fetched: Iterator[_Fetched]) -> Generator[_Fetched]:
+    """Yield what comes; while one is worked on, a thread gets the next one."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="backfill") as thread:
+        coming = thread.submit(next, fetched, None)
+        while (one := coming.result()) is not None:
+            coming = thread.submit(next, fetched, None)
+            yield one
 
 
 def _fetch(client: SaleorClient, stage: Stage, run: Backfill, cursor: str, size: int) -> Page:
@@ -286,9 +295,8 @@ def _fetch(client: SaleorClient, stage: Stage, run: Backfill, cursor: str, size:
     )
 
 
-def _record_page(
-    run: Backfill, row: BackfillStage, stage: Stage, page: Page, *, now: datetime, seen_at: datetime
-) -> None:
+def _record_page(run: Backfill, fetched: _Fetched, *, now: datetime) -> None:
+    row, page, stage = fetched.row, fetched.page, BY_NAME[fetched.row.name]
     data, unreadable = [], []
     for node in page.nodes:
         try:
@@ -296,12 +304,14 @@ def _record_page(
         except MalformedPayload as error:
             unreadable.append((node, str(error)))
     with transaction.atomic():
-        changed = stage.record(run.installation, data, now, seen_at)
+        changed = stage.record(run.installation, data, now, fetched.seen_at)
         for node, fault in unreadable:
             failures.keep(
                 installation=run.installation,
                 event=stage.event,
-                body=json.dumps({"issuedAt": seen_at.isoformat(), stage.field: node}).encode(),
+                body=json.dumps(
+                    {"issuedAt": fetched.seen_at.isoformat(), stage.field: node}
+                ).encode(),
                 error=fault,
                 now=now,
             )

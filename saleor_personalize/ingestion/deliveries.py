@@ -14,13 +14,18 @@ from typing import Any
 
 from django.db import DatabaseError, connection, transaction
 from django.db.models import Q, QuerySet
-from django.utils.dateparse import parse_datetime
 
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import DeliveryStatus
-from saleor_personalize.exceptions import MalformedPayload, PersonalizeError, SaleorApiError
+from saleor_personalize.exceptions import (
+    MalformedPayload,
+    PersonalizeError,
+    SaleorApiError,
+    kind_and_place,
+)
 from saleor_personalize.ingestion.subscriptions import BY_EVENT, Envelope
 from saleor_personalize.models import Installation, WebhookDelivery
+from saleor_personalize.saleor_api import nodes
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +115,9 @@ def _process_next(*, now: datetime) -> bool:
             _retry_or_fail(delivery, type(error).__name__, is_retryable=True)
         except Exception as error:
             _fail(delivery, f"{type(error).__name__}: a fault of this app; see its log.")
-            logger.exception("Delivery %s (%s) failed", delivery.pk, delivery.event)
+            logger.error(  # noqa: TRY400 (the text of an unknown error may quote the payload)
+                "Delivery %s (%s): %s", delivery.pk, delivery.event, kind_and_place(error)
+            )
         delivery.processed_at = now
         delivery.save(update_fields=["attempts", "status", "error", "processed_at"])
     return True
@@ -137,17 +144,11 @@ def believe(delivery: WebhookDelivery, *, now: datetime) -> bool:
     subscription = BY_EVENT.get(delivery.event)
     if subscription is None:
         raise MalformedPayload(f"No subscription takes the event {delivery.event!r}.")
-    payload = read_body(bytes(delivery.body))
-    installation = delivery.installation
-    principal = payload.get("issuingPrincipal") or {}
-    envelope = Envelope(
-        event=delivery.event,
-        issued_at=delivery.issued_at,
-        is_our_own=principal.get("__typename") == "App"
-        and principal.get("id") == installation.app_id,
+    facts = subscription.normalise(read_body(bytes(delivery.body)))
+    envelope = Envelope(event=delivery.event, issued_at=delivery.issued_at)
+    return subscription.apply(
+        installation=delivery.installation, facts=facts, envelope=envelope, now=now
     )
-    facts = subscription.normalise(payload)
-    return subscription.apply(installation=installation, facts=facts, envelope=envelope, now=now)
 
 
 def read_body(body: bytes) -> dict[str, Any]:
@@ -165,11 +166,7 @@ def read_body(body: bytes) -> dict[str, Any]:
 
 def issued_at_of(payload: dict[str, Any]) -> datetime | None:
     """Return when Saleor rendered the payload, or None when it does not say so readably."""
-    value = payload.get("issuedAt")
-    try:
-        return parse_datetime(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
+    return nodes.moment_of(payload.get("issuedAt"))
 
 
 def failed(*, installation: Installation) -> QuerySet[WebhookDelivery]:

@@ -13,6 +13,8 @@ from saleor_personalize.saleor_api.client import SaleorClient
 
 #: Looked at again, so that nothing falls between two runs.
 OVERLAP = timedelta(hours=1)
+#: Saleor's limit.
+_PAGE = 100
 
 
 def reconcile(*, installation: Installation, now: datetime) -> Backfill | None:
@@ -37,11 +39,17 @@ def reconcile(*, installation: Installation, now: datetime) -> Backfill | None:
 
 
 def remove_gone_products(*, installation: Installation, client: SaleorClient, now: datetime) -> int:
-    """Leave tombstones for products that Saleor no longer lists; return how many."""
+    """Leave tombstones for products that Saleor no longer lists; return how many.
+
+    A tombstone is for ever, so absence is doubted: an app without the permission is shown only what
+    is published, and a product that moves in the shop's order while we page may be skipped.
+    """
+    if "MANAGE_PRODUCTS" not in installation.permissions:
+        return 0
     listed: set[str] = set()
     cursor: str | None = None
     while True:
-        page = client.page("ProductIds", "products", first=100, after=cursor)
+        page = client.page("ProductIds", "products", first=_PAGE, after=cursor)
         listed.update(node["id"] for node in page.nodes)
         if not page.has_next_page:
             break
@@ -52,7 +60,12 @@ def remove_gone_products(*, installation: Installation, client: SaleorClient, no
         .filter(deleted_at=None, saleor_created_at__lt=now)
         .values_list("saleor_id", flat=True)
     )
-    gone = set(known) - listed
+    missing = sorted(set(known) - listed)
+    gone = set(missing)
+    for start in range(0, len(missing), _PAGE):
+        asked = {"filter": {"ids": missing[start : start + _PAGE]}}
+        page = client.page("ProductIds", "products", first=_PAGE, after=None, variables=asked)
+        gone.difference_update(node["id"] for node in page.nodes)
     return sum(
         catalog.record_deletion(installation=installation, model=Product, saleor_id=id_, now=now)
         for id_ in gone

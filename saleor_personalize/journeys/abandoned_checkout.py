@@ -16,6 +16,7 @@ from django.db.models import Q
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import (
     CheckoutCloseReason,
+    DeliveryChannel,
     EnrollmentStatus,
     IdentityKind,
     NotSentReason,
@@ -147,7 +148,10 @@ def judge(
         return Stop(NotSentReason.CHECKOUT_EMPTY)
     recipient = _recipient(checkout)
     objection = guards.objection(
-        profile=checkout.profile, purpose=Purpose.MARKETING, recipient=recipient
+        profile=checkout.profile,
+        purpose=Purpose.MARKETING,
+        delivery_channel=DeliveryChannel.EMAIL,
+        address_hash=recipient.value if recipient else None,
     )
     if objection is not None or recipient is None:
         return Stop(objection or NotSentReason.NO_ADDRESS)
@@ -174,6 +178,9 @@ def _judge_live(
         due = live.changed_at + delay_of(journey)
         if due > now:
             return Wait(due)
+    if not live.is_of_same_person(checkout):
+        # Whom it belongs to now, and what they allowed, is known when the webhook has come.
+        return Wait(now + delay_of(journey))
     withdrawn = _withdrawn(
         installation=checkout.installation,
         channel_slug=checkout.channel_slug,
@@ -191,22 +198,18 @@ def other_carts(
     journey: Journey, checkout: Checkout, enrollment: Enrollment
 ) -> list[tuple[Enrollment, Checkout]]:
     """Return the person's other enrollments that wait in this journey, with their checkouts."""
-    enrollments = {
-        row.subject_saleor_id: row
-        for row in Enrollment.objects.of(journey.installation)
-        .filter(
-            journey=journey,
-            profile__in=checkout.profile.person(),
-            status=EnrollmentStatus.WAITING,
-        )
-        .exclude(pk=enrollment.pk)
-    }
-    checkouts = (
-        Checkout.objects.of(journey.installation)
-        .filter(saleor_id__in=enrollments)
+    checkouts = {
+        row.saleor_id: row
+        for row in Checkout.objects.of(journey.installation)
+        .filter(profile__in=checkout.profile.person(), closed_at=None)
         .select_related("installation", "profile")
+    }
+    enrollments = (
+        Enrollment.objects.of(journey.installation)
+        .filter(journey=journey, subject_saleor_id__in=checkouts, status=EnrollmentStatus.WAITING)
+        .exclude(pk=enrollment.pk)
     )
-    return [(enrollments[row.saleor_id], row) for row in checkouts]
+    return [(row, checkouts[row.subject_saleor_id]) for row in enrollments]
 
 
 def _newer_cart(journey: Journey, checkout: Checkout, enrollment: Enrollment) -> Enrollment | None:
@@ -225,9 +228,7 @@ def _newer_cart(journey: Journey, checkout: Checkout, enrollment: Enrollment) ->
 
 
 def _recipient(checkout: Checkout) -> Identity | None:
-    return guards.address_identity(
-        profile=checkout.profile, purpose=Purpose.MARKETING, preferred_hash=checkout.email_hash
-    )
+    return guards.address_identity(profile=checkout.profile, preferred_hash=checkout.email_hash)
 
 
 def _withdrawn(

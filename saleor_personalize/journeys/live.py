@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from django.utils.dateparse import parse_datetime
 
 from saleor_personalize.exceptions import MalformedPayload
-from saleor_personalize.models import Checkout
+from saleor_personalize.models import Checkout, email_hash
 from saleor_personalize.saleor_api.client import SaleorClient
+
+#: What Saleor says of a line whose variant the sales channel no longer offers.
+_NOT_AVAILABLE = "CheckoutLineProblemVariantNotAvailable"
 
 
 @dataclass(frozen=True)
@@ -37,14 +40,20 @@ class LiveCheckout:
     exists: bool
     is_ordered: bool
     changed_at: datetime | None = None
-    channel_slug: str = ""
-    language_code: str = ""
+    email_hash: str = ""
+    user_id: str = ""
     lines: tuple[LiveLine, ...] = ()
 
     def differs_from(self, checkout: Checkout) -> bool:
-        """Tell whether the lines are others than those we know: a change has not reached us yet."""
+        """Tell whether lines or contact are others than we know: a change has not reached us yet."""
         mine = sorted((line["variant_id"], line["quantity"]) for line in checkout.lines)
-        return mine != sorted((line.variant_id, line.quantity) for line in self.lines)
+        theirs = sorted((line.variant_id, line.quantity) for line in self.lines)
+        return mine != theirs or not self.is_of_same_person(checkout)
+
+    def is_of_same_person(self, checkout: Checkout) -> bool:
+        """Tell whether the cart shows the address and the customer that we know it by."""
+        mine = (checkout.email_hash, checkout.user_saleor_id)
+        return mine == (self.email_hash, self.user_id)
 
 
 def ask_saleor(checkout: Checkout, address: str) -> LiveCheckout:
@@ -61,33 +70,39 @@ def ask_saleor(checkout: Checkout, address: str) -> LiveCheckout:
                 "checkoutIds": [checkout.saleor_id],
                 "country": checkout.profile.country_code or None,
                 "address": address,
-                # Saleor filters by day, in a time zone of its own.
-                "since": (checkout.last_changed_at - timedelta(days=1)).date().isoformat(),
+                "since": checkout.last_changed_at.isoformat(),
                 "userId": checkout.user_saleor_id,
                 "isCustomer": bool(checkout.user_saleor_id),
             },
         )
-    return read_answer(answer, since=checkout.last_changed_at)
+    return read_answer(answer, since=checkout.last_changed_at, address=address)
 
 
-def read_answer(answer: Mapping[str, Any], *, since: datetime) -> LiveCheckout:
-    """Read the `data` of CheckoutNow; orders by address or customer count from `since` on."""
+def read_answer(answer: Mapping[str, Any], *, since: datetime, address: str) -> LiveCheckout:
+    """Read the `data` of CheckoutNow; orders by `address` or customer count from `since` on."""
     try:
         node = answer["checkout"]
         customer = answer.get("customer") or {"orders": {"edges": []}}
-        is_ordered = bool(answer["orders"]["edges"]) or any(
-            placed_at >= since
-            for placed_at in _placed(answer["ordersOfAddress"], customer["orders"])
+        is_ordered = (
+            bool(answer["orders"]["edges"])
+            or any(
+                _counts(order, since) and _is_of(order, address)
+                for order in _nodes(answer["ordersOfAddress"])
+            )
+            or any(_counts(order, since) for order in _nodes(customer["orders"]))
         )
         if node is None:
             return LiveCheckout(exists=False, is_ordered=is_ordered)
+        user = node["user"] or {"id": "", "email": ""}
+        contact = node["email"] or user["email"]
+        is_open = bool(node["channel"]["isActive"])
         return LiveCheckout(
             exists=True,
             is_ordered=is_ordered,
             changed_at=_time(node["updatedAt"]),
-            channel_slug=node["channel"]["slug"],
-            language_code=node["languageCode"] or "",
-            lines=tuple(_line(line) for line in node["lines"]),
+            email_hash=email_hash(contact) if contact else "",
+            user_id=user["id"],
+            lines=tuple(_line(line, is_open=is_open) for line in node["lines"]),
         )
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise MalformedPayload(
@@ -95,15 +110,28 @@ def read_answer(answer: Mapping[str, Any], *, since: datetime) -> LiveCheckout:
         ) from error
 
 
-def _placed(*connections: Mapping[str, Any]) -> Iterable[datetime]:
-    for connection in connections:
-        for edge in connection["edges"]:
-            yield _time(edge["node"]["created"])
+def _nodes(connection: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [edge["node"] for edge in connection["edges"]]
 
 
-def _line(node: Mapping[str, Any]) -> LiveLine:
+def _counts(order: Mapping[str, Any], since: datetime) -> bool:
+    """Tell whether an order was placed since then.
+
+    One that staff made without a cart is dated by its draft: its last change has to do.
+    """
+    moment = order["created"] if order["checkoutId"] else order["updatedAt"]
+    return order["status"] != "DRAFT" and _time(moment) >= since
+
+
+def _is_of(order: Mapping[str, Any], address: str) -> bool:
+    """Tell whether an order shows the address. Older Saleors also find similar ones."""
+    shown = (order["userEmail"], (order["user"] or {}).get("email"))
+    return email_hash(address) in {email_hash(text) for text in shown if text}
+
+
+def _line(node: Mapping[str, Any], *, is_open: bool) -> LiveLine:
     variant, price = node["variant"], node["unitPrice"]["gross"]
-    product = variant["product"]
+    product, available = variant["product"], variant["quantityAvailable"]
     return LiveLine(
         product_id=product["id"],
         variant_id=variant["id"],
@@ -114,7 +142,12 @@ def _line(node: Mapping[str, Any]) -> LiveLine:
         unit_price=Decimal(str(price["amount"])),
         currency=price["currency"],
         image_url=(product["thumbnail"] or {}).get("url") or "",
-        is_sellable=bool(product["isAvailable"]) and (variant["quantityAvailable"] or 0) >= 1,
+        is_sellable=is_open
+        and bool(product["isAvailable"])
+        # None: the shop keeps no stock of it, and sets no limit.
+        and (available is None or available >= 1)
+        # `isAvailable` is about the product, and for apps says nothing of its publication.
+        and _NOT_AVAILABLE not in {problem["__typename"] for problem in node["problems"] or ()},
     )
 
 

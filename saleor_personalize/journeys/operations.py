@@ -187,7 +187,12 @@ def _claim(now: datetime) -> Enrollment | None:
 
 def _advance(enrollment: Enrollment, now: datetime, ask: Ask) -> None:
     """Take a claimed enrollment as far as it can go now."""
-    checkout = _checkout_of(enrollment)
+    try:
+        checkout = _checkout_of(enrollment)
+    except Checkout.DoesNotExist:
+        # The cart went to somebody else, and then with them: they were erased.
+        _finish(enrollment, EnrollmentStatus.EXITED, now, NotSentReason.CHECKOUT_GONE)
+        return
     verdict = _judge(enrollment, checkout, None, now)
     live = None
     if isinstance(verdict, AskSaleor):
@@ -302,7 +307,7 @@ def _judge(
 
 
 def _checkout_of(enrollment: Enrollment, *, is_locked: bool = False) -> Checkout:
-    """Return the checkout of an enrollment. Both go with their profile, so there always is one."""
+    """Return the checkout of an enrollment. Raises Checkout.DoesNotExist after an erasure."""
     checkouts = Checkout.objects.of(enrollment.installation).select_related(
         "installation", "profile"
     )

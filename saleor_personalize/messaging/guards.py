@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from saleor_personalize.enums import (
-    ConsentState,
     DeliveryChannel,
     IdentityKind,
     InstallationStatus,
@@ -14,54 +13,36 @@ from saleor_personalize.models import Identity, Installation, Profile
 from saleor_personalize.profiles import consent, merging
 
 
-def address_identity(
-    *, profile: Profile, purpose: Purpose, preferred_hash: str = ""
-) -> Identity | None:
-    """Return the e-mail to write to: the preferred one, else the newest that is surely theirs.
-
-    An address that they only typed is written to if whoever it belongs to allowed it: a permission
-    for one address is none for a friend's.
-    """
-    addresses = (
+def address_identity(*, profile: Profile, preferred_hash: str = "") -> Identity | None:
+    """Return the e-mail of a profile to write to: the preferred one if it is theirs, else their newest."""
+    identities = list(
         Identity.objects.of(profile.installation)
-        .filter(kind=IdentityKind.EMAIL)
+        .filter(profile__in=merging.with_own_addresses(profile), kind=IdentityKind.EMAIL)
         .exclude(address="")
         .order_by("-first_seen_at", "-pk")
     )
-    theirs = list(addresses.filter(profile__in=merging.readable(profile)))
-    preferred = addresses.filter(value=preferred_hash).select_related("profile").first()
-    if preferred is not None and (preferred in theirs or _allows(preferred, purpose)):
-        return preferred
-    return theirs[0] if theirs else None
+    preferred = (row for row in identities if row.value == preferred_hash)
+    return next(preferred, identities[0] if identities else None)
 
 
 def objection(
-    *, profile: Profile, purpose: Purpose, recipient: Identity | None
+    *,
+    profile: Profile,
+    purpose: Purpose,
+    delivery_channel: DeliveryChannel,
+    address_hash: str | None,
 ) -> NotSentReason | None:
-    """Return the first reason why this person must not be written to by e-mail, or None."""
+    """Return the first reason why this person must not be written to, or None."""
     installation = profile.installation
     status = Installation.objects.values_list("status", flat=True).get(pk=installation.pk)
     if status != InstallationStatus.ACTIVE:
         return NotSentReason.INSTALLATION_INACTIVE
-    if recipient is None:
+    if address_hash is None:
         return NotSentReason.NO_ADDRESS
     if consent.is_suppressed(
-        installation=installation,
-        delivery_channel=DeliveryChannel.EMAIL,
-        address_hash=recipient.value,
+        installation=installation, delivery_channel=delivery_channel, address_hash=address_hash
     ):
         return NotSentReason.SUPPRESSED
-    refuses = (
-        consent.state(profile=profile, purpose=purpose, delivery_channel=DeliveryChannel.EMAIL)
-        == ConsentState.DENIED
-    )
-    if refuses or not _allows(recipient, purpose):
+    if not consent.is_granted(profile=profile, purpose=purpose, delivery_channel=delivery_channel):
         return NotSentReason.NO_CONSENT
     return None
-
-
-def _allows(address: Identity, purpose: Purpose) -> bool:
-    """Tell whether the person that an address belongs to allowed it to be written to."""
-    return consent.is_granted(
-        profile=address.profile, purpose=purpose, delivery_channel=DeliveryChannel.EMAIL
-    )

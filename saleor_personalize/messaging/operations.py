@@ -252,8 +252,13 @@ def unsubscribe(*, claims: links.UnsubscribeClaims, now: datetime) -> None:
     """
     installation = installation_of(claims)
     with transaction.atomic():
-        # A decision under way about this address finishes first; a later one sees the NO.
-        identity.lock_identities(installation, [(IdentityKind.EMAIL, claims.address_hash)])
+        # A decision or an opt-in under way about this person, under whatever id, finishes first; a
+        # later one sees the NO.
+        ids = Identity.objects.of(installation).filter(profile__public_id=claims.profile_id)
+        identity.lock_identities(
+            installation,
+            [(IdentityKind.EMAIL, claims.address_hash), *ids.values_list("kind", "value")],
+        )
         profile = Profile.objects.of(installation).filter(public_id=claims.profile_id).first()
         if profile is None:
             consent.suppress(

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,8 +66,7 @@ class Context:
         object.__setattr__(self, "exclude", frozenset(self.exclude))
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """An item before filters. Scores compare within one answer of one recommender only.
 
     `reason_item_id` is the item that the reason speaks of ("because of X"), where there is one.
@@ -118,15 +117,16 @@ class Recommender(ABC):
         if self._arrays is None:
             raise self._not_trained()
         hidden = context.exclude.union(context.seeds)
-        candidates = [
-            candidate
-            for candidate in self._candidates(context, k + len(hidden))
-            if candidate.item_id not in hidden
-        ]
-        # Worst first: of an item given twice, the dict keeps the better score.
-        candidates.sort(key=lambda candidate: candidate.score)
-        best = {candidate.item_id: candidate for candidate in candidates}
-        return sorted(best.values(), key=lambda found: (-found.score, found.item_id))[:k]
+        candidates = sorted(
+            self._candidates(context, k + len(hidden)),
+            key=lambda candidate: (-candidate.score, candidate.item_id),
+        )
+        best: dict[str, Candidate] = {}
+        for candidate in candidates:
+            if candidate.item_id not in hidden:
+                # Of an item given twice, the first and better score stays.
+                best.setdefault(candidate.item_id, candidate)
+        return list(best.values())[:k]
 
     @abstractmethod
     def _fit(self, interactions: Interactions, items: Items) -> Arrays:
@@ -203,7 +203,8 @@ def _read(directory: Path, name: str, expected: object, *, mmap: bool) -> NDArra
     )
     if _shape_of(array) != expected:
         raise ArtefactError(f"{name}.npy is {_shape_of(array)}, the metadata says {expected}")
-    return array
+    # The same memory without np.memmap, which makes every small slice several times as slow.
+    return np.asarray(array)
 
 
 def _shape_of(array: NDArray[Any]) -> dict[str, Any]:

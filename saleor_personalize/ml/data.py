@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -69,17 +70,14 @@ class Strings:
         return [values[code] for code in self.codes.tolist()]
 
 
-def positions(values: NDArray[np.bytes_], wanted: Sequence[str]) -> NDArray[np.int64]:
-    """Find strings in a sorted array of UTF-8 bytes; shape (len(wanted),), -1 where unknown."""
-    encoded = [value.encode() for value in wanted]
-    # A longer needle would make numpy widen (copy) the whole, perhaps memory-mapped, array.
-    fitting = [value if len(value) <= values.itemsize else b"" for value in encoded]
-    needles = np.array(fitting, dtype=values.dtype)
-    found = np.searchsorted(values, needles)
-    if not len(values):
-        return np.full(len(wanted), -1, dtype=np.int64)
-    is_known = values[np.minimum(found, len(values) - 1)] == needles
-    return np.where(is_known, found, -1)
+def positions(values: NDArray[np.bytes_], wanted: Iterable[str]) -> list[int]:
+    """Find a few strings in a sorted array of UTF-8 bytes, perhaps memory-mapped; -1 where unknown."""
+    found = []
+    for text in wanted:
+        needle = text.encode()
+        at = bisect_left(values, needle)
+        found.append(at if at < len(values) and values[at] == needle else -1)
+    return found
 
 
 @dataclass(frozen=True)

@@ -48,10 +48,12 @@ def top_neighbours(
         if support is not None:
             # The same pattern on both sides makes the same order of entries.
             keep &= (left[start:stop] @ support[0]).tocoo().data >= support[1]
-        rows, columns, values = _largest(rows[keep], columns[keep], values[keep], size)
+        # Ordered as stored: what is equal in float32 goes by column.
+        stored = values[keep].astype(np.float32)
+        rows, columns, stored = _largest(rows[keep], columns[keep], stored, size)
         lengths[start:stop] = np.bincount(rows, minlength=stop - start)
         indices.append(columns.astype(np.int32))
-        scores.append(values.astype(np.float32))
+        scores.append(stored)
     return {
         "indptr": np.concatenate([[0], np.cumsum(lengths)]),
         "indices": np.concatenate(indices),
@@ -67,14 +69,33 @@ def neighbour_candidates(
     `arrays`: `ids` (sorted) and those of `top_neighbours`.
     """
     ids, indptr = arrays["ids"], arrays["indptr"]
-    found = positions(ids, context.seeds)
-    known = [(seed, at) for seed, at in enumerate(found.tolist()) if at >= 0]
-    slices = [(seed, slice(int(indptr[at]), int(indptr[at + 1]))) for seed, at in known]
-    if not slices:
+    rows = [
+        (seed, slice(int(indptr[at]), int(indptr[at + 1])))
+        for seed, at in zip(context.seeds, positions(ids, context.seeds), strict=True)
+        if at >= 0
+    ]
+    if not rows:
         return []
-    neighbours = np.concatenate([arrays["indices"][part] for _, part in slices])
-    scores = np.concatenate([arrays["scores"][part] for _, part in slices]).astype(np.float64)
-    seeds = np.repeat([seed for seed, _ in slices], [part.stop - part.start for _, part in slices])
+    if len(rows) == 1:
+        # The page of a product: its row is stored best first.
+        seed, row = rows[0]
+        items, scores = arrays["indices"][row][:count], arrays["scores"][row][:count]
+        reasons = [seed] * len(items)
+    else:
+        items, scores, reasons = _sums(arrays, rows, count)
+    return [
+        Candidate(item.decode(), score, reason_code, seed)
+        for item, score, seed in zip(ids[items].tolist(), scores.tolist(), reasons, strict=True)
+    ]
+
+
+def _sums(
+    arrays: Arrays, rows: list[tuple[str, slice]], count: int
+) -> tuple[NDArray[Any], NDArray[Any], list[str]]:
+    """Best items over several rows, their added scores, and the seed that added most to each."""
+    neighbours = np.concatenate([arrays["indices"][row] for _, row in rows])
+    scores = np.concatenate([arrays["scores"][row] for _, row in rows]).astype(np.float64)
+    seeds = np.repeat(np.arange(len(rows)), [row.stop - row.start for _, row in rows])
     items, group = np.unique(neighbours, return_inverse=True)
     totals = np.bincount(group, weights=scores, minlength=len(items))
     # The last entry of each group is its highest score, of the first seed if two are equal.
@@ -82,12 +103,7 @@ def neighbour_candidates(
     last = np.cumsum(np.bincount(group, minlength=len(items))) - 1
     strongest = seeds[by_group[last]]
     best = np.lexsort((items, -totals))[:count]
-    return [
-        Candidate(item.decode(), score, reason_code, context.seeds[seed])
-        for item, score, seed in zip(
-            ids[items[best]].tolist(), totals[best].tolist(), strongest[best].tolist(), strict=True
-        )
-    ]
+    return items[best], totals[best], [rows[seed][0] for seed in strongest[best].tolist()]
 
 
 def _blocks(left: sparse.csr_array, right: sparse.csr_array) -> Iterator[tuple[int, int]]:
@@ -103,8 +119,8 @@ def _blocks(left: sparse.csr_array, right: sparse.csr_array) -> Iterator[tuple[i
 
 
 def _largest(
-    rows: NDArray[Any], columns: NDArray[Any], values: NDArray[np.float64], size: int
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:
+    rows: NDArray[Any], columns: NDArray[Any], values: NDArray[np.float32], size: int
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:
     """Cut each row to its `size` largest values; rows come in order and leave best first."""
     lengths = np.bincount(rows)
     ends = np.cumsum(lengths)

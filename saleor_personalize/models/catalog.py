@@ -27,6 +27,16 @@ class SaleorObject(Scoped):
             )
         ]
 
+    #: The rule of `is_older` in SQL, over `stored` and `seen`, for objects that are not deleted.
+    GIVES_WAY = """
+        stored.deleted_at IS NULL AND (
+            CASE WHEN seen.saleor_updated_at <> stored.saleor_updated_at
+                THEN seen.saleor_updated_at > stored.saleor_updated_at
+                ELSE seen.seen_at >= stored.seen_at
+            END
+        ) IS NOT FALSE
+    """
+
     def is_older(self, updated_at: datetime | None, seen_at: datetime) -> bool:
         """Tell whether a view of this object is older than the one stored."""
         stored = self.saleor_updated_at

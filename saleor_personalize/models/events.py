@@ -92,6 +92,8 @@ class Checkout(SaleorObject):
     total = models.DecimalField(max_digits=20, decimal_places=3)
     # [{"id", "variant_id", "product_id", "quantity", "unit_price"}]: prices as decimal strings.
     lines = models.JSONField(default=list)
+    # Whether the box "write to me" was ticked when last seen, with an address beside it.
+    is_box_ticked = models.BooleanField(default=False)
     # When its lines or contact last changed: what "abandoned since" counts from.
     last_changed_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True)

@@ -4,6 +4,7 @@ import base64
 import functools
 import hashlib
 import hmac
+import unicodedata
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from saleor_personalize.conf import settings
 from saleor_personalize.exceptions import ConfigurationError
 
 
+@functools.cache
 def _derived_key(label: str) -> bytes:
     return hashlib.sha256(f"{label}:{django_settings.SECRET_KEY}".encode()).digest()
 
@@ -34,6 +36,7 @@ def _fernet() -> MultiFernet:
 
 def _forget_keys(*, setting: str, **_: object) -> None:
     if setting in {"SALEOR_PERSONALIZE", "SECRET_KEY"}:
+        _derived_key.cache_clear()
         _fernet.cache_clear()
 
 
@@ -57,12 +60,12 @@ def decrypt(token: str) -> str:
 def email_hash(address: str) -> str:
     """Return the keyed hash (HMAC-SHA256, hex) by which equal addresses are found.
 
-    Case and surrounding space do not matter. The key derives from SECRET_KEY, so that a leaked
-    table cannot be matched against a list of addresses.
+    Case, surrounding space and how accents are composed do not matter. The key derives from
+    SECRET_KEY, so that a leaked table cannot be matched against a list of addresses.
     """
-    return hmac.new(
-        _derived_key("email"), address.strip().casefold().encode(), hashlib.sha256
-    ).hexdigest()
+    # Not casefold: it makes "ss" of "ß" and one person of two.
+    text = unicodedata.normalize("NFC", address.strip().lower())
+    return hmac.digest(_derived_key("email"), text.encode(), "sha256").hex()
 
 
 class EncryptedTextField(models.TextField):  # type: ignore[type-arg,unused-ignore]

@@ -38,8 +38,9 @@ class Profile(Scoped):
     # What the person chose in the preference centre.
     paused_until = models.DateTimeField(null=True)
     max_messages_per_week = models.PositiveSmallIntegerField(null=True)
+    # Saleor's `updatedAt` of the customer that these come from.
+    saleor_updated_at = models.DateTimeField(null=True)
     first_seen_at = models.DateTimeField()
-    last_seen_at = models.DateTimeField()
 
     class Meta:
         indexes = [models.Index(fields=["merged_into"], name="profile_absorbed")]
@@ -70,7 +71,6 @@ class Identity(Scoped):
     value = models.CharField(max_length=255)
     address = EncryptedTextField(blank=True, default="")
     first_seen_at = models.DateTimeField()
-    last_seen_at = models.DateTimeField()
     # When the person proved that it is theirs (a confirmed address); None: it was only shown.
     confirmed_at = models.DateTimeField(null=True)
 
@@ -139,7 +139,7 @@ class Consent(Scoped):
     class Meta:
         indexes = [
             models.Index(
-                fields=["profile", "purpose", "delivery_channel", "topic", "-recorded_at", "-id"],
+                fields=["profile", "purpose", "delivery_channel", "topic", "-id"],
                 name="consent_newest",
             )
         ]

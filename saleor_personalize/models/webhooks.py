@@ -32,5 +32,11 @@ class WebhookDelivery(Scoped):
             models.Index(
                 fields=["id"], name="delivery_waiting", condition=models.Q(status="received")
             ),
-            models.Index(fields=["installation", "status", "received_at"], name="delivery_health"),
+            models.Index(
+                fields=["installation"],
+                name="delivery_failed",
+                condition=models.Q(status="failed"),
+            ),
+            models.Index(fields=["installation", "received_at"], name="delivery_of_shop"),
+            models.Index(fields=["received_at"], name="delivery_recent"),
         ]

@@ -21,14 +21,21 @@ def state(
     The newest line of each of their profiles counts, and the strictest of those: becoming one person
     never turns a NO into a YES.
     """
-    newest = set(
+    newest = {line.state for line in _newest(profile, purpose, delivery_channel)}
+    return next((state for state in _STRICTEST_FIRST if state in newest), None)
+
+
+def _newest(profile: Profile, purpose: Purpose, delivery_channel: DeliveryChannel) -> list[Consent]:
+    """Return the line that each profile of a person wrote last.
+
+    Clocks of several machines do not agree well enough to go by.
+    """
+    return list(
         Consent.objects.of(profile.installation)
         .filter(profile__in=profile.person(), purpose=purpose, delivery_channel=delivery_channel)
-        .order_by("profile", "-recorded_at", "-pk")
+        .order_by("profile", "-pk")
         .distinct("profile")
-        .values_list("state", flat=True)
     )
-    return next((state for state in _STRICTEST_FIRST if state in newest), None)
 
 
 def is_granted(*, profile: Profile, purpose: Purpose, delivery_channel: DeliveryChannel) -> bool:
@@ -43,7 +50,7 @@ def may_profile(*, profile: Profile) -> bool:
     newest = (
         Consent.objects.of(profile.installation)
         .filter(profile__in=profile.person(), purpose=Purpose.PROFILING)
-        .order_by("profile", "-recorded_at", "-pk")
+        .order_by("profile", "-pk")
         .distinct("profile")
         .values_list("state", flat=True)
     )
@@ -76,22 +83,25 @@ def record(
     )
 
 
-def record_opt_in(*, profile: Profile, source: str, now: datetime, language_code: str = "") -> bool:
-    """Record that a shopper ticked "yes, write to me" in the shop; return whether that is new.
+def record_box(
+    *, profile: Profile, is_ticked: bool, source: str, now: datetime, language_code: str = ""
+) -> bool:
+    """Record that a shopper ticked or unticked "write to me" in the shop; return whether that is new.
 
-    It never turns a recorded NO into a YES: somebody who unsubscribed and orders again, with the
-    box ticked for them or not, stays unsubscribed.
+    A box never turns a NO from elsewhere into a YES: somebody who unsubscribed and orders again, with
+    the box ticked for them or not, stays unsubscribed. Unticking takes back only what a box gave.
     """
-    known = state(
-        profile=profile, purpose=Purpose.MARKETING, delivery_channel=DeliveryChannel.EMAIL
-    )
-    if known in {ConsentState.GRANTED, ConsentState.DENIED}:
+    lines = _newest(profile, Purpose.MARKETING, DeliveryChannel.EMAIL)
+    known = next((state for state in _STRICTEST_FIRST if state in {x.state for x in lines}), None)
+    is_by_box = all(line.source == source for line in lines if line.state == known)
+    is_granted, is_denied = known == ConsentState.GRANTED, known == ConsentState.DENIED
+    if is_granted == is_ticked or ((is_granted or is_denied) and not is_by_box):
         return False
     record(
         profile=profile,
         purpose=Purpose.MARKETING,
         delivery_channel=DeliveryChannel.EMAIL,
-        state=ConsentState.GRANTED,
+        state=ConsentState.GRANTED if is_ticked else ConsentState.DENIED,
         source=source,
         now=now,
         language_code=language_code,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
-from django.db import transaction
-from django.db.models import Q
+from django.db import connection, transaction
 
 from saleor_personalize.enums import IdentityKind, MergeProof
-from saleor_personalize.models import Identity, Installation, Profile, email_hash
+from saleor_personalize.models import Identity, Installation, Profile, bulk, email_hash
 from saleor_personalize.models.locks import lock
 from saleor_personalize.profiles import merging
 from saleor_personalize.profiles.merging import lock_graph
@@ -66,20 +66,28 @@ def lock_identities(
     lock(installation, [f"identity:{kind!s}:{value}" for kind, value in identities])
 
 
+class Owner(NamedTuple):
+    """Whose an id is: the profile it belongs to, and the one that speaks for the person."""
+
+    profile_id: int
+    person_id: int
+
+
 @dataclass(frozen=True)
 class Resolved:
     """Where the ids that somebody showed belong."""
 
     #: On whom facts about them are recorded: the owner of the strongest id.
-    profile: Profile
-    owners: Mapping[IdentityKind, Profile]
+    home: Owner
+    owners: Mapping[IdentityKind, Owner]
     #: Ids that nobody had shown before.
     fresh: frozenset[IdentityKind]
 
 
 def resolve_profile(*, installation: Installation, shown: Shown, now: datetime) -> Profile:
     """Return the profile behind the ids shown; make it, and learn the ids that nobody has yet."""
-    return resolve(installation=installation, people=[shown], now=now)[0].profile
+    (found,) = resolve(installation=installation, people=[shown], now=now)
+    return Profile.objects.of(installation).get(pk=found.home.profile_id)
 
 
 def resolve(
@@ -96,95 +104,125 @@ def resolve(
     merge says so. The exceptions are known at once: an address that Saleor `confirmed` (given here in
     plain text) for the user beside it, and a cart, which moves in with whoever shows it first.
     """
+    keys = [_keys(shown) for shown in people]
     with transaction.atomic():
-        keys = [_keys(shown) for shown in people]
         owners = _hold(installation, keys)
-        carts = _bare_carts(installation, owners)
-        sure = {email_hash(address) for address in confirmed}
-        profiles: list[Profile] = []
-        identities: list[Identity] = []
-        answers = []
-        for key, shown in zip(keys, people, strict=True):
-            fresh = frozenset(kind for kind, value in key.items() if (kind, value) not in owners)
+        book = _Book(owners, _bare_carts(installation, owners), {email_hash(a) for a in confirmed})
+        found = [book.enter(key) for key in keys]
+        addresses = {
+            key[IdentityKind.EMAIL]: shown[IdentityKind.EMAIL].strip()
+            for key, shown in zip(keys, people, strict=True)
+            if IdentityKind.EMAIL in key
+        }
+        made = Profile.objects.bulk_create(
+            Profile(installation=installation, first_seen_at=now) for _ in range(book.made)
+        )
+        row_of = {-number: profile.pk for number, profile in enumerate(made, start=1)}
+        bulk.insert(
+            Identity,
+            installation,
+            [
+                {
+                    "profile_id": row_of.get(owner.profile_id, owner.profile_id),
+                    "kind": kind,
+                    "value": value,
+                    "address": addresses[value] if kind == IdentityKind.EMAIL else "",
+                    "first_seen_at": now,
+                    "confirmed_at": now if is_confirmed else None,
+                }
+                for (kind, value), owner, is_confirmed in book.learned
+            ],
+        )
 
-            def learn(
-                kind: IdentityKind,
-                profile: Profile | None,
-                key: Mapping[IdentityKind, str] = key,
-                shown: Shown = shown,
-            ) -> Profile:
-                if profile is None:
-                    profile = Profile(
-                        installation=installation, first_seen_at=now, last_seen_at=now
-                    )
-                    profiles.append(profile)
-                is_email = kind == IdentityKind.EMAIL
-                identities.append(
-                    Identity(
-                        installation=installation,
-                        profile=profile,
-                        kind=kind,
-                        value=key[kind],
-                        address=shown[kind].strip() if is_email else "",
-                        first_seen_at=now,
-                        last_seen_at=now,
-                        confirmed_at=now if is_email and key[kind] in sure else None,
-                    )
-                )
-                owners[kind, key[kind]] = profile
-                return profile
+    def row(owner: Owner) -> Owner:
+        return Owner(*(row_of.get(number, number) for number in owner))
 
-            home: Profile | None = None
-            for kind in key:
-                known = owners.get((kind, key[kind]))
-                if home is None:
-                    cart = owners.get((IdentityKind.CHECKOUT, key.get(IdentityKind.CHECKOUT, "")))
-                    adopts = cart is not None and cart.pk in carts
-                    home = known or learn(kind, cart if adopts else None)
-                    if adopts and cart is not None and kind != IdentityKind.CHECKOUT:
-                        carts.discard(cart.pk)
-                elif known is None:
-                    moves_in = kind not in NAMES or (
-                        kind == IdentityKind.EMAIL
-                        and key[kind] in sure
-                        and IdentityKind.SALEOR_USER in key
-                    )
-                    learn(kind, home if moves_in else None)
-            if home is None:
-                raise ValueError("Nobody can be found by no id at all.")
-            answers.append((home, key, fresh))
-        Profile.objects.bulk_create(profiles)
-        for identity in identities:
-            identity.profile_id = identity.profile.pk
-        Identity.objects.bulk_create(identities)
-        seen = {home.pk for home, _, _ in answers if home.last_seen_at < now}
-        Profile.objects.of(installation).filter(pk__in=seen).update(last_seen_at=now)
     return [
-        Resolved(home, {kind: owners[kind, value] for kind, value in key.items()}, fresh)
-        for home, key, fresh in answers
+        Resolved(row(home), {kind: row(owners[kind, key[kind]]) for kind in key}, fresh)
+        for key, (home, fresh) in zip(keys, found, strict=True)
     ]
 
 
+class _Book:
+    """Who owns which id, while a page of people is entered. A profile without a row is -1, -2, ..."""
+
+    def __init__(
+        self,
+        owners: dict[tuple[IdentityKind, str], Owner],
+        bare_carts: set[int],
+        confirmed: Collection[str],
+    ) -> None:
+        self.owners = owners
+        self.made = 0
+        self.learned: list[tuple[tuple[IdentityKind, str], Owner, bool]] = []
+        self._bare_carts = bare_carts
+        self._confirmed = confirmed
+
+    def enter(self, key: Mapping[IdentityKind, str]) -> tuple[Owner, frozenset[IdentityKind]]:
+        """Return the owner of the strongest id, and which ids were nobody's."""
+        fresh = frozenset(kind for kind in key if (kind, key[kind]) not in self.owners)
+        home: Owner | None = None
+        for kind, value in key.items():
+            if home is None:
+                home = self.owners.get((kind, value)) or self._learn(
+                    kind, value, self._bare_cart(key)
+                )
+                self._bare_carts.discard(home.profile_id)
+            elif kind in fresh:
+                is_sure = kind == IdentityKind.EMAIL and (
+                    IdentityKind.SALEOR_USER in key and value in self._confirmed
+                )
+                self._learn(kind, value, home if is_sure or kind not in NAMES else None)
+        if home is None:
+            raise ValueError("Nobody can be found by no id at all.")
+        return home, fresh
+
+    def _learn(self, kind: IdentityKind, value: str, owner: Owner | None) -> Owner:
+        if owner is None:
+            self.made += 1
+            owner = Owner(-self.made, -self.made)
+        self.owners[kind, value] = owner
+        is_confirmed = kind == IdentityKind.EMAIL and value in self._confirmed
+        self.learned.append(((kind, value), owner, is_confirmed))
+        return owner
+
+    def _bare_cart(self, key: Mapping[IdentityKind, str]) -> Owner | None:
+        cart = self.owners.get((IdentityKind.CHECKOUT, key.get(IdentityKind.CHECKOUT, "")))
+        return cart if cart is not None and cart.profile_id in self._bare_carts else None
+
+
+_OWNERS = f"""
+SELECT kind, value, profile_id, COALESCE(profile.merged_into_id, profile.id)
+FROM {Identity._meta.db_table} AS identity
+JOIN unnest(%s::text[], %s::text[]) AS shown(kind, value) USING (kind, value)
+JOIN {Profile._meta.db_table} AS profile ON profile.id = profile_id
+WHERE identity.installation_id = %s
+"""  # noqa: S608 (the names of the tables are ours)
+
+
 def _owners(
-    installation: Installation, keys: Sequence[Mapping[IdentityKind, str]]
-) -> dict[tuple[str, str], Profile]:
-    wanted = Q(pk=None)
-    for kind in STRENGTH:
-        values = {key[kind] for key in keys if kind in key}
-        if values:
-            wanted |= Q(kind=kind, value__in=values)
-    found = Identity.objects.of(installation).filter(wanted).select_related("profile")
-    return {(identity.kind, identity.value): identity.profile for identity in found}
+    installation: Installation, ids: Iterable[tuple[IdentityKind, str]]
+) -> dict[tuple[IdentityKind, str], Owner]:
+    """Return whose the ids are, of those that are somebody's."""
+    shown = list(ids)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _OWNERS, [[kind.value for kind, _ in shown], [v for _, v in shown], installation.pk]
+        )
+        return {
+            (IdentityKind(kind), value): Owner(profile_id, person_id)
+            for kind, value, profile_id, person_id in cursor.fetchall()
+        }
 
 
 def _hold(
     installation: Installation, keys: Sequence[Mapping[IdentityKind, str]]
-) -> dict[tuple[str, str], Profile]:
+) -> dict[tuple[IdentityKind, str], Owner]:
     """Lock the ids, and before them the graph if they might join somebody; return whose they are."""
-    items = [item for key in keys for item in key.items()]
+    items = {item for key in keys for item in key.items()}
     attempt = transaction.savepoint()
     lock_identities(installation, items)
-    owners = _owners(installation, keys)
+    owners = _owners(installation, items)
     if not _may_join(installation, keys, owners):
         transaction.savepoint_commit(attempt)
         return owners
@@ -192,13 +230,13 @@ def _hold(
     transaction.savepoint_rollback(attempt)
     lock_graph(installation)
     lock_identities(installation, items)
-    return _owners(installation, keys)
+    return _owners(installation, items)
 
 
 def _may_join(
     installation: Installation,
     keys: Sequence[Mapping[IdentityKind, str]],
-    owners: Mapping[tuple[str, str], Profile],
+    owners: Mapping[tuple[IdentityKind, str], Owner],
 ) -> bool:
     carts = {key[IdentityKind.CHECKOUT] for key in keys if IdentityKind.CHECKOUT in key}
     return any(
@@ -207,10 +245,12 @@ def _may_join(
     ) or (bool(carts) and merging.is_anybody_suspected(installation, carts))
 
 
-def _bare_carts(installation: Installation, owners: Mapping[tuple[str, str], Profile]) -> set[int]:
+def _bare_carts(
+    installation: Installation, owners: Mapping[tuple[IdentityKind, str], Owner]
+) -> set[int]:
     """Return the profiles that are nothing but a cart nobody has shown yet."""
     of_carts = {
-        profile.pk for (kind, _), profile in owners.items() if kind == IdentityKind.CHECKOUT
+        owner.profile_id for (kind, _), owner in owners.items() if kind == IdentityKind.CHECKOUT
     }
     if not of_carts:
         return set()
@@ -232,13 +272,13 @@ def show(*, installation: Installation, shown: Shown, now: datetime) -> Profile:
     with transaction.atomic():
         (found,) = resolve(installation=installation, people=[shown], now=now)
         sure = next((kind for kind in _PROVEN if kind in found.owners), None)
-        for kind, owner in found.owners.items():
+        for kind in found.owners:
             proof = _proof(sure, kind)
-            if sure and proof and owner.person_id != found.profile.person_id:
-                merging.prove(
+            if sure and proof:
+                _join(
                     installation=installation,
-                    first=owner,
-                    second=found.profile,
+                    found=found,
+                    kind=kind,
                     proof=proof,
                     evidence=[(kind, shown[kind]), (sure, shown[sure])],
                     now=now,
@@ -250,7 +290,7 @@ def show(*, installation: Installation, shown: Shown, now: datetime) -> Profile:
                 checkout_id=shown[IdentityKind.CHECKOUT],
                 now=now,
             )
-    return found.profile
+    return Profile.objects.of(installation).get(pk=found.home.profile_id)
 
 
 #: Ids that nobody can merely choose or type.
@@ -269,6 +309,38 @@ def _proof(sure: IdentityKind | None, kind: IdentityKind) -> MergeProof | None:
     }.get(kind)
 
 
+def _join(
+    *,
+    installation: Installation,
+    found: Resolved,
+    kind: IdentityKind,
+    proof: MergeProof,
+    evidence: merging.Evidence,
+    now: datetime,
+) -> None:
+    """Join the owner of an id with whoever showed it, unless they are one person already."""
+    owner = found.owners.get(kind, found.home)
+    if owner.person_id != found.home.person_id:
+        first, second = _profiles(installation, owner, found.home)
+        merging.prove(
+            installation=installation,
+            first=first,
+            second=second,
+            proof=proof,
+            evidence=evidence,
+            now=now,
+        )
+
+
+def _profiles(installation: Installation, *owners: Owner) -> list[Profile]:
+    rows = (
+        Profile.objects.of(installation)
+        .select_related("installation")
+        .in_bulk([owner.profile_id for owner in owners])
+    )
+    return [rows[owner.profile_id] for owner in owners]
+
+
 def join_over_cart(
     *, installation: Installation, found: Resolved, checkout_id: str, now: datetime
 ) -> None:
@@ -278,17 +350,18 @@ def join_over_cart(
     person. Everything else only suggests it: a link to a cart can be forwarded, and the address of
     somebody else typed in. The order decides.
     """
-    owner = found.owners.get(IdentityKind.CHECKOUT, found.profile)
-    if owner.person_id == found.profile.person_id:
+    owner = found.owners.get(IdentityKind.CHECKOUT, found.home)
+    if owner.person_id == found.home.person_id:
         return
+    first, second = _profiles(installation, owner, found.home)
     is_first_name = IdentityKind.SALEOR_USER in found.owners or (
         IdentityKind.EMAIL in found.fresh and IdentityKind.ANONYMOUS_ID not in found.owners
     )
-    if merging.is_only_carts(owner) or (is_first_name and merging.is_nameless(owner)):
+    if merging.is_only_carts(first) or (is_first_name and merging.is_nameless(first)):
         merging.prove(
             installation=installation,
-            first=owner,
-            second=found.profile,
+            first=first,
+            second=second,
             proof=MergeProof.CHECKOUT,
             evidence=[(IdentityKind.CHECKOUT, checkout_id)],
             now=now,
@@ -296,8 +369,8 @@ def join_over_cart(
     else:
         merging.suspect(
             installation=installation,
-            first=owner,
-            second=found.profile,
+            first=first,
+            second=second,
             checkout_id=checkout_id,
             now=now,
         )
@@ -307,29 +380,37 @@ def join_over_order(
     *, installation: Installation, found: Resolved, checkout_id: str, now: datetime
 ) -> None:
     """Join whoever showed a cart with whoever ordered it."""
-    owner = found.owners.get(IdentityKind.CHECKOUT, found.profile)
-    if owner.person_id != found.profile.person_id:
-        merging.prove(
-            installation=installation,
-            first=owner,
-            second=found.profile,
-            proof=MergeProof.CHECKOUT_COMPLETED,
-            evidence=[(IdentityKind.CHECKOUT, checkout_id)],
-            now=now,
-        )
+    _join(
+        installation=installation,
+        found=found,
+        kind=IdentityKind.CHECKOUT,
+        proof=MergeProof.CHECKOUT_COMPLETED,
+        evidence=[(IdentityKind.CHECKOUT, checkout_id)],
+        now=now,
+    )
 
 
-def join_over_address(*, installation: Installation, found: Resolved, now: datetime) -> None:
-    """Join a Saleor user with the profile of the address that Saleor had them confirm."""
-    owner = found.owners[IdentityKind.EMAIL]
-    if owner.pk != found.profile.pk:
-        merging.prove(
-            installation=installation,
-            first=owner,
-            second=found.profile,
-            proof=MergeProof.CONFIRMED_EMAIL,
-            now=now,
-        )
+def join_over_account(
+    *, installation: Installation, found: Resolved, is_confirmed: bool, now: datetime
+) -> None:
+    """Join a Saleor user with the profile of their account's address.
+
+    Unless Saleor had them confirm it, it says only where to write to: whoever confirms it later takes
+    it back.
+    """
+    owner = found.owners.get(IdentityKind.EMAIL, found.home)
+    if IdentityKind.SALEOR_USER not in found.owners or owner.profile_id == found.home.profile_id:
+        return
+    if owner.person_id == found.home.person_id and not is_confirmed:
+        return
+    first, second = _profiles(installation, owner, found.home)
+    merging.prove(
+        installation=installation,
+        first=first,
+        second=second,
+        proof=MergeProof.CONFIRMED_EMAIL if is_confirmed else MergeProof.ACCOUNT,
+        now=now,
+    )
 
 
 def confirm_address(*, installation: Installation, address_hash: str, now: datetime) -> bool:

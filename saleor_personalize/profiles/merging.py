@@ -27,6 +27,7 @@ from saleor_personalize.profiles.changes import mark_changed
 _STRONG = frozenset({MergeProof.CONFIRMED_EMAIL, MergeProof.STAFF})
 
 _OVER_CARTS = frozenset({MergeProof.CHECKOUT, MergeProof.CHECKOUT_COMPLETED})
+_UNREAD = _OVER_CARTS | {MergeProof.ACCOUNT}
 
 Evidence = Sequence[tuple[IdentityKind, str]]
 
@@ -185,12 +186,25 @@ def readable(profile: Profile) -> set[int]:
     forwarded and an address mistyped. Reading follows only what takes a secret of their own: signing
     in, a confirmed address, the word of the shop.
     """
+    return _reachable(profile, without=_UNREAD)
+
+
+def with_own_addresses(profile: Profile) -> set[int]:
+    """Return the primary keys of those profiles whose addresses may stand for this one.
+
+    That of an account counts before it is confirmed, as that of a guest does; one that somebody else
+    typed into the same cart does not.
+    """
+    return _reachable(profile, without=_OVER_CARTS)
+
+
+def _reachable(profile: Profile, *, without: Collection[MergeProof]) -> set[int]:
     person = {profile.pk}
     if not profile.person().exclude(pk=profile.pk).exists():
         return person
     frontier = person
     while frontier:
-        edges = _live(profile.installation, frontier).exclude(proof__in=_OVER_CARTS)
+        edges = _live(profile.installation, frontier).exclude(proof__in=without)
         reached = {pk for pair in edges.values_list("first_id", "second_id") for pk in pair}
         frontier = reached - person
         person = person | reached

@@ -3,7 +3,8 @@
 import os
 
 from celery import Celery
-from celery.schedules import crontab
+
+from saleor_personalize.schedule import BEAT_SCHEDULE
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "saleor_personalize.project.settings")
 
@@ -16,28 +17,10 @@ app.conf.update(
     task_reject_on_worker_lost=True,
     worker_prefetch_multiplier=1,
     broker_connection_retry_on_startup=True,
+    # A broker that takes the connection and never answers must not hold a web server's thread for ever.
+    broker_transport_options={"socket_connect_timeout": 2, "socket_timeout": 5},
     task_default_queue="personalize",
     timezone="UTC",
 )
 app.autodiscover_tasks(["saleor_personalize"])
-
-# Beat only wakes the claimers; what is due is decided by rows.
-app.conf.beat_schedule = {
-    "webhooks: sweep": {"task": "personalize.process_deliveries", "schedule": 5.0},
-    "segments: evaluate": {"task": "personalize.evaluate_segments", "schedule": 10.0},
-    "journeys: advance": {"task": "personalize.advance_journeys", "schedule": 10.0},
-    "backfill: resume": {"task": "personalize.run_backfills", "schedule": 30.0},
-    "backfill: reconcile": {
-        "task": "personalize.reconcile",
-        "schedule": crontab(hour="3", minute="17"),
-    },
-    "events: months": {
-        "task": "personalize.maintain_events",
-        "schedule": crontab(hour="*/6", minute="37"),
-    },
-    "training: nightly": {"task": "personalize.train", "schedule": crontab(hour="4", minute="7")},
-    "webhooks: purge": {
-        "task": "personalize.purge_deliveries",
-        "schedule": crontab(hour="5", minute="23"),
-    },
-}
+app.conf.beat_schedule = BEAT_SCHEDULE

@@ -1,7 +1,10 @@
 """The console script `saleor-personalize`: one word per thing an operator does."""
 
+import difflib
+import importlib.util
 import os
 import sys
+from importlib.metadata import version
 
 #: word on the command line -> Django management command
 COMMANDS = {
@@ -15,6 +18,21 @@ COMMANDS = {
     "segments": "personalize_segments",
     "train": "personalize_train",
     "webhooks": "personalize_webhooks",
+}
+#: word -> what it does, in the order in which somebody new needs them
+WORDS = {
+    "demo": "a made-up shop, this app and a mailbox on this machine",
+    "generate-key": "print a key for ENCRYPTION_KEYS",
+    "check": "check the settings",
+    "migrate": "make or change the tables",
+    "serve": "the web server",
+    "worker": "a Celery worker",
+    "beat": "wake the workers; run exactly one",
+    "doctor": "say what is wrong, and what mends it",
+    "backfill": "read a shop's history",
+    "train": "fit and publish the recommenders now",
+    "journeys": "see, start and pause journeys, and what was sent or not",
+    "webhooks": "see and replay deliveries that failed",
 }
 #: environment variables without which the service cannot start -> what to set them to
 NEEDED = {
@@ -33,6 +51,9 @@ def main(argv: list[str] | None = None) -> int:
     if not words or words[0] in {"-h", "--help", "help"}:
         sys.stdout.write(_usage())
         return 0
+    if words[0] in {"--version", "version"}:
+        sys.stdout.write(f"saleor-personalize {version('saleor-personalize')}\n")
+        return 0
     word, rest = words[0], words[1:]
     if word == "demo":
         from saleor_personalize.testing.demo import main as demo
@@ -42,16 +63,48 @@ def main(argv: list[str] | None = None) -> int:
     if known and word not in WITHOUT_SETTINGS and (missing := _missing()):
         sys.stderr.write(missing)
         return 2
+    if word == "serve" and importlib.util.find_spec("granian") is None:
+        sys.stderr.write(
+            "saleor-personalize: the web server is not installed. "
+            "Install the extra: pip install 'saleor-personalize[service]'\n"
+        )
+        return 2
     if word in PROCESSES:
         from saleor_personalize.project import processes
 
         return int(getattr(processes, word)(rest))
     if word not in COMMANDS:
-        sys.stderr.write(f"saleor-personalize: {word!r} is not a command.\n{_usage()}")
+        close = difflib.get_close_matches(word, WORDS, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        sys.stderr.write(f"saleor-personalize: {word!r} is not a command.{hint}\n\n{_usage()}")
         return 2
-    from django.core.management import execute_from_command_line
+    return _run(word, rest)
 
-    execute_from_command_line(["saleor-personalize", COMMANDS[word], *rest])
+
+def _run(word: str, rest: list[str]) -> int:
+    """Run a management command under our own word, and tell in words what would be a traceback."""
+    import django
+    from django.conf import settings
+    from django.core.exceptions import ImproperlyConfigured
+    from django.core.management import get_commands, load_command_class
+    from django.db import OperationalError
+
+    try:
+        # One command needs one connection, and the database's own answer instead of the pool's.
+        settings.DATABASES["default"].get("OPTIONS", {}).pop("pool", None)
+        django.setup()
+        name = COMMANDS[word]
+        command = load_command_class(get_commands()[name], name)
+        command.run_from_argv(["saleor-personalize", word, *rest])
+    except ImproperlyConfigured as error:
+        sys.stderr.write(f"saleor-personalize: {error}\n")
+        return 2
+    except OperationalError as error:
+        sys.stderr.write(
+            f"saleor-personalize: the database does not answer: {str(error).strip().splitlines()[0]}\n"
+            "Start PostgreSQL and check DATABASE_URL; `saleor-personalize doctor` looks at the rest.\n"
+        )
+        return 1
     return 0
 
 
@@ -70,9 +123,9 @@ def _missing() -> str:
 
 
 def _usage() -> str:
-    words = ", ".join(sorted([*COMMANDS, *PROCESSES]))
+    lines = [f"  {word:<14}{does}\n" for word, does in WORDS.items()]
     return (
-        "usage: saleor-personalize COMMAND [options]\n"
-        f"commands: {words}\n"
-        "`saleor-personalize COMMAND --help` explains one.\n"
+        "usage: saleor-personalize COMMAND [options]\n\n"
+        + "".join(lines)
+        + "\n`saleor-personalize COMMAND --help` explains one.\n"
     )

@@ -19,28 +19,52 @@ def _list(name: str) -> list[str]:
     return [item.strip() for item in os.environ.get(name, "").split(",") if item.strip()]
 
 
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name) or str(default)
+    if not text.isdecimal():
+        raise ImproperlyConfigured(f"{name} is {text!r}; it must be a whole number.")
+    return int(text)
+
+
 def database_from_url(url: str) -> dict[str, Any]:
-    """Translate `postgresql://user:password@host:port/name?host=/socket/folder` for Django."""
+    """Translate `postgresql://user:password@host:port/name?host=/socket/folder` for Django.
+
+    `?prepare_threshold=none` is for a PgBouncer before 1.21, which cannot prepare statements.
+    """
     parts = urlsplit(url)
     if parts.scheme not in {"postgres", "postgresql"}:
         raise ImproperlyConfigured(
             f"DATABASE_URL starts with {parts.scheme!r}; only postgresql:// is supported."
         )
+    try:
+        port = parts.port or ""
+    except ValueError:
+        # Its text quotes what stands where a port belongs: with a wrong URL that is the password.
+        raise ImproperlyConfigured(
+            "The port in DATABASE_URL is no number. Write postgresql://user:password@host:5432/name; "
+            "a password with / @ : # or ? in it must be percent-encoded."
+        ) from None
     query = dict(parse_qsl(parts.query))
+    prepare_threshold = query.pop("prepare_threshold", "5")
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": unquote(parts.path.lstrip("/")),
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
         "HOST": query.pop("host", parts.hostname or ""),
-        "PORT": parts.port or "",
-        "OPTIONS": {"pool": {"min_size": 1, "max_size": 12, "timeout": 10}, **query},
+        "PORT": port,
+        "OPTIONS": {
+            "pool": {"min_size": 1, "max_size": 12, "timeout": 10},
+            "prepare_threshold": None if prepare_threshold == "none" else int(prepare_threshold),
+            **query,
+        },
     }
 
 
 DEBUG = _flag("DEBUG")
 SECRET_KEY = os.environ.get("SECRET_KEY") or ("insecure-debug-key" if DEBUG else "")
-ALLOWED_HOSTS = _list("ALLOWED_HOSTS") or (["*"] if DEBUG else [])
+# Whatever watches over the process asks it by its own address.
+ALLOWED_HOSTS = [*(_list("ALLOWED_HOSTS") or (["*"] if DEBUG else [])), "127.0.0.1", "localhost"]
 
 INSTALLED_APPS = [
     "django.contrib.contenttypes",
@@ -74,12 +98,17 @@ else:
 
 REDIS_URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
 CACHES = {
-    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        # It only counts requests: a door does not wait long for it.
+        "OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 1},
+    }
 }
 CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL", REDIS_URL)
 
+# Served from where the apps keep them: a few files, so nothing has to be collected.
 STATIC_URL = "/static/"
-STATIC_ROOT = VAR / "static"
 WHITENOISE_USE_FINDERS = True
 
 USE_TZ = True
@@ -103,7 +132,7 @@ CORS_ALLOW_HEADERS = ["authorization", "content-type", "saleor-api-url", "x-anon
 
 EMAIL_BACKEND = os.environ.get("EMAIL_BACKEND", "django.core.mail.backends.smtp.EmailBackend")
 EMAIL_HOST = os.environ.get("EMAIL_HOST", "127.0.0.1")
-EMAIL_PORT = int(os.environ.get("EMAIL_PORT", "25"))
+EMAIL_PORT = _number("EMAIL_PORT", 25)
 EMAIL_HOST_USER = os.environ.get("EMAIL_HOST_USER", "")
 EMAIL_HOST_PASSWORD = os.environ.get("EMAIL_HOST_PASSWORD", "")
 EMAIL_USE_TLS = _flag("EMAIL_USE_TLS")
@@ -134,7 +163,7 @@ if os.environ.get("EVENT_RETENTION_DAYS"):
     )
 if os.environ.get("ABANDONED_CHECKOUT_DELAY_SECONDS"):
     SALEOR_PERSONALIZE["ABANDONED_CHECKOUT_DELAY"] = timedelta(
-        seconds=int(os.environ["ABANDONED_CHECKOUT_DELAY_SECONDS"])
+        seconds=_number("ABANDONED_CHECKOUT_DELAY_SECONDS", 3600)
     )
 
 LOGGING = {

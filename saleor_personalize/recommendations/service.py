@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
-from django.db import DatabaseError
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 
@@ -37,8 +36,7 @@ NAMES_SECONDS = 60.0
 _MAX_NAMES = 50_000
 
 
-@dataclass(frozen=True, slots=True)
-class Recommendation:
+class Recommendation(NamedTuple):
     """A product to show: `slot` counts from 1, `strategy` is the alias of the recommender."""
 
     product_id: str
@@ -81,9 +79,8 @@ def recommend(
         )
 
     models = _models.of(installation, channel_slug)
-    found = _ask(
-        {alias: models[alias] for alias in aliases if alias in models}, context, count, allowed
-    )
+    chain = Chain({alias: models[alias] for alias in aliases if alias in models}, _leave_out)
+    found = chain.recommend(context, count, allowed)
     if len(found) < count:
         found += _newest_products(
             installation,
@@ -92,9 +89,12 @@ def recommend(
             count=count - len(found),
             now=now,
         )
-    names = _names.of(
-        installation, {c.reason_item_id for c in found if c.reason_item_id is not None}
-    )
+    reasons = {(candidate.reason_code, candidate.reason_item_id) for candidate in found}
+    names = _names.of(installation, {item_id for _, item_id in reasons if item_id is not None})
+    texts = {
+        (code, item_id): reason_text(code, names.get(item_id or "", ""))
+        for code, item_id in reasons
+    }
     return [
         Recommendation(
             product_id=candidate.item_id,
@@ -102,9 +102,7 @@ def recommend(
             score=candidate.score,
             strategy=candidate.strategy or "",
             reason_code=candidate.reason_code,
-            reason_text=reason_text(
-                candidate.reason_code, names.get(candidate.reason_item_id or "", "")
-            ),
+            reason_text=texts[candidate.reason_code, candidate.reason_item_id],
         )
         for slot, candidate in enumerate(found, start=1)
     ]
@@ -121,31 +119,9 @@ def reason_text(code: str, name: str) -> str:
     return _("Popular in the shop")
 
 
-def _ask(
-    models: Mapping[str, Recommender],
-    context: Context,
-    count: int,
-    allowed: Callable[[Sequence[str]], set[str]],
-) -> list[Candidate]:
-    """Ask one recommender after the other; one that breaks is left out, and the next ones answer."""
-    found: list[Candidate] = []
-    asked: set[str] = set()
-
-    def allowed_once(ids: Sequence[str]) -> set[str]:
-        asked.update(ids)
-        return allowed(ids)
-
-    for alias, model in models.items():
-        if len(found) == count:
-            break
-        rest = replace(context, exclude=context.exclude | asked)
-        try:
-            found += Chain({alias: model}).recommend(rest, count - len(found), allowed_once)
-        except DatabaseError:
-            raise
-        except Exception:
-            logger.exception("The recommender %r broke and is left out. Train it again.", alias)
-    return found
+def _leave_out(alias: str, error: Exception) -> None:
+    """A recommender that breaks is left out, and the next ones answer."""
+    logger.error("The recommender %r broke and is left out. Train it again.", alias, exc_info=error)
 
 
 def _aliases(placement: str) -> Sequence[str]:

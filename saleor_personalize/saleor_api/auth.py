@@ -17,7 +17,7 @@ import json
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
@@ -27,7 +27,12 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPubli
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from saleor_personalize.enums import InstallationStatus
-from saleor_personalize.exceptions import InvalidToken, SaleorApiError, WebhookRejected
+from saleor_personalize.exceptions import (
+    InvalidToken,
+    KeysUnavailable,
+    SaleorApiError,
+    WebhookRejected,
+)
 from saleor_personalize.models import Installation
 from saleor_personalize.saleor_api import network
 
@@ -41,6 +46,7 @@ JWKS_TIMEOUT = 4.0
 _PADDING = PKCS1v15()
 _SHA256 = SHA256()
 _MAX_TOKEN_LENGTH = 8_192
+_MAX_LOOKED_UP = 500
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,14 @@ class DashboardClaims:
     user_id: str
     email: str
     permissions: frozenset[str]
+
+
+def may_look_up(text: object) -> TypeGuard[str]:
+    """Tell whether an id or an address that nobody has proven can be in the database at all.
+
+    It refuses what PostgreSQL cannot even be asked for, such as NUL or half of a surrogate pair.
+    """
+    return isinstance(text, str) and 0 < len(text) <= _MAX_LOOKED_UP and text.isprintable()
 
 
 # -- keys ------------------------------------------------------------------------------------------
@@ -179,16 +193,13 @@ class _Signed:
     signed: bytes
 
 
-class _KeysUnavailable(Exception):
-    """The signature may be good, but the key to tell could not be fetched just now."""
-
-
 def _verify(installation: Installation, claim: _Signed, *, now: datetime) -> bool:
     """Check a signature; when the stored keys do not explain it, with the shop's current keys, once.
 
-    Raises _KeysUnavailable when the shop does not give its keys, or when an unknown key shows up so
+    Raises KeysUnavailable when the shop does not give its keys, or when an unknown key shows up so
     soon after the last fetch that another must wait.
     """
+    unavailable = "The shop's signing keys cannot be fetched at the moment. Try again in a minute."
     if _is_signed_by(_find_key(installation, claim.kid), claim.signature, claim.signed):
         return True
     # Another process may have fetched the keys already.
@@ -198,12 +209,12 @@ def _verify(installation: Installation, claim: _Signed, *, now: datetime) -> boo
         return True
     if not refresh_limit.take(installation):
         if key is None or refresh_limit.last_failed(installation):
-            raise _KeysUnavailable
+            raise KeysUnavailable(unavailable)
         return False
     try:
         refresh_jwks(installation, now=now)
     except SaleorApiError as error:
-        raise _KeysUnavailable from error
+        raise KeysUnavailable(unavailable) from error
     refresh_limit.succeeded(installation)
     return _is_signed_by(_find_key(installation, claim.kid), claim.signature, claim.signed)
 
@@ -221,7 +232,8 @@ def verify_webhook(
     """
     header, _, rest = signature.partition(".")
     payload, _, encoded = rest.partition(".")
-    kid = _webhook_kid(header)
+    # A header is remembered, so it must be no longer than Saleor's are.
+    kid = _webhook_kid(header) if len(signature) <= _MAX_TOKEN_LENGTH else None
     try:
         raw_signature = _decode(encoded)
     except ValueError:
@@ -236,12 +248,8 @@ def verify_webhook(
     claim = _Signed(kid, raw_signature, header.encode() + b"." + body)
     try:
         is_valid = _verify(installation, claim, now=now)
-    except _KeysUnavailable as error:
-        raise WebhookRejected(
-            "JWKS_NOT_AVAILABLE",
-            "The shop's signing keys cannot be fetched at the moment. Try again later.",
-            status=503,
-        ) from error
+    except KeysUnavailable as error:
+        raise WebhookRejected("JWKS_NOT_AVAILABLE", str(error), status=503) from error
     if not is_valid:
         raise WebhookRejected(
             "SIGNATURE_VERIFICATION_FAILED",
@@ -273,7 +281,10 @@ def _webhook_kid(header: str) -> str | None:
 
 
 def read_customer_token(installation: Installation, token: str, *, now: datetime) -> CustomerClaims:
-    """Return who the shopper is. Raises InvalidToken unless it is an access token of this shop."""
+    """Return who the shopper is. Raises InvalidToken unless it is an access token of this shop.
+
+    Raises KeysUnavailable when nobody can tell at the moment.
+    """
     claims = _read_jwt(installation, token, now=now)
     # The Dashboard's tokens carry the same signature: without this a staff member's app token, handed
     # to any other app, would open their own account here.
@@ -285,7 +296,8 @@ def read_customer_token(installation: Installation, token: str, *, now: datetime
 def read_dashboard_token(token: str, *, now: datetime) -> DashboardClaims:
     """Return which staff member of which installation calls from the Dashboard.
 
-    Raises InvalidToken unless the token was made by that shop for our app and a staff member.
+    Raises InvalidToken unless the token was made by that shop for our app and a staff member, and
+    KeysUnavailable when nobody can tell at the moment.
     `permissions` is what staff member and app have in common, never what the staff member has alone.
     """
     unproven = _unverified_claims(token)
@@ -294,7 +306,7 @@ def read_dashboard_token(token: str, *, now: datetime) -> DashboardClaims:
         Installation.objects.filter(saleor_api_url=issuer, app_id=app_id)
         .exclude(status=InstallationStatus.UNINSTALLED)
         .first()
-        if isinstance(issuer, str) and isinstance(app_id, str) and app_id
+        if may_look_up(issuer) and may_look_up(app_id)
         else None
     )
     if installation is None:
@@ -357,13 +369,7 @@ def _read_jwt(installation: Installation, token: str, *, now: datetime) -> dict[
     kid = header.get("kid")
     if header.get("alg") != ALGORITHM or not isinstance(kid, str) or "crit" in header:
         raise InvalidToken("The token is not signed with RS256 by a named key.")
-    try:
-        is_valid = _verify(installation, _Signed(kid, signature, signed), now=now)
-    except _KeysUnavailable as error:
-        raise InvalidToken(
-            "The shop's signing keys cannot be fetched at the moment. Try again in a minute."
-        ) from error
-    if not is_valid:
+    if not _verify(installation, _Signed(kid, signature, signed), now=now):
         raise InvalidToken("The token is not signed by this shop.")
     if claims.get("iss") != installation.saleor_api_url:
         raise InvalidToken("The token was issued by another shop.")

@@ -98,14 +98,17 @@ class SaleorClient:
         answer = self._run(
             operation_name, {**(variables or {}), "first": first, "after": after or None}
         )
-        found = answer["data"][connection]
-        return Page(
-            nodes=[edge["node"] for edge in found["edges"]],
-            end_cursor=found["pageInfo"]["endCursor"] or "",
-            has_next_page=found["pageInfo"]["hasNextPage"],
-            total_count=found.get("totalCount"),
-            cost=answer.get("extensions", {}).get("cost", {}).get("requestedQueryCost"),
-        )
+        try:
+            found = answer["data"][connection]
+            return Page(
+                nodes=[edge["node"] for edge in found["edges"]],
+                end_cursor=found["pageInfo"]["endCursor"] or "",
+                has_next_page=found["pageInfo"]["hasNextPage"],
+                total_count=found.get("totalCount"),
+                cost=answer.get("extensions", {}).get("cost", {}).get("requestedQueryCost"),
+            )
+        except (KeyError, TypeError, AttributeError):
+            raise self._odd(operation_name) from None
 
     def identity(self) -> AppIdentity:
         """Ask the shop who our token makes us.
@@ -116,19 +119,22 @@ class SaleorClient:
         answer = self._post("App", {})
         data = answer.get("data") or {}
         if not data.get("app"):
-            if any(not _is_denied(error) for error in answer.get("errors", [])):
+            if any(not _is_denied(error) for error in answer.get("errors") or []):
                 raise _failure("App", answer["errors"])
             raise TokenRefused(
                 f"{self._url} does not accept our app token. The app was deactivated or deleted there: "
                 "activate or install it again in the Dashboard."
             )
-        app = data["app"]
-        return AppIdentity(
-            app_id=app["id"],
-            identifier=app.get("identifier") or "",
-            permissions=sorted(permission["code"] for permission in app["permissions"] or []),
-            saleor_version=(data.get("shop") or {}).get("version") or "",
-        )
+        try:
+            app = data["app"]
+            return AppIdentity(
+                app_id=app["id"],
+                identifier=app.get("identifier") or "",
+                permissions=sorted(permission["code"] for permission in app["permissions"] or []),
+                saleor_version=(data.get("shop") or {}).get("version") or "",
+            )
+        except (KeyError, TypeError, AttributeError):
+            raise self._odd("App") from None
 
     def _run(self, name: str, variables: Mapping[str, Any] | None) -> JSONDict:
         answer = self._post(name, variables or {})
@@ -170,7 +176,7 @@ class SaleorClient:
             },
             headers={"Authorization": f"Bearer {self._token}"},
         )
-        if not isinstance(answer, dict) or not ("data" in answer or "errors" in answer):
+        if not _is_graphql(answer):
             raise SaleorApiError(
                 f"{self._url} answered {status} and no GraphQL. Is this the address of a Saleor API?",
                 is_retryable=False,
@@ -178,7 +184,27 @@ class SaleorClient:
         # A query that Saleor will not run (too costly, not valid) is answered 400 with `errors`.
         if status != httpx.codes.OK and not answer.get("errors"):
             raise SaleorApiError(f"{self._url} answered {status} to {name}.", is_retryable=False)
-        return answer
+        return answer  # type: ignore[no-any-return]
+
+    def _odd(self, name: str) -> SaleorApiError:
+        return SaleorApiError(
+            f"{self._url} answered {name} in another shape than was asked for. Is it a Saleor that this "
+            "app supports?",
+            is_retryable=False,
+        )
+
+
+def _is_graphql(answer: Any) -> bool:
+    """Tell whether an answer has the shape that GraphQL promises, whatever it holds."""
+    if not isinstance(answer, dict) or not ("data" in answer or "errors" in answer):
+        return False
+    errors = answer.get("errors") or []
+    return (
+        isinstance(answer.get("data"), dict | None)
+        and isinstance(answer.get("extensions"), dict | None)
+        and isinstance(errors, list)
+        and all(isinstance(error, dict) for error in errors)
+    )
 
 
 def _is_denied(error: Mapping[str, Any]) -> bool:

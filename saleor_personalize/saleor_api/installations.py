@@ -43,11 +43,15 @@ class Registration:
 
 def find_installation(saleor_api_url: str) -> Installation | None:
     """Return the installation of a shop, whatever its status."""
+    if not auth.may_look_up(saleor_api_url):
+        return None
     return Installation.objects.filter(saleor_api_url=saleor_api_url).first()
 
 
 def active_installation(saleor_api_url: str) -> Installation | None:
     """Return the installation of a shop if the app is active there."""
+    if not auth.may_look_up(saleor_api_url):
+        return None
     return Installation.objects.filter(
         saleor_api_url=saleor_api_url, status=InstallationStatus.ACTIVE
     ).first()
@@ -55,7 +59,8 @@ def active_installation(saleor_api_url: str) -> Installation | None:
 
 def check_allowed(saleor_api_url: str) -> None:
     """Raise InstallationRefused unless ALLOWED_SALEOR_API_URLS has a pattern that matches it whole."""
-    if any(re.fullmatch(pattern, saleor_api_url) for pattern in settings.ALLOWED_SALEOR_API_URLS):
+    patterns = settings.ALLOWED_SALEOR_API_URLS
+    if auth.may_look_up(saleor_api_url) and any(re.fullmatch(p, saleor_api_url) for p in patterns):
         return
     raise InstallationRefused(
         "SALEOR_API_URL_PROHIBITED",
@@ -150,10 +155,15 @@ def confirm(*, installation: Installation, now: datetime) -> InstallationStatus:
     return InstallationStatus(installation.status)
 
 
+def works(*, installation: Installation) -> bool:
+    """Ask the shop whether it accepts the token in use. Raises SaleorApiError when it cannot be asked."""
+    return _identify(installation, installation.auth_token) is not None
+
+
 def mark_status(*, installation: Installation, status: InstallationStatus, now: datetime) -> bool:
     """Record what became of the app in the shop; return whether that is news.
 
-    It does not ask the shop: use `confirm` to find out whether the app is active.
+    It does not ask the shop: use `works` or `confirm` to find out whether the app is active.
     """
     changed = (
         Installation.objects.filter(pk=installation.pk)

@@ -176,5 +176,5 @@ def request_json(
         )
     try:
         return status, httpx.Response(status, content=bytes(body)).json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return status, None

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -182,9 +182,22 @@ def _reading(what: str, node: Any) -> Iterator[None]:
         ) from None
 
 
+def moment_of(value: object) -> datetime | None:
+    """Return a date and time with a zone in UTC; None for anything else.
+
+    PostgreSQL holds moments that Python cannot read back, such as the year 0: one row with such a
+    moment would fail every read of its table.
+    """
+    try:
+        moment = parse_datetime(value) if isinstance(value, str) else None
+        return moment.astimezone(UTC) if moment is not None and moment.tzinfo is not None else None
+    except (ValueError, OverflowError):
+        return None
+
+
 def _time(value: Any) -> datetime:
-    moment = parse_datetime(value) if isinstance(value, str) else None
-    if moment is None or moment.tzinfo is None:
+    moment = moment_of(value)
+    if moment is None:
         raise ValueError("not a date and time with a zone")
     return moment
 

@@ -116,7 +116,7 @@ def preview(
             with connection.cursor() as cursor:
                 cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{seconds}s"])
             count = rows.count()
-            shown = list(rows.order_by("-last_seen_at")[:sample])
+            shown = list(rows.order_by("-pk")[:sample])
             with connection.cursor() as cursor:
                 # Ends with an own transaction anyway, but not with one around it.
                 cursor.execute("SELECT set_config('statement_timeout', '0', true)")

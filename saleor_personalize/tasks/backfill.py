@@ -5,7 +5,7 @@ import logging
 from celery import shared_task
 from django.utils import timezone
 
-from saleor_personalize.enums import BackfillStatus, InstallationStatus
+from saleor_personalize.enums import BackfillStatus
 from saleor_personalize.exceptions import SaleorApiError
 from saleor_personalize.ingestion import backfill
 from saleor_personalize.ingestion import reconcile as reconciliation
@@ -28,11 +28,12 @@ def run_backfills() -> int:
 
 @shared_task(name="personalize.reconcile")  # type: ignore[untyped-decorator,unused-ignore]
 def reconcile() -> int:
-    """Find what webhooks missed, shop by shop; one shop's trouble is not another's."""
+    """Find what webhooks missed, shop by shop; one shop's trouble is not another's.
+
+    Shops that switched the app off are asked too: the news that they switched it on may be lost.
+    """
     done = 0
-    for installation in Installation.objects.filter(
-        status__in=[InstallationStatus.ACTIVE, InstallationStatus.TOKEN_REFUSED]
-    ):
+    for installation in Installation.objects.all():
         try:
             done += (
                 reconciliation.reconcile(installation=installation, now=timezone.now()) is not None

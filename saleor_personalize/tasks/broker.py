@@ -17,16 +17,19 @@ TIMEOUT = 2
 
 def ask_for(task_name: str) -> None:
     """Ask for a run of a task after the commit. A broker that is down is logged, never raised."""
-    transaction.on_commit(functools.partial(_send, task_name))
+    transaction.on_commit(functools.partial(send, task_name))
 
 
-def _send(task_name: str) -> None:
+def send(task_name: str) -> None:
+    """Ask for a run of a task now; else as `ask_for`."""
     try:
+        # No retry: somebody waits for the answer, often Saleor, and beat asks again within seconds.
         current_app.send_task(task_name, retry=False)
     except Exception as error:
         # Each broker has its own errors, and none may fail a door: the rows are stored.
         logger.warning(
-            "The broker does not take %s (%s): beat will ask again. Check CELERY_BROKER_URL.",
+            "The broker does not take %s (%s): beat or a running worker will find the rows. "
+            "Check CELERY_BROKER_URL.",
             task_name,
             type(error).__name__,
         )

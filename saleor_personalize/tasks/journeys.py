@@ -5,6 +5,7 @@ import logging
 from celery import shared_task
 from django.utils import timezone
 
+from saleor_personalize.exceptions import kind_and_place
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.messaging import operations as messaging
 
@@ -22,6 +23,10 @@ def advance_journeys() -> None:
         try:
             if not journeys.advance_due(now=timezone.now(), limit=1):
                 break
-        except Exception:
+        except Exception as error:
             # One case that cannot be decided must not hold up the others: its claim runs out later.
-            logger.exception("A decision failed; it is tried again in %s.", journeys.CLAIM)
+            logger.warning(
+                "A decision failed; it is tried again in %s. %s",
+                journeys.CLAIM,
+                kind_and_place(error),
+            )

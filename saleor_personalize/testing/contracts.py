@@ -173,7 +173,6 @@ class World:
             language_code=facts["language"],
             country_code=facts["country"],
             first_seen_at=NOW,
-            last_seen_at=NOW,
         )
         self.profiles.append(profile)
         for fact in facts["events"]:
@@ -195,7 +194,6 @@ class World:
                 profile=profile,
                 session_id=self._number(),
                 started_at=NOW - fact["age"],
-                last_seen_at=NOW,
                 device_type=fact["device"],
                 utm=fact["utm"],
                 country_code=fact["country"],

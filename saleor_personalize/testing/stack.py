@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
@@ -23,7 +23,55 @@ from typing import Any
 import httpx
 
 from saleor_personalize.exceptions import PersonalizeError
-from saleor_personalize.testing.services import EmbeddedRedis, embedded_postgres
+from saleor_personalize.testing.services import (
+    EmbeddedRedis,
+    embedded_postgres,
+    stop_embedded_postgres,
+)
+
+#: What the service reads. A shell may carry those of a real one (`set -a; . .env`): none of them may
+#: reach this one, least of all a mail server or a broker.
+SERVICE_VARIABLES = frozenset(
+    {
+        "ABANDONED_CHECKOUT_DELAY_SECONDS",
+        "ALLOWED_HOSTS",
+        "ALLOWED_SALEOR_API_URLS",
+        "ALLOW_PRIVATE_ADDRESSES",
+        "APP_URL",
+        "BEHIND_TLS_PROXY",
+        "CELERY_BROKER_URL",
+        "CHECKOUT_URL",
+        "DASHBOARD_ORIGINS",
+        "DATABASE_URL",
+        "DEBUG",
+        "DEFAULT_SENDER",
+        "DRY_RUN",
+        "EMAIL_BACKEND",
+        "EMAIL_HOST",
+        "EMAIL_HOST_PASSWORD",
+        "EMAIL_HOST_USER",
+        "EMAIL_PORT",
+        "EMAIL_USE_TLS",
+        "ENCRYPTION_KEYS",
+        "HOST",
+        "LOG_LEVEL",
+        "PORT",
+        "REDIS_URL",
+        "SECRET_KEY",
+        "STOREFRONT_ORIGINS",
+        "VAR_DIR",
+        "WEB_CONCURRENCY",
+    }
+)
+
+
+def surroundings(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables without those of a service."""
+    return {
+        name: value
+        for name, value in variables.items()
+        if name not in SERVICE_VARIABLES and not name.startswith(("ANYMAIL_", "CELERY_"))
+    }
 
 
 class StackError(PersonalizeError):
@@ -80,10 +128,11 @@ class Mailbox:
 class Stack:
     """Start with `with Stack(folder) as stack:`; everything it started ends with the block."""
 
-    def __init__(self, folder: Path, **environment: str) -> None:
+    def __init__(self, folder: Path, *, port: int | None = None, **environment: str) -> None:
+        """`port` None takes a free one; `environment` are variables of the service."""
         self.folder = folder
         self.mailbox = Mailbox()
-        self.port = free_port()
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = environment
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -103,6 +152,7 @@ class Stack:
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         database_url = embedded_postgres(self.folder / "postgres")
+        self._resources.callback(stop_embedded_postgres, self.folder / "postgres")
         if "REDIS_URL" not in self.environment:
             redis = EmbeddedRedis()
             self._resources.callback(redis.stop)
@@ -110,7 +160,7 @@ class Stack:
         self.mailbox.start()
         self._resources.callback(self.mailbox.stop)
         self.environment = {
-            **os.environ,
+            **surroundings(os.environ),
             "SECRET_KEY": "a-secret-for-this-machine-only-0123456789",
             "DATABASE_URL": database_url,
             "VAR_DIR": str(self.folder),
@@ -119,7 +169,7 @@ class Stack:
             "ALLOW_PRIVATE_ADDRESSES": "1",
             "EMAIL_HOST": "127.0.0.1",
             "EMAIL_PORT": str(self.mailbox.port),
-            "DEFAULT_SENDER": "Demo shop <shop@example.com>",
+            "DEFAULT_SENDER": "Kettle & Clay <shop@example.com>",
             "DJANGO_SETTINGS_MODULE": "saleor_personalize.project.settings",
             **self.environment,
         }

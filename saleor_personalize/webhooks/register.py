@@ -17,7 +17,7 @@ from django.views.decorators.http import require_POST
 from saleor_personalize.exceptions import InstallationRefused
 from saleor_personalize.ingestion import backfill
 from saleor_personalize.saleor_api import installations
-from saleor_personalize.webhooks import wake
+from saleor_personalize.tasks.broker import ask_for
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def register(request: HttpRequest) -> JsonResponse:
     if registration.is_confirmed:
         with transaction.atomic():
             backfill.request(installation=registration.installation, now=now)
-            wake.enqueue("personalize.run_backfills")
+            ask_for("personalize.run_backfills")
     return JsonResponse({"success": True})
 
 

@@ -1,60 +1,49 @@
-"""Tell a worker that something waits. What waits is rows; this only makes it happen sooner."""
+"""Wake a worker when deliveries come, but not once for each of them."""
 
 from __future__ import annotations
 
-import functools
-import logging
 import threading
 import time
 
-from celery import current_app
 from django.db import transaction
 
-logger = logging.getLogger(__name__)
+from saleor_personalize.tasks import broker
 
-#: A burst of deliveries sends one message at its start and one at the end of each interval.
+#: A burst of deliveries sends one message at its start and one after each interval.
 INTERVAL = 0.5
 
 
-def enqueue(task_name: str) -> None:
-    """Ask for a run of a task after the commit. A broker that is down is logged, never raised."""
-    transaction.on_commit(functools.partial(_send, task_name))
-
-
-def _send(task_name: str, countdown: float | None = None) -> None:
-    try:
-        # No retry: whoever waits for the answer is Saleor, and beat asks again within seconds.
-        current_app.send_task(task_name, countdown=countdown, retry=False)
-    except Exception as error:
-        # Each broker has its own errors, and none may fail a door: the rows are stored.
-        logger.warning(
-            "The broker does not take %s (%s): beat or a running worker will find the rows. "
-            "Check CELERY_BROKER_URL.",
-            task_name,
-            type(error).__name__,
-        )
-
-
 class Bell:
-    """Rings for a task at once, then at most once more per interval, however often it is pressed."""
+    """Rings for a task at once, then at most once more per interval, however often it is pressed.
+
+    A thread of its own asks the broker: whoever presses is about to answer Saleor, which must not
+    wait for a broker that is slow or never answers.
+    """
 
     def __init__(self, task_name: str) -> None:
         self._task_name = task_name
-        self._lock = threading.Lock()
-        self._quiet_until = 0.0
-        self._is_trailing = False
+        self._pressed = threading.Event()
+        self._starting = threading.Lock()
+        self._is_started = False
 
     def ring_after_commit(self) -> None:
         transaction.on_commit(self.ring)
 
     def ring(self) -> None:
-        moment = time.monotonic()
-        with self._lock:
-            wait = self._quiet_until - moment
-            if wait <= 0:
-                self._quiet_until, self._is_trailing = moment + INTERVAL, False
-            elif self._is_trailing:
-                return
-            else:
-                self._is_trailing = True
-        _send(self._task_name, countdown=wait if wait > 0 else None)
+        self._pressed.set()
+        if not self._is_started:
+            self._start()
+
+    def _start(self) -> None:
+        # At the first ring and not before: web servers fork their workers.
+        with self._starting:
+            if not self._is_started:
+                threading.Thread(target=self._run, name="webhook-bell", daemon=True).start()
+                self._is_started = True
+
+    def _run(self) -> None:
+        while True:
+            self._pressed.wait()
+            self._pressed.clear()
+            broker.send(self._task_name)
+            time.sleep(INTERVAL)

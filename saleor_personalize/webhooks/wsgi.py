@@ -7,6 +7,7 @@ is answered only after that statement is committed.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterable
@@ -120,17 +121,23 @@ class GroupedStore:
         try:
             return self._rows.get(timeout=IDLE_SECONDS)
         except queue.Empty:
-            django.db.connection.close()
+            _give_back()
             return self._rows.get()
 
     def _store(self, group: list[_Waiting]) -> None:
         try:
             deliveries.store([waiting.row for waiting in group])
         except Exception as error:
-            django.db.connection.close()
+            _give_back()
             if len(group) > 1 and isinstance(error, _FAULTS_OF_ONE_ROW):
                 for waiting in group:
                     self._store([waiting])
                 return
             for waiting in group:
                 waiting.error = error
+
+
+def _give_back() -> None:
+    """Give this thread's connection back; a fault in that must not end the one thread that writes."""
+    with contextlib.suppress(Exception):
+        django.db.connection.close()

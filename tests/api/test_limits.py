@@ -1,7 +1,6 @@
 """What the public door refuses, and that a refusal costs nothing and gives nothing away."""
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -30,6 +29,7 @@ def refused(gql: Ask, shop: Phones, monkeypatch: pytest.MonkeyPatch) -> Any:
             answer = gql(query, variables, anonymous_id=ANONYMOUS, **given)
         assert answer.status == 200
         assert "data" not in answer.body
+        assert all(answer.codes), "every error has a code"
         return answer.codes[0]
 
     return ask
@@ -96,9 +96,19 @@ def test_b104_cost_is_limited(refused: Any, query: str, variables: dict[str, Any
 ONE_PAGE = f"query($n: Int) {{ {RECS}, first: $n) {{ slot }} }}"
 
 
-@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "9" * 4_300, "-" + "9" * 4_300])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        ("1e999", "QUERY_TOO_COSTLY"),
+        ("-1e999", "BAD_REQUEST"),
+        ("NaN", "BAD_REQUEST"),
+        ("9" * 4_300, "QUERY_TOO_COSTLY"),
+        ("-" + "9" * 4_300, "BAD_REQUEST"),
+    ],
+    ids=range(5),
+)
 def test_b104_numbers_that_no_int_can_hold_are_refused(
-    client: Client, shop: Phones, number: str
+    client: Client, shop: Phones, number: str, code: str
 ) -> None:
     body = f'{{"query": "{ONE_PAGE}", "variables": {{"n": {number}}}}}'.replace(
         RECS, RECS.replace('"', '\\"')
@@ -106,7 +116,9 @@ def test_b104_numbers_that_no_int_can_hold_are_refused(
     response = post(client, shop, body.encode())
     assert response.status_code == 200
     assert not response.json().get("data")
-    assert response.json()["errors"][0]["message"]
+    (error,) = response.json()["errors"]
+    assert error["message"]
+    assert error["extensions"] == {"code": code}
 
 
 def test_b104_an_id_of_many_digits_is_no_fault(gql: Ask, shop: Phones) -> None:
@@ -134,14 +146,12 @@ def test_fragments_that_multiply_are_measured_at_once(refused: Any) -> None:
         for n in range(60)
     )
     last = f"fragment F60 on Query {{ a: {RECS}) {{ slot }} }}"
-    started = time.perf_counter()
     assert refused(f"{{ ...F0 }} {chain} {last}") == "QUERY_TOO_COSTLY"
-    assert time.perf_counter() - started < 5
 
 
 def test_b104_fragment_cycles_are_refused(refused: Any) -> None:
     query = "{ profile { ...A } } fragment A on Profile { ...B } fragment B on Profile { ...A }"
-    assert refused(query) is None  # GraphQL's own rule, which has no code
+    assert refused(query) == "BAD_REQUEST"
 
 
 # -- introspection ---------------------------------------------------------------------------------
@@ -168,19 +178,52 @@ def test_introspection_that_multiplies_is_refused(refused: Any) -> None:
     nested = "name"
     for _ in range(8):
         nested = f"fields {{ type {{ {nested} }} }}"
-    # GraphQL's own rule stops depth, without a code; ours stops width.
-    assert refused(f"{{ __schema {{ types {{ {nested} }} }} }}") is None
+    # GraphQL's own rule stops depth; ours stops width.
+    assert refused(f"{{ __schema {{ types {{ {nested} }} }} }}") == "BAD_REQUEST"
     many = " ".join(f"a{n}: types {{ fields {{ args {{ name }} }} }}" for n in range(300))
     assert refused(f"{{ __schema {{ {many} }} }}") == "QUERY_TOO_COSTLY"
+
+
+@pytest.mark.parametrize(
+    ("query", "variables"),
+    [
+        (ONE_PAGE, {"n": "one"}),
+        (ONE_PAGE, {"n": {}}),
+        ("query($n: Int!) { recommendations(placement: \"home\", channel: \"us\", first: $n) { slot } }", {}),
+        ("mutation($e: [TrackEventInput!]!) { track(events: $e) { results { id } } }", {"e": [{"id": 1}, 2]}),
+        ("query { a: profile { openCheckout { id } } a: __typename }", {}),
+        ('{ recommendations(placement: 1, channel: "us", colour: 2) { slot } unknown }', {}),
+    ],
+    ids=range(6),
+)  # fmt: skip
+def test_every_error_of_an_answer_has_a_code(
+    gql: Ask, shop: Phones, query: str, variables: dict[str, Any]
+) -> None:
+    answer = gql(query, variables, anonymous_id=ANONYMOUS)
+    assert not any((answer.body.get("data") or {}).values())
+    assert set(answer.codes) == {"BAD_REQUEST"}
 
 
 # -- the request -----------------------------------------------------------------------------------
 
 
 def test_too_long_queries_are_refused_and_not_remembered(refused: Any) -> None:
-    before = views._prepared.cache_info().currsize
+    before = views._remembered.cache_info().currsize
     assert refused("{ profile { openCheckout { id } } }" + " " * 20_000) == "TOO_LARGE"
-    assert views._prepared.cache_info().currsize == before
+    assert views._remembered.cache_info().currsize == before
+
+
+def test_a_query_of_unusual_length_is_answered_and_not_remembered(gql: Ask, shop: Phones) -> None:
+    """Parsed, it takes megabytes: a few hundred different ones would take all memory."""
+    before = views._remembered.cache_info().currsize
+    assert gql("{ __typename " + "# " * 1_000 + "\n}").data == {"__typename": "Query"}
+    assert views._remembered.cache_info().currsize == before
+    assert gql("{ __typename # a usual one\n}").data == {"__typename": "Query"}
+    assert views._remembered.cache_info().currsize == before + 1
+
+
+def test_fields_that_would_take_long_to_compare_are_refused(refused: Any) -> None:
+    assert refused("{" + "__typename " * 1_600 + "}") == "QUERY_TOO_COSTLY"
 
 
 @pytest.mark.parametrize(
@@ -202,7 +245,7 @@ def test_too_long_queries_are_refused_and_not_remembered(refused: Any) -> None:
     ids=range(12),
 )
 def test_queries_that_are_none_are_refused(refused: Any, query: str) -> None:
-    assert refused(query) in {None, "QUERY_TOO_DEEP", "BAD_REQUEST"}
+    assert refused(query) == "BAD_REQUEST"
 
 
 def post(client: Client, shop: Phones, body: bytes) -> Any:
@@ -304,8 +347,10 @@ def test_b104_a_fault_shows_that_it_happened_and_nothing_else(
     caplog: pytest.LogCaptureFixture,
     settings: Any,
 ) -> None:
+    secret = "the secret of the house"
+
     def fail(**_: object) -> None:
-        raise ZeroDivisionError("the secret of the house")
+        raise ZeroDivisionError(secret)
 
     monkeypatch.setattr(service, "recommend", fail)
     for settings.DEBUG in (False, True):
@@ -320,8 +365,12 @@ def test_b104_a_fault_shows_that_it_happened_and_nothing_else(
                 }
             ],
         }
-        assert "secret" not in json.dumps(answer.body)
-    assert "the secret of the house" in caplog.text
+        assert secret not in json.dumps(answer.body)
+    (line, again) = (record.getMessage() for record in caplog.records)
+    assert line == again
+    assert line.startswith("A resolver failed: ZeroDivisionError at\n")
+    assert "in resolve_recommendations" in line
+    assert secret not in caplog.text
 
 
 def test_a_fault_in_one_field_leaves_the_others(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import translation
 
 from saleor_personalize.catalog import operations as catalog
@@ -523,6 +524,17 @@ def test_a_warm_answer_takes_few_queries(
         recs(**call)
         with django_assert_num_queries(expected):
             recs(**call)
+
+
+def test_what_may_be_shown_is_planned_once_per_connection(recs: Any, trained: Phones) -> None:
+    """Planning takes several times as long as running: see `models.prepared`."""
+    with connection.cursor() as cursor:
+        cursor.execute("DEALLOCATE ALL")
+        for _ in range(10):
+            assert len(recs("home")) == 8
+        cursor.execute("SELECT statement FROM pg_prepared_statements")
+        (statement,) = cursor.fetchall()
+    assert "SELECT product_saleor_id FROM" in statement[0]
 
 
 def test_unknown_channels_are_not_remembered(recs: Any, trained: Phones) -> None:

@@ -346,6 +346,22 @@ def test_a_caller_may_send_so_many_events_a_minute(
         assert send("d").data
 
 
+def test_a_cache_that_is_away_costs_no_event(
+    track: Track, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Away:
+        def add(self, *_: object, **__: object) -> None:
+            raise ConnectionError(f"no route for {ANONYMOUS}")
+
+    monkeypatch.setattr("saleor_personalize.graphql.schema.cache", Away())
+    assert track(viewed()) == [ACCEPTED]
+    assert Event.objects.count() == 1
+    (record,) = [r for r in caplog.records if r.name.endswith("graphql.schema")]
+    assert (
+        record.getMessage() == "The cache cannot count events (ConnectionError): check REDIS_URL."
+    )
+
+
 def test_events_of_nobody_are_refused(gql: Ask, shop: Phones) -> None:
     for token in ("", shop.installation.auth_token):
         answer = gql(MUTATION, {"events": [viewed()]}, token=token)

@@ -24,7 +24,6 @@ OPERATIONS = (
     "Orders",
     "ProductIds",
     "Products",
-    "VariantStocks",
 )
 
 

@@ -7,9 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
+from graphql import build_schema, parse, validate
 
 from saleor_personalize import conf, enums, signals
 from saleor_personalize.project import cli, settings
+from saleor_personalize.testing.saleor import sdl
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = {path.stem: path.read_text() for path in (ROOT / "docs" / "reference").glob("*.md")}
@@ -28,7 +30,9 @@ def test_no_setting_is_documented_that_does_not_exist() -> None:
 
 def test_every_environment_variable_is_documented() -> None:
     source = Path(settings.__file__).read_text()
-    names = set(re.findall(r'(?:environ(?:\.get)?[\[(]|_flag\(|_list\()"([A-Z_]+)"', source))
+    names = set(
+        re.findall(r'(?:environ(?:\.get)?[\[(]|_flag\(|_list\(|_number\()"([A-Z_]+)"', source)
+    )
     assert names
     missing = {name for name in names if f"`{name}`" not in REFERENCE["settings"]}
     assert missing == set()
@@ -67,3 +71,38 @@ def test_every_check_is_documented_once() -> None:
 def test_links_between_pages_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\((?!https?://|#|mailto:)([^)#]+)", path.read_text()):
         assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md")))
+def test_links_to_a_heading_find_it(path: Path) -> None:
+    for target, anchor in re.findall(r"\]\((?!https?://)([^)#]*)#([^)]+)\)", path.read_text()):
+        page = (path.parent / target).read_text() if target else path.read_text()
+        headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+        slugs = {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}
+        assert anchor in slugs, f"{path.name} links to {target}#{anchor}"
+
+
+def test_the_readme_leads_to_every_guide() -> None:
+    linked = set(re.findall(r"\]\((docs/[^)#]+)", (ROOT / "README.md").read_text()))
+    guides = {
+        str(path.relative_to(ROOT))
+        for folder in ("tutorial", "howto", "reference", "explanation")
+        for path in (ROOT / "docs" / folder).glob("*.md")
+    }
+    assert guides - linked == set()
+
+
+def test_the_graphql_examples_of_the_docs_are_valid() -> None:
+    """Copied and pasted they must run: each is checked against the schema it is meant for."""
+    ours = build_schema((ROOT / "saleor_personalize/graphql/schema.graphql").read_text())
+    saleor = sdl.schema()
+    checked = 0
+    for path in (ROOT / "docs").rglob("*.md"):
+        text = path.read_text()
+        fenced = re.findall(r"^```graphql\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        in_js = re.findall(r"personalize\(\s*`(.*?)`", text, re.DOTALL)
+        for query in [*fenced, *in_js]:
+            schema = saleor if "updateMetadata" in query else ours
+            assert validate(schema, parse(query)) == [], f"{path.name}: {query}"
+            checked += 1
+    assert checked >= 6

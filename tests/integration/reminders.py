@@ -107,8 +107,8 @@ class Saleor:
             exists=True,
             is_ordered=checkout.saleor_id in self.ordered,
             changed_at=changed_at,
-            channel_slug=checkout.channel_slug,
-            language_code=checkout.language_code,
+            email_hash=checkout.email_hash,
+            user_id=checkout.user_saleor_id,
             lines=tuple(self._line(variant, quantity) for variant, quantity in lines.items()),
         )
 
@@ -153,11 +153,12 @@ class World:
 
     def order(self, **changes: Any) -> Order:
         """A shopper buys, and Saleor tells us."""
-        (recorded,) = events.record_orders(
+        (order_id,) = events.record_orders(
             installation=self.installation, data=[order_data(**changes)], now=NOW
         )
-        journeys.exit_for_order(order=recorded.row, now=NOW)
-        return recorded.row
+        order = Order.objects.get(pk=order_id)
+        journeys.exit_for_order(order=order, now=NOW)
+        return order
 
     def allow(self, address: str, state: ConsentState = ConsentState.GRANTED) -> None:
         profile = Identity.objects.get(

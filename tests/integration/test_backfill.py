@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -15,11 +16,14 @@ from django.core.management import call_command
 from django.db import connection
 from django.test import override_settings
 
+from saleor_personalize.catalog import operations as catalog
 from saleor_personalize.enums import BackfillStatus, DeliveryStatus, InstallationStatus
 from saleor_personalize.exceptions import SaleorApiError
 from saleor_personalize.ingestion import backfill, deliveries, reconcile
+from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.models import (
     Backfill,
+    BackfillStage,
     Checkout,
     Enrollment,
     Installation,
@@ -32,7 +36,8 @@ from saleor_personalize.models import (
     Profile,
     WebhookDelivery,
 )
-from saleor_personalize.saleor_api.client import SaleorClient
+from saleor_personalize.saleor_api.client import Page, SaleorClient
+from saleor_personalize.saleor_api.nodes import read_product
 from saleor_personalize.testing.saleor import FakeSaleor, InstalledApp
 from tests.conftest import make_installation
 
@@ -116,7 +121,7 @@ def test_d6_carts_of_the_past_are_recorded_but_nobody_is_reminded(
         installation=installation,
         key="abandoned_checkout",
         is_live=True,
-        live_at=NOW - timedelta(days=30),
+        live_at=datetime.now(UTC),
     )
     run_all(installation)
     assert Checkout.objects.count() == 3
@@ -207,6 +212,41 @@ def test_a_page_that_costs_too_much_is_asked_for_in_halves(
     assert Order.objects.count() == 70
 
 
+def test_b6_a_page_fetched_ahead_is_as_old_as_its_request(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a page waits to be recorded, a webhook tells of a newer name; `updatedAt` is the same."""
+    real = SaleorClient.page
+    ahead: Queue[Page] = Queue()
+
+    def page(self: SaleorClient, *args: Any, after: str | None, **kwargs: Any) -> Page:
+        found = real(self, *args, after=after, **kwargs)
+        if args[0] == "Products" and after:
+            ahead.put(found)
+        return found
+
+    renamed: list[str] = []
+
+    def rename_in_between(row: BackfillStage) -> None:
+        if row.name == "products" and not renamed:
+            node = ahead.get(timeout=30).nodes[0]
+            renamed.append(node["id"])
+            catalog.record_products(
+                installation=installation,
+                data=[read_product({**node, "name": "A newer name"})],
+                now=datetime.now(UTC),
+                seen_at=datetime.now(UTC),
+            )
+
+    monkeypatch.setattr(SaleorClient, "page", page)
+    backfill.request(installation=installation, now=NOW)
+    claimed = backfill.claim_next(now=NOW)
+    assert claimed is not None
+    assert backfill.work(claimed, on_page=rename_in_between) == BackfillStatus.DONE
+    assert Product.objects.get(saleor_id=renamed[0]).name == "A newer name"
+    assert Product.objects.count() == 45
+
+
 def test_trouble_of_the_shop_leaves_the_run_for_the_next_worker(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,6 +306,28 @@ def test_trap_10_reconciliation_finds_what_webhooks_missed(
     assert not ProductListing.objects.filter(product_saleor_id=gone).exists()
     # Only what changed was asked for.
     assert counts(run)["orders"][0] < 70
+
+
+def test_trap_10_a_cart_left_while_we_were_deaf_waits_like_any_other(
+    shop: FakeSaleor, installation: Installation
+) -> None:
+    run_all(installation)
+    assert not Enrollment.objects.exists()
+    journey = journeys.ensure_journey(installation=installation, key="abandoned_checkout")
+    journeys.go_live(journey=journey, now=datetime.now(UTC))
+    cart = shop.create_checkout(
+        channel=shop.default_channel,
+        lines=[(next(iter(shop.variants)), 1)],
+        email="late@example.com",
+    )
+
+    now = datetime.now(UTC)
+    reconcile.reconcile(installation=installation, now=now)
+    claimed = backfill.claim_next(now=now)
+    assert claimed is not None
+    backfill.work(claimed)
+    # Those from before the journey went live are left alone.
+    assert [row.subject_saleor_id for row in Enrollment.objects.all()] == [cart["id"]]
 
 
 def _url_of_the_test_database() -> str:

@@ -1,4 +1,4 @@
-"""The read-time check exists twice, as a queryset and as SQL: they must say the same."""
+"""Two rules exist twice, once as SQL: both forms must say the same."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from saleor_personalize.catalog import queries
-from saleor_personalize.models import Installation, ProductListing
+from saleor_personalize.models import Category, Installation, ProductListing, bulk
 from tests.conftest import NOW
 
 moments = st.sampled_from([None, NOW - timedelta(seconds=1), NOW, NOW + timedelta(seconds=1)])
@@ -74,3 +74,39 @@ def test_b32_both_forms_of_the_check_agree(
         == expected
     )
     assert all(id_.startswith(f"{installation.pk}-") for id_ in expected)
+
+
+@pytest.mark.django_db
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(stored=st.tuples(moments, moments), seen=st.tuples(moments, moments.filter(bool)))
+def test_b6_both_forms_of_what_is_older_agree(
+    installation: Installation,
+    stored: tuple[datetime | None, datetime | None],
+    seen: tuple[datetime | None, datetime],
+) -> None:
+    Category.objects.all().delete()
+    row = Category.objects.create(
+        installation=installation,
+        saleor_id="1",
+        name="before",
+        saleor_updated_at=stored[0],
+        seen_at=stored[1],
+    )
+    merged = bulk.merge(
+        Category,
+        installation,
+        [{"saleor_id": "1", "saleor_updated_at": seen[0], "seen_at": seen[1], "name": "after"}],
+        key=["saleor_id"],
+        silent=["saleor_updated_at", "seen_at"],
+        when=Category.GIVES_WAY,
+    )
+    is_older = row.is_older(*seen)
+    row.refresh_from_db()
+    if is_older:
+        assert merged == []
+        assert (row.name, row.saleor_updated_at, row.seen_at) == ("before", *stored)
+    else:
+        assert merged == [(row.pk, ("1",), True)]
+        assert (row.name, row.saleor_updated_at, row.seen_at) == ("after", *seen)

@@ -18,6 +18,7 @@ from saleor_personalize.enums import (
     NotSentReason,
     Purpose,
 )
+from saleor_personalize.exceptions import SaleorApiError
 from saleor_personalize.models import (
     Backfill,
     BackfillStage,
@@ -28,6 +29,7 @@ from saleor_personalize.models import (
     TrainedModel,
     WebhookDelivery,
 )
+from saleor_personalize.saleor_api import auth
 from saleor_personalize.testing.keys import TEST_KEY, SigningKey
 
 FRAGMENTS = ["overview", "webhooks", "backfill", "messages"]
@@ -234,6 +236,39 @@ def test_b97_any_other_token_opens_nothing(
     assert not Backfill.objects.exists()
 
 
+@pytest.mark.parametrize("odd", ["\x00", "\ud800", "x" * 5_000], ids=["nul", "half", "long"])
+def test_texts_that_no_database_holds_open_nothing(
+    client: Client, installation: Installation, odd: str
+) -> None:
+    """What a forged token or address says is looked up before it is proven."""
+    for claim in ("iss", "app"):
+        given = headers(installation, **{claim: odd})
+        assert client.get("/dashboard/overview/", headers=given).status_code == 401
+    page = client.get("/dashboard", {"saleorApiUrl": odd.replace("\ud800", "?")})
+    assert page.status_code == 200
+    assert "frame-ancestors 'none'" in page["Content-Security-Policy"]
+
+
+def test_without_the_shops_keys_staff_are_asked_to_try_again(
+    client: Client, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can tell whether the token is good: it is not called bad, and it opens nothing."""
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise SaleorApiError("no route", is_retryable=True)
+
+    auth.refresh_limit.clear()
+    monkeypatch.setattr(auth, "fetch_jwks", unreachable)
+    token = SigningKey.generate("new").jwt(staff_claims(installation))
+    given = {"authorization-bearer": token}
+    answers = [client.get(f"/dashboard/{path}/", headers=given) for path in FRAGMENTS]
+    answers += [client.post(f"/dashboard/{path}", headers=given) for path in ACTIONS]
+    assert {answer.status_code for answer in answers} == {503}
+    assert not any(b"Cart reminder" in answer.content for answer in answers)
+    assert not Journey.objects.exists()
+    assert not Backfill.objects.exists()
+
+
 def test_staff_without_orders_or_checkouts_see_nothing(
     client: Client, installation: Installation
 ) -> None:
@@ -362,6 +397,12 @@ def test_b100_replay_puts_one_failed_delivery_back_in_line(
     client.post("/dashboard/webhooks/replay/", {"delivery": str(foreign.pk)}, headers=signed)
     foreign.refresh_from_db()
     assert foreign.status == DeliveryStatus.FAILED
+    for odd in ("x", "-1", "9" * 20, "9" * 5_000):
+        asked = {"delivery": odd}
+        assert client.post("/dashboard/webhooks/replay/", asked, headers=signed).status_code == 404
+    client.post("/dashboard/webhooks/replay/", {"delivery": "9" * 19}, headers=signed)
+    rest.refresh_from_db()
+    assert rest.status == DeliveryStatus.FAILED
 
 
 def test_backfill_progress_stage_by_stage(
@@ -596,7 +637,7 @@ def test_what_saleor_sends_is_shown_as_text(
 
 
 @pytest.mark.parametrize(
-    ("fragment", "queries"), [("overview", 10), ("webhooks", 3), ("backfill", 3), ("messages", 3)]
+    ("fragment", "queries"), [("overview", 13), ("webhooks", 6), ("backfill", 3), ("messages", 3)]
 )
 def test_number_of_queries_does_not_grow_with_rows(
     client: Client,

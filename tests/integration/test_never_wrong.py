@@ -176,6 +176,33 @@ def test_d2_an_order_from_before_the_cart_does_not_count(world: World) -> None:
     assert len(world.mails()) == 1
 
 
+@pytest.mark.parametrize(("completed", "counts"), [(10 * MINUTE, True), (-MINUTE, False)])
+def test_d2_an_order_that_staff_took_by_phone_counts_from_its_completion(
+    world: World, completed: timedelta, counts: bool
+) -> None:
+    """Saleor dates such an order by its draft, which may be older than the cart's last change."""
+    world.checkout()
+    world.order(email="alice@example.com", at=NOW - HOUR, updated_at=NOW + completed)
+    world.advance()
+    assert world.decision() == (ORDERED if counts else (MessageStatus.SENT, ""))
+    assert len(world.mails()) == (0 if counts else 1)
+
+
+def test_d2_an_order_from_another_cart_before_this_one_does_not_count_when_it_is_fulfilled(
+    world: World,
+) -> None:
+    world.checkout()
+    world.order(
+        email="alice@example.com",
+        checkout_id="checkout-0",
+        at=NOW - HOUR,
+        updated_at=NOW + 10 * MINUTE,
+    )
+    world.advance()
+    assert world.decision() == (MessageStatus.SENT, "")
+    assert len(world.mails()) == 1
+
+
 def test_d2_an_order_of_somebody_else_or_of_another_shop_does_not_count(
     world: World, other_installation: Installation
 ) -> None:

@@ -231,7 +231,7 @@ def test_models_are_mapped_and_not_read(shop: Phones, now: datetime) -> None:
     for model in loaded.values():
         assert isinstance(model, Recommender)
         for array in model.arrays.values():
-            assert isinstance(array, np.memmap)
+            assert isinstance(array.base, np.memmap)
             assert not array.flags.writeable
 
 

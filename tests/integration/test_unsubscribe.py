@@ -1,6 +1,7 @@
 """B74: out with one click, without a login, and never by merely opening a link."""
 
 import re
+import threading
 import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -9,10 +10,11 @@ from typing import Any
 import pytest
 import time_machine
 from django.core import signing
+from django.db import connection, transaction
 from django.test import Client
 from django.urls import reverse
 
-from saleor_personalize.enums import ConsentState, NotSentReason, SuppressionReason
+from saleor_personalize.enums import ConsentState, IdentityKind, NotSentReason, SuppressionReason
 from saleor_personalize.messaging import links
 from saleor_personalize.models import (
     Consent,
@@ -23,8 +25,10 @@ from saleor_personalize.models import (
     Suppression,
     email_hash,
 )
+from saleor_personalize.profiles.identity import resolve_profile
+from saleor_personalize.testing.stack import wait_until
 from tests.conftest import NOW, make_consent, make_profile
-from tests.integration.reminders import HOUR, World, mailbox, use_smtp
+from tests.integration.reminders import HOUR, World, mailbox, run_threads, use_smtp
 
 ALICE = "alice@example.com"
 client = Client(enforce_csrf_checks=True)
@@ -212,4 +216,51 @@ def test_b74_an_opt_in_after_the_no_does_not_bring_the_messages_back(
     world.advance()
     assert world.decision() == ("not_sent", "suppressed")
     assert Enrollment.objects.get().exit_reason == "suppressed"
+    assert world.mails() == []
+
+
+def waiting_for_advisory_lock() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        return bool(cursor.fetchone()[0])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_b74_the_no_of_an_old_address_and_a_box_ticked_under_the_new_one_at_the_same_moment(
+    world: World, installation: Installation
+) -> None:
+    """Whoever comes last in the ledger, the person has said no, whichever address was written to."""
+    shown = {IdentityKind.SALEOR_USER: "VXNlcjo7", IdentityKind.EMAIL: "old@example.com"}
+    erin = resolve_profile(installation=installation, shown=shown, now=NOW)
+    path = path_of(erin, "old@example.com")
+    ticked, may_commit = threading.Event(), threading.Event()
+
+    def tick() -> None:
+        with transaction.atomic():
+            world.checkout(
+                user_id="VXNlcjo7",
+                user_email="new@example.com",
+                email="new@example.com",
+                metadata={"marketing_opt_in": "true"},
+            )
+            ticked.set()
+            assert may_commit.wait(30)
+
+    def refuse() -> None:
+        assert ticked.wait(30)
+        # The click comes first by the clock, and second to the ledger.
+        with time_machine.travel(NOW - timedelta(seconds=1), tick=False):
+            assert one_click(path).status_code == 200
+
+    def commit_when_the_no_waits() -> None:
+        assert ticked.wait(30)
+        try:
+            wait_until(waiting_for_advisory_lock, seconds=10, what="the no to wait")
+        finally:
+            may_commit.set()
+
+    run_threads(tick, refuse, commit_when_the_no_waits)
+    assert ledger(erin) == [("granted", "checkout"), ("denied", "unsubscribe_link")]
+    world.advance()
+    assert world.decision() == ("not_sent", "no_consent")
     assert world.mails() == []

@@ -2,6 +2,7 @@
 
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,16 +18,17 @@ def shop() -> LiveShop:
 
 
 @pytest.fixture(scope="session")
-def stack(shop: LiveShop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    folder = Path(tmp_path_factory.mktemp("live"))
-    folder.chmod(0o755)
-    with Stack(
-        folder,
-        ALLOWED_SALEOR_API_URLS=re.escape(shop.api_url),
-        CHECKOUT_URL="https://store.example.com/checkout?checkout={checkout_id}",
-        ABANDONED_CHECKOUT_DELAY_SECONDS="6",
-    ) as running:
-        yield running
+def stack(shop: LiveShop) -> Iterator[Stack]:
+    # Not pytest's own folder: another run of pytest removes it while PostgreSQL is in it.
+    with tempfile.TemporaryDirectory(prefix="personalize-live-") as folder:
+        Path(folder).chmod(0o755)
+        with Stack(
+            Path(folder),
+            ALLOWED_SALEOR_API_URLS=re.escape(shop.api_url),
+            CHECKOUT_URL="https://store.example.com/checkout?checkout={checkout_id}",
+            ABANDONED_CHECKOUT_DELAY_SECONDS="6",
+        ) as running:
+            yield running
 
 
 @pytest.fixture(scope="session")

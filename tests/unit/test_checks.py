@@ -1,7 +1,9 @@
 """System checks: one id per fault, each with its fix, and none for settings in order."""
 
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from django.core.checks import CheckMessage
 
 from saleor_personalize import checks
 from saleor_personalize.checks import check_settings
+from saleor_personalize.conf import Defaults, known_names
 
 GOOD = {
     "APP_URL": "https://personalize.example.com",
@@ -68,15 +71,24 @@ def test_settings_in_order_have_nothing_to_tell(settings: Any) -> None:
         ("E030", {"STOREFRONT_ORIGINS": ["https://store.example.com/"]}, "no origin"),
         ("E030", {"STOREFRONT_ORIGINS": ["*"]}, "no origin"),
         ("E031", {"EVENT_RETENTION": timedelta(days=7)}, "not longer than TRACK_MAX_AGE"),
-        ("E032", {"COLLECT_MAX_EVENTS": 0}, "COLLECT_MAX_EVENTS"),
-        ("E032", {"COLLECT_MAX_BYTES": 0}, "COLLECT_MAX_BYTES"),
-        ("E032", {"TRACK_MAX_EVENTS_PER_MINUTE": 0}, "no event could be taken"),
-        ("E032", {"TRACK_MAX_EVENTS_PER_MINUTE_AND_ADDRESS": -1}, "no event could be taken"),
-        ("E033", {"TRUSTED_PROXIES": -1}, "TRUSTED_PROXIES"),
         ("W030", {"EVENT_RETENTION": None}, "kept for ever"),
         ("E040", {"SEGMENT_RULES": ["nowhere.Rule"]}, "'nowhere.Rule'"),
         ("E040", {"SEGMENT_RULES": ["datetime.date"]}, "no subclass"),
         ("E040", {"SEGMENT_RULES": ["saleor_personalize.segments.rules.Trait"] * 2}, "'trait'"),
+        ("E012", {"ALLOWED_SALEOR_API_URLS": "https://a.test/graphql/"}, "is of type str"),
+        ("E012", {"ALLOWED_SALEOR_API_URLS": [7]}, "is of type list"),
+        ("E012", {"APP_URL": 7}, "is 7"),
+        ("E012", {"APP_ID": None}, "is None"),
+        ("E012", {"DRY_RUN": "false"}, "is of type str"),
+        ("E012", {"ABANDONED_CHECKOUT_DELAY": 3600}, "is 3600"),
+        ("E012", {"TRACK_MAX_AGE": timedelta(-1)}, "datetime.timedelta(days=-1)"),
+        ("E012", {"BACKFILL_PAGE_SIZE": 0}, "is 0"),
+        ("E012", {"GRAPHQL_MAX_DEPTH": True}, "is True"),
+        ("E012", {"SALEOR_TIMEOUT": "15"}, "is of type str"),
+        ("E012", {"PLACEMENTS": ["home"]}, "is of type list"),
+        ("E012", {"CHANNELS": None}, "is None"),
+        ("E012", {"COLLECT_MAX_EVENTS": 0}, "is 0"),
+        ("E012", {"TRUSTED_PROXIES": -1}, "is -1"),
     ],
 )
 def test_each_fault_has_its_id_its_text_and_its_fix(
@@ -101,6 +113,37 @@ def test_plain_http_on_this_machine_is_no_fault(settings: Any, url: str) -> None
 def test_debug_needs_no_shops_and_no_key(settings: Any) -> None:
     settings.DEBUG = True
     assert found(settings, ALLOWED_SALEOR_API_URLS=[], ENCRYPTION_KEYS=[]) == []
+
+
+def test_every_setting_has_a_type_that_is_checked(settings: Any) -> None:
+    for name in known_names():
+        (message,) = found(settings, **{name: object()})
+        assert message.id == "saleor_personalize.E012"
+        assert message.msg.startswith(f"SALEOR_PERSONALIZE['{name}'] is of type object")
+        assert str(message.hint).startswith("It must be ")
+
+
+def test_the_defaults_pass_their_own_check(settings: Any) -> None:
+    settings.SALEOR_PERSONALIZE = asdict(Defaults())
+    assert {m.id for m in check_settings()} == {
+        "saleor_personalize.W001",
+        "saleor_personalize.W002",
+        "saleor_personalize.W004",
+    }
+
+
+def test_a_folder_may_be_a_path(settings: Any) -> None:
+    assert found(settings, MODEL_DIRECTORY=Path("/srv/models")) == []
+
+
+def test_another_database_than_postgresql_is_refused(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "connection", SimpleNamespace(vendor="sqlite"))
+    (message,) = found(settings)
+    assert message.id == "saleor_personalize.E013"
+    assert "sqlite" in message.msg
+    assert "PostgreSQL" in message.msg
 
 
 def test_a_removed_alias_is_missed_where_it_is_named(settings: Any) -> None:

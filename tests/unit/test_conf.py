@@ -23,6 +23,11 @@ def test_an_unknown_key_is_an_error_with_a_suggestion() -> None:
     assert [(c.id, c.hint) for c in found] == [("saleor_personalize.E001", "Did you mean APP_URL?")]
 
 
+@override_settings(SALEOR_PERSONALIZE={"app_url": "https://x.test"})
+def test_a_key_in_small_letters_is_suggested_in_capitals() -> None:
+    assert [c.hint for c in checks.run_checks()] == ["Did you mean APP_URL?"]
+
+
 @override_settings(
     SALEOR_PERSONALIZE={"PLACEMENTS": {"home": ["newest"], "cart": None, "footer": ["popular"]}}
 )

@@ -10,8 +10,9 @@ from django.test import Client
 
 from saleor_personalize.models import Installation
 from saleor_personalize.saleor_api import auth
+from saleor_personalize.tasks import broker
 from saleor_personalize.testing.keys import TEST_KEY, SigningKey
-from saleor_personalize.webhooks import saleor, wake
+from saleor_personalize.webhooks import saleor, wake, wsgi
 from tests.loopback import APP_ID, LoopbackShop, loopback_shop, with_loopback
 
 ISSUED_AT = "2026-03-02T11:59:58.042518+00:00"
@@ -33,6 +34,13 @@ def _forget() -> None:
     auth.refresh_limit.clear()
 
 
+class DirectBell(wake.Bell):
+    """Asks the broker on each ring, before the door answers."""
+
+    def ring(self) -> None:
+        broker.send(self._task_name)
+
+
 @pytest.fixture(autouse=True)
 def sent_tasks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the tasks that the doors asked for."""
@@ -42,8 +50,9 @@ def sent_tasks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         def send_task(self, name: str, **_: object) -> None:
             sent.append(name)
 
-    monkeypatch.setattr(wake, "current_app", Broker())
-    monkeypatch.setattr(saleor, "bell", wake.Bell("personalize.process_deliveries"))
+    monkeypatch.setattr(broker, "current_app", Broker())
+    for door in (saleor, wsgi):
+        monkeypatch.setattr(door, "bell", DirectBell("personalize.process_deliveries"))
     return sent
 
 

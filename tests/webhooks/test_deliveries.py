@@ -75,18 +75,44 @@ def test_b116_a_poison_delivery_is_kept_and_holds_up_nobody(installation: Instal
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(
+    "moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-13-01T00:00:00Z"]
+)
+def test_b116_a_moment_that_cannot_be_read_back_holds_up_nobody(
+    installation: Installation, moment: str
+) -> None:
+    """PostgreSQL stores the year 0, Python fails on reading it: the queue of all shops would stand."""
+    assert deliveries.issued_at_of({"issuedAt": moment}) is None
+    row = one("order", "order_created")
+    store(installation, row.changed(updatedAt=moment), row.changed(created=moment), row)
+
+    assert deliveries.process_waiting(now=NOW) == 3
+
+    errors = [delivery.error for delivery in deliveries.failed(installation=installation)]
+    assert errors == ["An order (dict) cannot be read: ValueError in one of its fields."] * 2
+    assert Order.objects.get().saleor_updated_at is not None
+
+
+@pytest.mark.django_db
 def test_b116_replay_after_the_cause_is_mended(
-    installation: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    installation: Installation,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """`saleor-personalize webhooks failed|replay`, as an operator types it."""
+    address = "alice@example.com"
     with monkeypatch.context() as broken:
         broken.setattr(
             "saleor_personalize.events.operations.record_orders",
-            lambda **_: (_ for _ in ()).throw(ZeroDivisionError("alice@example.com")),
+            lambda **_: (_ for _ in ()).throw(ZeroDivisionError(address)),
         )
         deliver(installation, [one("order", "order_created")], now=NOW)
     failed = deliveries.failed(installation=installation).get()
     assert failed.error == "ZeroDivisionError: a fault of this app; see its log."
+    assert f"Delivery {failed.pk} (order_created): ZeroDivisionError at" in caplog.text
+    assert "in apply" in caplog.text
+    assert address not in caplog.text
 
     call_command("personalize_webhooks", "failed")
     assert f"{failed.pk}  order_created: ZeroDivisionError" in capsys.readouterr().out

@@ -8,11 +8,13 @@ from typing import Any
 
 import django.db
 import pytest
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from saleor_personalize.ingestion import deliveries
 from saleor_personalize.models import Installation, WebhookDelivery
+from saleor_personalize.tasks import broker
 from saleor_personalize.testing.keys import TEST_KEY
-from saleor_personalize.webhooks import wsgi
+from saleor_personalize.webhooks import wake, wsgi
 from tests.conftest import NOW, make_installation
 from tests.webhooks.conftest import payload_of
 
@@ -73,6 +75,29 @@ def test_b116_answered_after_it_is_stored(application: Any, sent_tasks: list[str
     assert sent_tasks == ["personalize.process_deliveries"]
 
 
+def test_b116_a_broker_that_never_answers_holds_up_no_answer(
+    application: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The delivery is stored: Saleor is told so at once, and has not to try again."""
+    asked, may_answer, answered = threading.Event(), threading.Event(), threading.Event()
+
+    class Silent:
+        def send_task(self, name: str, **_: object) -> None:
+            asked.set()
+            may_answer.wait(10)
+            answered.set()
+
+    monkeypatch.setattr(broker, "current_app", Silent())
+    monkeypatch.setattr(wsgi, "bell", wake.Bell("personalize.process_deliveries"))
+    installation = make_installation()
+    for body in bodies(3):
+        assert send(application, installation, body)[0] == "200 OK"
+    assert asked.wait(10)
+    assert not answered.is_set()
+    assert WebhookDelivery.objects.count() == 3
+    may_answer.set()
+
+
 def test_everything_else_is_left_to_django(application: Any) -> None:
     installation = make_installation()
     for path in ("/graphql/", "/webhooks/", "/"):
@@ -100,6 +125,25 @@ def test_b127_refusals_are_the_same(application: Any, sent_tasks: list[str], set
     assert answered == "413 Request Entity Too Large"
     assert not WebhookDelivery.objects.exists()
     assert sent_tasks == []
+
+
+def test_b119_an_address_writes_no_line_into_the_log(
+    application: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    installation = make_installation()
+    path = "/webhooks/saleor/x\n2026-03-02 ERROR alice@example.com/"
+    for signature in (TEST_KEY.sign_webhook(b"{}"), ""):
+        status, _, _ = send(
+            application, installation, b"{}", PATH_INFO=path, HTTP_SALEOR_SIGNATURE=signature
+        )
+        assert status == "400 Bad Request"
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 2
+    assert not [line for line in lines if "\n" in line]
+    assert lines[1] == (
+        "A strange webhook was refused (MISSING_SIGNATURE_HEADER): The header Saleor-Signature is "
+        "missing."
+    )
 
 
 def test_b116_deliveries_that_wait_together_are_stored_together(
@@ -176,6 +220,39 @@ def test_b116_a_database_that_is_away_refuses_all_at_once(
         "503 Service Unavailable",
         "STORE_UNAVAILABLE",
     )
+
+
+def test_b116_the_thread_that_writes_outlives_a_broken_connection(
+    application: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else every later delivery would wait for it for ever."""
+    installation = make_installation()
+    really, faults = deliveries.store, [django.db.OperationalError("away")]
+
+    def store(rows: list[Any]) -> None:
+        if faults:
+            raise faults.pop()
+        really(rows)
+
+    really_close, odd = BaseDatabaseWrapper.close, [ValueError("not a connection of this pool")]
+
+    def close(self: Any) -> None:
+        really_close(self)
+        if odd and threading.current_thread().name == "webhook-store":
+            raise odd.pop()
+
+    monkeypatch.setattr(deliveries, "store", store)
+    monkeypatch.setattr(BaseDatabaseWrapper, "close", close)
+    answers: list[str] = []
+
+    def shop() -> None:
+        answers.extend(send(application, installation, body)[0] for body in bodies(2))
+
+    thread = threading.Thread(target=shop, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert answers == ["503 Service Unavailable", "200 OK"]
+    assert WebhookDelivery.objects.count() == 1
 
 
 def test_b116_who_waits_holds_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:

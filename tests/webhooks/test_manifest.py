@@ -76,6 +76,7 @@ def test_b5_what_flows_in_after_the_install(client: Client) -> None:
         "ORDER_CREATED",
         "ORDER_UPDATED",
         "CHECKOUT_CREATED",
+        "CHECKOUT_METADATA_UPDATED",
         "CHECKOUT_UPDATED",
         "CUSTOMER_CREATED",
         "CUSTOMER_UPDATED",

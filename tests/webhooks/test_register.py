@@ -20,6 +20,7 @@ from saleor_personalize.models import (
     WebhookDelivery,
 )
 from saleor_personalize.saleor_api import installations
+from saleor_personalize.tasks import backfill as tasks
 from saleor_personalize.testing.keys import TEST_KEY
 from tests.conftest import NOW, make_installation
 from tests.loopback import LoopbackShop
@@ -161,6 +162,16 @@ def test_b127_a_shop_that_is_not_on_the_allow_list_is_not_even_called(
             f"{shop.api_url} may not install this app. Whoever runs the app adds it to "
             "ALLOWED_SALEOR_API_URLS."
         )
+    assert shop.requests == []
+    assert nothing_changed()
+
+
+def test_an_address_too_long_to_be_stored_is_refused(
+    client: Client, shop: LoopbackShop, settings: Any
+) -> None:
+    settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, "ALLOWED_SALEOR_API_URLS": [".*"]}
+    status, code, _ = refused(handshake(client, f"{shop.api_url}?{'x' * 500}"))
+    assert (status, code) == (403, "SALEOR_API_URL_PROHIBITED")
     assert shop.requests == []
     assert nothing_changed()
 
@@ -378,17 +389,29 @@ def app_event(deliver: Deliver, url: str, event: str, typename: str, is_active: 
 
 
 def test_deactivated_and_activated_again(shop: LoopbackShop, deliver: Deliver) -> None:
-    shop.accept("good-token")
     installation = make_installation(saleor_api_url=shop.api_url, auth_token="good-token")
     app_event(deliver, shop.api_url, "app_status_changed", "AppStatusChanged", is_active=False)
     installation.refresh_from_db()
     assert installation.status == InstallationStatus.INACTIVE
     assert installations.active_installation(shop.api_url) is None
+    shop.accept("good-token")
     app_event(deliver, shop.api_url, "app_status_changed", "AppStatusChanged", is_active=True)
     installation.refresh_from_db()
     assert installation.status == InstallationStatus.ACTIVE
     # What happened meanwhile was sent to nobody: it is fetched.
     assert Backfill.objects.of(installation).count() == 1
+
+
+def test_a_late_announcement_of_deactivation_does_not_switch_off_a_living_app(
+    shop: LoopbackShop, deliver: Deliver
+) -> None:
+    """Switched off and on again within minutes; the first announcement came by a retry, last."""
+    shop.accept("good-token")
+    installation = make_installation(saleor_api_url=shop.api_url, auth_token="good-token")
+    app_event(deliver, shop.api_url, "app_status_changed", "AppStatusChanged", is_active=False)
+    installation.refresh_from_db()
+    assert installation.status == InstallationStatus.ACTIVE
+    assert not Backfill.objects.exists()
 
 
 def test_an_old_announcement_of_activation_does_not_wake_a_dead_app(
@@ -421,6 +444,32 @@ def test_a_refused_token_is_followed(shop: LoopbackShop) -> None:
     assert installations.confirm(installation=installation, now=NOW) == InstallationStatus.ACTIVE
     installation.refresh_from_db()
     assert installation.status == InstallationStatus.ACTIVE
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        InstallationStatus.INACTIVE,
+        InstallationStatus.UNINSTALLED,
+        InstallationStatus.TOKEN_REFUSED,
+    ],
+)
+def test_the_daily_look_finds_an_app_that_is_on_again(
+    shop: LoopbackShop, monkeypatch: pytest.MonkeyPatch, status: InstallationStatus
+) -> None:
+    """The announcement was lost, or the deletion was imitated (ADR 1): the token tells."""
+    monkeypatch.setattr(tasks.run_backfills, "delay", lambda: None)
+    shop.accept("good-token")
+    back = make_installation(saleor_api_url=shop.api_url, auth_token="good-token", status=status)
+    gone = make_installation(saleor_api_url=shop.api_url + "gone", auth_token="x", status=status)
+    shop.answers["ProductIds"] = [
+        {"data": {"products": {"edges": [], "pageInfo": {"hasNextPage": False, "endCursor": ""}}}}
+    ]
+    assert tasks.reconcile() == 1
+    back.refresh_from_db()
+    gone.refresh_from_db()
+    assert (back.status, gone.status) == (InstallationStatus.ACTIVE, status)
+    assert Backfill.objects.get().installation == back
 
 
 def test_a_shop_out_of_reach_changes_no_status(shop: LoopbackShop) -> None:

@@ -20,6 +20,7 @@ from saleor_personalize.ingestion import backfill
 from saleor_personalize.models import (
     Backfill,
     Checkout,
+    Consent,
     Enrollment,
     Identity,
     Installation,
@@ -265,6 +266,23 @@ def test_trap_9_our_own_metadata_change_starts_nothing(installation: Installatio
     assert {**after, "saleor_updated_at": before["saleor_updated_at"]} == before
 
 
+def test_trap_9_an_opt_in_is_heard_in_a_shop_that_announces_metadata_apart(
+    installation: Installation,
+) -> None:
+    """`useLegacyUpdateWebhookEmission` off: no CHECKOUT_UPDATED, and `updatedAt` stays as it was."""
+    go_live(installation)
+    cart = one("checkout", "checkout_updated", -1).changed(metadata=[])
+    deliver(installation, [cart], now=NOW)
+    assert not Consent.objects.exists()
+    ticked = cart.changed(metadata=[{"key": "marketing_opt_in", "value": "true"}])
+    body = ticked.body.replace(b"CheckoutUpdated", b"CheckoutMetadataUpdated")
+
+    deliver(installation, [type(cart)("checkout_metadata_updated", body)], now=NOW)
+
+    assert WebhookDelivery.objects.order_by("-pk")[0].status == DeliveryStatus.PROCESSED
+    assert list(Consent.objects.values_list("state", "source")) == [("granted", "checkout")]
+
+
 def test_trap_10_what_was_lost_while_deactivated_is_asked_for(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,6 +296,8 @@ def test_trap_10_what_was_lost_while_deactivated_is_asked_for(
     whole = backfill.request(installation=installation, now=NOW)
     Backfill.objects.filter(pk=whole.pk).update(status="done", finished_at=NOW)
 
+    saleor = "saleor_personalize.saleor_api.installations"
+    monkeypatch.setattr(f"{saleor}.works", lambda *, installation: False)
     deliver(installation, [off], now=NOW)
     installation.refresh_from_db()
     assert installation.status == InstallationStatus.INACTIVE
@@ -287,7 +307,7 @@ def test_trap_10_what_was_lost_while_deactivated_is_asked_for(
         installation.save()
         return InstallationStatus.ACTIVE
 
-    monkeypatch.setattr("saleor_personalize.saleor_api.installations.confirm", confirm)
+    monkeypatch.setattr(f"{saleor}.confirm", confirm)
     later = NOW + timedelta(hours=2)
     deliver(installation, [on], now=later)
 

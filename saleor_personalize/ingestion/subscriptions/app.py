@@ -39,7 +39,9 @@ class AppStatusChanged(_AppEvent):
         cls, *, installation: Installation, facts: AppFacts, envelope: Envelope, now: datetime
     ) -> bool:
         if not facts.is_active:
-            return facts.id == installation.app_id and installations.mark_status(
+            if facts.id != installation.app_id or installations.works(installation=installation):
+                return False  # it is not about us, or came after the activation that followed it
+            return installations.mark_status(
                 installation=installation, status=InstallationStatus.INACTIVE, now=now
             )
         # An app installed inactive is met here for the first time: its id is not ours yet, and its

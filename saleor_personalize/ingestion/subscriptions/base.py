@@ -20,7 +20,6 @@ class Envelope:
 
     event: str
     issued_at: datetime | None
-    is_our_own: bool
 
 
 class Subscription(ABC):

@@ -9,14 +9,15 @@ from saleor_personalize.events import operations as events
 from saleor_personalize.ingestion.subscriptions.base import Envelope, Payload, Subscription
 from saleor_personalize.ingestion.subscriptions.catalog import node_of
 from saleor_personalize.journeys import operations as journeys
-from saleor_personalize.models import Installation
+from saleor_personalize.models import Installation, Order
 from saleor_personalize.saleor_api import nodes
 
 
 class CheckoutSaved(Subscription):
     """A cart, rendered from its row as it is when Saleor's worker gets to it, which may be late."""
 
-    events = ("checkout_created", "checkout_updated")
+    # Shops may announce metadata apart, and the opt-in is metadata.
+    events = ("checkout_created", "checkout_updated", "checkout_metadata_updated")
     permission = "MANAGE_CHECKOUTS"
     selection = "checkout { ...CheckoutFields }"
 
@@ -36,8 +37,8 @@ class CheckoutSaved(Subscription):
         (recorded,) = events.record_checkouts(
             installation=installation, data=[facts], now=now, seen_at=envelope.issued_at
         )
-        if recorded.changed:
-            journeys.enroll_abandoned_checkout(checkout=recorded.row, now=now)
+        # Also when nothing is new: a back-fill, which enrolls nobody, may have been faster.
+        journeys.enroll_abandoned_checkout(checkout=recorded.row, now=now)
         return recorded.changed
 
 
@@ -67,13 +68,12 @@ class OrderSaved(Subscription):
         envelope: Envelope,
         now: datetime,
     ) -> bool:
-        recorded = events.record_orders(
+        changed = events.record_orders(
             installation=installation, data=[facts], now=now, seen_at=envelope.issued_at
         )
-        for one in recorded:
-            if one.changed:
-                journeys.exit_for_order(order=one.row, now=now)
-        return any(one.changed for one in recorded)
+        for order in Order.objects.of(installation).filter(pk__in=changed):
+            journeys.exit_for_order(order=order, now=now)
+        return bool(changed)
 
 
 class CustomerSaved(Subscription):
@@ -94,8 +94,7 @@ class CustomerSaved(Subscription):
         envelope: Envelope,
         now: datetime,
     ) -> bool:
-        (recorded,) = events.record_customers(installation=installation, data=[facts], now=now)
-        return recorded.changed
+        return bool(events.record_customers(installation=installation, data=[facts], now=now))
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from anymail.exceptions import (
     AnymailRecipientsRefused,
 )
 from anymail.message import AnymailMessage
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.mail import get_connection
+from django.core.validators import validate_email
 from django.utils.encoding import punycode
 
 from saleor_personalize.exceptions import ChannelError
@@ -52,6 +53,11 @@ class EmailChannel(Channel):
         ] or [{"BACKEND": None}]
 
     def send(self, message: OutgoingMessage) -> SendResult:
+        try:
+            # Providers read a list, or a further header, where we mean one address.
+            validate_email(message.recipient)
+        except ValidationError:
+            raise ChannelError("The address is not one mailbox.", is_permanent=True) from None
         *others, last = self.providers
         for provider in others:
             try:

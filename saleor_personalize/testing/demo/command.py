@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
+import signal
+import socket
 import sys
 import tempfile
 import time
@@ -12,10 +15,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from saleor_personalize.exceptions import PersonalizeError
 from saleor_personalize.testing.demo.pages import DemoPages
 from saleor_personalize.testing.demo.story import Story
 from saleor_personalize.testing.saleor import FakeSaleor
-from saleor_personalize.testing.stack import Stack
+from saleor_personalize.testing.stack import Stack, StackError
 
 
 def main(argv: list[str]) -> int:
@@ -27,40 +31,91 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object of what happened"
     )
-    parser.add_argument("--port", type=int, default=8700, help="port of the demo's pages (8700)")
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=8700,
+        help="port of the demo's pages (8700); the app and the shop take the next two",
+    )
     options = parser.parse_args(argv)
-    console = Console(stderr=options.json)
+    console = Console(stderr=options.json, soft_wrap=True, highlight=False)
+    # Whoever ends it in another way than by Ctrl-C leaves no process behind either.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        _play(console, once=options.once, as_json=options.json, port=options.port)
+    except PersonalizeError as error:
+        sys.stderr.write(f"saleor-personalize demo: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        console.print("\nEnded; nothing is left running.")
+        return 0 if not options.once else 130
+    return 0
 
+
+def _play(console: Console, *, once: bool, as_json: bool, port: int) -> None:
+    if not once:
+        for wanted in (port, port + 1, port + 2):
+            _refuse_taken(wanted)
+    pages_url = f"http://127.0.0.1:{port}"
+    console.print("Starting PostgreSQL, Valkey, a made-up shop and the app: about a minute.")
     with tempfile.TemporaryDirectory(prefix="personalize-demo-") as folder:
         # The embedded PostgreSQL runs as a user of its own when started by root.
         Path(folder).chmod(0o755)
         with (
-            FakeSaleor() as shop,
+            FakeSaleor(port=0 if once else port + 2) as shop,
             Stack(
                 Path(folder),
+                port=None if once else port + 1,
                 ALLOWED_SALEOR_API_URLS=re.escape(shop.api_url),
                 ABANDONED_CHECKOUT_DELAY_SECONDS="10",
-                STOREFRONT_ORIGINS=f"http://127.0.0.1:{options.port}",
-                DASHBOARD_ORIGINS=f"http://127.0.0.1:{options.port}",
-                CHECKOUT_URL=f"http://127.0.0.1:{options.port}/checkout?checkout={{checkout_id}}",
+                STOREFRONT_ORIGINS=pages_url,
+                DASHBOARD_ORIGINS=pages_url,
+                CHECKOUT_URL=f"{pages_url}/checkout?checkout={{checkout_id}}",
             ) as stack,
         ):
             shop.fill()
             story = Story(stack, shop, lambda line: console.print(f"[green]✓[/] {line}"))
             happened = story.play()
-            if options.json:
+            if as_json:
                 sys.stdout.write(json.dumps(happened, indent=2) + "\n")
-            if options.once:
-                return 0
-            with DemoPages(stack, shop, port=options.port) as pages:
+                sys.stdout.flush()
+            if once:
+                return
+            with DemoPages(stack, shop, port=port) as pages:
                 console.print(
                     f"\n[bold]Storefront[/]  {pages.url}/\n"
                     f"[bold]Dashboard[/]   {pages.url}/dashboard\n"
                     f"[bold]Mailbox[/]     {pages.url}/mailbox\n"
-                    f"[bold]GraphQL[/]     {stack.url}/graphql/\n\nCtrl-C ends it all."
+                    f"[bold]GraphQL[/]     {stack.url}/graphql/   for example:\n\n"
+                    f"{_example(stack.url, shop)}\n\n"
+                    "Ctrl-C ends it all."
                 )
-                try:
-                    while True:
-                        time.sleep(1)
-                except KeyboardInterrupt:
-                    return 0
+                while True:
+                    time.sleep(1)
+
+
+def _refuse_taken(port: int) -> None:
+    try:
+        with socket.create_server(("127.0.0.1", port)):
+            pass
+    except (OSError, OverflowError) as error:
+        # Without the address, which Python repeats at length.
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+        raise StackError(
+            f"Port {port} cannot be had ({reason}). Is another demo running? End it, or choose three "
+            f"free ports in a row: {sys.argv[0]} demo --port 9700"
+        ) from error
+
+
+def _example(app_url: str, shop: FakeSaleor) -> str:
+    """Return a question to the app that can be pasted into a terminal."""
+    query = (
+        f'{{recommendations(placement: \\"home\\", channel: \\"{shop.default_channel}\\", '
+        "first: 3) {productId reason {text}}}"
+    )
+    return (
+        f"curl {app_url}/graphql/ -H 'Content-Type: application/json' \\\n"
+        f"  -H 'Saleor-Api-Url: {shop.api_url}' \\\n"
+        f'  -d \'{{"query": "{query}"}}\''
+    )

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
+import saleor_personalize
 from saleor_personalize.testing.saleor import FakeSaleor
 from saleor_personalize.testing.stack import Stack
 
 _FILES = Path(__file__).with_name("files")
+_LOGO = Path(saleor_personalize.__file__).parent / "static" / "saleor_personalize" / "logo.png"
 _TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css"}
 
 
@@ -60,11 +62,11 @@ class DemoPages:
 
     def mailbox(self) -> str:
         rows = [
-            f"<li><a href='/mailbox/{number}'>{html.escape(str(m['Subject']))}</a>"
-            f" <span>to {html.escape(str(m['To']))}</span></li>"
+            f"<li class='card'><a href='/mailbox/{number}'>{html.escape(str(m['Subject']))}</a>"
+            f"<p>to {html.escape(str(m['To']))}, from {html.escape(str(m['From']))}</p></li>"
             for number, m in enumerate(self.stack.mailbox.messages)
         ]
-        listed = "".join(reversed(rows)) or "<li>Nothing yet. Leave a cart behind in the shop.</li>"
+        listed = "".join(reversed(rows)) or "<li>Nothing yet.</li>"
         return (_FILES / "mailbox.html").read_text().replace("<!-- messages -->", listed)
 
     def mail(self, number: int) -> str:
@@ -96,6 +98,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._reply(self.pages.mail(number), _TYPES[".html"])
             else:
                 self.send_error(404)
+        elif path == "/favicon.ico":
+            self._reply(_LOGO.read_bytes(), "image/png")
         elif path == "/checkout":
             checkout = parse_qs(urlsplit(self.path).query).get("checkout", [""])[0]
             self.send_response(302)
@@ -109,8 +113,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             self._reply(file.read_text(), _TYPES[file.suffix])
 
-    def _reply(self, text: str, kind: str) -> None:
-        body = text.encode()
+    def _reply(self, text: str | bytes, kind: str) -> None:
+        body = text.encode() if isinstance(text, str) else text
         self.send_response(200)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))

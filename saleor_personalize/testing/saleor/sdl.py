@@ -29,7 +29,7 @@ _EVENTS = {
         "Channel",
         ("ChannelCreated", "ChannelUpdated", "ChannelStatusChanged", "ChannelDeleted"),
     ),
-    "checkout": ("Checkout", ("CheckoutCreated", "CheckoutUpdated")),
+    "checkout": ("Checkout", ("CheckoutCreated", "CheckoutUpdated", "CheckoutMetadataUpdated")),
     "order": (
         "Order",
         (

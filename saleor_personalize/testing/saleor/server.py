@@ -26,9 +26,14 @@ MAX_COST = 50_000
 class FakeSaleor(Shop):
     """Use as `with FakeSaleor() as shop:`; `shop.api_url` is what a Saleor's API URL would be."""
 
+    def __init__(self, *, port: int = 0) -> None:
+        """`port` 0 takes a free one."""
+        super().__init__()
+        self.port = port
+
     def __enter__(self) -> Self:
         handler = type("Handler", (_Handler,), {"shop": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self.api_url = f"{self.url}/graphql/"
@@ -175,9 +180,11 @@ class _Root:
             rows = [o for o in rows if o["checkoutId"] in given["checkoutIds"]]
         if given.get("customer"):
             wanted = given["customer"].lower()
-            rows = [o for o in rows if wanted in (o["userEmail"] or "").lower()]
-        if (given.get("created") or {}).get("gte"):
-            rows = [o for o in rows if o["created"][:10] >= str(given["created"]["gte"])[:10]]
+            rows = [
+                o
+                for o in rows
+                if wanted in {(o["userEmail"] or "").lower(), (o["user"] or {}).get("email", "")}
+            ]
         return _page(rows, page)
 
     def token_create(self, info: Any, email: str, password: str) -> Node:
@@ -204,7 +211,8 @@ class _Root:
     def update_metadata(self, info: Any, id: str, input: list[Node]) -> Node:
         known = {item["key"]: item for item in self.shop.checkouts[id]["metadata"]}
         known.update({item["key"]: dict(item) for item in input})
-        self.shop.change_checkout(id, metadata=list(known.values()))
+        checkout = self.shop.change_checkout(id, metadata=list(known.values()))
+        self.shop.emit("checkout_metadata_updated", "checkout", checkout)
         return {"errors": []}
 
 

@@ -2,6 +2,7 @@
 
 import smtplib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -36,6 +37,28 @@ def test_b67_a_mail_of_two_bodies_with_our_headers() -> None:
         "List-Unsubscribe": "<https://personalize.test/u/x>",
     }
     assert result.provider_message_id == "<5f18b6a8@xn--bcher-kva.example>"
+
+
+@pytest.mark.parametrize(
+    "recipient",
+    [
+        "ann@example.com, ben@example.com",
+        "ann@example.com\nBcc: ben@example.com",
+        "Ann <ann@x.y>",
+        "",
+    ],
+)
+@pytest.mark.parametrize(
+    "provider",
+    ["anymail.backends.test.EmailBackend", "django.core.mail.backends.locmem.EmailBackend"],
+)
+def test_d6_a_message_goes_to_one_mailbox_or_nowhere(recipient: str, provider: str) -> None:
+    """Providers take a list where we mean an address: a second person would read the message."""
+    with pytest.raises(ChannelError) as caught:
+        EmailChannel(providers=[provider]).send(replace(MESSAGE, recipient=recipient))
+    assert caught.value.is_permanent
+    assert "ann" not in str(caught.value)
+    assert mail.outbox == []
 
 
 def test_nothing_personal_in_what_is_printed() -> None:

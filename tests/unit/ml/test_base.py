@@ -181,7 +181,7 @@ def test_a_saved_recommender_answers_the_same(
     loaded = recommender.load(tmp_path / "model", mmap=mmap)
 
     assert loaded.get_params() == fitted.get_params()
-    assert all(isinstance(array, np.memmap) is mmap for array in loaded.arrays.values())
+    assert all(isinstance(array.base, np.memmap) is mmap for array in loaded.arrays.values())
     for seed in (*LETTERS, "unknown"):
         context = Context(seeds=(seed,))
         assert loaded.recommend(context, 9) == fitted.recommend(context, 9)

@@ -40,12 +40,12 @@ def test_the_next_one_fills_what_is_open() -> None:
     ]
 
 
-def test_it_stops_as_soon_as_it_is_full() -> None:
+def test_nobody_is_asked_once_there_is_enough_to_choose_from() -> None:
     class Untouchable(Popular):
         def recommend(self, context: Context, k: int) -> list[Candidate]:
             raise AssertionError("asked although the answer was full")
 
-    chain = Chain({"popular": Popular().fit(orders("abc")), "never": Untouchable()})
+    chain = Chain({"popular": Popular().fit(orders("abcdef")), "never": Untouchable()})
 
     assert len(chain.recommend(Context(), 3)) == 3
 
@@ -68,6 +68,19 @@ def test_no_item_is_checked_twice() -> None:
 
     assert shop_chain().recommend(Context(seeds=("a",)), 2, allowed) == []
     assert sorted(asked) == list("bcdefgh")
+
+
+def test_candidates_of_several_recommenders_are_checked_together() -> None:
+    asked: list[list[str]] = []
+
+    def allowed(ids: Sequence[str]) -> set[str]:
+        asked.append(list(ids))
+        return set(ids)
+
+    answer = shop_chain().recommend(Context(seeds=("a",)), 3, allowed)
+
+    assert asked == [["b", "c", "d", "h", "g", "f"]]
+    assert [found.strategy for found in answer] == ["bought_together", "bought_together", "popular"]
 
 
 def test_a_filter_cannot_add_items() -> None:

@@ -86,7 +86,7 @@ def test_strings_survive_coding(column: list[str | None]) -> None:
 def test_positions_finds_exactly_what_is_there(known: list[str], wanted: list[str]) -> None:
     values = Strings.of(known, "x").values
 
-    found = positions(values, [*known, *wanted]).tolist()
+    found = positions(values, [*known, *wanted])
 
     for value, at in zip([*known, *wanted], found, strict=True):
         assert at == (values.tolist().index(value.encode()) if value in known else -1)

@@ -77,6 +77,7 @@ DETACHED: dict[str, Any] = {"b64": False, "crit": ["b64"], "kid": "test-key", "t
         "....",
         "é..é",
         "",
+        part({**DETACHED, "alg": "RS256", "x": "x" * 9_000}) + "..AAAA",
     ],
 )
 def test_b127_only_a_detached_rs256_signature_is_looked_at(

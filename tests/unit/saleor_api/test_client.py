@@ -130,6 +130,31 @@ def test_an_address_that_is_no_saleor_is_named(shop: LoopbackShop, client: Saleo
         client.execute("Channels")
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"[" * 100_000,
+        b'{"data": []}',
+        b'{"data": null, "errors": "no"}',
+        b'{"data": null, "errors": ["no"]}',
+        b'{"data": {}, "errors": null}',
+        b'{"data": {"categories": null, "app": {}}}',
+        b'{"data": {"categories": {"edges": [null], "pageInfo": {}}, "app": []}, "errors": null}',
+        b'{"data": {"categories": {"edges": [], "pageInfo": null}, "app": {"id": 1, "permissions": [1]}}}',
+        b'{"data": {"categories": []}, "extensions": []}',
+    ],
+    ids=range(9),
+)
+def test_an_answer_of_another_shape_is_the_shops_trouble_and_no_fault_of_ours(
+    shop: LoopbackShop, client: SaleorClient, answer: bytes
+) -> None:
+    shop.instead["/graphql/"] = (200, {}, answer)
+    with pytest.raises(SaleorApiError):
+        client.page("Categories", "categories", first=1, after=None)
+    with pytest.raises(SaleorApiError):
+        client.identity()
+
+
 def test_trouble_while_asking_who_we_are_is_not_a_refusal(
     shop: LoopbackShop, client: SaleorClient
 ) -> None:

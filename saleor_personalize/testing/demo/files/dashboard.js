@@ -14,7 +14,11 @@ addEventListener("message", ({ source, origin: from, data }) => {
     send("theme", { theme });
   }
 });
-document.getElementById("theme").onclick = () => send("theme", { theme: (theme = theme === "light" ? "dark" : "light") });
+document.getElementById("theme").onclick = () => {
+  theme = theme === "light" ? "dark" : "light";
+  document.documentElement.dataset.theme = theme;
+  send("theme", { theme });
+};
 setInterval(async () => {
   given = await (await fetch("/frame.json")).json();
   send("tokenRefresh", { token: given.token });

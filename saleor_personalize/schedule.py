@@ -1,0 +1,26 @@
+"""When beat wakes which task. It only wakes: what is due is decided by rows."""
+
+from typing import Any
+
+from celery.schedules import crontab
+
+#: For the `beat_schedule` of a Celery app; its tasks are found by `autodiscover_tasks()`.
+BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
+    "webhooks: sweep": {"task": "personalize.process_deliveries", "schedule": 5.0},
+    "segments: evaluate": {"task": "personalize.evaluate_segments", "schedule": 10.0},
+    "journeys: advance": {"task": "personalize.advance_journeys", "schedule": 10.0},
+    "backfill: resume": {"task": "personalize.run_backfills", "schedule": 30.0},
+    "backfill: reconcile": {
+        "task": "personalize.reconcile",
+        "schedule": crontab(hour="3", minute="17"),
+    },
+    "events: months": {
+        "task": "personalize.maintain_events",
+        "schedule": crontab(hour="*/6", minute="37"),
+    },
+    "training: nightly": {"task": "personalize.train", "schedule": crontab(hour="4", minute="7")},
+    "webhooks: purge": {
+        "task": "personalize.purge_deliveries",
+        "schedule": crontab(hour="5", minute="23"),
+    },
+}
