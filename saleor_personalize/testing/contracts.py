@@ -194,6 +194,7 @@ class World:
                 profile=profile,
                 session_id=self._number(),
                 started_at=NOW - fact["age"],
+                last_seen_at=NOW - fact["age"],
                 device_type=fact["device"],
                 utm=fact["utm"],
                 country_code=fact["country"],
