@@ -70,7 +70,7 @@ def other_installation(db: None) -> Installation:
 
 def make_profile(installation: Installation, **identities: str) -> Profile:
     """Make a person with `kind=value` identities; an `email` is stored hashed and encrypted."""
-    profile = Profile.objects.create(installation=installation, first_seen_at=NOW, last_seen_at=NOW)
+    profile = Profile.objects.create(installation=installation, first_seen_at=NOW)
     for kind, value in identities.items():
         is_email = kind == IdentityKind.EMAIL
         Identity.objects.create(

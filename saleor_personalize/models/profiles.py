@@ -25,7 +25,6 @@ class Profile(Scoped):
     # Saleor's `updatedAt` of the customer that these come from.
     saleor_updated_at = models.DateTimeField(null=True)
     first_seen_at = models.DateTimeField()
-    last_seen_at = models.DateTimeField()
 
 
 class Identity(Scoped):

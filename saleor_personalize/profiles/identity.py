@@ -95,8 +95,7 @@ def resolve_profiles(
                     is_email = kind == IdentityKind.EMAIL
                     addresses[kind, value] = shown[kind].strip() if is_email else ""
         new = Profile.objects.bulk_create(
-            Profile(installation=installation, first_seen_at=now, last_seen_at=now)
-            for _ in range(created)
+            Profile(installation=installation, first_seen_at=now) for _ in range(created)
         )
         row_of = {-number: profile.pk for number, profile in enumerate(new, start=1)}
         bulk.insert(
@@ -113,9 +112,6 @@ def resolve_profiles(
                 for (kind, value), address in addresses.items()
             ],
         )
-        Profile.objects.of(installation).filter(
-            pk__in={profile for profile in found if profile > 0}, last_seen_at__lt=now
-        ).update(last_seen_at=now)
     return [row_of.get(profile, profile) for profile in found]
 
 
