@@ -173,7 +173,9 @@ def _reason(reason: NotSentReason) -> tuple[str, str]:
     return {
         NotSentReason.NO_CONSENT: (
             _("The person did not allow reminders."),
-            _("Ask for permission in your checkout: see “Ask for permission” in the documentation."),
+            _(
+                "Ask for permission in your checkout: see “Ask for permission” in the documentation."
+            ),
         ),
         NotSentReason.SUPPRESSED: (
             _("The person unsubscribed or the address does not work."),
