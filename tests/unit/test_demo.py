@@ -41,5 +41,7 @@ def test_no_variable_of_a_real_service_reaches_the_demo() -> None:
 
 def test_every_variable_that_the_service_reads_is_known_to_the_demo() -> None:
     source = "".join(Path(str(module.__file__)).read_text() for module in (settings, processes))
-    read = set(re.findall(r'(?:environ(?:\.get)?[\[(]|_flag\(|_list\(|_number\()"([A-Z_]+)"', source))
+    read = set(
+        re.findall(r'(?:environ(?:\.get)?[\[(]|_flag\(|_list\(|_number\()"([A-Z_]+)"', source)
+    )
     assert read == SERVICE_VARIABLES
