@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -257,9 +257,9 @@ def record_orders(
             silent=["seen_at"],
             when=Order.GIVES_WAY,
         )
-        changed = {row.key[0]: row.pk for row in merged if row.is_changed}
-        _replace_lines(
-            installation, {changed[order.id]: order for order in real if order.id in changed}
+        changed = {row.key[0]: row for row in merged if row.is_changed}
+        _record_lines(
+            installation, [(changed[order.id], order) for order in real if order.id in changed]
         )
         placed = {order.checkout_id: order.placed_at for order in real if order.checkout_id}
         open_carts = (
@@ -281,7 +281,7 @@ def record_orders(
             if order.id in changed and profile_id is not None
         }
         mark_changed(installation=installation, profiles=buyers, now=now)
-        return list(changed.values())
+        return [row.pk for row in changed.values()]
 
 
 def _forgotten(installation: Installation, orders: Sequence[OrderData]) -> set[str]:
@@ -293,15 +293,18 @@ def _forgotten(installation: Installation, orders: Sequence[OrderData]) -> set[s
     )
 
 
-def _replace_lines(installation: Installation, orders: Mapping[int, OrderData]) -> None:
-    """Give each order, by its row id, the lines that it shows."""
-    OrderLine.objects.of(installation).filter(order__in=orders).delete()
+def _record_lines(
+    installation: Installation, orders: Sequence[tuple[bulk.Merged, OrderData]]
+) -> None:
+    """Give each order the lines that it shows, and no other."""
+    known = [row.pk for row, _ in orders if not row.is_new]
+    OrderLine.objects.of(installation).filter(order__in=known).delete()
     bulk.insert(
         OrderLine,
         installation,
         [
             {
-                "order_id": order_id,
+                "order_id": row.pk,
                 "saleor_id": line.id,
                 "product_saleor_id": line.product_id,
                 "variant_saleor_id": line.variant_id,
@@ -309,7 +312,7 @@ def _replace_lines(installation: Installation, orders: Mapping[int, OrderData]) 
                 "quantity": line.quantity,
                 "unit_price": line.unit_price,
             }
-            for order_id, order in orders.items()
+            for row, order in orders
             for line in order.lines
         ],
     )

@@ -23,6 +23,7 @@ class Merged(NamedTuple):
 
     pk: int
     key: tuple[Any, ...]
+    is_new: bool
     is_changed: bool
 
 
@@ -84,7 +85,7 @@ def merge(
     written = _run(
         f"""
         WITH fresh AS (
-            SELECT seen.*, stored.id IS NULL OR {differs} AS is_changed
+            SELECT seen.*, stored.id IS NULL AS is_new, stored.id IS NULL OR {differs} AS is_changed
             FROM {_seen(model, rows[0])} LEFT JOIN {_table(model)} AS stored
             ON stored.installation_id = %(installation)s AND {same}
             WHERE stored.id IS NULL OR ({when})
@@ -95,7 +96,7 @@ def merge(
             ON CONFLICT (installation_id, {_columns(key)}) DO UPDATE SET {", ".join(changes)}
             RETURNING id, {_columns(key)}
         )
-        SELECT id, is_changed, {_columns(key)} FROM written JOIN fresh USING ({_columns(key)})
+        SELECT id, is_new, is_changed, {_columns(key)} FROM written JOIN fresh USING ({_columns(key)})
         """,  # noqa: S608 (our names)
         {
             "installation": installation.pk,
@@ -103,7 +104,7 @@ def merge(
             **defaults,
         },
     )
-    return [Merged(pk, tuple(of), is_changed) for pk, is_changed, *of in written]
+    return [Merged(pk, tuple(of), is_new, is_changed) for pk, is_new, is_changed, *of in written]
 
 
 def _run(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:

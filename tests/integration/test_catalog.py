@@ -108,5 +108,5 @@ def test_b6_both_forms_of_what_is_older_agree(
         assert merged == []
         assert (row.name, row.saleor_updated_at, row.seen_at) == ("before", *stored)
     else:
-        assert merged == [(row.pk, ("1",), True)]
+        assert merged == [(row.pk, ("1",), False, True)]
         assert (row.name, row.saleor_updated_at, row.seen_at) == ("after", *seen)
