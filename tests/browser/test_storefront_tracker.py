@@ -5,17 +5,14 @@ What it does is read from the database, and what it must not do also from the br
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from django.utils import timezone
 from playwright.sync_api import Page, Route
 
-import saleor_personalize
 from saleor_personalize.enums import DeviceType, EventType, IdentityKind
 from saleor_personalize.models import Event, Identity, Installation, Profile, Session
 from saleor_personalize.testing.keys import TEST_KEY
@@ -28,7 +25,6 @@ pytestmark = pytest.mark.browser
 
 Browse = Callable[..., Shop]
 PHONE = product_id(1)
-MODULE = Path(saleor_personalize.__file__).parent / "static/saleor_personalize/personalize.js"
 VIEW = f"personalize.view('{PHONE}')"
 
 
@@ -566,7 +562,3 @@ def test_no_fault_of_ours_reaches_the_shops_page(shop: Browse, broken: str) -> N
     )
     assert visit.errors == []
     assert visit.hints
-
-
-def test_the_module_is_small() -> None:
-    assert len(gzip.compress(MODULE.read_bytes(), 9)) < 4_096

@@ -239,7 +239,7 @@ export function createPersonalize(options) {
     });
     try {
       const { data, errors } = await (await post("/graphql/", request, currentToken())).json();
-      if (errors) hint(errors);
+      if (errors) throw errors;
       return data.rows;
     } catch (error) {
       hint(error);
