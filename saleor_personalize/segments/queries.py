@@ -170,18 +170,30 @@ def names_in(*, installation: Installation, definition: Definition) -> Names:
     return lambda kind, id_: found.get((kind, id_), "")
 
 
-def choices_of(*, installation: Installation, kind: str, limit: int = 200) -> list[tuple[str, str]]:
-    """Return (value, name) pairs to pick a product, category, sales channel or segment from."""
-    rows = {
-        "product": Product.objects.of(installation).filter(deleted_at=None),
-        "category": Category.objects.of(installation).filter(deleted_at=None),
-        "channel": SalesChannel.objects.of(installation).filter(deleted_at=None),
-        "segment": Segment.objects.of(installation),
+def names_of(*, installation: Installation, products: set[str]) -> Names:
+    """Return what tells these products by name."""
+    rows = Product.objects.of(installation).filter(saleor_id__in=products)
+    found = dict(rows.values_list("saleor_id", "name"))
+    return lambda kind, id_: found.get(id_, "") if kind == "product" else ""
+
+
+def choices_of(
+    *, installation: Installation, kind: str, limit: int, begins: str = ""
+) -> list[tuple[str, str]]:
+    """Return (value, name) pairs of products, categories, sales channels or segments, by name."""
+    rows, value, name = {
+        "product": (Product.objects.of(installation).filter(deleted_at=None), "saleor_id", "name"),
+        "category": (
+            Category.objects.of(installation).filter(deleted_at=None),
+            "saleor_id",
+            "name",
+        ),
+        "channel": (SalesChannel.objects.of(installation).filter(deleted_at=None), "slug", "slug"),
+        "segment": (Segment.objects.of(installation), "key", "name"),
     }[kind]
-    columns = {"channel": ("slug", "slug"), "segment": ("key", "name")}.get(
-        kind, ("saleor_id", "name")
-    )
-    return list(rows.order_by(columns[1]).values_list(*columns)[:limit])
+    if begins:
+        rows = rows.filter(**{f"{name}__istartswith": begins})
+    return list(rows.order_by(name, "pk").values_list(value, name)[:limit])
 
 
 def description(*, segment: Segment) -> str:
