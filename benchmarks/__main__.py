@@ -42,16 +42,16 @@ def main() -> int:
         folder = Path(name)
         folder.chmod(0o755)
         answer = folder / "answer.json"
+        environment = {
+            "ALLOWED_SALEOR_API_URLS": ".*",
+            "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
+            "BENCH_ANSWER": str(answer),
+            "PYTHONPATH": str(Path(__file__).parent.parent),
+            "LOG_LEVEL": "WARNING",
+        }
         with (
             FakeSaleor() as shop,
-            Stack(
-                folder,
-                ALLOWED_SALEOR_API_URLS=".*",
-                DJANGO_SETTINGS_MODULE="benchmarks.settings",
-                BENCH_ANSWER=str(answer),
-                PYTHONPATH=str(Path(__file__).parent.parent),
-                LOG_LEVEL="WARNING",
-            ) as stack,
+            Stack(folder, **environment) as stack,
         ):
             stack.end("beat")
             stack.end("worker")
@@ -67,7 +67,7 @@ def main() -> int:
                 "webhook door": lambda: door(stack, shop, app, folder),
                 "collect": lambda: events.collect(stack, shop, folder),
                 "collect, growth": lambda: events.growth(
-                    stack, shop, folder, options.stored_events
+                    stack, environment, shop, folder, options.stored_events
                 ),
             }
             if "back-fill" not in (options.only or benchmarks):
