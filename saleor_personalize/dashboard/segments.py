@@ -73,6 +73,7 @@ def _list(request: HttpRequest, staff: Staff, now: datetime) -> Context:
     return {
         "segments": rows,
         "lag": lag,
+        "behind": words.duration(lag.behind),
         "lag_state": words.segments_state(lag) if rows else None,
         "segments_poll": _poll(request, rows, LIVELY if is_moving else CALM),
     }

@@ -122,13 +122,13 @@ def segments_state(lag: Lag) -> State:
     if lag.is_late:
         return State(
             "bad",
-            _("%(time)s behind") % {"time": behind},
+            _("%(behind)s behind") % {"behind": behind},
             _("Who enters and leaves is found out late."),
             _("Whoever runs this service checks that “saleor-personalize worker” and “beat” run."),
         )
     if lag.unfilled:
         return State("busy", _("Looking for members"))
-    return State("good", _("Up to date"), _("%(time)s behind") % {"time": behind})
+    return State("good", _("Up to date"))
 
 
 def backfill_state(progress: BackfillProgress | None) -> State:

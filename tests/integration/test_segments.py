@@ -538,8 +538,8 @@ def test_b15_a_definition_reads_as_a_sentence(installation: Installation, now: d
         now,
     )
     assert queries.description(segment=segment) == (
-        "(Events: viewed a product, at least 3 times, in the last 7 days, product Desk lamp and "
-        "not (Orders: at least 1 time) and (Language: de or Trait: “tier”, is, “gold”))"
+        "Events: viewed a product, at least 3 times, in the last 7 days, product Desk lamp and "
+        "not (Orders: at least 1 time) and (Language: de or Trait: “tier”, is, “gold”)"
     )
 
 
