@@ -121,6 +121,7 @@ def test_b16_a_yes_is_remembered_and_a_no_of_another_tab_counts(shop: Browse) ->
     two = visit.open()
     assert two.evaluate("personalize.anonymousId") == anonymous_id
     two.evaluate("personalize.setConsent('denied')")
+    one.wait_for_function("personalize.anonymousId === undefined")
     assert one.evaluate(VIEW) is None
     assert stored(one) == ({}, "")
     three = visit.open()
