@@ -257,7 +257,7 @@ def _insert(
             SELECT %s, %s, %s, %s, e, t, o, m, c, s, p, x
             FROM json_to_recordset(%s::json)
                 AS r(e text, t text, o timestamptz, m date, c text, s text, p text, x jsonb)
-            ON CONFLICT DO NOTHING
+            ON CONFLICT (installation_id, event_id, month) DO NOTHING
             RETURNING event_id
             """,
             [
