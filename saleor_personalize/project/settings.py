@@ -51,7 +51,7 @@ INSTALLED_APPS = [
     "saleor_personalize",
 ]
 MIDDLEWARE = [
-    "corsheaders.middleware.CorsMiddleware",
+    "saleor_personalize.project.cors.ShopCorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.middleware.locale.LocaleMiddleware",
