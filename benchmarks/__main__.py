@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks import events, load
+from benchmarks import events, load, segments
 from saleor_personalize.testing.keys import SigningKey
 from saleor_personalize.testing.saleor import FakeSaleor, InstalledApp
 from saleor_personalize.testing.stack import Stack
@@ -36,6 +36,7 @@ def main() -> int:
     parser.add_argument(
         "--stored-events", type=int, default=1_000_000, help="10000000 takes a good half hour"
     )
+    parser.add_argument("--profiles", type=int, default=100_000, help="for the segments")
     options = parser.parse_args()
     load.prepare()
     with tempfile.TemporaryDirectory(prefix="personalize-bench-") as name:
@@ -65,6 +66,7 @@ def main() -> int:
                 "back-fill": lambda: backfill(stack, shop, app),
                 "recommendations": lambda: recommendations(stack, shop, folder, answer),
                 "webhook door": lambda: door(stack, shop, app, folder),
+                "segments, entry": lambda: segments.entry_lag(stack, options.profiles),
                 "collect": lambda: events.collect(stack, shop, folder),
                 "collect, growth": lambda: events.growth(
                     stack, environment, shop, folder, options.stored_events
