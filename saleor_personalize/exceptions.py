@@ -55,6 +55,10 @@ class InvalidToken(PersonalizeError):
     """A JWT or signed link is malformed, expired, or meant for somebody else."""
 
 
+class LinkExpired(InvalidToken):
+    """A signed link is one of ours, but its time is over."""
+
+
 class AccessDenied(PersonalizeError):
     """The caller is known but may not do this."""
 

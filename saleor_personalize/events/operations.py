@@ -148,12 +148,14 @@ def _record_checkout(
             setattr(row, name, value)
         row.save()
     if address and data.metadata.get(settings.CONSENT_METADATA_KEY, "").strip().lower() in _YES:
-        changed |= consent.record_opt_in(
+        changed |= consent.record_box(
             # For this address, whoever else typed it.
             profile=found.owners[IdentityKind.EMAIL],
+            is_ticked=True,
             source="checkout",
             now=now,
             language_code=data.language_code,
+            country_code=data.country_code,
         )
     return Recorded(changed=changed, row=row)
 

@@ -41,6 +41,8 @@ from saleor_personalize.models import (
 
 #: Name of the journey, and of its template folder.
 KEY = "abandoned_checkout"
+#: What it is about, of TOPICS.
+TOPIC = "reminders"
 #: How long after a newer cart of the same person an older one is looked at again.
 _AFTER_NEWER = timedelta(minutes=1)
 
@@ -147,7 +149,11 @@ def judge(
         return Stop(NotSentReason.CHECKOUT_EMPTY)
     recipient = _recipient(checkout)
     objection = guards.objection(
-        profile=checkout.profile, purpose=Purpose.MARKETING, recipient=recipient
+        profile=checkout.profile,
+        purpose=Purpose.MARKETING,
+        recipient=recipient,
+        topic=TOPIC,
+        now=now,
     )
     if objection is not None or recipient is None:
         return Stop(objection or NotSentReason.NO_ADDRESS)
@@ -226,7 +232,10 @@ def _newer_cart(journey: Journey, checkout: Checkout, enrollment: Enrollment) ->
 
 def _recipient(checkout: Checkout) -> Identity | None:
     return guards.address_identity(
-        profile=checkout.profile, purpose=Purpose.MARKETING, preferred_hash=checkout.email_hash
+        profile=checkout.profile,
+        purpose=Purpose.MARKETING,
+        preferred_hash=checkout.email_hash,
+        topic=TOPIC,
     )
 
 
@@ -298,6 +307,11 @@ def render(checkout: Checkout, verdict: Send) -> tuple[Rendered, str]:
                 channel_slug=checkout.channel_slug,
             ),
             "unsubscribe_url": unsubscribe_url,
+            "preferences_url": links.preferences_url(
+                profile=checkout.profile,
+                address_hash=verdict.recipient.value,
+                language_code=language,
+            ),
             "lines": [
                 {
                     "name": line.product_name,

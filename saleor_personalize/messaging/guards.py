@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
+from django.db.models import Max, Min
+
 from saleor_personalize.enums import (
     ConsentState,
     DeliveryChannel,
@@ -10,12 +14,15 @@ from saleor_personalize.enums import (
     NotSentReason,
     Purpose,
 )
+from saleor_personalize.messaging.queries import marketing_since
 from saleor_personalize.models import Identity, Installation, Profile
 from saleor_personalize.profiles import consent, merging
 
+WEEK = timedelta(days=7)
+
 
 def address_identity(
-    *, profile: Profile, purpose: Purpose, preferred_hash: str = ""
+    *, profile: Profile, purpose: Purpose, preferred_hash: str = "", topic: str = ""
 ) -> Identity | None:
     """Return the e-mail to write to: the preferred one, else the newest that is surely theirs.
 
@@ -30,18 +37,25 @@ def address_identity(
     )
     theirs = list(addresses.filter(profile__in=merging.readable(profile)))
     preferred = addresses.filter(value=preferred_hash).select_related("profile").first()
-    if preferred is not None and (preferred in theirs or _allows(preferred, purpose)):
+    if preferred is not None and (preferred in theirs or _allows(preferred, purpose, topic)):
         return preferred
     return theirs[0] if theirs else None
 
 
 def objection(
-    *, profile: Profile, purpose: Purpose, recipient: Identity | None
+    *,
+    profile: Profile,
+    purpose: Purpose,
+    recipient: Identity | None,
+    now: datetime,
+    topic: str = "",
 ) -> NotSentReason | None:
-    """Return the first reason why this person must not be written to by e-mail, or None."""
+    """Return the first reason why this person must not be written to by e-mail, or None.
+
+    `topic` is what the message is about, a key of TOPICS.
+    """
     installation = profile.installation
-    status = Installation.objects.values_list("status", flat=True).get(pk=installation.pk)
-    if status != InstallationStatus.ACTIVE:
+    if not is_active(installation):
         return NotSentReason.INSTALLATION_INACTIVE
     if recipient is None:
         return NotSentReason.NO_ADDRESS
@@ -51,17 +65,49 @@ def objection(
         address_hash=recipient.value,
     ):
         return NotSentReason.SUPPRESSED
-    refuses = (
-        consent.state(profile=profile, purpose=purpose, delivery_channel=DeliveryChannel.EMAIL)
-        == ConsentState.DENIED
+    if refusal := _refusal(profile, purpose, topic, recipient):
+        return refusal
+    return _wish(profile, now) if purpose == Purpose.MARKETING else None
+
+
+def is_active(installation: Installation) -> bool:
+    """Tell whether the app is switched on in the shop, asked of the database."""
+    status = Installation.objects.values_list("status", flat=True).get(pk=installation.pk)
+    return bool(status == InstallationStatus.ACTIVE)
+
+
+def _refusal(
+    profile: Profile, purpose: Purpose, topic: str, recipient: Identity
+) -> NotSentReason | None:
+    """Ask the ledger about the person, and about whoever the address belongs to."""
+    mail = DeliveryChannel.EMAIL
+    told = consent.Ledger(profile)
+    owner = consent.Ledger(recipient.profile)
+    refuses = told.state(purpose, mail, topic) == ConsentState.DENIED
+    if not refuses and owner.state(purpose, mail, topic) == ConsentState.GRANTED:
+        return None
+    allows_others = ConsentState.GRANTED in (told.state(purpose, mail), owner.state(purpose, mail))
+    return NotSentReason.TOPIC_REFUSED if allows_others else NotSentReason.NO_CONSENT
+
+
+def _wish(profile: Profile, now: datetime) -> NotSentReason | None:
+    """Follow what the person set in the preference centre, on whichever of their profiles."""
+    set_by_person = profile.person().aggregate(
+        until=Max("paused_until"), most=Min("max_messages_per_week")
     )
-    if refuses or not _allows(recipient, purpose):
-        return NotSentReason.NO_CONSENT
+    if set_by_person["until"] is not None and set_by_person["until"] > now:
+        return NotSentReason.PAUSED
+    most = set_by_person["most"]
+    if most is not None and marketing_since(profile=profile, since=now - WEEK) >= most:
+        return NotSentReason.FREQUENCY_LIMIT
     return None
 
 
-def _allows(address: Identity, purpose: Purpose) -> bool:
+def _allows(address: Identity, purpose: Purpose, topic: str) -> bool:
     """Tell whether the person that an address belongs to allowed it to be written to."""
     return consent.is_granted(
-        profile=address.profile, purpose=purpose, delivery_channel=DeliveryChannel.EMAIL
+        profile=address.profile,
+        purpose=purpose,
+        delivery_channel=DeliveryChannel.EMAIL,
+        topic=topic,
     )

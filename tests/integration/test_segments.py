@@ -607,7 +607,7 @@ def test_b15_a_persons_facts_reach_the_segments_from_the_doors_that_record_them(
         language_code="FR", country_code="FR", joined_at=now, updated_at=now,
     )  # fmt: skip
     events.record_customers(installation=installation, data=[customer], now=now)
-    consent.record_opt_in(profile=person, source="test", now=now)
+    consent.record_yes(profile=person, source="test", now=now)
     tick(now)
     assert (inside(french), inside(yes)) == ({person.pk}, {person.pk})
     consent.record(
