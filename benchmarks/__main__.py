@@ -72,7 +72,8 @@ def main() -> int:
                     stack, environment, shop, folder, options.stored_events
                 ),
             }
-            if "back-fill" not in (options.only or benchmarks):
+            chosen = set(options.only or benchmarks)
+            if "back-fill" not in chosen and chosen != {"segments, entry"}:
                 backfill(stack, shop, app)  # the others need the shop's products
             results = {
                 name: run()
