@@ -57,6 +57,8 @@ def figures(request: HttpRequest, staff: Staff) -> HttpResponse:
 
 def _list(request: HttpRequest, staff: Staff, now: datetime) -> Context:
     lag = queries.lag(installation=staff.installation, now=now)
+    found = queries.segments(installation=staff.installation)
+    told = queries.descriptions(installation=staff.installation, rows=found)
     rows = [
         {
             "pk": row.pk,
@@ -65,9 +67,9 @@ def _list(request: HttpRequest, staff: Staff, now: datetime) -> Context:
             "count": row.member_count,  # type: ignore[attr-defined]
             "is_filled": row.evaluated_at is not None,
             "is_active": row.is_active,
-            "description": queries.description(segment=row),
+            "description": told[row.pk],
         }
-        for row in queries.segments(installation=staff.installation)
+        for row in found
     ]
     is_moving = bool(lag.waiting or lag.unfilled)
     return {
@@ -263,7 +265,7 @@ def _edit(
 def _sentence(staff: Staff, definition: Definition) -> str:
     if definition == AllOf():
         return _("Without a rule, everybody is in it.")
-    names = queries.names_in(installation=staff.installation, definition=definition)
+    names = queries.names_in(installation=staff.installation, definitions=[definition])
     return definition.description(names)
 
 

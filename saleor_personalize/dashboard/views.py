@@ -38,7 +38,7 @@ from saleor_personalize.messaging.queries import newest_messages
 from saleor_personalize.models import Backfill
 from saleor_personalize.recommendations.queries import published_models
 from saleor_personalize.saleor_api.installations import set_mail, set_storefront_origins
-from saleor_personalize.segments.queries import lag, segments
+from saleor_personalize.segments.queries import lag
 from saleor_personalize.tasks.broker import ask_for
 
 TEMPLATES = "saleor_personalize/dashboard/"
@@ -222,9 +222,8 @@ def _models(staff: Staff) -> Context:
 
 
 def _segments(staff: Staff, now: datetime) -> Context:
-    if not segments(installation=staff.installation):
-        return {"lag_state": None}
-    return {"lag_state": words.segments_state(lag(installation=staff.installation, now=now))}
+    found = lag(installation=staff.installation, now=now)
+    return {"lag_state": words.segments_state(found) if found.segments else None}
 
 
 def _settings(staff: Staff, form: SettingsForm | None = None) -> Context:

@@ -401,16 +401,16 @@ def test_b15_many_people_at_one_move_of_the_clock(
 def test_b15_the_lag_is_the_age_of_the_oldest_thing_not_looked_at(
     installation: Installation, alice: Profile, now: datetime
 ) -> None:
-    assert queries.lag(installation=installation, now=now) == queries.Lag(0, 0, timedelta(0))
+    assert queries.lag(installation=installation, now=now) == queries.Lag(0, 0, 0, timedelta(0))
     segment = make(installation, VIEWERS, now)
     assert queries.lag(now=now + timedelta(seconds=10)).behind == timedelta(seconds=10)
     view(alice, now - timedelta(seconds=90))
     lag = queries.lag(installation=installation, now=now)
     assert (lag.waiting, lag.behind, lag.is_late) == (1, timedelta(seconds=90), True)
     tick(now)
-    assert queries.lag(installation=installation, now=now) == queries.Lag(0, 0, timedelta(0))
+    assert queries.lag(installation=installation, now=now) == queries.Lag(1, 0, 0, timedelta(0))
     operations.update_segment(segment=segment, definition=AllOf(), now=now)
-    assert queries.lag(now=now + HOUR) == queries.Lag(0, 1, HOUR)
+    assert queries.lag(now=now + HOUR) == queries.Lag(1, 0, 1, HOUR)
 
 
 def test_b15_live_count_and_sample_of_a_definition_that_is_not_saved(

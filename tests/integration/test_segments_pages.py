@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.core.cache import cache
@@ -284,3 +285,22 @@ def test_a_fault_is_told_where_the_form_has_it() -> None:
     node.parts[0].parts.pop(0)
     node.tell(Fault("all[0].not.at_least", "wrong too"))
     assert node.parts[0].parts[0].faults == {"days": "wrong", "at_least": "wrong too"}
+
+
+def test_the_list_asks_no_more_with_more_segments(
+    client: Client,
+    signed: dict[str, str],
+    installation: Installation,
+    django_assert_num_queries: Any,
+) -> None:
+    for number in range(20):
+        rule = {"rule": "bought", "at_least": 1, "product": f"product-{number}"}
+        operations.create_segment(
+            installation=installation,
+            key=f"s{number}",
+            name="S",
+            definition=rule,
+            now=timezone.now(),
+        )
+    with django_assert_num_queries(5):
+        client.get(f"{URL}figures/", headers=signed)
