@@ -358,16 +358,30 @@ def test_b7_a_full_queue_forgets_its_oldest_rows(shop: Browse) -> None:
 
 def test_b7_leaving_the_page_sends_what_is_waiting(shop: Browse) -> None:
     visit = shop()
+    visit.context.add_init_script(
+        """const send = window.fetch;
+        window.fetch = (url, how) => {
+          sessionStorage.outlivesThePage = how.keepalive;
+          return send(url, how);
+        };"""
+    )
     page = visit.open(consent="granted", flushInterval=600_000)
     event_id = page.evaluate(VIEW)
     assert visit.collected() == []
     page.goto("about:blank")
     assert [event.event_id for event in arrived(1)] == [event_id]
     # Perhaps nobody heard the answer: then it is sent again, and counts once.
-    page = visit.open()
+    page.goto(visit.origin)
+    page.wait_for_selector("body[data-ready]")
+    assert page.evaluate("sessionStorage.outlivesThePage") == "true"
     flush(page)
     arrived(1)
     assert not any(":event:" in key for key in stored(page)[0])
+    # More than a browser takes from a page that is left goes the ordinary way.
+    page.evaluate("text => { for (let n = 0; n < 100; n++) personalize.search(text) }", "x" * 190)
+    flush(page)
+    arrived(101)
+    assert page.evaluate("sessionStorage.outlivesThePage") == "false"
 
 
 def test_b7_two_tabs_share_a_visit_and_lose_nothing(shop: Browse) -> None:
