@@ -7,6 +7,7 @@ CONFIRMATION_INTERVAL, however often somebody types it into a form.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -30,8 +31,15 @@ from saleor_personalize.messaging.channels.base import OutgoingMessage
 from saleor_personalize.messaging.operations import Draft
 from saleor_personalize.messaging.queries import REACHED
 from saleor_personalize.messaging.rendering import Rendered
-from saleor_personalize.models import Consent, Identity, Message, Profile
-from saleor_personalize.profiles import consent, identity
+from saleor_personalize.models import (
+    Consent,
+    Identity,
+    Installation,
+    Message,
+    Profile,
+    email_hash,
+)
+from saleor_personalize.profiles import consent, consent_rules, identity
 from saleor_personalize.profiles.consent import Choice
 from saleor_personalize.profiles.consent_rules import Ruling
 
@@ -41,6 +49,45 @@ KEY = "confirm_opt_in"
 SOURCE = "double_opt_in"
 #: The wait after a hand-over that failed; each further one is twice as long.
 FIRST_RETRY = timedelta(minutes=1)
+
+
+def subscribe(
+    *,
+    installation: Installation,
+    address: str,
+    topics: Sequence[str],
+    now: datetime,
+    visitor: str = "",
+    country_code: str = "",
+    language_code: str = "",
+    wording_version: str = "",
+) -> None:
+    """Record what a form of the storefront asks for; a suppressed address is left alone.
+
+    Anybody can send a form, so it returns nothing: neither whether the address is known, nor what it
+    allowed. `visitor` is the anonymous id of whoever fills it in: where they are helps to find the rule.
+    """
+    if consent.is_suppressed(
+        installation=installation,
+        delivery_channel=DeliveryChannel.EMAIL,
+        address_hash=email_hash(address),
+    ):
+        return
+    profile = identity.resolve_profile(
+        installation=installation, shown={IdentityKind.EMAIL: address}, now=now
+    )
+    with transaction.atomic():
+        consent.hold(profile=profile)
+        consent.record_yes(
+            profile=profile,
+            topics=topics,
+            source="subscribe",
+            now=now,
+            country_code=country_code or consent_rules.country_of_visitor(installation, visitor),
+            language_code=language_code,
+            wording_version=wording_version,
+            asks_again=True,
+        )
 
 
 # -- asking --------------------------------------------------------------------------------------------

@@ -12,12 +12,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from saleor_personalize.conf import settings
-from saleor_personalize.enums import ConsentState, DeliveryChannel, Purpose
+from saleor_personalize.enums import ConsentState, DeliveryChannel, IdentityKind, Purpose
 from saleor_personalize.exceptions import InvalidToken
 from saleor_personalize.messaging import links, operations
-from saleor_personalize.models import Consent, Installation, Profile
+from saleor_personalize.models import Consent, Identity, Installation, Profile
 from saleor_personalize.profiles import consent, identity, merging, queries
 from saleor_personalize.profiles.consent import EVERYTHING, Choice
 
@@ -74,6 +75,41 @@ def masked(address: str) -> str:
     return f"{name[0]}•••@{domain[0]}•••.{ending}"
 
 
+@dataclass(frozen=True)
+class Standing:
+    """What holds now for one thing that can be allowed; `state` is None when it was never asked."""
+
+    purpose: Purpose
+    delivery_channel: str | None
+    topic: str | None
+    label: str
+    state: ConsentState | None
+
+
+def standings(*, profile: Profile) -> list[Standing]:
+    """Return the answers of a person to all topics on all delivery channels, and to profiling."""
+    ledger = consent.Ledger(profile)
+    return [
+        Standing(
+            Purpose.MARKETING,
+            channel.value,
+            topic,
+            str(label),
+            ledger.state(Purpose.MARKETING, channel, topic),
+        )
+        for channel in channels()
+        for topic, label in settings.TOPICS.items()
+    ] + [
+        Standing(
+            Purpose.PROFILING,
+            None,
+            None,
+            _("Personal recommendations"),
+            ledger.state(Purpose.PROFILING),
+        )
+    ]
+
+
 def person_of(claims: links.PreferencesClaims) -> Profile:
     """Return the profile of a link; raise InvalidToken when shop or person are no longer with us."""
     profile = (
@@ -97,7 +133,6 @@ def read(*, claims: links.PreferencesClaims, now: datetime) -> Preferences:
     )
     most = _frequency(profile)
     paused_until = _paused_until(profile)
-    readable = merging.readable(profile)
     return Preferences(
         installation=installation,
         profile=profile,
@@ -117,7 +152,7 @@ def read(*, claims: links.PreferencesClaims, now: datetime) -> Preferences:
         max_messages_per_week=most,
         paused_until=paused_until if paused_until and paused_until > now else None,
         may_profile=ledger.state(Purpose.PROFILING) != ConsentState.DENIED,
-        history=[line for line in queries.history(profile=profile) if line.profile_id in readable],
+        history=queries.history(profile=profile, readable_only=True),
     )
 
 
@@ -138,7 +173,7 @@ def save(*, claims: links.PreferencesClaims, wanted: Wanted, now: datetime) -> N
             language_code=claims.language_code,
             wording_version=WORDING,
         )
-        if any(channel == DeliveryChannel.EMAIL for channel, _ in wanted.allowed):
+        if any(channel == DeliveryChannel.EMAIL for channel, _topic in wanted.allowed):
             consent.lift_suppression(
                 installation=profile.installation,
                 delivery_channel=DeliveryChannel.EMAIL,
@@ -211,3 +246,109 @@ def _paused_until(profile: Profile) -> datetime | None:
         if until is not None
     ]
     return max(found, default=None)
+
+
+# -- by the shop's own pages and servers ----------------------------------------------------------------
+
+
+def update(
+    *,
+    profile: Profile,
+    choice: Choice,
+    now: datetime,
+    language_code: str = "",
+    wording_version: str = "",
+) -> ConsentState | None:
+    """Record what the owner of a Saleor login chose in their account; return what holds now."""
+    with transaction.atomic():
+        consent.choose(
+            profile=profile,
+            choices=[choice],
+            source="account",
+            now=now,
+            language_code=language_code,
+            wording_version=wording_version,
+        )
+        if choice.is_allowed and choice.delivery_channel == DeliveryChannel.EMAIL:
+            confirmed = (
+                Identity.objects.of(profile.installation)
+                .filter(profile__in=merging.readable(profile), kind=IdentityKind.EMAIL)
+                .exclude(confirmed_at=None)
+            )
+            consent.lift_suppression(
+                installation=profile.installation,
+                delivery_channel=DeliveryChannel.EMAIL,
+                address_hashes=list(confirmed.values_list("value", flat=True)),
+            )
+        return _state(profile, choice)
+
+
+def record(
+    *,
+    installation: Installation,
+    shown: identity.Shown,
+    choice: Choice,
+    is_confirmed: bool,
+    source: str,
+    now: datetime,
+    country_code: str = "",
+    language_code: str = "",
+    wording_version: str = "",
+) -> tuple[bool, ConsentState | None]:
+    """Record what the shop's own system heard; return whether that is new, and what holds now.
+
+    A no holds for the whole person. A yes follows the rule of the country (`is_confirmed`: its owner
+    confirmed the address to the shop), and never overrules a no.
+    """
+    profile = identity.resolve_profile(installation=installation, shown=shown, now=now)
+    with transaction.atomic():
+        consent.hold(profile=profile)
+        known = _state(profile, choice)
+        if not choice.is_allowed:
+            is_new = bool(
+                consent.choose(
+                    profile=profile,
+                    choices=[choice],
+                    source=source,
+                    now=now,
+                    language_code=language_code,
+                    wording_version=wording_version,
+                )
+            )
+        elif choice.purpose == Purpose.MARKETING:
+            is_new = bool(
+                consent.record_yes(
+                    profile=profile,
+                    delivery_channel=DeliveryChannel(choice.delivery_channel),
+                    topics=[choice.topic] if choice.topic else (),
+                    source=source,
+                    now=now,
+                    country_code=country_code,
+                    language_code=language_code,
+                    wording_version=wording_version,
+                    is_confirmed=is_confirmed,
+                )
+            )
+        else:
+            is_new = known is None
+            if is_new:
+                consent.record(
+                    profile=profile,
+                    purpose=choice.purpose,
+                    delivery_channel="",
+                    state=ConsentState.GRANTED,
+                    source=source,
+                    now=now,
+                    language_code=language_code,
+                    wording_version=wording_version,
+                )
+        return is_new, _state(profile, choice)
+
+
+def _state(profile: Profile, choice: Choice) -> ConsentState | None:
+    return consent.state(
+        profile=profile,
+        purpose=choice.purpose,
+        delivery_channel=choice.delivery_channel,
+        topic=choice.topic,
+    )

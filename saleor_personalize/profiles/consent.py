@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import QuerySet
+from django.db.models.functions import Coalesce
 
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import (
@@ -37,7 +38,7 @@ from saleor_personalize.models import (
     Session,
     Suppression,
 )
-from saleor_personalize.profiles import consent_rules, identity
+from saleor_personalize.profiles import consent_rules, identity, merging
 from saleor_personalize.profiles.changes import mark_changed
 from saleor_personalize.profiles.consent_rules import Ruling
 from saleor_personalize.signals import consent_changed
@@ -163,6 +164,22 @@ def is_granted(
 def may_profile(*, profile: Profile) -> bool:
     """Tell whether what the person does may be recorded and used: until one of their profiles refused."""
     return state(profile=profile, purpose=Purpose.PROFILING) != ConsentState.DENIED
+
+
+def refused_profiling(*, installation: Installation) -> set[int]:
+    """Return the keys of the profiles that speak for the people who refused profiling."""
+    newest = (
+        Consent.objects.of(installation)
+        .filter(purpose=Purpose.PROFILING, topic=EVERYTHING)
+        .annotate(person=Coalesce("profile__merged_into", "profile"))
+        .order_by("profile", "-pk")
+        .distinct("profile")
+    )
+    return {
+        person
+        for person, said in newest.values_list("person", "state")
+        if said == ConsentState.DENIED
+    }
 
 
 def record(
@@ -292,9 +309,10 @@ def record_box(
             language_code=language_code,
         )
         return True
-    if any(
-        line.state == ConsentState.DENIED and line.source != source for line in newest.values()
-    ) or (own is not None and own.state == ConsentState.GRANTED):
+    known = newest.values()
+    if any(line.state == ConsentState.DENIED and line.source != source for line in known):
+        return False
+    if known and all(line.state == ConsentState.GRANTED for line in known):
         return False
     line = _by_rule(
         profile=profile,
@@ -386,7 +404,7 @@ def follow_order(
     if address is None or answer not in _ANSWERS or order.placed_at <= now - _FRESH:
         return False
     with transaction.atomic():
-        hold(profile=address.profile, address_hashes=[order.email_hash])
+        identity.lock_identities(order.installation, [(IdentityKind.EMAIL, order.email_hash)])
         if _ANSWERS[answer]:
             return record_objection(
                 profile=address.profile, source="order", now=now, language_code=language_code
@@ -487,16 +505,22 @@ def choose(
     """Record what the person said themselves, on every profile of theirs; return how many lines are new.
 
     Only call this for somebody who proved to be the person: by a signed link sent to their address or by
-    their Saleor login. Who refuses profiling also loses what was recorded of their behaviour.
+    their Saleor login. A yes is not said for addresses that only a cart links to them. Who refuses
+    profiling also loses what was recorded of their behaviour.
     """
     count = 0
     with transaction.atomic():
         hold(profile=profile)
         known = Ledger(profile)
         members = list(profile.person().select_related("installation"))
+        foreign = _foreign_addresses(profile) if len(members) > 1 else set()
         for choice in choices:
             for member in members:
-                if _says_already(known, member.pk, choice):
+                if _says_already(known, member.pk, choice) or (
+                    choice.is_allowed
+                    and choice.purpose == Purpose.MARKETING
+                    and member.pk in foreign
+                ):
                     continue
                 count += 1
                 record(
@@ -514,6 +538,16 @@ def choose(
             if choice.purpose == Purpose.PROFILING and not choice.is_allowed:
                 _forget_behaviour(profile)
     return count
+
+
+def _foreign_addresses(profile: Profile) -> set[int]:
+    """Return those profiles of a person whose addresses somebody else may own (`merging.readable`)."""
+    owners = (
+        Identity.objects.of(profile.installation)
+        .filter(profile__in=profile.person(), kind=IdentityKind.EMAIL)
+        .values_list("profile", flat=True)
+    )
+    return set(owners) - merging.readable(profile)
 
 
 def _says_already(known: Ledger, profile_id: int, choice: Choice) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from django.db.models import QuerySet
+
 from saleor_personalize.conf import settings
-from saleor_personalize.enums import ConsentRule
-from saleor_personalize.models import Profile
-from saleor_personalize.models.events import Session
+from saleor_personalize.enums import ConsentRule, IdentityKind
+from saleor_personalize.models import Installation, Profile, Session
 
 #: The entry of CONSENT_RULES for every country without one of its own, and for no known country.
 ELSEWHERE = "*"
@@ -46,11 +47,22 @@ def ruling(*, profile: Profile, told: str = "") -> Ruling:
     those we know them from, their default address and their last visit. The strictest counts."""
     person = profile.person()
     of_addresses = person.exclude(country_code="").values_list("country_code", flat=True)
-    of_visit = (
-        Session.objects.of(profile.installation)
-        .filter(profile__in=person)
-        .exclude(country_code="")
-        .order_by("-last_seen_at", "-pk")
-        .values_list("country_code", flat=True)[:1]
+    sessions = Session.objects.of(profile.installation).filter(profile__in=person)
+    return strictest([told, *of_addresses, _country_of(sessions)])
+
+
+def country_of_visitor(installation: Installation, anonymous_id: str) -> str:
+    """Return where the browser with this id was last seen, or ""."""
+    if not anonymous_id:
+        return ""
+    return _country_of(
+        Session.objects.of(installation).filter(
+            profile__identities__kind=IdentityKind.ANONYMOUS_ID,
+            profile__identities__value=anonymous_id,
+        )
     )
-    return strictest([told, *of_addresses, *of_visit])
+
+
+def _country_of(sessions: QuerySet[Session]) -> str:
+    newest = sessions.exclude(country_code="").order_by("-last_seen_at", "-pk")
+    return newest.values_list("country_code", flat=True).first() or ""
