@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint fix demo schema initial bench e2e record lock screenshots clean
+.PHONY: help install test lint fix demo schema initial bench e2e record lock screenshots npm clean
 
 help: ## print this
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -57,6 +57,12 @@ record: $(STAMP) ## write the webhooks of a live Saleor to tests/payloads (see t
 
 screenshots: $(STAMP) ## take the README's pictures while `make demo` is up
 	$(BIN)/python docs/screenshots.py
+
+NPM_OUT ?= build
+npm: ## pack packages/storefront for npm into build/ (needs Node)
+	mkdir -p $(NPM_OUT)
+	rm -rf $(NPM_OUT)/storefront && cp -rL packages/storefront $(NPM_OUT)/storefront
+	cd $(NPM_OUT) && npm pack --silent ./storefront
 
 lock: $(STAMP) ## resolve the lock files anew from pyproject.toml
 	$(BIN)/python -m pip install --quiet uv

@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks import events, load
+from benchmarks import events, load, segments
 from saleor_personalize.testing.keys import SigningKey
 from saleor_personalize.testing.saleor import FakeSaleor, InstalledApp
 from saleor_personalize.testing.stack import Stack
@@ -40,26 +40,27 @@ def main() -> int:
     parser.add_argument(
         "--stored-events", type=int, default=1_000_000, help="10000000 takes a good half hour"
     )
+    parser.add_argument("--profiles", type=int, default=100_000, help="for the segments")
     options = parser.parse_args()
     load.prepare()
     with tempfile.TemporaryDirectory(prefix="personalize-bench-") as name:
         folder = Path(name)
         folder.chmod(0o755)
         answer = folder / "answer.json"
+        environment = {
+            "ALLOWED_SALEOR_API_URLS": ".*",
+            "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
+            "BENCH_ANSWER": str(answer),
+            "PYTHONPATH": str(Path(__file__).parent.parent),
+            "LOG_LEVEL": "WARNING",
+        }
         shop = FakeSaleor()
         shop.fill(**SHOP)
         app = InstalledApp("QXBwOjE=", "saleor.personalize", "a-token-for-a-bench", PERMISSIONS, [])
         shop.apps[app.id] = app
         with (
             served(shop),
-            Stack(
-                folder,
-                ALLOWED_SALEOR_API_URLS=".*",
-                DJANGO_SETTINGS_MODULE="benchmarks.settings",
-                BENCH_ANSWER=str(answer),
-                PYTHONPATH=str(Path(__file__).parent.parent),
-                LOG_LEVEL="WARNING",
-            ) as stack,
+            Stack(folder, **environment) as stack,
         ):
             stack.end("beat")
             stack.end("worker")
@@ -68,12 +69,14 @@ def main() -> int:
                 "back-fill": lambda: backfill(stack, shop, app),
                 "recommendations": lambda: recommendations(stack, shop, folder, answer),
                 "webhook door": lambda: door(stack, shop, app, folder),
+                "segments, entry": lambda: segments.entry_lag(stack, options.profiles),
                 "collect": lambda: events.collect(stack, shop, folder),
                 "collect, growth": lambda: events.growth(
-                    stack, shop, folder, options.stored_events
+                    stack, environment, shop, folder, options.stored_events
                 ),
             }
-            if "back-fill" not in (options.only or benchmarks):
+            chosen = set(options.only or benchmarks)
+            if "back-fill" not in chosen and chosen != {"segments, entry"}:
                 backfill(stack, shop, app)  # the others need the shop's products
             results = {
                 name: run()

@@ -27,6 +27,7 @@ from saleor_personalize.conf import (
     settings,
     unknown_name_hint,
 )
+from saleor_personalize.enums import ConsentRule
 from saleor_personalize.exceptions import ConfigurationError
 from saleor_personalize.segments.rules import known_rules
 
@@ -77,6 +78,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         *_mail(),
         *_events(),
         *_segment_rules(),
+        *_consent(),
     ]
 
 
@@ -273,3 +275,50 @@ def _segment_rules() -> Iterator[CheckMessage]:
             "saleor_personalize.conf.Defaults().SEGMENT_RULES.",
             id=f"{APP}.E040",
         )
+
+
+def _consent() -> Iterator[CheckMessage]:
+    for code, rule in settings.CONSENT_RULES.items():
+        if code != "*" and not re.fullmatch("[A-Z]{2}", str(code)):
+            yield Error(
+                f"{_at('CONSENT_RULES')} has the key {code!r}, which is no country.",
+                hint='Use two capital letters as in "DE", or "*" for all other countries.',
+                id=f"{APP}.E050",
+            )
+        elif rule not in ConsentRule.values:
+            yield Error(
+                f"{_at('CONSENT_RULES', code)} is {rule!r}, which is no rule.",
+                hint=f"Known: {', '.join(ConsentRule.values)}.",
+                id=f"{APP}.E051",
+            )
+        elif code == "*" and rule == ConsentRule.SOFT_OPT_IN:
+            yield Error(
+                f"{_at('CONSENT_RULES', code)} is {rule!r}: not every country allows that.",
+                hint="Name the countries whose law you checked, and leave the others to another rule.",
+                id=f"{APP}.E052",
+            )
+    for topic in settings.TOPICS:
+        if not re.fullmatch("[a-z0-9_]{1,60}", str(topic)):
+            yield Error(
+                f"{_at('TOPICS')} has the key {topic!r}.",
+                hint="Use 1 to 60 small letters, digits and '_'; the label is the value.",
+                id=f"{APP}.E053",
+            )
+    for topic in settings.SOFT_OPT_IN_TOPICS:
+        if topic not in settings.TOPICS:
+            yield Error(
+                f"{_at('SOFT_OPT_IN_TOPICS')} names {topic!r}, which TOPICS does not have.",
+                hint=f"Known: {', '.join(settings.TOPICS)}.",
+                id=f"{APP}.E054",
+            )
+    for name, least in (
+        ("CONFIRMATION_EXPIRY", timedelta(hours=1)),
+        ("CONFIRMATION_INTERVAL", timedelta(hours=1)),
+        ("SUBSCRIBE_MAX_PER_HOUR", 1),
+    ):
+        if getattr(settings, name) < least:
+            yield Error(
+                f"{_at(name)} is {getattr(settings, name)}.",
+                hint=f"Set it to {least} or more.",
+                id=f"{APP}.E055",
+            )

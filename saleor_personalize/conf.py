@@ -18,6 +18,7 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
+from django.utils.translation import gettext_lazy
 
 from saleor_personalize.exceptions import ConfigurationError, UnknownAlias
 
@@ -47,6 +48,22 @@ def _placements() -> dict[str, Any]:
         "category_page": ["popular", "newest"],
         "search_empty": ["popular", "newest"],
         "email": ["bought_together", "similar", "popular", "newest"],
+    }
+
+
+def _topics() -> dict[str, Any]:
+    return {
+        "reminders": gettext_lazy("Reminders of what you left in your cart"),
+        "offers": gettext_lazy("Offers and new products"),
+        "news": gettext_lazy("News from the shop"),
+    }
+
+
+def _consent_rules() -> dict[str, str]:
+    # Why these: docs/reference/consent-rules.md.
+    return {
+        "*": "opt_in",
+        **dict.fromkeys(("AT", "CH", "DE"), "double_opt_in"),
     }
 
 
@@ -101,6 +118,19 @@ class Defaults:
     SEGMENT_RULES: Sequence[str] = field(default_factory=_segment_rules)
     # Metadata key by which a checkout carries the shopper's explicit opt-in to marketing.
     CONSENT_METADATA_KEY: str = "marketing_opt_in"
+    # Metadata key by which an order says whether its shopper objected to mail about similar products.
+    OPT_OUT_METADATA_KEY: str = "marketing_opt_out"
+    # What people can be written to about: key -> label, text of ours or a lazy one of yours.
+    TOPICS: Mapping[str, Any] = field(default_factory=_topics)
+    # Country code, or "*" for all others -> a ConsentRule value: what it takes before marketing may start.
+    CONSENT_RULES: Mapping[str, str | None] = field(default_factory=_consent_rules)
+    # Topics about products like those a customer bought: all that a soft opt-in allows.
+    SOFT_OPT_IN_TOPICS: Sequence[str] = ("reminders", "offers")
+    # How long the link of a confirmation message works, and how long an address is not asked again.
+    CONFIRMATION_EXPIRY: timedelta = timedelta(days=7)
+    CONFIRMATION_INTERVAL: timedelta = timedelta(days=3)
+    # How often one network address may use the newsletter form in an hour.
+    SUBSCRIBE_MAX_PER_HOUR: int = 20
     # Default sender and cart link; an installation can override both on its Dashboard page.
     DEFAULT_SENDER: str | None = None
     CHECKOUT_URL: str | None = None
@@ -132,11 +162,28 @@ class Defaults:
     # How long events are kept; they go month by month. None: for ever.
     EVENT_RETENTION: timedelta | None = timedelta(days=395)
 
+    # Where uploaded files wait for their import, encrypted: dotted path of a Django storage, or
+    # {"BACKEND": dotted path, "OPTIONS": {...}}. Web and workers must share it.
+    IMPORT_STORAGE: str | Mapping[str, Any] = field(
+        default_factory=lambda: {
+            "BACKEND": "django.core.files.storage.FileSystemStorage",
+            "OPTIONS": {"location": "var/imports"},
+        }
+    )
+    # Largest file in bytes that can be uploaded; the command line takes any size.
+    IMPORT_MAX_BYTES: int = 200_000_000
+    # How long rejected rows, and files that nobody started, are kept.
+    IMPORT_RETENTION: timedelta = timedelta(days=30)
+
+    # The page of a product in your storefront, for shared favourites. {slug}, {product_id} (URL-encoded)
+    # and {channel} are filled in.
+    PRODUCT_URL: str | None = None
+
 
 #: removed setting -> what to use now
 REMOVED: dict[str, str] = {}
 
-_MERGED = ("RECOMMENDERS", "PLACEMENTS", "CHANNELS")
+_MERGED = ("RECOMMENDERS", "PLACEMENTS", "CHANNELS", "TOPICS", "CONSENT_RULES")
 
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-]+(:\d+)?|https?://\[[0-9a-f:]+\](:\d+)?")
@@ -201,17 +248,24 @@ def build_backend(setting: str, alias: str) -> Any:
         raise UnknownAlias(
             f"{SETTING_NAME}[{setting!r}] has no entry {alias!r}. Known: {', '.join(sorted(entries))}."
         )
-    entry = entries[alias]
+    return _built(entries[alias], f"{SETTING_NAME}[{setting!r}][{alias!r}]")
+
+
+def build_one(setting: str) -> Any:
+    """Construct the one plug-in that `setting` names."""
+    return _built(getattr(settings, setting), f"{SETTING_NAME}[{setting!r}]")
+
+
+def _built(entry: Any, where: str) -> Any:
     path, options = (
-        (entry, {}) if isinstance(entry, str) else (entry["BACKEND"], entry.get("OPTIONS", {}))  # type: ignore[index,union-attr]
+        (entry, {}) if isinstance(entry, str) else (entry["BACKEND"], entry.get("OPTIONS", {}))
     )
     try:
         backend: Callable[..., Any] = import_string(path)
         return backend(**options)
     except (ImportError, TypeError, ValueError) as error:
         raise ConfigurationError(
-            f"{SETTING_NAME}[{setting!r}][{alias!r}]: {path!r} with OPTIONS {sorted(options)} "
-            f"cannot be built: {error}"
+            f"{where}: {path!r} with OPTIONS {sorted(options)} cannot be built: {error}"
         ) from error
 
 

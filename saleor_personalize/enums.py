@@ -122,6 +122,7 @@ class DeviceType(TextChoices):
 
 
 class ImportStatus(TextChoices):
+    DRAFT = "draft", "Uploaded, not started"
     PENDING = "pending", "Waiting for a worker"
     RUNNING = "running", "Running"
     DONE = "done", "Done"
@@ -162,6 +163,9 @@ class NotSentReason(TextChoices):
 
     NO_CONSENT = "no_consent", "No permission for this kind of message"
     SUPPRESSED = "suppressed", "This address must not be written to"
+    TOPIC_REFUSED = "topic_refused", "The person does not want messages about this"
+    PAUSED = "paused", "The person paused all messages"
+    FREQUENCY_LIMIT = "frequency_limit", "More messages this week than the person wants"
     NO_ADDRESS = "no_address", "No e-mail address known"
     ORDERED = "ordered", "The person has ordered since"
     CHECKOUT_EMPTY = "checkout_empty", "Nothing in the cart can be bought any more"

@@ -69,6 +69,10 @@ class KeysUnavailable(PersonalizeError):
     """A signature may be good, but the shop's key to tell cannot be had just now. Time may cure it."""
 
 
+class LinkExpired(InvalidToken):
+    """A signed link is one of ours, but its time is over."""
+
+
 class AccessDenied(PersonalizeError):
     """The caller is known but may not do this."""
 

@@ -9,6 +9,7 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "webhooks: sweep": {"task": "personalize.process_deliveries", "schedule": 5.0},
     "segments: evaluate": {"task": "personalize.evaluate_segments", "schedule": 10.0},
     "journeys: advance": {"task": "personalize.advance_journeys", "schedule": 10.0},
+    "opt-ins: confirm": {"task": "personalize.confirm_opt_ins", "schedule": 10.0},
     "backfill: resume": {"task": "personalize.run_backfills", "schedule": 30.0},
     "backfill: reconcile": {
         "task": "personalize.reconcile",

@@ -15,3 +15,5 @@ message_not_sent = Signal()
 segment_entered = Signal()
 #: installation, segment, profile (the one that speaks for the person), at
 segment_left = Signal()
+#: installation, consent (the line of the ledger that was added)
+consent_changed = Signal()

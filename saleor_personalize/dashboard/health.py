@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from saleor_personalize.ingestion.queries import WebhookHealth, overall_webhook_health
+from saleor_personalize.segments import queries
 from saleor_personalize.tasks.broker import broker_fault
 
 
@@ -18,9 +19,12 @@ from saleor_personalize.tasks.broker import broker_fault
 def health(request: HttpRequest) -> JsonResponse:
     """Answer 200 when database and broker answer, else 503; lags are in seconds, over a day."""
     webhooks: dict[str, Any] | None = None
+    segments: dict[str, Any] | None = None
     database = "ok"
     try:
         webhooks = _figures(overall_webhook_health(now=timezone.now()))
+        lag = queries.lag(now=timezone.now())
+        segments = {"waiting": lag.waiting, "lag_seconds": round(lag.behind.total_seconds(), 3)}
     except DatabaseError as error:
         database = type(error).__name__
     broker = broker_fault() or "ok"
@@ -31,6 +35,7 @@ def health(request: HttpRequest) -> JsonResponse:
             "database": database,
             "broker": broker,
             "webhooks": webhooks,
+            "segments": segments,
         },
         status=200 if is_well else 503,
         headers={"Cache-Control": "no-store"},

@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from saleor_personalize.dashboard import health, views
+from saleor_personalize.dashboard import health, segments, views
 
 urlpatterns = [
     # The Dashboard opens `appUrl` as it stands and appends `/` for the entry in its menu.
@@ -25,6 +25,19 @@ urlpatterns = [
     path("dashboard/messages/", views.messages, name="dashboard-messages"),
     path("dashboard/journey/go-live/", views.go_live, name="dashboard-go-live"),
     path("dashboard/journey/pause/", views.pause, name="dashboard-pause"),
+    path("dashboard/segments/", segments.page, name="dashboard-segments"),
+    path("dashboard/segments/figures/", segments.figures, name="dashboard-segments-figures"),
+    path("dashboard/segments/new/", segments.new, name="dashboard-segment-new"),
+    path("dashboard/segments/edit/", segments.edit, name="dashboard-segment-edit"),
+    path("dashboard/segments/count/", segments.count, name="dashboard-segment-count"),
+    path("dashboard/segments/save/", segments.save, name="dashboard-segment-save"),
+    path("dashboard/segments/choices/", segments.choices, name="dashboard-segment-choices"),
+    path("dashboard/segments/<int:segment_id>/", segments.one, name="dashboard-segment"),
+    path(
+        "dashboard/segments/<int:segment_id>/delete/",
+        segments.delete,
+        name="dashboard-segment-delete",
+    ),
     path("dashboard/settings/", views.save_settings, name="dashboard-settings"),
     path("health/", health.health, name="health"),
     path("health/ready/", health.ready, name="health-ready"),

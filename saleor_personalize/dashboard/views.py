@@ -38,6 +38,7 @@ from saleor_personalize.messaging.queries import newest_messages
 from saleor_personalize.models import Backfill
 from saleor_personalize.recommendations.queries import published_models
 from saleor_personalize.saleor_api.installations import set_mail, set_storefront_origins
+from saleor_personalize.segments.queries import lag
 from saleor_personalize.tasks.broker import ask_for
 
 TEMPLATES = "saleor_personalize/dashboard/"
@@ -87,6 +88,7 @@ def overview(request: HttpRequest, staff: Staff) -> HttpResponse:
             **_webhooks(request, staff, now),
             **_backfill(request, staff),
             **_models(staff),
+            **_segments(staff, now),
             **_settings(staff),
         },
     )
@@ -217,6 +219,11 @@ def _models(staff: Staff) -> Context:
         "models": channels,
         "trained_at": max((model.trained_at for model in found), default=None),
     }
+
+
+def _segments(staff: Staff, now: datetime) -> Context:
+    found = lag(installation=staff.installation, now=now)
+    return {"lag_state": words.segments_state(found) if found.segments else None}
 
 
 def _settings(staff: Staff, form: SettingsForm | None = None) -> Context:

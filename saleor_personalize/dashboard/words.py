@@ -16,6 +16,7 @@ from saleor_personalize.enums import (
 )
 from saleor_personalize.ingestion.queries import BackfillProgress, WebhookHealth
 from saleor_personalize.models import Installation, Message
+from saleor_personalize.segments.queries import Lag
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,20 @@ def webhook_state(health: WebhookHealth, now: datetime) -> State:
             ),
         )
     return State("good", _("Everything arrives"))
+
+
+def segments_state(lag: Lag) -> State:
+    behind = duration(lag.behind)
+    if lag.is_late:
+        return State(
+            "bad",
+            _("%(behind)s behind") % {"behind": behind},
+            _("Who enters and leaves is found out late."),
+            _("Whoever runs this service checks that “saleor-personalize worker” and “beat” run."),
+        )
+    if lag.unfilled:
+        return State("busy", _("Looking for members"))
+    return State("good", _("Up to date"))
 
 
 def backfill_state(progress: BackfillProgress | None) -> State:

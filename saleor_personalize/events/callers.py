@@ -120,8 +120,9 @@ def identify(
 ) -> Caller:
     """Return the caller behind a request's headers.
 
-    A token says more than an anonymous id, so with both only the token counts: linking the two is a
-    merge, and a merge needs proof. Raises InvalidToken, KeysUnavailable or AccessDenied.
+    With a token and an anonymous id both are shown: signing in on a browser proves whose it is. What
+    is read is the token's. Raises InvalidToken, KeysUnavailable or
+    AccessDenied.
     """
     installation = active.get(saleor_api_url)
     if installation is None:
@@ -137,8 +138,10 @@ def identify(
         if auth.is_app_token(installation, token):
             return Caller(installation, is_server=True)
         claims = auth.read_customer_token(installation, token, now=now)
-        return Caller(installation, {IdentityKind.SALEOR_USER: claims.user_id})
+        shown = {IdentityKind.SALEOR_USER: claims.user_id}
+    else:
+        shown = {}
     if anonymous_id:
         check_anonymous_id(anonymous_id)
-        return Caller(installation, {IdentityKind.ANONYMOUS_ID: anonymous_id})
-    return Caller(installation)
+        shown[IdentityKind.ANONYMOUS_ID] = anonymous_id
+    return Caller(installation, shown)

@@ -103,6 +103,7 @@ def record_checkouts(
                         source="checkout",
                         now=now,
                         language_code=checkout.language_code,
+                        country_code=checkout.country_code,
                     )
                 row.profile_id, row.seen_at, row.is_box_ticked = profile_id, seen_at, is_ticked
             if vars(row) != before:

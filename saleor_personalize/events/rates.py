@@ -1,9 +1,10 @@
-"""How many events one caller, and one network, may send in a minute."""
+"""How many events one caller, and one network, may send in a minute; and other limits of that kind."""
 
 from __future__ import annotations
 
 import ipaddress
 import logging
+from collections.abc import Mapping
 from datetime import datetime
 
 from django.core.cache import cache
@@ -30,29 +31,41 @@ def is_allowed(
     kind, value = next(iter(shown.items()))
     counters = {f"caller:{kind}:{value}": settings.TRACK_MAX_EVENTS_PER_MINUTE}
     if address:
-        counters[f"network:{_network(address)}"] = settings.TRACK_MAX_EVENTS_PER_MINUTE_AND_ADDRESS
-    minute = int(now.timestamp() // WINDOW)
+        counters[f"network:{network(address)}"] = settings.TRACK_MAX_EVENTS_PER_MINUTE_AND_ADDRESS
+    return fits(installation=installation, counters=counters, now=now, count=count)
+
+
+def fits(
+    *,
+    installation: Installation,
+    counters: Mapping[str, int],
+    now: datetime,
+    count: int = 1,
+    window: int = WINDOW,
+) -> bool:
+    """Add to each counter; tell whether all are within their limits in this window of so many seconds."""
+    part = int(now.timestamp() // window)
     try:
         return all(
-            _count(f"{installation.pk}:{name}", minute, count) <= limit
+            _count(f"{installation.pk}:{name}", part, count, window) <= limit
             for name, limit in counters.items()
         )
     except Exception as error:
         # Each cache has its own errors.
         logger.warning(
-            "The cache does not count events (%s): nobody is limited. Check CACHES.",
+            "The cache does not count (%s): nobody is limited. Check CACHES.",
             type(error).__name__,
         )
         return True
 
 
-def _count(name: str, minute: int, count: int) -> int:
-    key = f"track:{salted_hmac('saleor_personalize.rates', name).hexdigest()}:{minute}"
-    cache.add(key, 0, timeout=2 * WINDOW)
+def _count(name: str, part: int, count: int, window: int) -> int:
+    key = f"track:{salted_hmac('saleor_personalize.rates', name).hexdigest()}:{part}"
+    cache.add(key, 0, timeout=2 * window)
     return int(cache.incr(key, count))
 
 
-def _network(address: str) -> str:
+def network(address: str) -> str:
     """Return an address as one household or office has it: IPv6 hands out whole /64 networks."""
     try:
         parsed = ipaddress.ip_address(address)

@@ -125,7 +125,8 @@ def track(
 
     The same `event_id` is recorded once, however often it comes. A bad row is rejected with a reason
     and does not hold up the others. A clock that is ahead counts as ours; one event too old for
-    TRACK_MAX_AGE is rejected. Of a person who refused profiling nothing is recorded. `context` is that
+    TRACK_MAX_AGE is rejected. Several ids shown at once say that they are one person's, also without
+    any event. Of a person who refused profiling nothing is recorded. `context` is that
     of the visit: a row without a session or a sales channel takes them from there.
     """
     channels = set(
@@ -143,11 +144,11 @@ def track(
         else:
             good[row.event_id] = row
             results.append(RowResult(row.event_id, RowStatus.ACCEPTED))
-    if not good:
+    if not good and len(shown) < 2:
         return results
     with transaction.atomic():
         # Holds the person's ids until the commit: two batches of one person never run side by side.
-        profile = identity.resolve_profile(installation=installation, shown=shown, now=now)
+        profile = identity.show(installation=installation, shown=shown, now=now)
         if not consent.may_profile(profile=profile):
             return [_ignored_if_accepted(result) for result in results]
         fresh = good.keys() - _in_other_months(installation, good, now)
@@ -256,7 +257,7 @@ def _insert(
             SELECT %s, %s, %s, %s, e, t, o, m, c, s, p, x
             FROM json_to_recordset(%s::json)
                 AS r(e text, t text, o timestamptz, m date, c text, s text, p text, x jsonb)
-            ON CONFLICT DO NOTHING
+            ON CONFLICT (installation_id, event_id, month) DO NOTHING
             RETURNING event_id
             """,
             [

@@ -21,7 +21,18 @@ from graphql import (
 
 #: What a list costs when its size is not asked for.
 DEFAULT_SIZE = 10
-_LISTS = frozenset({"recommendations", "recentOrders", "viewedProducts", "segments"})
+_LISTS = frozenset(
+    {
+        "recommendations",
+        "recentOrders",
+        "viewedProducts",
+        "segments",
+        "consents",
+        "consentStandings",
+        "favourites",
+        "sharedFavourites",
+    }
+)
 #: Lists of the schema about itself. Types lead to fields and fields to types, without an end.
 _SCHEMA_LISTS = frozenset(
     {"types", "fields", "inputFields", "interfaces", "possibleTypes", "args", "enumValues"}

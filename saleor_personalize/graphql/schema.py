@@ -14,11 +14,18 @@ from graphql import GraphQLError
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import EventType
 from saleor_personalize.events import rates, sessions, tracking
-from saleor_personalize.graphql import types, types_segments
+from saleor_personalize.graphql import (
+    mutations_consent,
+    mutations_favourites,
+    types,
+    types_segments,
+)
 from saleor_personalize.recommendations import service
 
 
-class Query(types_segments.SegmentQueries, graphene.ObjectType):
+class Query(
+    types_segments.SegmentQueries, mutations_favourites.FavouriteQueries, graphene.ObjectType
+):
     """Questions of a storefront, and of the shop's servers."""
 
     recommendations = graphene.List(
@@ -271,7 +278,12 @@ def _aware(moment: Any) -> Any:
     return timezone.make_aware(moment) if moment and timezone.is_naive(moment) else moment
 
 
-class Mutation(types_segments.SegmentMutations, graphene.ObjectType):
+class Mutation(
+    types_segments.SegmentMutations,
+    mutations_consent.ConsentMutations,
+    mutations_favourites.FavouriteMutations,
+    graphene.ObjectType,
+):
     """What a storefront reports, and what the shop's servers change."""
 
     track = Track.Field(required=True)

@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import graphene
+from django.utils import timezone
 from graphql import GraphQLError
 
 from saleor_personalize.enums import EventType
-from saleor_personalize.events import timeline
+from saleor_personalize.events import favourites, timeline
 from saleor_personalize.events.tracking import TOLD, RowStatus
+from saleor_personalize.graphql import types_consent, types_favourites
+from saleor_personalize.messaging import preferences
 from saleor_personalize.ml import ReasonCode
+from saleor_personalize.profiles import queries
 from saleor_personalize.segments import queries as segments
 
 #: Size of a list when none is asked for.
@@ -158,6 +162,48 @@ class Profile(graphene.ObjectType):
         required=True,
         description="Segments the caller is in, as last evaluated.",
     )
+
+    consents = graphene.List(
+        graphene.NonNull(types_consent.ProfileConsent),
+        required=True,
+        first=graphene.Int(default_value=DEFAULT_PAGE),
+        description="What the signed-in caller allowed and refused, newest first.",
+    )
+    consent_standings = graphene.List(
+        graphene.NonNull(types_consent.ConsentStanding),
+        required=True,
+        description="What holds now for everything that the signed-in caller can allow.",
+    )
+
+    @staticmethod
+    def resolve_consents(root: Any, info: Any, first: int | None) -> Any:
+        profile, user_id = root
+        count = page(first)
+        return queries.history(profile=profile, readable_only=True, first=count) if user_id else []
+
+    @staticmethod
+    def resolve_consent_standings(root: Any, info: Any) -> Any:
+        profile, user_id = root
+        return preferences.standings(profile=profile) if user_id else []
+
+    favourites = graphene.List(
+        graphene.NonNull(types_favourites.Favourite),
+        required=True,
+        first=graphene.Int(default_value=DEFAULT_PAGE),
+        channel=graphene.String(description="Where to buy; else where each was added."),
+        description="What the caller keeps for later, newest first.",
+    )
+
+    @staticmethod
+    def resolve_favourites(
+        root: Any, info: Any, first: int | None, channel: str | None = None
+    ) -> Any:
+        return favourites.shown(
+            profile=root[0],
+            first=page(first),
+            channel_slug=text(channel) or "",
+            now=timezone.now(),
+        )
 
     @staticmethod
     def resolve_recent_orders(root: Any, info: Any, first: int | None) -> Any:

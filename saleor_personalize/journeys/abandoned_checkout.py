@@ -16,7 +16,6 @@ from django.db.models import Q
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import (
     CheckoutCloseReason,
-    DeliveryChannel,
     EnrollmentStatus,
     IdentityKind,
     NotSentReason,
@@ -42,6 +41,8 @@ from saleor_personalize.models import (
 
 #: Name of the journey, and of its template folder.
 KEY = "abandoned_checkout"
+#: What it is about, of TOPICS.
+TOPIC = "reminders"
 #: How long after a newer cart of the same person an older one is looked at again.
 _AFTER_NEWER = timedelta(minutes=1)
 
@@ -150,8 +151,9 @@ def judge(
     objection = guards.objection(
         profile=checkout.profile,
         purpose=Purpose.MARKETING,
-        delivery_channel=DeliveryChannel.EMAIL,
-        address_hash=recipient.value if recipient else None,
+        recipient=recipient,
+        topic=TOPIC,
+        now=now,
     )
     if objection is not None or recipient is None:
         return Stop(objection or NotSentReason.NO_ADDRESS)
@@ -299,6 +301,11 @@ def render(checkout: Checkout, verdict: Send) -> tuple[Rendered, str]:
                 channel_slug=checkout.channel_slug,
             ),
             "unsubscribe_url": unsubscribe_url,
+            "preferences_url": links.preferences_url(
+                profile=checkout.profile,
+                address_hash=verdict.recipient.value,
+                language_code=language,
+            ),
             "lines": [
                 {
                     "name": line.product_name,

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
+from django.db.models import Max, Min
+
 from saleor_personalize.enums import (
+    ConsentState,
     DeliveryChannel,
     IdentityKind,
     InstallationStatus,
     NotSentReason,
     Purpose,
 )
+from saleor_personalize.messaging.queries import marketing_since
 from saleor_personalize.models import Identity, Installation, Profile
 from saleor_personalize.profiles import consent, merging
+
+WEEK = timedelta(days=7)
 
 
 def address_identity(*, profile: Profile, preferred_hash: str = "") -> Identity | None:
@@ -20,6 +28,7 @@ def address_identity(*, profile: Profile, preferred_hash: str = "") -> Identity 
         .filter(profile__in=merging.with_own_addresses(profile), kind=IdentityKind.EMAIL)
         .exclude(address="")
         .order_by("-first_seen_at", "-pk")
+        .select_related("profile__installation")
     )
     preferred = (row for row in identities if row.value == preferred_hash)
     return next(preferred, identities[0] if identities else None)
@@ -29,20 +38,58 @@ def objection(
     *,
     profile: Profile,
     purpose: Purpose,
-    delivery_channel: DeliveryChannel,
-    address_hash: str | None,
+    recipient: Identity | None,
+    now: datetime,
+    topic: str = "",
 ) -> NotSentReason | None:
-    """Return the first reason why this person must not be written to, or None."""
+    """Return the first reason why this person must not be written to by e-mail, or None.
+
+    `topic` is what the message is about, a key of TOPICS.
+    """
     installation = profile.installation
-    status = Installation.objects.values_list("status", flat=True).get(pk=installation.pk)
-    if status != InstallationStatus.ACTIVE:
+    if not is_active(installation):
         return NotSentReason.INSTALLATION_INACTIVE
-    if address_hash is None:
+    if recipient is None:
         return NotSentReason.NO_ADDRESS
     if consent.is_suppressed(
-        installation=installation, delivery_channel=delivery_channel, address_hash=address_hash
+        installation=installation,
+        delivery_channel=DeliveryChannel.EMAIL,
+        address_hash=recipient.value,
     ):
         return NotSentReason.SUPPRESSED
-    if not consent.is_granted(profile=profile, purpose=purpose, delivery_channel=delivery_channel):
-        return NotSentReason.NO_CONSENT
+    if refusal := _refusal(profile, purpose, topic, recipient):
+        return refusal
+    return _wish(profile, now) if purpose == Purpose.MARKETING else None
+
+
+def is_active(installation: Installation) -> bool:
+    """Tell whether the app is switched on in the shop, asked of the database."""
+    status = Installation.objects.values_list("status", flat=True).get(pk=installation.pk)
+    return bool(status == InstallationStatus.ACTIVE)
+
+
+def _refusal(
+    profile: Profile, purpose: Purpose, topic: str, recipient: Identity
+) -> NotSentReason | None:
+    """Ask the ledger about the person, and about whoever the address belongs to."""
+    mail = DeliveryChannel.EMAIL
+    told = consent.Ledger(profile)
+    owner = consent.Ledger(recipient.profile)
+    refuses = told.state(purpose, mail, topic) == ConsentState.DENIED
+    if not refuses and owner.state(purpose, mail, topic) == ConsentState.GRANTED:
+        return None
+    allows_others = ConsentState.GRANTED in (told.state(purpose, mail), owner.state(purpose, mail))
+    return NotSentReason.TOPIC_REFUSED if allows_others else NotSentReason.NO_CONSENT
+
+
+def _wish(profile: Profile, now: datetime) -> NotSentReason | None:
+    """Follow what the person set in the preference centre, on whichever of their profiles."""
+    set_by_person = profile.person().aggregate(
+        until=Max("paused_until"), most=Min("max_messages_per_week")
+    )
+    if set_by_person["until"] is not None and set_by_person["until"] > now:
+        return NotSentReason.PAUSED
+    most = set_by_person["most"]
+    if most is not None and marketing_since(profile=profile, since=now - WEEK) >= most:
+        return NotSentReason.FREQUENCY_LIMIT
     return None

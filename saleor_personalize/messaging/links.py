@@ -1,8 +1,10 @@
-"""The two links of a message: back to the cart, and out."""
+"""The links of a message: back to the cart, to the preferences, out, and the one that confirms a yes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from django.core import signing
@@ -12,7 +14,9 @@ from saleor_personalize.conf import settings
 from saleor_personalize.exceptions import InvalidToken, TemplateIncomplete
 from saleor_personalize.models import Installation, Profile
 
-_SALT = "saleor_personalize.unsubscribe"
+_UNSUBSCRIBE = "saleor_personalize.unsubscribe"
+_PREFERENCES = "saleor_personalize.preferences"
+_CONFIRMATION = "saleor_personalize.confirmation"
 
 
 @dataclass(frozen=True)
@@ -24,29 +28,80 @@ class UnsubscribeClaims:
     address_hash: str
 
 
+@dataclass(frozen=True)
+class PreferencesClaims:
+    """Whose preferences a link opens, and the language of the message it stood in. It never expires."""
+
+    installation_id: int
+    profile_id: str
+    address_hash: str
+    language_code: str
+
+
+@dataclass(frozen=True)
+class ConfirmationClaims:
+    """Whose yes a link confirms, and until when (seconds since 1970). It holds no address."""
+
+    installation_id: int
+    profile_id: str
+    address_hash: str
+    expires_at: int
+
+
 def unsubscribe_url(*, profile: Profile, address_hash: str) -> str:
     """Return the https address that unsubscribes this person here, by button or by one-click POST.
 
     Raises TemplateIncomplete when the service does not know its own address.
     """
-    if not settings.APP_URL:
-        raise TemplateIncomplete("unsubscribe_url", "set SALEOR_PERSONALIZE['APP_URL'].")
-    token = signing.dumps(
-        [profile.installation_id, profile.public_id.hex, address_hash], salt=_SALT, compress=True
-    )
-    path = reverse("personalize-unsubscribe", kwargs={"token": token})
-    return f"{settings.APP_URL.rstrip('/')}{path}"
+    return _url("unsubscribe", _UNSUBSCRIBE, _whom(profile, address_hash))
+
+
+def preferences_url(*, profile: Profile, address_hash: str, language_code: str) -> str:
+    """Return the https address of a person's preference centre. Raises TemplateIncomplete as above."""
+    return _url("preferences", _PREFERENCES, [*_whom(profile, address_hash), language_code])
+
+
+def confirmation_url(*, profile: Profile, address_hash: str, expires_at: datetime) -> str:
+    """Return the https address that confirms a yes until `expires_at`. Raises TemplateIncomplete."""
+    claims = [*_whom(profile, address_hash), int(expires_at.timestamp())]
+    return _url("confirm", _CONFIRMATION, claims)
 
 
 def read_unsubscribe_token(token: str) -> UnsubscribeClaims:
     """Return what a token of ours says; raise InvalidToken for anything else."""
+    return UnsubscribeClaims(*_read(token, _UNSUBSCRIBE, (int, str, str)))
+
+
+def read_preferences_token(token: str) -> PreferencesClaims:
+    """Return what a token of ours says; raise InvalidToken for anything else."""
+    return PreferencesClaims(*_read(token, _PREFERENCES, (int, str, str, str)))
+
+
+def read_confirmation_token(token: str) -> ConfirmationClaims:
+    """Return what a token of ours says, expired or not; raise InvalidToken for anything else."""
+    return ConfirmationClaims(*_read(token, _CONFIRMATION, (int, str, str, int)))
+
+
+def _whom(profile: Profile, address_hash: str) -> list[Any]:
+    return [profile.installation_id, profile.public_id.hex, address_hash]
+
+
+def _url(kind: str, salt: str, claims: list[Any]) -> str:
+    if not settings.APP_URL:
+        raise TemplateIncomplete(f"{kind}_url", "set SALEOR_PERSONALIZE['APP_URL'].")
+    token = signing.dumps(claims, salt=salt, compress=True)
+    path = reverse(f"personalize-{kind}", kwargs={"token": token})
+    return f"{settings.APP_URL.rstrip('/')}{path}"
+
+
+def _read(token: str, salt: str, types: tuple[type, ...]) -> list[Any]:
     try:
-        installation_id, profile_id, address_hash = signing.loads(token, salt=_SALT)
+        claims = signing.loads(token, salt=salt)
     except (signing.BadSignature, ValueError, TypeError):
-        raise InvalidToken("This unsubscribe link is not one of ours, or was cut short.") from None
-    return UnsubscribeClaims(
-        installation_id=installation_id, profile_id=profile_id, address_hash=address_hash
-    )
+        raise InvalidToken("This link is not one of ours, or was cut short.") from None
+    if not isinstance(claims, list) or [type(claim) for claim in claims] != list(types):
+        raise InvalidToken("This link is of another kind.")
+    return claims
 
 
 def cart_url(*, installation: Installation, checkout_id: str, channel_slug: str) -> str:

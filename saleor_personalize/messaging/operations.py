@@ -41,6 +41,8 @@ from saleor_personalize.signals import message_not_sent, message_sent
 
 logger = logging.getLogger(__name__)
 
+Claims = links.UnsubscribeClaims | links.PreferencesClaims | links.ConfirmationClaims
+
 #: A hand-over that took longer than this was interrupted.
 HAND_OVER_LEASE = timedelta(minutes=10)
 #: How often a hand-over is tried when the provider certainly has not got the message.
@@ -123,9 +125,12 @@ def _new(draft: Draft) -> Message:
 
 
 def address(
-    *, message: Message, rendered: Rendered, recipient: Identity, unsubscribe_url: str
+    *, message: Message, rendered: Rendered, recipient: Identity, unsubscribe_url: str = ""
 ) -> OutgoingMessage:
-    """Put a rendered message into its envelope: sender, recipient and the headers of RFC 8058."""
+    """Put a rendered message into its envelope: sender, recipient and the headers of RFC 8058.
+
+    A message that nobody can unsubscribe from (it was asked for, once) has no `unsubscribe_url`.
+    """
     installation = message.installation
     sender = sender_of(installation)
     host = urlsplit(installation.saleor_api_url).hostname or "localhost"
@@ -137,12 +142,18 @@ def address(
         text=rendered.text,
         html=rendered.html,
         headers={
-            "List-Unsubscribe": f"<{unsubscribe_url}>",
-            "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+            **(_one_click(unsubscribe_url) if unsubscribe_url else {}),
             "List-Id": f"<{message.template.replace('_', '-')}.{host}>",
             "Auto-Submitted": "auto-generated",
         },
     )
+
+
+def _one_click(unsubscribe_url: str) -> dict[str, str]:
+    return {
+        "List-Unsubscribe": f"<{unsubscribe_url}>",
+        "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+    }
 
 
 def sender_of(installation: Installation) -> str:
@@ -236,11 +247,11 @@ def settle_interrupted(*, now: datetime) -> int:
     )
 
 
-def installation_of(claims: links.UnsubscribeClaims) -> Installation:
-    """Return the shop of an unsubscribe link; raise InvalidToken when it is no longer with us."""
+def installation_of(claims: Claims) -> Installation:
+    """Return the shop of a link of ours; raise InvalidToken when it is no longer with us."""
     installation = Installation.objects.filter(pk=claims.installation_id).first()
     if installation is None:
-        raise InvalidToken("The shop of this unsubscribe link is no longer with us.")
+        raise InvalidToken("The shop of this link is no longer with us.")
     return installation
 
 
@@ -252,15 +263,9 @@ def unsubscribe(*, claims: links.UnsubscribeClaims, now: datetime) -> None:
     """
     installation = installation_of(claims)
     with transaction.atomic():
-        # A decision or an opt-in under way about this person, under whatever id, finishes first; a
-        # later one sees the NO.
-        ids = Identity.objects.of(installation).filter(profile__public_id=claims.profile_id)
-        identity.lock_identities(
-            installation,
-            [(IdentityKind.EMAIL, claims.address_hash), *ids.values_list("kind", "value")],
-        )
         profile = Profile.objects.of(installation).filter(public_id=claims.profile_id).first()
         if profile is None:
+            identity.lock_identities(installation, [(IdentityKind.EMAIL, claims.address_hash)])
             consent.suppress(
                 installation=installation,
                 delivery_channel=DeliveryChannel.EMAIL,
@@ -268,10 +273,13 @@ def unsubscribe(*, claims: links.UnsubscribeClaims, now: datetime) -> None:
                 reason=SuppressionReason.UNSUBSCRIBED,
                 now=now,
             )
-        else:
-            consent.unsubscribe(
-                profile=profile,
-                address_hash=claims.address_hash,
-                source="unsubscribe_link",
-                now=now,
-            )
+            return
+        # A decision or an opt-in under way about this person, under whatever id, finishes first; a
+        # later one sees the NO.
+        consent.hold(profile=profile, address_hashes=[claims.address_hash])
+        consent.unsubscribe(
+            profile=profile,
+            address_hash=claims.address_hash,
+            source="unsubscribe_link",
+            now=now,
+        )

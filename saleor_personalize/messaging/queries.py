@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from saleor_personalize.enums import MessageStatus
+from saleor_personalize.enums import MessageStatus, Purpose
 from saleor_personalize.models import Installation, Message, Profile
 
 #: The person has it, or may have it.
@@ -27,4 +27,18 @@ def reached_since(*, profile: Profile, template: str, since: datetime) -> bool:
             decided_at__gte=since,
         )
         .exists()
+    )
+
+
+def marketing_since(*, profile: Profile, since: datetime) -> int:
+    """Count the marketing messages that went, or may have gone, to a person since then."""
+    return (
+        Message.objects.of(profile.installation)
+        .filter(
+            profile__in=profile.person(),
+            purpose=Purpose.MARKETING,
+            status__in=REACHED,
+            decided_at__gt=since,
+        )
+        .count()
     )

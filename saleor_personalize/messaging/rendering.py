@@ -17,7 +17,10 @@ from django.conf import settings as django_settings
 from django.core.signals import setting_changed
 from django.template import Context, Engine, TemplateDoesNotExist, TemplateSyntaxError
 from django.utils import formats, translation
+from django.utils.functional import lazy
+from django.utils.translation import gettext as _
 
+from saleor_personalize.conf import settings
 from saleor_personalize.exceptions import TemplateIncomplete
 
 _FOLDER = "saleor_personalize/messages"
@@ -110,6 +113,14 @@ def django_language(language_code: str) -> str:
         return translation.get_supported_language_variant(code)
     except LookupError:
         return django_settings.LANGUAGE_CODE
+
+
+def topic_label(topic: str) -> str:
+    """Return what a person calls a topic, in the active language; "" stands for all topics."""
+    return str(settings.TOPICS.get(topic, topic)) if topic else _("Offers, reminders and news")
+
+
+topic_label_lazy = lazy(topic_label, str)
 
 
 def format_money(amount: Decimal, currency: str, language_code: str) -> str:

@@ -44,12 +44,20 @@ setting_changed.connect(_forget_keys, dispatch_uid="saleor_personalize.models.fi
 
 
 def encrypt(text: str) -> str:
-    return _fernet().encrypt(text.encode()).decode()
+    return encrypt_bytes(text.encode()).decode()
+
+
+def encrypt_bytes(content: bytes) -> bytes:
+    return _fernet().encrypt(content)
 
 
 def decrypt(token: str) -> str:
+    return decrypt_bytes(token.encode()).decode()
+
+
+def decrypt_bytes(token: bytes) -> bytes:
     try:
-        return _fernet().decrypt(token.encode()).decode()
+        return _fernet().decrypt(token)
     except InvalidToken as error:
         raise ConfigurationError(
             "A stored secret cannot be decrypted: SALEOR_PERSONALIZE['ENCRYPTION_KEYS'] (or SECRET_KEY) "

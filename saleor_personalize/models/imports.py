@@ -8,15 +8,20 @@ from saleor_personalize.models.installation import Scoped
 
 
 class Import(Scoped):
-    """One file and how far it has come. The file is deleted when the import is done."""
+    """One file and how far it has come. What was uploaded is deleted when the import is done."""
 
-    status = models.CharField(max_length=10, choices=ImportStatus, default=ImportStatus.PENDING)
+    status = models.CharField(max_length=10, choices=ImportStatus, default=ImportStatus.DRAFT)
     is_dry_run = models.BooleanField(default=False)
     file_name = models.CharField(max_length=255)
-    # Below the storage that the setting IMPORT_STORAGE names.
+    # In the storage of the setting IMPORT_STORAGE, encrypted; empty for a file of the command line.
     path = models.CharField(max_length=500, blank=True)
+    # sha256 of the file: running a killed import again goes on with the same one.
+    digest = models.CharField(max_length=64)
+    columns = models.JSONField(default=list)
     # our column -> column of the file
     mapping = models.JSONField(default=dict)
+    # How the rest is read: see `ingestion.imports.options`.
+    options = models.JSONField(default=dict)
     row_count = models.PositiveIntegerField(default=0)
     # Rows handled so far: where a killed import goes on.
     position = models.PositiveIntegerField(default=0)
@@ -27,7 +32,11 @@ class Import(Scoped):
     created_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
+    # Held by the process that reads; a killed one's lease runs out.
     lease_expires_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["installation", "-id"], name="import_newest")]
 
 
 class ImportReject(Scoped):
@@ -36,8 +45,9 @@ class ImportReject(Scoped):
     source = models.ForeignKey(Import, on_delete=models.CASCADE, related_name="rejects")
     row_number = models.PositiveIntegerField()
     code = models.CharField(max_length=40)
-    reason = models.TextField()
-    # JSON of the row; it may hold addresses.
+    # Both may hold addresses: a reason quotes what could not be read. `row` is a JSON list in the order
+    # of `Import.columns`.
+    reason = EncryptedTextField()
     row = EncryptedTextField()
 
     class Meta:

@@ -117,9 +117,10 @@ class Merge(Scoped):
 
 
 class Consent(Scoped):
-    """One line of the ledger; the newest per (profile, purpose, delivery channel, topic) counts.
+    """One line of the ledger; the last written per (profile, purpose, delivery channel, topic) counts.
 
-    An empty topic stands for the whole purpose. Profiling has no delivery channel.
+    An empty topic stands for the whole purpose. Profiling has no delivery channel. What several lines
+    mean together: `profiles.consent`.
     """
 
     profile = models.ForeignKey(Profile, on_delete=models.CASCADE, related_name="consents")
@@ -141,7 +142,12 @@ class Consent(Scoped):
             models.Index(
                 fields=["profile", "purpose", "delivery_channel", "topic", "-id"],
                 name="consent_newest",
-            )
+            ),
+            models.Index(
+                fields=["recorded_at"],
+                name="consent_pending",
+                condition=models.Q(state="pending"),
+            ),
         ]
 
 

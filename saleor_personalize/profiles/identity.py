@@ -321,7 +321,7 @@ def _join(
     """Join the owner of an id with whoever showed it, unless they are one person already."""
     owner = found.owners.get(kind, found.home)
     if owner.person_id != found.home.person_id:
-        first, second = _profiles(installation, owner, found.home)
+        first, second = profiles(installation, [owner, found.home])
         merging.prove(
             installation=installation,
             first=first,
@@ -332,7 +332,8 @@ def _join(
         )
 
 
-def _profiles(installation: Installation, *owners: Owner) -> list[Profile]:
+def profiles(installation: Installation, owners: Sequence[Owner]) -> list[Profile]:
+    """Return the profiles of owners as they are now, in order."""
     rows = (
         Profile.objects.of(installation)
         .select_related("installation")
@@ -353,7 +354,7 @@ def join_over_cart(
     owner = found.owners.get(IdentityKind.CHECKOUT, found.home)
     if owner.person_id == found.home.person_id:
         return
-    first, second = _profiles(installation, owner, found.home)
+    first, second = profiles(installation, [owner, found.home])
     is_first_name = IdentityKind.SALEOR_USER in found.owners or (
         IdentityKind.EMAIL in found.fresh and IdentityKind.ANONYMOUS_ID not in found.owners
     )
@@ -403,7 +404,7 @@ def join_over_account(
         return
     if owner.person_id == found.home.person_id and not is_confirmed:
         return
-    first, second = _profiles(installation, owner, found.home)
+    first, second = profiles(installation, [owner, found.home])
     merging.prove(
         installation=installation,
         first=first,

@@ -70,9 +70,12 @@ def prove(
             if _are_different_users(first, second):
                 if proof != MergeProof.CONFIRMED_EMAIL:
                     return False
+                before = transaction.savepoint()
                 _take_back(installation, first, second, now=now)
                 first, second = _fresh(installation, first, second)
                 if _are_different_users(first, second):
+                    # The other one confirmed it as well.
+                    transaction.savepoint_rollback(before)
                     return False
         was_one = first.person_id == second.person_id
         low, high = sorted((first, second), key=lambda profile: profile.pk)

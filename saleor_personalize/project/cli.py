@@ -13,6 +13,7 @@ COMMANDS = {
     "doctor": "personalize_doctor",
     "events": "personalize_events",
     "generate-key": "personalize_generate_key",
+    "import": "personalize_import",
     "journeys": "personalize_journeys",
     "migrate": "migrate",
     "segments": "personalize_segments",

@@ -75,7 +75,7 @@ INSTALLED_APPS = [
     "saleor_personalize",
 ]
 MIDDLEWARE = [
-    "corsheaders.middleware.CorsMiddleware",
+    "saleor_personalize.project.cors.ShopCorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.middleware.locale.LocaleMiddleware",
@@ -150,6 +150,11 @@ SALEOR_PERSONALIZE: dict[str, Any] = {
     "DASHBOARD_ORIGINS": _list("DASHBOARD_ORIGINS"),
     "ENCRYPTION_KEYS": _list("ENCRYPTION_KEYS"),
     "MODEL_DIRECTORY": str(VAR / "models"),
+    "IMPORT_STORAGE": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": str(VAR / "imports")},
+    },
+    "PRODUCT_URL": os.environ.get("PRODUCT_URL"),
     "DEFAULT_SENDER": os.environ.get("DEFAULT_SENDER"),
     "CHECKOUT_URL": os.environ.get("CHECKOUT_URL"),
     "DRY_RUN": _flag("DRY_RUN"),

@@ -25,6 +25,7 @@ from saleor_personalize.models import (
     Profile,
     TrainedModel,
 )
+from saleor_personalize.profiles import consent
 
 logger = logging.getLogger(__name__)
 
@@ -62,10 +63,13 @@ def recommend(
 
     Never the product of the page, what is in the cart, what the profile just bought, or what cannot
     be seen and bought in the sales channel now. The list is shorter only when the shop has no more.
+    Who refused profiling is answered as if we did not know them.
 
     Raises UnknownAlias for a placement that is not configured.
     """
     aliases = _aliases(placement)
+    if profile is not None and not consent.may_profile(profile=profile):
+        profile = None
     count = max(1, min(first, settings.MAX_RECOMMENDATIONS))
     seeds = [product_id] if product_id else []
     if checkout_id:

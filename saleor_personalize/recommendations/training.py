@@ -28,6 +28,7 @@ from saleor_personalize.models import (
     TrainedModel,
 )
 from saleor_personalize.models.locks import lock
+from saleor_personalize.profiles import consent
 
 logger = logging.getLogger(__name__)
 
@@ -176,9 +177,12 @@ def _purchases(
             "quantity",
         )
     )
+    refused = consent.refused_profiling(installation=installation)
     for profile_id, product_id, placed_at, order_id, quantity in lines.iterator(chunk_size=5_000):
+        is_known = profile_id and profile_id not in refused
         yield (
-            str(profile_id or f"order:{order_id}"),
+            # Orders of who refused profiling say what goes together, and not what one person bought.
+            str(profile_id if is_known else f"order:{order_id}"),
             product_id,
             "purchase",
             placed_at.timestamp(),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -125,6 +125,7 @@ class CheckoutData:
     total: Decimal
     lines: tuple[CheckoutLineData, ...]
     metadata: Mapping[str, str]
+    country_code: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,8 @@ class OrderData:
     total: Decimal
     language_code: str
     lines: tuple[OrderLineData, ...]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    country_code: str = ""
 
 
 @dataclass(frozen=True)
@@ -215,6 +218,14 @@ def _amount(money: Node) -> Decimal:
 
 def _id_of(node: Node | None) -> str:
     return "" if node is None else str(node["id"])
+
+
+def _country_of(node: Node) -> str:
+    """Return where a cart or an order goes, else who pays for it; deliveries of old lack both."""
+    for name in ("shippingAddress", "billingAddress"):
+        if node.get(name) is not None:
+            return str(node[name]["country"]["code"])[:2]
+    return ""
 
 
 def plain_text(editor_js: str | None) -> str:
@@ -369,6 +380,7 @@ def read_checkout(node: Node) -> CheckoutData:
                 for line in node["lines"]
             ),
             metadata={str(item["key"]): str(item["value"]) for item in node["metadata"] or ()},
+            country_code=_country_of(node),
         )
 
 
@@ -404,6 +416,8 @@ def read_order(node: Node) -> OrderData:
                 )
                 for line in node["lines"]
             ),
+            metadata={str(item["key"]): str(item["value"]) for item in node.get("metadata") or ()},
+            country_code=_country_of(node),
         )
 
 

@@ -84,10 +84,12 @@ class AllOf:
         return self._joined(_(" and "), _("everybody"), names)
 
     def _joined(self, word: str, empty: str, names: Names | None) -> str:
-        told = [part.description(names) for part in self.parts]
-        if len(told) < 2:
-            return told[0] if told else empty
-        return f"({word.join(told)})"
+        told = []
+        for part in self.parts:
+            text = part.description(names)
+            is_group = isinstance(part, AllOf) and len(part.parts) > 1 < len(self.parts)
+            told.append(f"({text})" if is_group else text)
+        return word.join(told) or empty
 
 
 class AnyOf(AllOf):

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -208,6 +209,7 @@ def evaluate_full(*, segment: Segment, now: datetime) -> Moves:
 
 
 def _evaluate_full(segment: Segment, definition: Definition, now: datetime) -> Moves:
+    now = max(now, segment.evaluated_at or now)
     moves = evaluate(
         segment,
         definition,
@@ -312,8 +314,10 @@ def _evaluate_changed(installation: Installation, now: datetime, limit: int) -> 
             definition = _definition(segment)
             if definition is None:
                 continue
+            # Another worker's clock may be ahead of this one: nobody goes back behind it.
+            at = max(now, segment.evaluated_at or now)
             with _going_on(segment, now):
-                evaluate(segment, definition, people, tells=True)
+                evaluate(segment, definition, replace(people, now=at), tells=True)
         ChangedProfile.objects.of(installation).filter(pk__in=[pk for pk, _p in changes]).delete()
         return len(changes)
 

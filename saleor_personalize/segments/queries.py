@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -47,6 +47,8 @@ class Preview:
 class Lag:
     """How far the memberships are behind what happened."""
 
+    #: Active segments.
+    segments: int
     #: Changes that no evaluation has looked at yet.
     waiting: int
     #: Active segments whose first evaluation is still to come.
@@ -139,55 +141,75 @@ def lag(*, now: datetime, installation: Installation | None = None) -> Lag:
         at=Min("evaluated_at"),
         created=Min("updated_at", filter=Q(evaluated_at=None)),
         unfilled=Count("pk", filter=Q(evaluated_at=None)),
+        segments=Count("pk"),
     )
     since = min(
         (at for at in (oldest["oldest"], clock["at"], clock["created"]) if at is not None),
         default=now,
     )
-    return Lag(oldest["waiting"], clock["unfilled"], max(now - since, timedelta(0)))
+    behind = max(now - since, timedelta(0))
+    return Lag(clock["segments"], oldest["waiting"], clock["unfilled"], behind)
 
 
-def names_in(*, installation: Installation, definition: Definition) -> Names:
-    """Return what tells the products, categories and segments of a definition by name."""
+def names_in(*, installation: Installation, definitions: Iterable[Definition]) -> Names:
+    """Return what tells the products, categories and segments of definitions by name."""
     wanted: dict[str, set[str]] = {}
-    for _path, rule in leaves(definition):
-        for name, described in rule.parameters().items():
-            if described.names and getattr(rule, name):
-                wanted.setdefault(described.names, set()).add(getattr(rule, name))
-    sources = {
-        "product": Product.objects.of(installation).values_list("saleor_id", "name"),
-        "category": Category.objects.of(installation).values_list("saleor_id", "name"),
-    }
-    found = {
-        (kind, id_): name
-        for kind, rows in sources.items()
-        if kind in wanted
-        for id_, name in rows.filter(saleor_id__in=wanted[kind])
-    }
-    if "segment" in wanted:
-        rows = Segment.objects.of(installation).filter(key__in=wanted["segment"])
-        found |= {("segment", key): name for key, name in rows.values_list("key", "name")}
+    for definition in definitions:
+        for _path, rule in leaves(definition):
+            for name, described in rule.parameters().items():
+                if described.names and getattr(rule, name):
+                    wanted.setdefault(described.names, set()).add(getattr(rule, name))
+    found: dict[tuple[str, str], str] = {}
+    for kind, model, column in (
+        ("product", Product, "saleor_id"),
+        ("category", Category, "saleor_id"),
+        ("segment", Segment, "key"),
+    ):
+        if kind in wanted:
+            rows = model.objects.of(installation).filter(**{f"{column}__in": wanted[kind]})
+            found |= {(kind, id_): name for id_, name in rows.values_list(column, "name")}
     return lambda kind, id_: found.get((kind, id_), "")
 
 
-def choices_of(*, installation: Installation, kind: str, limit: int = 200) -> list[tuple[str, str]]:
-    """Return (value, name) pairs to pick a product, category, sales channel or segment from."""
-    rows = {
-        "product": Product.objects.of(installation).filter(deleted_at=None),
-        "category": Category.objects.of(installation).filter(deleted_at=None),
-        "channel": SalesChannel.objects.of(installation).filter(deleted_at=None),
-        "segment": Segment.objects.of(installation),
+def names_of(*, installation: Installation, products: set[str]) -> Names:
+    """Return what tells these products by name."""
+    rows = Product.objects.of(installation).filter(saleor_id__in=products)
+    found = dict(rows.values_list("saleor_id", "name"))
+    return lambda kind, id_: found.get(id_, "") if kind == "product" else ""
+
+
+def choices_of(
+    *, installation: Installation, kind: str, limit: int, begins: str = ""
+) -> list[tuple[str, str]]:
+    """Return (value, name) pairs of products, categories, sales channels or segments, by name."""
+    rows, value, name = {
+        "product": (Product.objects.of(installation).filter(deleted_at=None), "saleor_id", "name"),
+        "category": (
+            Category.objects.of(installation).filter(deleted_at=None),
+            "saleor_id",
+            "name",
+        ),
+        "channel": (SalesChannel.objects.of(installation).filter(deleted_at=None), "slug", "slug"),
+        "segment": (Segment.objects.of(installation), "key", "name"),
     }[kind]
-    columns = {"channel": ("slug", "slug"), "segment": ("key", "name")}.get(
-        kind, ("saleor_id", "name")
-    )
-    return list(rows.order_by(columns[1]).values_list(*columns)[:limit])
+    if begins:
+        rows = rows.filter(**{f"{name}__istartswith": begins})
+    return list(rows.order_by(name, "pk").values_list(value, name)[:limit])
+
+
+def descriptions(*, installation: Installation, rows: Iterable[Segment]) -> dict[int, str]:
+    """Return the sentence of each segment by its primary key, or why its definition cannot be read."""
+    readable: dict[int, Definition] = {}
+    told: dict[int, str] = {}
+    for row in rows:
+        try:
+            readable[row.pk] = from_json(row.definition)
+        except InvalidDefinition as error:
+            told[row.pk] = str(error)
+    names = names_in(installation=installation, definitions=readable.values())
+    return told | {pk: found.description(names) for pk, found in readable.items()}
 
 
 def description(*, segment: Segment) -> str:
-    """Return the sentence of a segment, or why its definition cannot be read."""
-    try:
-        found = from_json(segment.definition)
-    except InvalidDefinition as error:
-        return str(error)
-    return found.description(names_in(installation=segment.installation, definition=found))
+    """Return the sentence of one segment."""
+    return descriptions(installation=segment.installation, rows=[segment])[segment.pk]

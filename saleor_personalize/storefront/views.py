@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -27,16 +29,15 @@ def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
         claims = links.read_unsubscribe_token(token)
         if request.method == "POST":
             operations.unsubscribe(claims=claims, now=timezone.now())
-            return _page(request, "unsubscribe_done.html")
+            return page(request, "unsubscribe_done.html")
         shop_name = operations.sender_name(operations.installation_of(claims))
     except InvalidToken:
-        return _page(request, "unsubscribe_invalid.html", status=404)
-    return _page(request, "unsubscribe.html", shop_name=shop_name)
+        return page(request, "unsubscribe_invalid.html", status=404)
+    return page(request, "unsubscribe.html", shop_name=shop_name)
 
 
-def _page(
-    request: HttpRequest, template: str, *, status: int = 200, **context: str
-) -> HttpResponse:
+def page(request: HttpRequest, template: str, *, status: int = 200, **context: Any) -> HttpResponse:
+    """Render a page that only a signed link opens."""
     response = render(request, f"{_PAGES}/{template}", context, status=status)
     # The address holds the token.
     response["Referrer-Policy"] = "no-referrer"

@@ -4,6 +4,14 @@ Waiting is rows in PostgreSQL; these tasks only claim what is due, so a broker t
 everything loses nothing.
 """
 
-from saleor_personalize.tasks import backfill, events, journeys, segments, training, webhooks
+from saleor_personalize.tasks import (
+    backfill,
+    events,
+    journeys,
+    messaging,
+    segments,
+    training,
+    webhooks,
+)
 
-__all__ = ["backfill", "events", "journeys", "segments", "training", "webhooks"]
+__all__ = ["backfill", "events", "journeys", "messaging", "segments", "training", "webhooks"]

@@ -20,6 +20,7 @@ from saleor_personalize.enums import (
     IdentityKind,
     Purpose,
 )
+from saleor_personalize.events import timeline
 from saleor_personalize.models import Event, Identity, Installation, Profile, Session
 from saleor_personalize.profiles import consent
 from tests.api.conftest import ALICE, ANONYMOUS, BOB
@@ -421,6 +422,19 @@ def test_a_server_sends_for_those_it_names(collect: Collect, shop: Phones, alice
     assert Session.objects.get().device_type == ""  # that of the server says nothing of the person
 
 
+def test_b1_a_server_says_whose_a_browser_is_also_without_an_event(
+    collect: Collect, shop: Phones, alice: Profile
+) -> None:
+    assert answers(collect([viewed("before")])) == [ACCEPTED]
+    headers = {"Authorization": f"Bearer {shop.installation.auth_token}"}
+    assert answers(collect([], origin="", headers=headers, userId=ALICE)) == []
+    alice.refresh_from_db()
+    browser = Identity.objects.get(kind=IdentityKind.ANONYMOUS_ID).profile
+    assert browser.person_id == alice.person_id
+    (event,) = timeline.events_of(alice, first=10)
+    assert event.event_id == "before"
+
+
 # -- which pages may send ------------------------------------------------------------------------------
 
 
@@ -676,6 +690,26 @@ def test_b16_nothing_is_recorded_of_a_person_who_refused_profiling(
     assert answers(collect([viewed("a")], anonymousId="somebody-else-0001")) == [ACCEPTED]
     say(ConsentState.GRANTED, 1)
     assert answers(collect([viewed("b")])) == [ACCEPTED]
+
+
+def test_b16_a_refusal_counts_from_the_moment_that_it_is_known_to_be_theirs(
+    collect: Collect, shop: Phones, now: datetime
+) -> None:
+    """The browser that refused, and the account that signs in on it, meet in this very batch."""
+    headers = {"Authorization": f"Bearer {shop.installation.auth_token}"}
+    browser = make_profile(shop.installation, anonymous_id=ANONYMOUS)
+    make_profile(shop.installation, saleor_user=ALICE)
+    consent.record(
+        profile=browser,
+        purpose=Purpose.PROFILING,
+        delivery_channel="",  # type: ignore[arg-type]
+        state=ConsentState.DENIED,
+        source="preference_centre",
+        now=now,
+    )
+    sent = collect([viewed()], origin="", headers=headers, userId=ALICE)
+    assert answers(sent) == [IGNORED]
+    assert not Event.objects.exists()
 
 
 def test_a_visitor_who_says_no_needs_no_id(collect: Collect) -> None:

@@ -124,7 +124,8 @@ def test_whoever_tracks_is_who_they_show_to_be(
     assert rows["a"].profile == rows["c"].profile == alice
     assert rows["b"].profile != alice
     assert [rows[id_].source for id_ in "abc"] == ["storefront", "storefront", "server"]
-    assert not Identity.objects.filter(kind=IdentityKind.ANONYMOUS_ID).exists()
+    browser = Identity.objects.get(kind=IdentityKind.ANONYMOUS_ID).profile
+    assert browser.person_id == rows["b"].profile.person_id
 
 
 # -- counted once ----------------------------------------------------------------------------------

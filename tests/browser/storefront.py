@@ -79,7 +79,7 @@ def app_url(transactional_db: None) -> Iterator[str]:
 
 @pytest.fixture
 def shop(
-    app_url: str, browser: Browser, settings: Any, installation: Installation
+    app_url: str, browser: Browser, installation: Installation
 ) -> Iterator[Callable[..., Shop]]:
     """Return a function that opens a browser at the shop; its arguments are those of a browser."""
     cache.clear()
@@ -116,8 +116,8 @@ def shop(
             }
         ),
     }
-    settings.CORS_ALLOWED_ORIGINS = [origin]
-    settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, "STOREFRONT_ORIGINS": [origin]}
+    installation.storefront_origins = [origin]
+    installation.save()
 
     def open_browser(**arguments: Any) -> Shop:
         opened = Shop(browser.new_context(**arguments), origin, app_url)

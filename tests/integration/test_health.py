@@ -40,6 +40,7 @@ def test_b119_health_of_a_service_in_good_order(
             "lag_p50_seconds": 1.5,
             "lag_p95_seconds": 1.95,
         },
+        "segments": {"waiting": 0, "lag_seconds": 0.0},
     }
 
 

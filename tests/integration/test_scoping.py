@@ -52,6 +52,7 @@ ACROSS = {
     "ingestion/backfill.py",  # claims runs of every shop
     "ingestion/queries.py",  # the health endpoint sums over shops
     "journeys/operations.py",  # claims due enrollments of every shop
+    "messaging/opt_in.py",  # asks the people of every shop
     "messaging/operations.py",  # settles interrupted messages of every shop
     "recommendations/training.py",
     "saleor_api/installations.py",

@@ -10,6 +10,7 @@ from saleor_personalize.ingestion.subscriptions.base import Envelope, Payload, S
 from saleor_personalize.ingestion.subscriptions.catalog import node_of
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.models import Installation, Order
+from saleor_personalize.profiles import consent
 from saleor_personalize.saleor_api import nodes
 
 
@@ -73,6 +74,13 @@ class OrderSaved(Subscription):
         )
         for order in Order.objects.of(installation).filter(pk__in=changed):
             journeys.exit_for_order(order=order, now=now)
+            consent.follow_order(
+                order=order,
+                metadata=facts.metadata,
+                country_code=facts.country_code,
+                language_code=facts.language_code,
+                now=now,
+            )
         return bool(changed)
 
 

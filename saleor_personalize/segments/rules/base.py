@@ -384,12 +384,13 @@ class FactRule(Rule):
 
     def left_window(self, people: People, since: datetime, length: timedelta) -> QuerySet[Any]:
         """Return the persons with a fact that became older than `length` since then."""
-        crossed = self.times(after=since - length) & Q(**{f"{self.time}__lte": people.now - length})
+        crossed = self.times(after=since - length, until=people.now - length)
         return people.persons(self.facts(people).filter(crossed), self.owner).distinct()
 
-    def times(self, *, after: datetime) -> Q:
-        """Return the condition on facts later than a moment."""
-        return Q(**{f"{self.time}__gt": after})
+    def times(self, *, after: datetime, until: datetime | None = None) -> Q:
+        """Return the condition on facts later than a moment, up to another one."""
+        q = Q(**{f"{self.time}__gt": after})
+        return q if until is None else q & Q(**{f"{self.time}__lte": until})
 
     def _in_window(self, people: People) -> QuerySet[Any]:
         facts = self.facts(people)

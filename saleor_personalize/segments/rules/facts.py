@@ -24,6 +24,7 @@ from saleor_personalize.models import (
     Profile,
     Session,
 )
+from saleor_personalize.models.fields import month_of
 from saleor_personalize.segments import words
 from saleor_personalize.segments.rules import base
 from saleor_personalize.segments.rules.base import (
@@ -80,11 +81,10 @@ class EventCount(CountRule):
         if self.value and not self.property:
             yield "property", _("say which property has this value")
 
-    def times(self, *, after: datetime) -> Q:
-        # Spares the database the partitions of older months.
-        return super().times(after=after) & Q(
-            month__gte=after.astimezone(UTC).date().replace(day=1)
-        )
+    def times(self, *, after: datetime, until: datetime | None = None) -> Q:
+        # Spares the database the partitions of other months.
+        q = super().times(after=after, until=until) & Q(month__gte=month_of(after))
+        return q if until is None else q & Q(month__lte=month_of(until))
 
     def facts(self, people: People) -> QuerySet[Any]:
         rows = _limited(

@@ -228,7 +228,7 @@ def _answers(people: People, purpose: str, delivery_channel: str) -> QuerySet[An
     newest = (
         people.facts(Consent)
         .filter(purpose=purpose, delivery_channel=delivery_channel, topic="")
-        .order_by("profile", "-recorded_at", "-pk")
+        .order_by("profile", "-pk")
         .distinct("profile")
     )
     return Consent.objects.of(people.installation).filter(pk__in=newest.values("pk"))

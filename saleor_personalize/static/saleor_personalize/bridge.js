@@ -145,7 +145,15 @@
     if (language) root.lang = language;
   });
 
-  body.addEventListener("htmx:afterSettle", () => localise(document));
+  body.addEventListener("htmx:afterSettle", () => {
+    localise(document);
+    // Where the reader goes on after an action. Browsers refuse `autofocus` to a frame.
+    const next = document.querySelector("[data-focus]");
+    if (next) {
+      next.removeAttribute("data-focus");
+      next.focus();
+    }
+  });
 
   // What an action brought about: for the eye in the Dashboard's corner, for a screen reader here.
   body.addEventListener("personalize:outcome", (event) => {

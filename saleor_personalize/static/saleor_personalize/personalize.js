@@ -66,8 +66,7 @@ export function createPersonalize(options) {
   function setCookie(id) {
     const domain = options.cookieDomain ? `; domain=${options.cookieDomain}` : "";
     const secure = location.protocol === "https:" ? "; secure" : "";
-    const age = id ? YEAR : 0;
-    document.cookie = `${COOKIE}=${id}; path=/; max-age=${age}; samesite=lax${domain}${secure}`;
+    document.cookie = `${COOKIE}=${id}; path=/; max-age=${id && YEAR}; samesite=lax${domain}${secure}`;
   }
 
   function keepId(id) {
@@ -82,7 +81,7 @@ export function createPersonalize(options) {
       if (options.observe !== false) isObserving ||= observe();
     } else {
       stored(PREFIX).forEach((key) => store.removeItem(key));
-      setCookie("");
+      setCookie(0);
     }
   }
 
@@ -165,7 +164,7 @@ export function createPersonalize(options) {
       failures = 0;
       return true;
     } catch (error) {
-      hint("Kept for later:", error);
+      hint(error);
       failures += 1;
       schedule(Math.min(LONGEST_WAIT, 1000 * 2 ** failures) * (0.5 + Math.random() / 2));
     }
@@ -232,14 +231,13 @@ export function createPersonalize(options) {
     const request = (shown) => ({
       body,
       headers: {
-        "Content-Type": "application/json",
         "Saleor-Api-Url": saleorApiUrl,
         ...(shown ? { Authorization: `Bearer ${shown}` } : id && { "X-Anonymous-Id": id }),
       },
     });
     try {
       const { data, errors } = await (await post("/graphql/", request, currentToken())).json();
-      if (errors) hint(errors);
+      if (errors) throw errors;
       return data.rows;
     } catch (error) {
       hint(error);

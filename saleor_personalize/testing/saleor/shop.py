@@ -461,6 +461,7 @@ class Shop:
                 user=checkout["user"],
                 checkout_id=checkout_id,
                 at=self.clock(),
+                metadata=checkout["metadata"],
             )
             sold_out = []
             for line in checkout["lines"]:
@@ -482,6 +483,7 @@ class Shop:
         user: Node | None,
         checkout_id: str | None,
         at: datetime,
+        metadata: Iterable[Node] = (),
     ) -> Node:
         currency = channel["currencyCode"]
         prices = [
@@ -504,6 +506,8 @@ class Shop:
             "languageCodeEnum": "EN",
             "user": user,
             "channel": channel,
+            # Saleor copies what the cart carried.
+            "metadata": list(metadata),
             "total": _taxed(
                 sum(price * quantity for price, (_, quantity) in zip(prices, lines, strict=True)),
                 currency,

@@ -15,6 +15,7 @@ CONTEXT: dict[str, Any] = {
     "first_name": "Ann",
     "cart_url": "https://store.test/cart?a=1&b=2",
     "unsubscribe_url": "https://personalize.test/u/token",
+    "preferences_url": "https://personalize.test/preferences/t",
     "lines": [
         {
             "name": "<b>Socks</b>",
@@ -76,7 +77,7 @@ def test_d6_an_unknown_name_is_greeted_without_a_hole(name: str | None) -> None:
     assert "Hi ," not in rendered.text + rendered.html
 
 
-@pytest.mark.parametrize("name", ["cart_url", "unsubscribe_url"])
+@pytest.mark.parametrize("name", ["cart_url", "unsubscribe_url", "preferences_url"])
 @pytest.mark.parametrize("value", ["", None, "missing"])
 def test_d6_a_value_that_is_missing_or_empty_blocks(name: str, value: str | None) -> None:
     context = {**CONTEXT, name: value}

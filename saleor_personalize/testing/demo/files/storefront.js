@@ -1,24 +1,25 @@
-// A storefront in one file: Saleor's own API for the shop, ours for recommendations and views.
+// A storefront in one file: Saleor's own API for the shop, our module for recommendations and events.
 const config = await (await fetch("/config.json")).json();
-const anonymousId = (localStorage.anonymousId ??= crypto.randomUUID());
+const { createPersonalize } = await import(
+  `${config.personalizeUrl}/static/saleor_personalize/personalize.js`
+);
+const personalize = createPersonalize({
+  endpoint: config.personalizeUrl,
+  saleorApiUrl: config.saleorApiUrl,
+  channel: config.channel,
+});
 const state = { lines: [], checkout: new URLSearchParams(location.hash.slice(1)).get("checkout") };
 
-async function gql(url, query, variables, headers = {}) {
-  const answer = await fetch(url, {
+async function saleor(query, variables) {
+  const answer = await fetch(config.saleorApiUrl, {
     method: "POST",
-    headers: { "content-type": "application/json", ...headers },
+    headers: { "content-type": "application/json" },
     body: JSON.stringify({ query, variables }),
   });
   const { data, errors } = await answer.json();
   if (errors) throw new Error(errors[0].message);
   return data;
 }
-const saleor = (query, variables) => gql(config.saleorApiUrl, query, variables);
-const personalize = (query, variables) =>
-  gql(`${config.personalizeUrl}/graphql/`, query, variables, {
-    "saleor-api-url": config.saleorApiUrl,
-    "x-anonymous-id": anonymousId,
-  });
 
 const PRODUCT = "id name thumbnail { url } variants { id } pricing { priceRange { start { gross { amount currency } } } }";
 
@@ -38,18 +39,23 @@ function card(product, note) {
 }
 
 async function recommend(placement, productId) {
-  const { recommendations } = await personalize(
-    `query($p: String!, $c: String!, $id: ID, $k: ID) { recommendations(placement: $p, channel: $c, productId: $id, checkoutId: $k, first: 4) { productId reason { text } } }`,
-    { p: placement, c: config.channel, id: productId, k: state.checkout },
-  );
+  const rows = await personalize.recommendations({ placement, productId, checkoutId: state.checkout, first: 4 });
   // The ids go straight into Saleor's own query.
   const { products } = await saleor(
     `query($ids: [ID!], $c: String!) { products(first: 4, channel: $c, filter: { ids: $ids }) { edges { node { ${PRODUCT} } } } }`,
-    { ids: recommendations.map((row) => row.productId), c: config.channel },
+    { ids: rows.map((row) => row.productId), c: config.channel },
   );
   const byId = new Map(products.edges.map(({ node }) => [node.id, node]));
-  document.getElementById("recommended").replaceChildren(
-    ...recommendations.filter((row) => byId.has(row.productId)).map((row) => card(byId.get(row.productId), row.reason.text)),
+  const list = document.getElementById("recommended");
+  // With these three attributes the module tells by itself what was seen and clicked.
+  list.dataset.personalizePlacement = placement;
+  list.replaceChildren(
+    ...rows.filter((row) => byId.has(row.productId)).map((row) => {
+      const item = card(byId.get(row.productId), row.reason.text);
+      item.dataset.personalizeProduct = row.productId;
+      item.dataset.personalizeSlot = row.slot;
+      return item;
+    }),
   );
 }
 
@@ -59,14 +65,12 @@ async function open(product) {
   section.replaceChildren(Object.assign(document.createElement("h2"), { textContent: product.name }));
   document.getElementById("title").textContent = "Goes well with it";
   scrollTo(0, 0);
-  await personalize(
-    `mutation($e: [TrackEventInput!]!) { track(events: $e) { results { status } } }`,
-    { e: [{ id: crypto.randomUUID(), type: "PRODUCT_VIEWED", productId: product.id, channel: config.channel }] },
-  );
+  personalize.view(product.id);
   await recommend("product_page_related", product.id);
 }
 
 function add(product) {
+  personalize.addToCart(product.id, { variantId: product.variants[0].id });
   state.lines.push({ variantId: product.variants[0].id, quantity: 1 });
   document.getElementById("cart").textContent = `${state.lines.length} in the cart.`;
 }
@@ -99,6 +103,14 @@ document.getElementById("buy").onclick = async () => {
   await saleor(`mutation($id: ID!) { checkoutComplete(id: $id) { order { id } } }`, { id: state.checkout });
   Object.assign(state, { lines: [], checkout: null });
   cart.textContent = "Bought. No reminder will come.";
+};
+
+const banner = document.getElementById("consent");
+banner.hidden = Boolean(personalize.anonymousId);
+banner.onclick = ({ target }) => {
+  if (!target.value) return;
+  personalize.setConsent(target.value);
+  banner.hidden = true;
 };
 
 if (state.checkout) cart.textContent = "Your cart from the mail is open again.";

@@ -1,0 +1,21 @@
+import type { ReactNode } from "react";
+import type { Personalize, Recommendation, Wanted } from "./personalize.js";
+
+/** Gives the page below it one `createPersonalize(...)`, made once, outside of any component. */
+export function PersonalizeProvider(props: {
+  personalize: Personalize;
+  children?: ReactNode;
+}): ReactNode;
+
+/** The module of the nearest provider; throws where there is none. */
+export function usePersonalize(): Personalize;
+
+/**
+ * Products for a placement, asked again when one of the values changes. Mark what is shown by
+ * `data-personalize-placement`, `data-personalize-product` and `data-personalize-slot`: views and
+ * clicks are then told by themselves.
+ */
+export function useRecommendations(wanted: Wanted): {
+  recommendations: Recommendation[];
+  isLoading: boolean;
+};

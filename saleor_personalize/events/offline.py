@@ -1,0 +1,400 @@
+"""Purchases made outside Saleor: in a store, by telephone, or in the shop system before this one.
+
+A row of a file is one line of an order. Whatever is recorded can be recorded again: an order is known by
+its number and a line by its key, so a second time changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, tzinfo
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F, Sum
+
+from saleor_personalize.enums import (
+    ConsentState,
+    DeliveryChannel,
+    IdentityKind,
+    MergeProof,
+    OrderOrigin,
+    Purpose,
+)
+from saleor_personalize.models import (
+    Consent,
+    Identity,
+    Installation,
+    Order,
+    OrderLine,
+    Profile,
+    email_hash,
+)
+from saleor_personalize.models.locks import lock
+from saleor_personalize.profiles import consent, identity, merging
+from saleor_personalize.profiles.changes import mark_changed
+
+#: Begins the `saleor_id` of an order that Saleor never had; its number follows.
+PREFIX = "offline:"
+#: What an order from outside is taken for: it was handed over.
+STATUS = "FULFILLED"
+#: Where a consent of a file comes from.
+SOURCE = "import"
+_NAMES = (IdentityKind.SALEOR_USER, IdentityKind.EXTERNAL_ID, IdentityKind.EMAIL)
+
+
+@dataclass(frozen=True, slots=True)
+class PurchaseLine:
+    """`key` tells the lines of one order apart; product and variant are global ids, or empty."""
+
+    key: str
+    product_id: str
+    variant_id: str
+    name: str
+    quantity: int
+    unit_price: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """One row. `total` is that of the whole order; None: the sum of its lines."""
+
+    number: str
+    placed_at: datetime
+    channel_slug: str
+    currency: str
+    total: Decimal | None
+    #: Only the day is known, in this zone: `placed_at` is its end.
+    day_in: tzinfo | None = None
+    #: Ids of the person, none of them empty.
+    shown: Mapping[IdentityKind, str] = field(default_factory=dict)
+    line: PurchaseLine | None = None
+    #: The person's answer to "may we write to you?"; None: not asked.
+    opt_in: bool | None = None
+
+    @property
+    def saleor_id(self) -> str:
+        return f"{PREFIX}{self.number}"
+
+
+class Outcome(StrEnum):
+    RECORDED = "recorded"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One outcome per purchase, in order, and the orders that are new or changed."""
+
+    outcomes: list[Outcome]
+    orders: list[Order]
+
+
+def record_purchases(
+    *, installation: Installation, purchases: Sequence[Purchase], now: datetime
+) -> Recorded:
+    """Record rows of orders; rows of one order agree on everything but the line.
+
+    The person is found by the strongest id shown. A card and an address in one row belong together by the
+    shop's own word, unless one of them is known to belong to another; an order without any id
+    belongs to nobody. A person who was forgotten stays so.
+    """
+    with transaction.atomic():
+        # Two imports of one shop may share orders: one after the other. Before the graph, always.
+        lock(installation, ["offline-orders"])
+        firsts = {purchase.number: purchase for purchase in reversed(purchases)}
+        stored = {
+            order.saleor_id: order
+            for order in Order.objects.of(installation).filter(
+                saleor_id__in=[first.saleor_id for first in firsts.values()]
+            )
+        }
+        forgotten = {
+            order.saleor_id
+            for order in stored.values()
+            if order.profile_id is None and not order.number
+        }
+        wanted = [first for first in firsts.values() if first.saleor_id not in forgotten]
+        owners = _people(installation, wanted, now)
+        heads = _record_heads(installation, wanted, stored, owners, now)
+        lines = _record_lines(
+            installation,
+            [purchase for purchase in purchases if purchase.saleor_id not in forgotten],
+            stored,
+        )
+        _add_up(installation, wanted, stored, heads, lines)
+        consents = _record_consents(installation, purchases, owners, now)
+        touched = heads | {number for number, _ in lines}
+        changed = [stored[first.saleor_id] for first in wanted if first.number in touched]
+        mark_changed(
+            installation=installation,
+            profiles={order.profile_id for order in changed if order.profile_id is not None},
+            now=now,
+        )
+        outcomes = []
+        for purchase in purchases:
+            is_first = firsts[purchase.number] is purchase
+            key = purchase.line.key if purchase.line else ""
+            is_new = (
+                (is_first and purchase.number in heads)
+                or (purchase.number, key) in lines
+                or id(purchase) in consents
+            )
+            outcomes.append(Outcome.RECORDED if is_new else Outcome.UNCHANGED)
+        return Recorded(outcomes, changed)
+
+
+def _people(
+    installation: Installation, purchases: Sequence[Purchase], now: datetime
+) -> dict[str, identity.Resolved]:
+    """Return who ordered, by order number; orders of nobody are left out."""
+    known = [purchase for purchase in purchases if purchase.shown]
+    if not known:
+        return {}
+    if any(len(purchase.shown) > 1 for purchase in known):
+        # Ids shown together may join people, and the graph is held before any id.
+        merging.lock_graph(installation)
+    found = identity.resolve(
+        installation=installation,
+        people=[purchase.shown for purchase in known],
+        # They were seen when they bought, not when a file told so.
+        now=min(_begin(purchase) for purchase in known),
+    )
+    for purchase, person in zip(known, found, strict=True):
+        _join(installation, purchase, person, now)
+    return {purchase.number: person for purchase, person in zip(known, found, strict=True)}
+
+
+def _begin(purchase: Purchase) -> datetime:
+    return purchase.placed_at - (timedelta(days=1) if purchase.day_in else timedelta())
+
+
+def _join(
+    installation: Installation, purchase: Purchase, found: identity.Resolved, now: datetime
+) -> None:
+    for kind, owner in found.owners.items():
+        if owner.profile_id == found.home.profile_id:
+            continue
+        first, second = identity.profiles(installation, [found.home, owner])
+        if first.person_id != second.person_id and _are_free_for_each_other(
+            installation, first, second
+        ):
+            merging.prove(
+                installation=installation,
+                first=first,
+                second=second,
+                proof=MergeProof.EXTERNAL_ID,
+                evidence=[
+                    (shown, email_hash(value) if shown == IdentityKind.EMAIL else value)
+                    for shown, value in purchase.shown.items()
+                    if shown in (kind, next(iter(found.owners)))
+                ],
+                now=now,
+            )
+
+
+def _are_free_for_each_other(installation: Installation, first: Profile, second: Profile) -> bool:
+    """Tell whether no kind of id would then be held twice: one card with two addresses is a family."""
+    kinds = [
+        set(
+            Identity.objects.of(installation)
+            .filter(profile__in=profile.person(), kind__in=_NAMES)
+            .values_list("kind", flat=True)
+        )
+        for profile in (first, second)
+    ]
+    return not kinds[0] & kinds[1]
+
+
+def _record_heads(
+    installation: Installation,
+    purchases: Sequence[Purchase],
+    stored: dict[str, Order],
+    owners: Mapping[str, identity.Resolved],
+    now: datetime,
+) -> set[str]:
+    """Write orders without their lines; return the numbers of those that are new or changed."""
+    created, changed = [], []
+    for purchase in purchases:
+        row = stored.get(purchase.saleor_id)
+        owner = owners.get(purchase.number)
+        address = purchase.shown.get(IdentityKind.EMAIL, "")
+        values: dict[str, Any] = {
+            "profile_id": owner.home.profile_id if owner else None,
+            "user_saleor_id": purchase.shown.get(IdentityKind.SALEOR_USER, ""),
+            "email_hash": email_hash(address) if address else "",
+            "channel_slug": purchase.channel_slug,
+            "currency": purchase.currency,
+            "placed_at": _placed_at(purchase, row, now),
+        }
+        if purchase.total is not None:
+            values["total"] = purchase.total
+        if row is None:
+            row = Order(
+                installation=installation,
+                saleor_id=purchase.saleor_id,
+                origin=OrderOrigin.OFFLINE,
+                number=purchase.number,
+                status=STATUS,
+                seen_at=now,
+                **{"total": Decimal(0), **values},
+            )
+            stored[purchase.saleor_id] = row
+            created.append(row)
+        elif any(getattr(row, name) != value for name, value in values.items()):
+            for name, value in values.items():
+                setattr(row, name, value)
+            row.seen_at = now
+            changed.append(row)
+    Order.objects.bulk_create(created)
+    Order.objects.bulk_update(
+        changed,
+        [
+            "profile_id",
+            "user_saleor_id",
+            "email_hash",
+            "channel_slug",
+            "currency",
+            "placed_at",
+            "total",
+            "seen_at",
+        ],
+    )
+    return {row.number for row in [*created, *changed]}
+
+
+def _placed_at(purchase: Purchase, row: Order | None, now: datetime) -> datetime:
+    """Return when it was bought. Of a day alone its end counts: whoever bought that day has bought."""
+    if purchase.day_in is None:
+        return purchase.placed_at
+    zone = purchase.day_in
+    if row is not None and (
+        row.placed_at.astimezone(zone).date() == purchase.placed_at.astimezone(zone).date()
+    ):
+        return row.placed_at
+    return min(purchase.placed_at, now)
+
+
+def _record_lines(
+    installation: Installation, purchases: Sequence[Purchase], orders: Mapping[str, Order]
+) -> set[tuple[str, str]]:
+    """Write lines; return (number, key) of those that are new or changed."""
+    ids = {
+        f"{purchase.saleor_id}:{purchase.line.key}": (purchase, purchase.line)
+        for purchase in purchases
+        if purchase.line
+    }
+    stored = {
+        line.saleor_id: line
+        for line in OrderLine.objects.of(installation).filter(saleor_id__in=list(ids))
+    }
+    created, changed, written = [], [], set()
+    for id_, (purchase, line) in ids.items():
+        values: dict[str, Any] = {
+            "order_id": orders[purchase.saleor_id].pk,
+            "product_saleor_id": line.product_id,
+            "variant_saleor_id": line.variant_id,
+            "name": line.name,
+            "quantity": line.quantity,
+            "unit_price": line.unit_price,
+        }
+        row = stored.get(id_)
+        if row is None:
+            created.append(OrderLine(installation=installation, saleor_id=id_, **values))
+        elif any(getattr(row, name) != value for name, value in values.items()):
+            for name, value in values.items():
+                setattr(row, name, value)
+            changed.append(row)
+        else:
+            continue
+        written.add((purchase.number, line.key))
+    OrderLine.objects.bulk_create(created)
+    OrderLine.objects.bulk_update(
+        changed,
+        ["product_saleor_id", "variant_saleor_id", "name", "quantity", "unit_price"],
+    )
+    return written
+
+
+def _add_up(
+    installation: Installation,
+    purchases: Sequence[Purchase],
+    orders: Mapping[str, Order],
+    heads: set[str],
+    lines: set[tuple[str, str]],
+) -> None:
+    """Give orders whose total no file names the sum of their lines."""
+    with_lines = {number for number, _ in lines}
+    open_ = {
+        orders[purchase.saleor_id].pk: orders[purchase.saleor_id]
+        for purchase in purchases
+        if purchase.total is None and purchase.number in heads | with_lines
+    }
+    sums = (
+        OrderLine.objects.of(installation)
+        .filter(order__in=open_)
+        .values("order_id")
+        .annotate(sum=Sum(F("quantity") * F("unit_price")))
+        .values_list("order_id", "sum")
+    )
+    differing = []
+    for order_id, total in sums:
+        order = open_[order_id]
+        if order.total != total:
+            order.total = total
+            differing.append(order)
+    Order.objects.bulk_update(differing, ["total"])
+
+
+def _record_consents(
+    installation: Installation, purchases: Sequence[Purchase], owners: Mapping[str, identity.Resolved], now: datetime
+) -> set[int]:
+    """Record answers to "may we write to you?"; return `id()` of the purchases that brought news.
+
+    A yes never overrides a no. A no counts unless the person said yes after it.
+    """
+    news = set()
+    for purchase in purchases:
+        owner = owners.get(purchase.number)
+        of_address = owner.owners.get(IdentityKind.EMAIL) if owner else None
+        if purchase.opt_in is None or of_address is None:
+            continue
+        (profile,) = identity.profiles(installation, [of_address])
+        known = consent.state(
+            profile=profile, purpose=Purpose.MARKETING, delivery_channel=DeliveryChannel.EMAIL
+        )
+        if purchase.opt_in:
+            if known is None and consent.record_yes(
+                profile=profile, source=SOURCE, now=now, is_confirmed=True
+            ):
+                news.add(id(purchase))
+        elif known != ConsentState.DENIED and not _said_yes_after(profile, purchase.placed_at):
+            consent.record(
+                profile=profile,
+                purpose=Purpose.MARKETING,
+                delivery_channel=DeliveryChannel.EMAIL,
+                state=ConsentState.DENIED,
+                source=SOURCE,
+                now=now,
+            )
+            news.add(id(purchase))
+    return news
+
+
+def _said_yes_after(profile: Profile, moment: datetime) -> bool:
+    """Tell whether the person themselves said yes later; of two answers in files the no counts."""
+    return (
+        Consent.objects.of(profile.installation)
+        .filter(
+            profile__in=profile.person(),
+            purpose=Purpose.MARKETING,
+            delivery_channel=DeliveryChannel.EMAIL,
+            state=ConsentState.GRANTED,
+            recorded_at__gt=moment,
+        )
+        .exclude(source=SOURCE)
+        .exists()
+    )

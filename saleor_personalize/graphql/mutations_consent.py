@@ -1,0 +1,232 @@
+"""Consent changed through the public graph: by anybody with an address, the signed-in, the shop's server."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import graphene
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.utils import timezone
+from graphql import GraphQLError
+
+from saleor_personalize.conf import settings
+from saleor_personalize.enums import DeliveryChannel, IdentityKind, Purpose
+from saleor_personalize.events import rates
+from saleor_personalize.exceptions import AccessDenied
+from saleor_personalize.graphql import types, types_consent
+from saleor_personalize.messaging import opt_in, preferences
+from saleor_personalize.profiles import consent, identity
+from saleor_personalize.tasks.broker import ask_for
+
+_WORD = re.compile(r"[A-Za-z0-9_.:-]{0,60}")
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8}){0,3}")
+_COUNTRY = re.compile(r"[A-Za-z]{2}")
+
+
+class Subscribe(graphene.Mutation):
+    """Ask for messages with a form in the storefront. The answer is the same for every address.
+
+    What it leads to is decided by the rule of the country: mostly a message with a link to confirm.
+    """
+
+    class Arguments:
+        email = graphene.String(required=True)
+        delivery_channel = graphene.Argument(
+            types_consent.ConsentDeliveryChannel, default_value=DeliveryChannel.EMAIL.value
+        )
+        topics = graphene.List(
+            graphene.NonNull(graphene.String), description="Keys of TOPICS; left out: all of them."
+        )
+        wording_version = graphene.String(description="Of the text beside the form.")
+        language_code = graphene.String(description='In which to ask, e.g. "DE".')
+        country_code = graphene.String(description="Two letters, if the storefront knows.")
+
+    accepted = graphene.Boolean(required=True)
+
+    @staticmethod
+    def mutate(root: None, info: Any, email: str, delivery_channel: Any, **given: Any) -> Subscribe:
+        address = _address(email)
+        if _value(delivery_channel) != DeliveryChannel.EMAIL:
+            raise _refused("NOT_SUPPORTED", "A form can ask for messages by EMAIL only.")
+        topics = [_topic(topic) for topic in given.get("topics") or []]
+        words = _words(given)
+        caller, now = info.context.caller, timezone.now()
+        if not rates.fits(
+            installation=caller.installation,
+            counters={
+                f"subscribe:{rates.network(info.context.address)}": settings.SUBSCRIBE_MAX_PER_HOUR
+            },
+            now=now,
+            window=3600,
+        ):
+            raise _refused("RATE_LIMITED", "Too many forms from this network. Try again later.")
+        opt_in.subscribe(
+            installation=caller.installation,
+            address=address,
+            topics=topics,
+            visitor=caller.shown.get(IdentityKind.ANONYMOUS_ID, ""),
+            now=now,
+            **words,
+        )
+        ask_for("personalize.confirm_opt_ins")
+        return Subscribe(accepted=True)
+
+
+class ConsentUpdate(graphene.Mutation):
+    """The signed-in shopper allows or refuses something. It holds for the whole person, at once."""
+
+    class Arguments:
+        purpose = graphene.Argument(types_consent.ConsentPurpose, required=True)
+        delivery_channel = graphene.Argument(
+            types_consent.ConsentDeliveryChannel, description="Left out for PROFILING."
+        )
+        topic = graphene.String(description="Key of TOPICS; left out: the whole purpose.")
+        is_allowed = graphene.Boolean(required=True)
+        wording_version = graphene.String(description="Of the text beside the switch.")
+        language_code = graphene.String()
+
+    state = graphene.Field(types_consent.ConsentAnswer, required=True)
+
+    @staticmethod
+    def mutate(root: None, info: Any, is_allowed: bool, **given: Any) -> ConsentUpdate:
+        caller, now = info.context.caller, timezone.now()
+        if not caller.user_id:
+            raise AccessDenied("Only a signed-in shopper: send their token.")
+        purpose, channel, topic = _subject(given)
+        words = _words(given)
+        profile = identity.resolve_profile(
+            installation=caller.installation,
+            shown={IdentityKind.SALEOR_USER: caller.user_id},
+            now=now,
+        )
+        state = preferences.update(
+            profile=profile,
+            choice=consent.Choice(purpose, channel, topic, is_allowed),
+            now=now,
+            language_code=words["language_code"],
+            wording_version=words["wording_version"],
+        )
+        return ConsentUpdate(state=state)
+
+
+class ConsentRecord(graphene.Mutation):
+    """Server only: record what a person said elsewhere. A recorded NO is never turned into a YES."""
+
+    class Arguments:
+        user_id = graphene.ID(description="The Saleor user who said it.")
+        anonymous_id = graphene.String(description="The visitor who said it.")
+        email = graphene.String(description="The address that it is about.")
+        purpose = graphene.Argument(types_consent.ConsentPurpose, required=True)
+        delivery_channel = graphene.Argument(
+            types_consent.ConsentDeliveryChannel, description="Left out for PROFILING."
+        )
+        topic = graphene.String(description="Key of TOPICS; left out: the whole purpose.")
+        is_allowed = graphene.Boolean(required=True)
+        is_confirmed = graphene.Boolean(
+            default_value=False,
+            description="The owner of the address confirmed it to you: they are not asked again.",
+        )
+        source = graphene.String(default_value="server", description='Such as "till" or "hotline".')
+        wording_version = graphene.String()
+        language_code = graphene.String()
+        country_code = graphene.String()
+
+    is_recorded = graphene.Boolean(required=True, description="False: it said so already, or no.")
+    state = graphene.Field(types_consent.ConsentAnswer, description="What holds now.")
+
+    @staticmethod
+    def mutate(
+        root: None,
+        info: Any,
+        is_allowed: bool,
+        is_confirmed: bool,
+        source: str,
+        user_id: str | None = None,
+        anonymous_id: str | None = None,
+        email: str | None = None,
+        **given: Any,
+    ) -> ConsentRecord:
+        if not info.context.caller.is_server:
+            raise AccessDenied("Only a server with the app token may record for others.")
+        caller = info.context.caller.speaking_of(
+            user_id=types.text(user_id), anonymous_id=anonymous_id
+        )
+        shown = dict(caller.shown)
+        if email:
+            shown[IdentityKind.EMAIL] = _address(email)
+        if len(shown) != 1:
+            raise _refused("BAD_REQUEST", "Name one person: userId, anonymousId or email.")
+        purpose, channel, topic = _subject(given)
+        if not source or not _WORD.fullmatch(source):
+            raise _refused("INVALID_TEXT", "`source` takes 1 to 60 letters, digits, '_', '.', '-'.")
+        is_recorded, state = preferences.record(
+            installation=caller.installation,
+            shown=shown,
+            choice=consent.Choice(purpose, channel, topic, is_allowed),
+            is_confirmed=is_confirmed,
+            source=source,
+            now=timezone.now(),
+            **_words(given),
+        )
+        ask_for("personalize.confirm_opt_ins")
+        return ConsentRecord(is_recorded=is_recorded, state=state)
+
+
+class ConsentMutations(graphene.ObjectType):
+    """Who may be written to, and observed."""
+
+    subscribe = Subscribe.Field(required=True)
+    consent_update = ConsentUpdate.Field(required=True)
+    consent_record = ConsentRecord.Field(required=True)
+
+
+def _subject(given: dict[str, Any]) -> tuple[Purpose, str, str]:
+    purpose = Purpose(_value(given["purpose"]))
+    channel = _value(given.get("delivery_channel") or "")
+    topic = _topic(given["topic"]) if given.get("topic") else ""
+    if purpose == Purpose.PROFILING and (channel or topic):
+        raise _refused("BAD_REQUEST", "PROFILING has neither deliveryChannel nor topic.")
+    if purpose == Purpose.MARKETING and not channel:
+        raise _refused("BAD_REQUEST", "MARKETING needs deliveryChannel.")
+    return purpose, channel, topic
+
+
+def _value(given: Any) -> str:
+    return str(given.value if hasattr(given, "value") else given)
+
+
+def _topic(topic: str) -> str:
+    if topic not in settings.TOPICS:
+        raise _refused("UNKNOWN_TOPIC", f"Known topics: {', '.join(settings.TOPICS)}.")
+    return topic
+
+
+def _address(email: str) -> str:
+    address = str(types.text(email)).strip()
+    try:
+        validate_email(address)
+    except ValidationError:
+        raise _refused("INVALID_EMAIL", "`email` is no e-mail address.") from None
+    return address
+
+
+def _words(given: dict[str, Any]) -> dict[str, str]:
+    """Read what the storefront tells of the text and the place; what means nothing is refused."""
+    words = {
+        "wording_version": (_WORD, "wordingVersion"),
+        "language_code": (_LANGUAGE, "languageCode"),
+        "country_code": (_COUNTRY, "countryCode"),
+    }
+    read = {}
+    for name, (pattern, outside) in words.items():
+        value = given.get(name) or ""
+        if value and not pattern.fullmatch(value):
+            raise _refused("INVALID_TEXT", f"`{outside}` cannot be read.")
+        read[name] = value
+    return read
+
+
+def _refused(code: str, message: str) -> GraphQLError:
+    return GraphQLError(message, extensions={"code": code})

@@ -1,0 +1,15 @@
+"""Tasks of messages."""
+
+from celery import shared_task
+from django.utils import timezone
+
+from saleor_personalize.messaging import opt_in
+
+#: People that one run takes up; beat wakes the next run.
+LIMIT = 100
+
+
+@shared_task(name="personalize.confirm_opt_ins")  # type: ignore[untyped-decorator,unused-ignore]
+def confirm_opt_ins() -> int:
+    """Ask those whose yes waits to be confirmed; return how many were taken up."""
+    return opt_in.send_due(now=timezone.now(), limit=LIMIT)
