@@ -14,7 +14,7 @@ from django.db import connection, transaction
 
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import EventSource, EventType, IdentityKind
-from saleor_personalize.events import sessions
+from saleor_personalize.events import favourites, sessions
 from saleor_personalize.models import Event, Installation, Profile, SalesChannel
 from saleor_personalize.models.fields import month_of
 from saleor_personalize.profiles import consent, identity
@@ -60,6 +60,7 @@ _OF_PRODUCT = frozenset(
         EventType.RECOMMENDATION_CLICKED,
     }
 )
+_OF_FAVOURITES = frozenset({EventType.FAVOURITE_ADDED, EventType.FAVOURITE_REMOVED})
 _MAX_ID = 100
 _MAX_TEXT = 200
 _MAX_CUSTOM = 30
@@ -160,6 +161,15 @@ def track(
             context=context,
             seen=[(row.session_id, row.occurred_at) for row in new if row.event_id in recorded],
         )
+        favourites.record(
+            profile=profile,
+            said=[
+                _said(good[row.event_id], row, context)
+                for row in new
+                if _is_said(row, recorded, good)
+            ],
+            now=now,
+        )
         if recorded:
             mark_changed(installation=installation, profiles=[profile], now=now)
     return [
@@ -168,6 +178,20 @@ def track(
         else result
         for result in results
     ]
+
+
+def _is_said(event: _Event, recorded: set[str], rows: Mapping[str, Row]) -> bool:
+    return event.event_id in recorded and rows[event.event_id].type in _OF_FAVOURITES
+
+
+def _said(row: Row, event: _Event, context: sessions.Context) -> favourites.Said:
+    return favourites.Said(
+        is_added=row.type is EventType.FAVOURITE_ADDED,
+        product_id=row.product_id,
+        variant_id=str(row.properties.get("variant_id", ""))[:_MAX_ID],
+        channel_slug=row.channel_slug or context.channel_slug,
+        at=event.occurred_at,
+    )
 
 
 def _ignored_if_accepted(result: RowResult) -> RowResult:

@@ -48,6 +48,8 @@ def test_b113_whatever_is_unique_is_unique_within_an_installation(
 #: Reads that span installations on purpose: workers that serve every shop, and who a caller is.
 ACROSS = {
     "events/partitions.py",  # months of events, and visits past retention, of every shop
+    "events/favourites.py",  # the token of a shared list says which shop
+    "ingestion/imports/operations.py",  # claims imports, and purges, of every shop
     "ingestion/deliveries.py",  # claims waiting deliveries of every shop
     "ingestion/backfill.py",  # claims runs of every shop
     "ingestion/queries.py",  # the health endpoint sums over shops

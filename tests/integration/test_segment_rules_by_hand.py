@@ -179,11 +179,17 @@ def bought(rule: Any, person: Person) -> bool:
 
 
 def favourites(rule: Any, person: Person) -> bool:
-    kept = [
+    facts = [
         fact
         for part in person
         for fact in {each["product"]: each for each in part["favourites"]}.values()
-        if not fact["is_removed"]
+    ]
+    # Removed just now, so after whatever another part of the person added.
+    removed = {fact["product"] for fact in facts if fact["is_removed"]}
+    kept = [
+        fact
+        for fact in facts
+        if fact["product"] not in removed
         and same(rule.product, fact["product"])
         and in_category(rule.category, fact["product"])
     ]

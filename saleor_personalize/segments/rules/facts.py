@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext_lazy
 
 from saleor_personalize.catalog.queries import category_and_below
+from saleor_personalize.events import favourites
 from saleor_personalize.models import (
     Checkout,
     Event,
@@ -389,9 +390,8 @@ class Favourites(CountRule):
     category: str = base.category()
 
     def facts(self, people: People) -> QuerySet[Any]:
-        rows = _limited(
-            people.facts(Favourite).filter(removed_at=None), product_saleor_id=self.product
-        )
+        kept = favourites.kept(people.facts(Favourite), installation=people.installation)
+        rows = _limited(kept, product_saleor_id=self.product)
         if self.category:
             rows = rows.filter(_of_category(people, self.category, "product_saleor_id"))
         return rows
