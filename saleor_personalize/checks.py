@@ -57,6 +57,9 @@ _TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "Backends": (lambda v: isinstance(v, Mapping), "a dict"),
     "Mapping[str, Sequence[str] | None]": (lambda v: isinstance(v, Mapping), "a dict"),
+    "Mapping[str, str | None]": (lambda v: isinstance(v, Mapping), "a dict"),
+    "Mapping[str, Any]": (lambda v: isinstance(v, Mapping), "a dict"),
+    "str | Mapping[str, Any]": (lambda v: isinstance(v, str | Mapping), "a text or a dict"),
 }
 
 
