@@ -1,5 +1,5 @@
 import type { ReactNode } from "react";
-import type { Personalize, Recommendation, Wanted } from "./personalize.js";
+import type { Favourite, Personalize, Recommendation, Wanted } from "./personalize.js";
 
 /** Gives the page below it one `createPersonalize(...)`, made once, outside of any component. */
 export function PersonalizeProvider(props: {
@@ -18,4 +18,15 @@ export function usePersonalize(): Personalize;
 export function useRecommendations(wanted: Wanted): {
   recommendations: Recommendation[];
   isLoading: boolean;
+};
+
+/** What the shopper keeps for later: one list for all the hearts of a page. */
+export function useFavourites(): {
+  favourites: Favourite[];
+  has(productId: string, variantId?: string): boolean;
+  /** False without the visitor's yes: nothing was kept, so ask for it. */
+  add(productId: string, variantId?: string): boolean;
+  remove(productId: string, variantId?: string): boolean;
+  /** Ask again, e.g. after a sign-in. */
+  reload(): Promise<void>;
 };

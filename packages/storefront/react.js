@@ -1,16 +1,39 @@
 // React hooks over personalize.js. What each does: react.d.ts
-import { createContext, createElement, useContext, useEffect, useState } from "react";
+import { createContext, createElement, useCallback, useContext } from "react";
+import { useEffect, useMemo, useRef, useState } from "react";
 
-const Personalize = createContext(null);
+const Page = createContext(null);
 
-export const PersonalizeProvider = ({ personalize, children }) =>
-  createElement(Personalize.Provider, { value: personalize }, children);
-
-export function usePersonalize() {
-  const personalize = useContext(Personalize);
-  if (!personalize) throw new Error("Put <PersonalizeProvider personalize={...}> around the page.");
-  return personalize;
+export function PersonalizeProvider({ personalize, children }) {
+  const [favourites, setFavourites] = useState([]);
+  const asked = useRef(null);
+  const changes = useRef(0);
+  const load = useCallback(async () => {
+    asked.current = personalize;
+    const before = changes.current;
+    const rows = await personalize.favourites();
+    // An answer from before the newest change would take it back.
+    if (changes.current === before) setFavourites(rows);
+    else load();
+  }, [personalize]);
+  const change = useCallback((how) => {
+    changes.current += 1;
+    setFavourites(how);
+  }, []);
+  const value = useMemo(
+    () => ({ personalize, favourites, change, load, asked }),
+    [personalize, favourites, change, load],
+  );
+  return createElement(Page.Provider, { value }, children);
 }
+
+function usePage() {
+  const page = useContext(Page);
+  if (!page) throw new Error("Put <PersonalizeProvider personalize={...}> around the page.");
+  return page;
+}
+
+export const usePersonalize = () => usePage().personalize;
 
 export function useRecommendations(wanted) {
   const personalize = usePersonalize();
@@ -29,4 +52,31 @@ export function useRecommendations(wanted) {
     };
   }, [personalize, question]);
   return answer;
+}
+
+export function useFavourites() {
+  const { personalize, favourites, change, load, asked } = usePage();
+  useEffect(() => {
+    // Once for all the hearts of a page.
+    if (asked.current !== personalize) load();
+  }, [personalize, load, asked]);
+  const is = (productId, variantId) => (row) =>
+    row.productId === productId && (row.variantId ?? null) === (variantId ?? null);
+  const tell = (isKept) => (productId, variantId) => {
+    const track = isKept ? personalize.favourite : personalize.unfavourite;
+    if (!track(productId, { variantId })) return false;
+    // Shown at once; the event waits for a network.
+    change((rows) => {
+      const others = rows.filter((row) => !is(productId, variantId)(row));
+      return isKept ? [{ productId, variantId: variantId ?? null, isAvailable: true }, ...others] : others;
+    });
+    return true;
+  };
+  return {
+    favourites,
+    has: (productId, variantId) => favourites.some(is(productId, variantId)),
+    add: tell(true),
+    remove: tell(false),
+    reload: load,
+  };
 }

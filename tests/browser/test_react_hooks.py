@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from saleor_personalize.models import Event, Installation
+from saleor_personalize.models import Event, Favourite, Installation
 from saleor_personalize.testing.stack import wait_until
 from tests.browser.storefront import Shop
 from tests.catalogue import Phones
@@ -19,7 +19,9 @@ IMPORTS = """{"imports": {
   "react": "data:text/javascript,export const { %s } = window.React",
   "saleor-personalize/react": "/files/react.js"
 }}"""
-NAMES = "createContext, createElement, useCallback, useContext, useEffect, useState"
+NAMES = (
+    "createContext, createElement, useCallback, useContext, useEffect, useMemo, useRef, useState"
+)
 APP = """async () => {
   const load = (src) => new Promise((resolve) => {
     document.head.append(Object.assign(document.createElement("script"), { src, onload: resolve }));
@@ -29,7 +31,7 @@ APP = """async () => {
   document.head.append(map);
   await load("/files/react.production.min.js");
   await load("/files/react-dom.production.min.js");
-  const { PersonalizeProvider, usePersonalize, useRecommendations } =
+  const { PersonalizeProvider, useFavourites, usePersonalize, useRecommendations } =
     await import("saleor-personalize/react");
   const h = React.createElement;
   function Related({ productId }) {
@@ -44,12 +46,18 @@ APP = """async () => {
         "data-personalize-slot": row.slot,
       }, row.productId)));
   }
+  function Heart({ productId }) {
+    const { add, favourites, has, remove } = useFavourites();
+    const onClick = () => { window.done = has(productId) ? remove(productId) : add(productId); };
+    return h("button", { onClick, "aria-pressed": has(productId) }, `Keep (${favourites.length})`);
+  }
   function Page() {
     const personalize = usePersonalize();
     const [productId, setProductId] = React.useState(window.products[0]);
     React.useEffect(() => { personalize.view(productId); }, [productId]);
     return h("div", null,
       h("button", { onClick: () => setProductId(window.products[1]) }, "Next"),
+      h(Heart, { productId }), h(Heart, { productId }),
       h(Related, { productId }));
   }
   window.root = ReactDOM.createRoot(document.querySelector("main"));
@@ -117,4 +125,40 @@ def test_a_late_answer_never_replaces_a_newer_one(
     page.evaluate("new Promise((done) => setTimeout(done))")
     expect(page.locator("li")).to_have_text("second")
     page.evaluate("root.unmount()")
+    assert visit.errors == []
+
+
+def test_b13_the_hearts_of_a_page_share_one_list(phones: Phones, shop: Callable[..., Shop]) -> None:
+    visit = shop()
+    page = visit.open(consent="granted")
+    show(page, [phones.stand, phones.bulb])
+    heart = page.get_by_role("button", name="Keep").first
+    expect(heart).to_have_text("Keep (0)")
+    heart.click()
+    expect(heart).to_have_text("Keep (1)")
+    expect(heart).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="Next").click()
+    expect(heart).to_have_attribute("aria-pressed", "false")
+    heart.click()
+    expect(heart).to_have_text("Keep (2)")
+    page.evaluate("personalize.flush()")
+    kept = Favourite.objects.filter(removed_at=None).values_list("product_saleor_id", flat=True)
+    assert set(kept) == {phones.stand, phones.bulb}
+
+    page.close()
+    visit.requests.clear()
+    page = visit.open()
+    show(page, [phones.bulb, phones.stand])
+    heart = page.get_by_role("button", name="Keep").last
+    expect(heart).to_have_text("Keep (2)")
+    asked = [r.method for r in visit.requests if "favourites" in (r.post_data or "")]
+    assert asked == ["POST"]
+    heart.click()
+    expect(heart).to_have_text("Keep (1)")
+    page.evaluate("personalize.flush()")
+    assert list(kept.all()) == [phones.stand]
+    page.evaluate("personalize.setConsent('denied')")
+    heart.click()
+    assert page.evaluate("done") is False
+    expect(heart).to_have_text("Keep (1)")
     assert visit.errors == []

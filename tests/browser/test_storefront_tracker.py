@@ -577,3 +577,33 @@ def test_no_fault_of_ours_reaches_the_shops_page(shop: Browse, broken: str) -> N
     )
     assert visit.errors == []
     assert visit.hints
+
+
+# -- favourites --------------------------------------------------------------------------------------
+
+
+def test_b13_favourites_are_kept_offline_and_move_with_the_sign_in(
+    phones: Phones, shop: Browse, token_of: Callable[..., str]
+) -> None:
+    visit = shop()
+    page = visit.open(consent="granted")
+    visit.context.set_offline(True)
+    page.evaluate(
+        "([phone, lamp]) => { personalize.favourite(phone); personalize.favourite(lamp); }",
+        [phones.phone, phones.lamp],
+    )
+    visit.context.set_offline(False)
+    rows = page.evaluate("personalize.favourites()")
+    assert {row["productId"] for row in rows} == {phones.phone, phones.lamp}
+    assert [(row["variantId"], row["isAvailable"]) for row in rows] == [(None, True)] * 2
+    page.evaluate("id => personalize.unfavourite(id)", phones.lamp)
+    page.evaluate("token => personalize.identify({ token })", token_of(ALICE))
+    rows = page.evaluate("personalize.favourites()")
+    assert [row["productId"] for row in rows] == [phones.phone]
+
+    laptop = shop().open(token=token_of(ALICE))
+    assert [row["productId"] for row in laptop.evaluate("personalize.favourites()")] == [
+        phones.phone
+    ]
+    page.evaluate("personalize.reset()")
+    assert page.evaluate("personalize.favourites()") == []

@@ -3,7 +3,7 @@
  *
  * Nothing is stored or sent before a yes. No function ever throws or rejects into the shop's page: what
  * goes wrong is a warning in the console that begins with `[saleor-personalize]`. Needs a page of https
- * (or of localhost); on a server that renders pages every function does nothing, but `recommendations`.
+ * (or of localhost); on a server that renders pages every function does nothing, but `recommendations` and `favourites`.
  */
 export function createPersonalize(options: PersonalizeOptions): Personalize;
 
@@ -61,6 +61,7 @@ export interface Personalize {
   search(query: string, data?: EventData): string | undefined;
   addToCart(productId: string, data?: EventData): string | undefined;
   removeFromCart(productId: string, data?: EventData): string | undefined;
+  /** Keep a product for later, on all devices of the customer. The latest word about a product counts. */
   favourite(productId: string, data?: EventData): string | undefined;
   unfavourite(productId: string, data?: EventData): string | undefined;
   /** For shops that do not mark elements by `data-personalize-product`. */
@@ -79,6 +80,9 @@ export interface Personalize {
   /** Products for a placement, best first; an empty list when there is no answer. Needs no consent:
    * without a yes they are those that everybody gets. */
   recommendations(wanted: Wanted): Promise<Recommendation[]>;
+  /** What the shopper keeps, newest first, at most 100; empty when there is no answer. What a customer
+   * keeps is told only with the customer's token. */
+  favourites(): Promise<Favourite[]>;
   /** Send now what waits; resolves when the app has answered, or cannot be reached. */
   flush(): Promise<void>;
 }
@@ -133,6 +137,13 @@ export interface Wanted {
   first?: number;
   channel?: string;
   languageCode?: string;
+}
+
+export interface Favourite {
+  productId: string;
+  variantId: string | null;
+  /** Whether it can be bought now. */
+  isAvailable: boolean;
 }
 
 export interface Recommendation {

@@ -1,4 +1,4 @@
-// See personalize.d.ts
+// What each name does: personalize.d.ts
 const PREFIX = "saleor-personalize:";
 const ID = `${PREFIX}id`;
 const SESSION = `${PREFIX}session`;
@@ -11,13 +11,13 @@ const MAX_ROWS = 500;
 const BATCH_ROWS = 100;
 const PRODUCT = "data-personalize-product";
 
-const RECOMMENDATIONS = `query(
-  $placement: String!, $channel: String!, $productId: ID, $checkoutId: ID, $first: Int, $languageCode: String
-) {
-  rows: recommendations(
-    placement: $placement, channel: $channel, productId: $productId, checkoutId: $checkoutId, first: $first, languageCode: $languageCode
-  ) { productId slot score strategy reason { code text } }
-}`;
+const RECOMMENDATIONS = `
+  query($placement: String!, $channel: String!, $languageCode: String, $productId: ID, $checkoutId: ID, $first: Int) {
+    rows: recommendations(
+      placement: $placement, channel: $channel, languageCode: $languageCode, productId: $productId, checkoutId: $checkoutId, first: $first
+    ) { productId slot score strategy reason { code text } }
+  }`;
+const FAVOURITES = "{ rows: profile { favourites(first: 100) { productId variantId isAvailable } } }";
 
 const uuid = () => crypto.randomUUID();
 const hint = (...words) => console.warn("[saleor-personalize]", ...words);
@@ -34,8 +34,7 @@ const safely = (work) => (...given) => {
 function campaign() {
   const utm = {};
   for (const [name, value] of new URLSearchParams(location.search)) {
-    const key = name.match(/^utm_(source|medium|campaign|term|content)$/)?.[1];
-    if (key && value) utm[key] = value;
+    if (/^utm_(source|medium|campaign|term|content)$/.test(name)) utm[name.slice(4)] = value;
   }
   return utm;
 }
@@ -89,23 +88,22 @@ export function createPersonalize(options) {
     const now = Date.now();
     const utm = campaign();
     let current = read(SESSION);
-    const isNewCampaign = Object.keys(utm).some((key) => utm[key] !== current?.utm[key]);
-    if (!current || now - current.at > SESSION_IDLE || isNewCampaign) {
+    const isOther = (key) => utm[key] !== current.utm[key];
+    if (!current || now - current.at > SESSION_IDLE || Object.keys(utm).some(isOther)) {
       const host = referrer && new URL(referrer).host;
       referrer = "";
-      // It says that it is a Mac.
-      const isPad = /Macintosh/.test(navigator.userAgent) && navigator.maxTouchPoints > 1;
+      const { maxTouchPoints, userAgent } = navigator;
       current = {
         id: uuid(),
-        deviceType: isPad ? "tablet" : undefined,
+        // An iPad says that it is a Mac.
+        deviceType: maxTouchPoints > 1 && /Macintosh/.test(userAgent) ? "tablet" : undefined,
         referrerHost: host === location.host ? "" : host,
         utm,
         localHour: new Date().getHours(),
       };
     }
-    const { at, ...told } = current;
-    put(SESSION, { ...told, at: now });
-    return told;
+    put(SESSION, { ...current, at: now });
+    return { ...current, at: undefined };
   }
 
   function track(type, data) {
@@ -115,7 +113,7 @@ export function createPersonalize(options) {
     const rows = stored(ROW);
     if (rows.length >= MAX_ROWS) store.removeItem(rows[0]);
     // One key per row: tabs never overwrite each other.
-    put(`${ROW}${occurredAt}:${String(count++).padStart(6, 0)}:${event.id}`, {
+    put(`${ROW}${occurredAt}:${1e6 + count++}:${event.id}`, {
       visit: JSON.stringify({ anonymousId: anonymousId(), session: { ...session(), ...context } }),
       event,
     });
@@ -132,10 +130,10 @@ export function createPersonalize(options) {
     return given === expired ? undefined : given;
   }
 
-  // Without a valid token the id speaks.
   async function post(path, request, shown) {
     const answer = await fetch(endpoint + path, { method: "POST", ...request(shown) });
     if (answer.status !== 401 || !shown) return answer;
+    // Tokens live for minutes: now the id speaks.
     expired = shown;
     return post(path, request);
   }
@@ -157,7 +155,7 @@ export function createPersonalize(options) {
       // Never the next person's token with the last one's events.
       const shown = visit.anonymousId === anonymousId() ? currentToken() : undefined;
       const answer = await post("/collect", request, shown);
-      if (answer.status >= 500 || [403, 408, 429].includes(answer.status)) throw answer.status;
+      if (![200, 400, 401, 413].includes(answer.status)) throw answer.status;
       const { results = [], error } = await answer.json();
       for (const row of [{ error }, ...results]) if (row.error) hint(row.error);
       rows.forEach(({ key }) => store.removeItem(key));
@@ -193,20 +191,17 @@ export function createPersonalize(options) {
       track(type, {
         productId: element.getAttribute(PRODUCT),
         placement: element.closest("[data-personalize-placement]")?.dataset.personalizePlacement,
-        slot: Number(element.dataset.personalizeSlot) || undefined,
+        slot: Number(element.dataset.personalizeSlot),
       });
-    const watcher = new IntersectionObserver(
-      (entries) =>
-        entries.forEach(({ target, intersectionRatio }) => {
-          clearTimeout(timers.get(target));
-          const show = () => {
-            watcher.unobserve(target);
-            tell("RECOMMENDATION_SHOWN", target);
-          };
-          if (intersectionRatio >= 0.5) timers.set(target, setTimeout(safely(show), 1000));
-        }),
-      { threshold: 0.5 },
-    );
+    const show = safely((element) => {
+      watcher.unobserve(element);
+      tell("RECOMMENDATION_SHOWN", element);
+    });
+    const onView = ({ target, intersectionRatio }) => {
+      clearTimeout(timers.get(target));
+      if (intersectionRatio >= 0.5) timers.set(target, setTimeout(show, 1000, target));
+    };
+    const watcher = new IntersectionObserver((seen) => seen.forEach(onView), { threshold: 0.5 });
     const look = () =>
       document.querySelectorAll(`[${PRODUCT}]`).forEach((element) => {
         const product = element.getAttribute(PRODUCT);
@@ -285,6 +280,11 @@ export function createPersonalize(options) {
     },
 
     recommendations: (wanted) => ask(RECOMMENDATIONS, wanted),
+
+    async favourites() {
+      await flush();
+      return (await ask(FAVOURITES))?.favourites ?? [];
+    },
   };
   for (const name in api) if (api[name]?.call) api[name] = safely(api[name]);
 
