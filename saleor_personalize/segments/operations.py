@@ -200,12 +200,23 @@ def evaluate_full(*, segment: Segment, now: datetime) -> Moves:
         lock(segment.installation, [_LOCK])
         # Somebody may have changed or deleted it while we waited.
         rows = Segment.objects.of(segment.installation).filter(pk=segment.pk, is_active=True)
-        found = rows.select_related("installation").select_for_update(of=("self",)).first()
-        definition = _definition(found) if found is not None else None
-        if found is None or definition is None:
-            rows.update(full_evaluation_due_at=now + FULL_EVALUATION_EVERY)
-            return Moves()
-        return _evaluate_full(found, definition, now)
+        found = rows.select_related("installation").first()
+        return Moves() if found is None else _look_at_everybody(found, now)
+
+
+def _look_at_everybody(segment: Segment, now: datetime) -> Moves:
+    definition = _definition(segment)
+    if definition is None:
+        Segment.objects.of(segment.installation).filter(pk=segment.pk).update(
+            full_evaluation_due_at=_next_full_evaluation(segment, now)
+        )
+        return Moves()
+    return _evaluate_full(segment, definition, now)
+
+
+def _next_full_evaluation(segment: Segment, now: datetime) -> datetime:
+    """Return a moment of its own for each segment, so that they do not come all at once."""
+    return now + FULL_EVALUATION_EVERY * (0.75 + segment.pk % 100 / 400)
 
 
 def _evaluate_full(segment: Segment, definition: Definition, now: datetime) -> Moves:
@@ -217,7 +228,7 @@ def _evaluate_full(segment: Segment, definition: Definition, now: datetime) -> M
         tells=segment.evaluated_at is not None,
     )
     segment.evaluated_at = now
-    segment.full_evaluation_due_at = now + FULL_EVALUATION_EVERY
+    segment.full_evaluation_due_at = _next_full_evaluation(segment, now)
     segment.save(update_fields=["evaluated_at", "full_evaluation_due_at"])
     if moves:
         dependents = [
@@ -231,16 +242,25 @@ def _evaluate_full(segment: Segment, definition: Definition, now: datetime) -> M
     return moves
 
 
-def evaluate_due(*, now: datetime) -> int:
-    """Look at everybody for each segment that is due; return how many segments were."""
+def evaluate_due(*, now: datetime, limit: int | None = None) -> int:
+    """Look at everybody for each segment that is due, at most `limit`; return how many segments were.
+
+    A shop that another worker is busy with is left to that one.
+    """
     rows = Segment.objects.filter(full_evaluation_due_at__lte=now, is_active=True)
-    rows = rows.select_related("installation")
     count = 0
-    for installation_rows in _by_installation(rows):
+    for installation_rows in _by_installation(rows.select_related("installation")):
         for segment in _in_order(installation_rows):
-            count += 1
+            if count == limit:
+                return count
             with _going_on(segment, now + RETRY_AFTER):
-                evaluate_full(segment=segment, now=now)
+                if not try_lock(segment.installation, _LOCK):
+                    break
+                # Another worker may have come first.
+                found = rows.filter(pk=segment.pk).select_related("installation").first()
+                if found is not None:
+                    count += 1
+                    _look_at_everybody(found, now)
     return count
 
 
@@ -259,7 +279,11 @@ def evaluate_clock(*, now: datetime) -> Moves:
 
 def _evaluate_clock(segment: Segment, now: datetime) -> Moves:
     definition = _definition(segment)
-    if definition is None or segment.evaluated_at is None:
+    if segment.evaluated_at is None:
+        return Moves()
+    if definition is None:
+        # Its members stay as they are, which is told on the page; nothing waits for a worker.
+        Segment.objects.of(segment.installation).filter(pk=segment.pk).update(evaluated_at=now)
         return Moves()
     everybody = People(segment.installation, now)
     ids: set[int] = set()

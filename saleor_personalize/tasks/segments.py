@@ -13,11 +13,13 @@ LIMIT = 1_000
 def evaluate_segments() -> int:
     """Bring all memberships up to now; return how many changes of people were taken.
 
-    Each part looks at the clock anew: a full evaluation may take a while.
+    Looking at everybody may take a while, so between two segments those who wait have their turn. Each
+    part looks at the clock anew.
     """
-    operations.evaluate_due(now=timezone.now())
-    operations.evaluate_clock(now=timezone.now())
-    taken = 0
-    while count := operations.evaluate_changed(now=timezone.now(), limit=LIMIT):
-        taken += count
+    taken, due = 0, 1
+    while due:
+        due = operations.evaluate_due(now=timezone.now(), limit=1)
+        operations.evaluate_clock(now=timezone.now())
+        while count := operations.evaluate_changed(now=timezone.now(), limit=LIMIT):
+            taken += count
     return taken

@@ -2,7 +2,7 @@
 
 class TestMyRule(RuleTests):
     rule = MyRule
-    texts = ("gold", "silver")  # values worth trying for its texts
+    texts = ("gold", "silver")  # values to try for its texts
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ _AGES = tuple(
     for days, seconds in ((0, 5), (1, -1), (1, 0), (1, 1), (6, 0), (7, 0), (7, 1), (29, 0), (31, 0))
 )
 PRODUCTS = {"product-1": "category-1", "product-2": "category-2", "product-3": "category-3"}
+_TEXTS = ("gold", "us", "DE", "de", "USD", "tier", "points", "7", "3", "3.5", "query", "true")
 _VALUES = ("gold", "silver", "gold card", 3, 3.5, -1, 1e-7, True, None, ["gold", 3], {"gold": 1})
 
 age = st.sampled_from(_AGES)
@@ -292,9 +293,7 @@ def values_of(described: Parameter, texts: Sequence[str] = ()) -> Any:
             "category": ["category-1", "category-2", "category-9"],
             "segment": ["us"],
         }
-        tried = named.get(described.names) or [
-            *texts, "gold", "us", "DE", "de", "USD", "tier", "points", "7", "3", "3.5", "query", "true",
-        ]  # fmt: skip
+        tried = named.get(described.names) or texts or _TEXTS
         found = st.sampled_from(list(tried))
     return found if described.is_required else st.sampled_from([None, None]) | found
 
@@ -315,7 +314,7 @@ def random_rules(rule: type[Rule], texts: Sequence[str] = ()) -> Any:
 
 @pytest.mark.django_db
 class RuleTests:
-    """What every rule of a segment keeps to. Give `rule`, and `texts` worth trying for its texts."""
+    """What every rule of a segment keeps to. Give `rule`, and `texts` to try for its texts."""
 
     rule: ClassVar[type[Rule]]
     texts: ClassVar[Sequence[str]] = ()

@@ -355,6 +355,8 @@ def test_b15_a_rule_that_is_gone_holds_up_nobody(
     installation: Installation, alice: Profile, now: datetime
 ) -> None:
     good = make(installation, VIEWERS, now)
+    assert good.full_evaluation_due_at is not None
+    assert 0.75 <= (good.full_evaluation_due_at - now) / operations.FULL_EVALUATION_EVERY <= 1
     broken = make(installation, AllOf(), now, key="broken")
     Segment.objects.filter(pk=broken.pk).update(definition={"rule": "gone"})
     view(alice, now)
@@ -362,6 +364,7 @@ def test_b15_a_rule_that_is_gone_holds_up_nobody(
     tick(now + HOUR)
     assert inside(good) == {alice.pk}
     assert inside(broken) == {alice.pk}, "it stays as it was"
+    assert not queries.lag(now=now + HOUR).is_late
     assert "there is no rule “gone”" in queries.description(
         segment=Segment.objects.get(pk=broken.pk)
     )
@@ -684,3 +687,46 @@ def test_b15_two_workers_at_once_let_everybody_in_once(now: datetime) -> None:
     assert sum(taken) == 80
     assert inside(segment) == {person.pk for person in people}
     assert SegmentMembership.objects.count() == 40
+
+
+def test_b15_who_waits_has_a_turn_between_two_looks_at_everybody(
+    installation: Installation, alice: Profile, now: datetime
+) -> None:
+    for number in range(3):
+        operations.create_segment(
+            installation=installation, key=f"s{number}", name="S", definition=AllOf(), now=now
+        )
+    assert operations.evaluate_due(now=now, limit=1) == 1
+    assert Segment.objects.exclude(evaluated_at=None).get().key == "s0"
+    assert operations.evaluate_due(now=now) == 2
+    assert operations.evaluate_due(now=now) == 0
+    with time_machine.travel(now + operations.FULL_EVALUATION_EVERY, tick=False):
+        evaluate_segments()
+        assert operations.evaluate_due(now=now + operations.FULL_EVALUATION_EVERY) == 0
+
+
+def test_b15_a_segment_that_cannot_be_evaluated_is_tried_again_and_holds_up_nobody(
+    installation: Installation, alice: Profile, now: datetime, monkeypatch: Any, caplog: Any
+) -> None:
+    good, bad = make(installation, VIEWERS, now), make(installation, AllOf(), now, key="bad")
+    real = operations.evaluate
+
+    def evaluate(segment: Segment, *arguments: Any, **options: Any) -> Moves:
+        if segment.key == "bad":
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 'alice@example.com'::int")
+        return real(segment, *arguments, **options)
+
+    monkeypatch.setattr(operations, "evaluate", evaluate)
+    view(alice, now)
+    view(alice, now, 1)
+    operations.evaluate_changed(now=now)
+    assert inside(good) == {alice.pk}
+    bad.refresh_from_db()
+    assert bad.full_evaluation_due_at == now
+    operations.evaluate_due(now=now)
+    bad.refresh_from_db()
+    assert bad.full_evaluation_due_at == now + operations.RETRY_AFTER
+    # What the database quotes may be about a person: only the kind of fault is told.
+    assert "InvalidTextRepresentation" in caplog.text
+    assert "alice@example.com" not in caplog.text
