@@ -12,7 +12,7 @@ from django.utils import timezone
 from graphql import GraphQLError
 
 from saleor_personalize.conf import settings
-from saleor_personalize.enums import DeliveryChannel, IdentityKind, Purpose
+from saleor_personalize.enums import ConsentState, DeliveryChannel, IdentityKind, Purpose
 from saleor_personalize.events import rates
 from saleor_personalize.exceptions import AccessDenied
 from saleor_personalize.graphql import types, types_consent
@@ -108,7 +108,7 @@ class ConsentUpdate(graphene.Mutation):
             language_code=words["language_code"],
             wording_version=words["wording_version"],
         )
-        return ConsentUpdate(state=state)
+        return ConsentUpdate(state=_answer(state))
 
 
 class ConsentRecord(graphene.Mutation):
@@ -171,7 +171,7 @@ class ConsentRecord(graphene.Mutation):
             **_words(given),
         )
         ask_for("personalize.confirm_opt_ins")
-        return ConsentRecord(is_recorded=is_recorded, state=state)
+        return ConsentRecord(is_recorded=is_recorded, state=_answer(state))
 
 
 class ConsentMutations(graphene.ObjectType):
@@ -191,6 +191,10 @@ def _subject(given: dict[str, Any]) -> tuple[Purpose, str, str]:
     if purpose == Purpose.MARKETING and not channel:
         raise _refused("BAD_REQUEST", "MARKETING needs deliveryChannel.")
     return purpose, channel, topic
+
+
+def _answer(state: ConsentState | None) -> str | None:
+    return None if state is None else str(state.value)
 
 
 def _value(given: Any) -> str:

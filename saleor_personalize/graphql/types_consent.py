@@ -80,3 +80,11 @@ class ConsentStanding(graphene.ObjectType):
         ConsentAnswer,
         description="Null: never asked. Marketing needs GRANTED; profiling goes on until DENIED.",
     )
+
+    @staticmethod
+    def resolve_purpose(root: Any, info: Any) -> str:
+        return str(root.purpose.value)
+
+    @staticmethod
+    def resolve_state(root: Any, info: Any) -> str | None:
+        return None if root.state is None else str(root.state.value)

@@ -73,12 +73,11 @@ def _refusal(
 ) -> NotSentReason | None:
     """Ask the ledger about the person, and about whoever the address belongs to."""
     mail = DeliveryChannel.EMAIL
-    told = consent.Ledger(profile)
-    owner = consent.Ledger(recipient.profile)
-    refuses = told.state(purpose, mail, topic) == ConsentState.DENIED
-    if not refuses and owner.state(purpose, mail, topic) == ConsentState.GRANTED:
+    answers = [consent.Standing(whose) for whose in (profile, recipient.profile)]
+    refuses = any(each.state(purpose, mail, topic) == ConsentState.DENIED for each in answers)
+    if not refuses and answers[-1].state(purpose, mail, topic) == ConsentState.GRANTED:
         return None
-    allows_others = ConsentState.GRANTED in (told.state(purpose, mail), owner.state(purpose, mail))
+    allows_others = any(each.state(purpose, mail) == ConsentState.GRANTED for each in answers)
     return NotSentReason.TOPIC_REFUSED if allows_others else NotSentReason.NO_CONSENT
 
 

@@ -154,7 +154,7 @@ def _decide(profile: Profile, now: datetime) -> tuple[Message, OutgoingMessage] 
         message = operations.prepare(draft=draft)
         if message.pk is not None and message.status != MessageStatus.FAILED:
             return None
-        recipient = _recipient(profile)
+        recipient = guards.address_identity(profile=profile)
         asked_for = pending(profile)
         objection = _objection(profile, recipient, asked_for, now)
         if objection is not None or recipient is None:
@@ -204,17 +204,6 @@ def pending(profile: Profile) -> list[Consent]:
     ended = _lines(profile).filter(topic=consent.EVERYTHING, state=ConsentState.DENIED)
     last_no = ended.order_by("-pk").values_list("pk", flat=True).first() or 0
     return [line for line in newest if line.state == ConsentState.PENDING and line.pk > last_no]
-
-
-def _recipient(profile: Profile) -> Identity | None:
-    """Return the newest address of exactly this profile: on it the yes to an address is recorded."""
-    return (
-        Identity.objects.of(profile.installation)
-        .filter(profile=profile, kind=IdentityKind.EMAIL)
-        .exclude(address="")
-        .order_by("-first_seen_at", "-pk")
-        .first()
-    )
 
 
 def _objection(

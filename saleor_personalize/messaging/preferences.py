@@ -76,7 +76,7 @@ def masked(address: str) -> str:
 
 
 @dataclass(frozen=True)
-class Standing:
+class TopicStanding:
     """What holds now for one thing that can be allowed; `state` is None when it was never asked."""
 
     purpose: Purpose
@@ -86,26 +86,26 @@ class Standing:
     state: ConsentState | None
 
 
-def standings(*, profile: Profile) -> list[Standing]:
+def standings(*, profile: Profile) -> list[TopicStanding]:
     """Return the answers of a person to all topics on all delivery channels, and to profiling."""
-    ledger = consent.Ledger(profile)
+    standing = consent.Standing(profile)
     return [
-        Standing(
+        TopicStanding(
             Purpose.MARKETING,
             channel.value,
             topic,
             str(label),
-            ledger.state(Purpose.MARKETING, channel, topic),
+            standing.state(Purpose.MARKETING, channel, topic),
         )
         for channel in channels()
         for topic, label in settings.TOPICS.items()
     ] + [
-        Standing(
+        TopicStanding(
             Purpose.PROFILING,
             None,
             None,
             _("Personal recommendations"),
-            ledger.state(Purpose.PROFILING),
+            standing.state(Purpose.PROFILING),
         )
     ]
 
@@ -127,10 +127,10 @@ def read(*, claims: links.PreferencesClaims, now: datetime) -> Preferences:
     """Return what a link shows. Changes nothing. Raises InvalidToken."""
     profile = person_of(claims)
     installation, mail = profile.installation, DeliveryChannel.EMAIL
-    ledger = consent.Ledger(profile)
     is_stopped = consent.is_suppressed(
         installation=installation, delivery_channel=mail, address_hash=claims.address_hash
     )
+    standing = consent.Standing(profile)
     most = _frequency(profile)
     paused_until = _paused_until(profile)
     return Preferences(
@@ -145,13 +145,13 @@ def read(*, claims: links.PreferencesClaims, now: datetime) -> Preferences:
             (channel.value, topic)
             for channel in channels()
             for topic in settings.TOPICS
-            if ledger.state(Purpose.MARKETING, channel, topic) == ConsentState.GRANTED
+            if standing.state(Purpose.MARKETING, channel, topic) == ConsentState.GRANTED
             and not (channel == mail and is_stopped)
         ),
         frequencies=sorted({*FREQUENCIES, *([] if most is None else [most])}),
         max_messages_per_week=most,
         paused_until=paused_until if paused_until and paused_until > now else None,
-        may_profile=ledger.state(Purpose.PROFILING) != ConsentState.DENIED,
+        may_profile=standing.state(Purpose.PROFILING) != ConsentState.DENIED,
         history=queries.history(profile=profile, readable_only=True),
     )
 

@@ -123,6 +123,28 @@ class Ledger:
         return bool(said) and said[max(said)] == (EVERYTHING, ConsentState.DENIED)
 
 
+class Standing:
+    """What a person allows whose addresses may be written to: their own yes, and anybody's no.
+
+    Somebody who merely typed an address into a cart may be joined with its owner. Their yes is none for
+    it, while their no counts, as everybody's does.
+    """
+
+    def __init__(self, profile: Profile) -> None:
+        own = merging.with_own_addresses(profile)
+        lines = Consent.objects.of(profile.installation).filter(profile__in=own)
+        self._person, self._own = Ledger(profile), Ledger(profile, lines)
+
+    def state(
+        self, purpose: Purpose, delivery_channel: DeliveryChannel | str = "", topic: str = ""
+    ) -> ConsentState | None:
+        """Return what holds, or None when nothing was ever recorded that does."""
+        found = self._person.state(purpose, delivery_channel, topic)
+        if found == ConsentState.DENIED:
+            return found
+        return self._own.state(purpose, delivery_channel, topic)
+
+
 def _last(said: dict[str, int]) -> tuple[ConsentState, int]:
     state = max(said, key=lambda state: said[state])
     return ConsentState(state), said[state]
@@ -243,14 +265,10 @@ def record_yes(
     No `topics` means everything.
     """
     ruling = consent_rules.ruling(profile=profile, told=country_code)
+    standing = Standing(profile)
     lines = []
     for topic in topics or (EVERYTHING,):
-        known = state(
-            profile=profile,
-            purpose=Purpose.MARKETING,
-            delivery_channel=delivery_channel,
-            topic=topic,
-        )
+        known = standing.state(Purpose.MARKETING, delivery_channel, topic)
         if known == ConsentState.GRANTED or (known == ConsentState.DENIED and not asks_again):
             continue
         line = _by_rule(
@@ -309,10 +327,12 @@ def record_box(
             language_code=language_code,
         )
         return True
-    known = newest.values()
-    if any(line.state == ConsentState.DENIED and line.source != source for line in known):
-        return False
-    if known and all(line.state == ConsentState.GRANTED for line in known):
+    is_refused = any(
+        line.state == ConsentState.DENIED and line.source != source for line in newest.values()
+    )
+    # An answer on another profile of theirs is as good.
+    own_yes = Standing(profile).state(Purpose.MARKETING, DeliveryChannel.EMAIL)
+    if is_refused or own_yes == ConsentState.GRANTED:
         return False
     line = _by_rule(
         profile=profile,
@@ -541,13 +561,13 @@ def choose(
 
 
 def _foreign_addresses(profile: Profile) -> set[int]:
-    """Return those profiles of a person whose addresses somebody else may own (`merging.readable`)."""
+    """Return those profiles of a person with addresses that only a cart links to them."""
     owners = (
         Identity.objects.of(profile.installation)
         .filter(profile__in=profile.person(), kind=IdentityKind.EMAIL)
         .values_list("profile", flat=True)
     )
-    return set(owners) - merging.readable(profile)
+    return set(owners) - merging.with_own_addresses(profile)
 
 
 def _says_already(known: Ledger, profile_id: int, choice: Choice) -> bool:

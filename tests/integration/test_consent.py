@@ -550,6 +550,28 @@ def test_b72_an_allowed_topic_is_enough_and_another_one_is_not(
     assert [mail["To"] for mail in world.mails()] == ["yes@example.com"]
 
 
+def test_d3_the_yes_of_who_typed_an_address_into_a_cart_is_none_for_its_owner(
+    world: World, installation: Installation
+) -> None:
+    mallory = make_profile(installation, saleor_user="VXNlcjo2NjY=")
+    victim = make_profile(installation, email="victim@example.com")
+    join(mallory, victim, MergeProof.CHECKOUT_COMPLETED)
+    say(mallory, GRANTED)
+    world.checkout(email="victim@example.com")
+    world.advance()
+    assert world.decision() == ("not_sent", NotSentReason.NO_CONSENT)
+    # And it does not stand in the way of the owner's own.
+    consent.record_box(profile=victim, is_ticked=True, source="checkout", now=NOW)
+    assert lines(victim) == [("", GRANTED)]
+    world.checkout("checkout-2", email="victim@example.com", at=NOW + 3 * HOUR)
+    world.advance(NOW + 5 * HOUR)
+    assert [mail["To"] for mail in world.mails()] == ["victim@example.com"]
+    say(mallory, DENIED)
+    world.checkout("checkout-3", email="victim@example.com", at=NOW + 6 * HOUR)
+    world.advance(NOW + 9 * HOUR)
+    assert len(world.mails()) == 1
+
+
 @pytest.mark.parametrize(("after", "is_sent"), [(timedelta(), False), (31 * DAY, True)])
 def test_b75_a_pause_holds_until_it_is_over(
     world: World, alice: Profile, after: timedelta, is_sent: bool

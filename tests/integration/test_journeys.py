@@ -146,7 +146,7 @@ def test_b44_a_customer_without_an_address_in_the_cart_is_reminded_at_the_accoun
 def test_b44_an_address_of_somebody_else_in_the_cart_is_not_written_to(world: World) -> None:
     """The consent is the account's, so the address is too."""
     make_profile(world.installation, email="friend@example.com")
-    world.checkout(email="friend@example.com", user_id="VXNlcjox")
+    world.checkout(email="friend@example.com", user_id="VXNlcjox", user_email="alice@example.com")
     world.advance()
     assert [mail["To"] for mail in world.mails()] == ["alice@example.com"]
 
