@@ -32,6 +32,8 @@ TOKEN_HEADER = "authorization-bearer"  # noqa: S105 (a name, not a secret)
 VIEW_PERMISSIONS = frozenset({"MANAGE_ORDERS", "MANAGE_CHECKOUTS"})
 #: All of these let them act (go live, pause, settings, replay): it is written to customers then.
 ACT_PERMISSIONS = frozenset({"MANAGE_ORDERS", "MANAGE_CHECKOUTS"})
+#: Beside those of acting: who imports sees addresses of customers.
+IMPORT_PERMISSIONS = ACT_PERMISSIONS | {"MANAGE_USERS"}
 
 LOCALES = Path(saleor_personalize.__file__).parent / "locale"
 
@@ -51,8 +53,12 @@ class Staff:
     def can_act(self) -> bool:
         return self.permissions >= ACT_PERMISSIONS
 
+    @property
+    def can_import(self) -> bool:
+        return self.permissions >= IMPORT_PERMISSIONS
 
-def read_staff(request: HttpRequest, *, acts: bool) -> Staff:
+
+def read_staff(request: HttpRequest, *, acts: bool, imports: bool = False) -> Staff:
     """Return who calls. Raises InvalidToken, KeysUnavailable, or AccessDenied for staff who may not."""
     claims = read_dashboard_token(request.headers.get(TOKEN_HEADER, ""), now=timezone.now())
     staff = Staff(installation=claims.installation, permissions=claims.permissions)
@@ -70,13 +76,21 @@ def read_staff(request: HttpRequest, *, acts: bool) -> Staff:
                 "orders and checkouts, for you and for this app."
             )
         )
+    if imports and not staff.can_import:
+        raise AccessDenied(
+            _(
+                "The files hold addresses of customers: importing needs the permissions to manage "
+                "orders, checkouts and customers, for you and for this app."
+            )
+        )
     return staff
 
 
-def staff_view(*, acts: bool = False) -> Callable[[StaffView[P]], View[P]]:
+def staff_view(*, acts: bool = False, imports: bool = False) -> Callable[[StaffView[P]], View[P]]:
     """Give a fragment's view its `Staff`, in the reader's language; answer 401 or 403 otherwise.
 
     `acts`: the view changes something, so `ACT_PERMISSIONS` are needed and only POST is taken.
+    `imports`: it shows rows of files, so `IMPORT_PERMISSIONS` are needed.
     """
 
     def decorate(view: StaffView[P]) -> View[P]:
@@ -86,7 +100,7 @@ def staff_view(*, acts: bool = False) -> Callable[[StaffView[P]], View[P]]:
             if request.method != ("POST" if acts else "GET"):
                 return HttpResponse(status=405)
             with translation.override(language_of(request)):
-                response = _answer(view, request, acts, *args, **kwargs)
+                response = _answer(view, request, acts, imports, *args, **kwargs)
                 response["Content-Language"] = translation.get_language()
             response["Cache-Control"] = "no-store"
             return response
@@ -97,10 +111,15 @@ def staff_view(*, acts: bool = False) -> Callable[[StaffView[P]], View[P]]:
 
 
 def _answer(
-    view: StaffView[P], request: HttpRequest, acts: bool, *args: P.args, **kwargs: P.kwargs
+    view: StaffView[P],
+    request: HttpRequest,
+    acts: bool,
+    imports: bool,
+    *args: P.args,
+    **kwargs: P.kwargs,
 ) -> HttpResponse:
     try:
-        staff = read_staff(request, acts=acts)
+        staff = read_staff(request, acts=acts, imports=imports)
     except (InvalidToken, KeysUnavailable) as error:
         status = 401 if isinstance(error, InvalidToken) else 503
         return _refuse(request, status, _("The Dashboard's sign-in was not accepted"), str(error))

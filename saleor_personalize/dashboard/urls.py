@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from saleor_personalize.dashboard import health, segments, views
+from saleor_personalize.dashboard import health, imports, segments, views
 
 urlpatterns = [
     # The Dashboard opens `appUrl` as it stands and appends `/` for the entry in its menu.
@@ -37,6 +37,23 @@ urlpatterns = [
         "dashboard/segments/<int:segment_id>/delete/",
         segments.delete,
         name="dashboard-segment-delete",
+    ),
+    path("dashboard/imports/", imports.page, name="dashboard-imports"),
+    path("dashboard/imports/upload/", imports.upload, name="dashboard-import-upload"),
+    path("dashboard/imports/<int:import_id>/", imports.one, name="dashboard-import"),
+    path(
+        "dashboard/imports/<int:import_id>/describe/",
+        imports.describe,
+        name="dashboard-import-describe",
+    ),
+    path("dashboard/imports/<int:import_id>/start/", imports.start, name="dashboard-import-start"),
+    path(
+        "dashboard/imports/<int:import_id>/rejects/",
+        imports.rejects,
+        name="dashboard-import-rejects",
+    ),
+    path(
+        "dashboard/imports/<int:import_id>/delete/", imports.delete, name="dashboard-import-delete"
     ),
     path("dashboard/settings/", views.save_settings, name="dashboard-settings"),
     path("health/", health.health, name="health"),

@@ -10,12 +10,13 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from saleor_personalize.enums import (
     BackfillStatus,
+    ImportStatus,
     InstallationStatus,
     MessageStatus,
     NotSentReason,
 )
 from saleor_personalize.ingestion.queries import BackfillProgress, WebhookHealth
-from saleor_personalize.models import Installation, Message
+from saleor_personalize.models import Import, Installation, Message
 from saleor_personalize.segments.queries import Lag
 
 
@@ -129,6 +130,53 @@ def segments_state(lag: Lag) -> State:
     if lag.unfilled:
         return State("busy", _("Looking for members"))
     return State("good", _("Up to date"))
+
+
+#: code of a refused row -> what it means
+REJECTS = {
+    "AMBIGUOUS_PRODUCT": gettext_lazy("Several products have this name"),
+    "AMOUNT_MISSING": gettext_lazy("No price and no total"),
+    "BAD_AMOUNT": gettext_lazy("An amount cannot be read"),
+    "BAD_CONSENT": gettext_lazy("A permission is neither yes nor no"),
+    "BAD_DATE": gettext_lazy("A date is missing or cannot be read"),
+    "BAD_EMAIL": gettext_lazy("An e-mail address is none"),
+    "BAD_QUANTITY": gettext_lazy("A quantity is no whole number"),
+    "BAD_USER": gettext_lazy("A Saleor user is no global id"),
+    "DUPLICATE_LINE": gettext_lazy("The line of an order comes twice"),
+    "ENCODING": gettext_lazy("Letters of another encoding"),
+    "FUTURE_DATE": gettext_lazy("A date lies in the future"),
+    "NEGATIVE_AMOUNT": gettext_lazy("Returns and refunds are not imported"),
+    "NESTED": gettext_lazy("A value is a list or an object"),
+    "NOTHING_BOUGHT": gettext_lazy("Neither a product nor a total"),
+    "NOT_JSON": gettext_lazy("The line is no JSON object"),
+    "NUMBER_MISSING": gettext_lazy("No order number"),
+    "ORDER_DIFFERS": gettext_lazy("Rows of one order contradict each other"),
+    "TOO_LONG": gettext_lazy("Too long"),
+    "UNKNOWN_CHANNEL": gettext_lazy("The shop has no such sales channel"),
+    "UNKNOWN_CURRENCY": gettext_lazy("No currency of the shop"),
+    "UNKNOWN_PRODUCT": gettext_lazy("The shop does not know the product"),
+    "WRONG_COLUMNS": gettext_lazy("Another number of values than the header"),
+}
+
+
+def import_state(run: Import) -> State:
+    status = ImportStatus(run.status)
+    if status == ImportStatus.DONE and run.is_dry_run:
+        return State("good", _("Tried"), _("Nothing was changed."), _("Import it below."))
+    return {
+        ImportStatus.DRAFT: State("", _("Not started")),
+        ImportStatus.PENDING: State(
+            "busy",
+            _("Waiting for a worker"),
+            "",
+            _("If this lasts, whoever runs this service starts “saleor-personalize worker”."),
+        ),
+        ImportStatus.RUNNING: State("busy", _("Running")),
+        ImportStatus.DONE: State("good", _("Done")),
+        ImportStatus.FAILED: State(
+            "bad", _("Stopped by an error"), run.error, _("Start it again: it goes on from there.")
+        ),
+    }[status]
 
 
 def backfill_state(progress: BackfillProgress | None) -> State:

@@ -7,6 +7,7 @@ everything loses nothing.
 from saleor_personalize.tasks import (
     backfill,
     events,
+    imports,
     journeys,
     messaging,
     segments,
@@ -14,4 +15,13 @@ from saleor_personalize.tasks import (
     webhooks,
 )
 
-__all__ = ["backfill", "events", "journeys", "messaging", "segments", "training", "webhooks"]
+__all__ = [
+    "backfill",
+    "events",
+    "imports",
+    "journeys",
+    "messaging",
+    "segments",
+    "training",
+    "webhooks",
+]

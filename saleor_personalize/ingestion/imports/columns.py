@@ -11,7 +11,6 @@ from zoneinfo import ZoneInfo
 from django.utils.translation import gettext_lazy as _
 
 from saleor_personalize.enums import IdentityKind
-from saleor_personalize.ingestion.imports.files import DELIMITERS, ENCODINGS
 
 Mapped = Mapping[str, str]
 
@@ -134,8 +133,6 @@ class Options:
     def faults(self, *, mapping: Mapped, channels: Mapping[str, str]) -> list[str]:
         """Return what is wrong, as sentences. `channels`: slug -> currency of the shop's channels."""
         return [
-            *_one_of("encoding", self.encoding, ENCODINGS),
-            *_one_of("delimiter", self.delimiter, ("", *DELIMITERS)),
             *_one_of("decimal", self.decimal, DECIMALS),
             *_one_of("unknown-products", self.unknown_products, UNKNOWN_PRODUCTS),
             *(fault for key in self.match for fault in _one_of("match", key, tuple(KEYS))),

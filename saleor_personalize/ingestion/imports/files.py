@@ -72,6 +72,14 @@ def open_table(file: BinaryIO, *, name: str, encoding: str = "utf-8", delimiter:
             f"The name ends in {PurePath(name).suffix or 'nothing'!r}. "
             "Files end in .csv, .tsv, .txt, .jsonl, .ndjson or .parquet."
         )
+    for what, given, known in (
+        ("encoding", encoding, ENCODINGS),
+        ("delimiter", delimiter, ("", *DELIMITERS)),
+    ):
+        if given not in known:
+            raise UnreadableFile(
+                f"The {what} is {given!r}. Known: {', '.join(repr(each) for each in known if each)}."
+            )
     if format_ == "parquet":
         return _Parquet(file)
     if format_ == "jsonl":

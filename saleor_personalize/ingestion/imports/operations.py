@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ class Preview:
 
     columns: list[str]
     mapping: dict[str, str]
-    rows: list[Sequence[str]]
+    rows: Sequence[Sequence[str]]
 
 
 def channels_of(installation: Installation) -> dict[str, str]:
@@ -90,7 +91,11 @@ def channels_of(installation: Installation) -> dict[str, str]:
 def look_into(file: BinaryIO, *, name: str, options: Options) -> Preview:
     """Return what a file looks like. Raises UnreadableFile."""
     table = _table(file, name, options)
-    rows = [row.values for row in islice(table.rows(), PREVIEW)]
+    rows = [
+        # What is undecodable shows as such.
+        [re.sub("[\ud800-\udfff]", "\ufffd", value) for value in row.values]
+        for row in islice(table.rows(), PREVIEW)
+    ]
     return Preview(table.columns, guess(table.columns), rows)
 
 
@@ -186,7 +191,8 @@ def preview(*, run: Import) -> Preview:
 
 
 def describe(*, run: Import, mapping: Mapped, options: Options) -> Import:
-    """Keep how staff say that a file is read; a start checks it."""
+    """Keep how staff say that a file is read; a start checks it. Raises BadRequest, UnreadableFile."""
+    _check_waiting(run)
     run.mapping, run.options = dict(mapping), options.to_json()
     run.columns = preview(run=run).columns
     run.save(update_fields=["mapping", "options", "columns"])
@@ -202,8 +208,7 @@ def start(*, run: Import, is_dry_run: bool, now: datetime) -> Import:
     check(installation=run.installation, columns=run.columns, mapping=run.mapping, options=options)
     with transaction.atomic():
         run = Import.objects.of(run.installation).select_for_update().get(pk=run.pk)
-        if run.status in OPEN or not run.path:
-            raise BadRequest(["This import runs already, or is done. Upload the file again."])
+        _check_waiting(run)
         goes_on = run.status == ImportStatus.FAILED and run.is_dry_run == is_dry_run
         if not goes_on:
             run.rejects.all().delete()
@@ -215,6 +220,11 @@ def start(*, run: Import, is_dry_run: bool, now: datetime) -> Import:
         run.created_at = now
         run.save()
         return run
+
+
+def _check_waiting(run: Import) -> None:
+    if run.status in OPEN or not run.path:
+        raise BadRequest(["This import runs already, or is done. Upload the file again."])
 
 
 def discard(*, run: Import) -> None:

@@ -136,6 +136,30 @@
     }, REFRESH_TIMEOUT);
   });
 
+  body.addEventListener("htmx:xhr:progress", (event) => {
+    const bar = event.detail.elt.querySelector("progress[data-upload]");
+    if (!bar || !event.detail.lengthComputable) return;
+    bar.hidden = false;
+    bar.value = event.detail.loaded / event.detail.total;
+  });
+
+  // A link cannot carry the token that a file needs.
+  body.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-download]");
+    if (!button) return;
+    const headers = { "authorization-bearer": token, "saleor-api-url": params.get("saleorApiUrl") || "" };
+    const response = await fetch(button.dataset.download, { headers }).catch(() => null);
+    if (!response || !response.ok) {
+      problem(response && response.status === 401 ? "expired" : "unreachable");
+      return;
+    }
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(await response.blob());
+    link.download = button.dataset.name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+  });
+
   body.addEventListener("htmx:sendError", () => problem("unreachable"));
 
   body.addEventListener("htmx:afterRequest", (event) => {
