@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from saleor_personalize.conf import settings
@@ -15,6 +15,7 @@ from saleor_personalize.exceptions import AccessDenied, InvalidToken
 from saleor_personalize.models import Installation, Profile
 from saleor_personalize.saleor_api import auth, installations
 
+_GLOBAL_ID = re.compile(r"[A-Za-z0-9+/=_-]{1,100}")
 #: Chosen by the storefront, hard to guess: a UUID, a nanoid, ...
 _ANONYMOUS_ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
@@ -46,6 +47,14 @@ class Caller:
             IdentityKind.ANONYMOUS_ID: anonymous_id or "",
         }
         return Caller(self.installation, {k: v for k, v in shown.items() if v}, is_server=True)
+
+    def showing(self, checkout_id: str) -> Caller:
+        """Add the cart that the caller has in hand. Its id is the secret that opens it in Saleor too."""
+        if not checkout_id or not self.shown:
+            return self
+        if not _GLOBAL_ID.fullmatch(checkout_id):
+            raise InvalidToken("`checkoutId` takes a global id of Saleor.")
+        return replace(self, shown={**self.shown, IdentityKind.CHECKOUT: checkout_id})
 
     @property
     def user_id(self) -> str:

@@ -182,6 +182,9 @@ class Track(graphene.Mutation):
             description="False: the visitor refused tracking; nothing is stored.",
         )
         session = graphene.Argument(TrackSessionInput)
+        checkout_id = graphene.ID(
+            description="The cart in hand: its order tells whose this browser is."
+        )
         user_id = graphene.ID(description="Server only: on behalf of this Saleor user.")
         anonymous_id = graphene.String(description="Server only: on behalf of this visitor.")
 
@@ -196,8 +199,9 @@ class Track(graphene.Mutation):
         session: Any = None,
         user_id: str | None = None,
         anonymous_id: str | None = None,
+        checkout_id: str | None = None,
     ) -> Track:
-        caller = _caller(info, user_id, anonymous_id)
+        caller = _caller(info, user_id, anonymous_id).showing(types.text(checkout_id) or "")
         if len(events) > settings.TRACK_MAX_EVENTS:
             raise GraphQLError(
                 f"{len(events)} events at once; {settings.TRACK_MAX_EVENTS} are allowed.",

@@ -33,6 +33,7 @@ _BODY = {
     "anonymousId": str,
     "userId": str,
     "token": str,
+    "checkoutId": str,
     "session": dict,
     "events": list,
 }
@@ -220,6 +221,7 @@ def _caller(
             caller = caller.speaking_of(
                 user_id=body.get("userId"), anonymous_id=body.get("anonymousId")
             )
+        caller = caller.showing(body.get("checkoutId") or "")
     except InvalidToken as error:
         raise _Refused(401, "INVALID_TOKEN", str(error)) from error
     except AccessDenied as error:

@@ -71,7 +71,7 @@ export interface Personalize {
   custom(name: string, properties?: Properties): string | undefined;
 
   /** At sign-in, and whenever the token is renewed: what this browser did belongs to the customer. */
-  identify(customer: { token: Token }): Promise<void>;
+  identify(shown: { token?: Token; checkoutId?: string }): Promise<void>;
   /** At sign-out: whoever comes next is somebody else, with a new id and a new visit. */
   reset(): void;
   /** What the banner answered. A no wipes id, visit and waiting events from this browser. */

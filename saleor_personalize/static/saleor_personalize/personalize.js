@@ -266,10 +266,10 @@ export function createPersonalize(options) {
     flush,
 
     async identify(given) {
-      token = given.token;
-      // Even without events: a sign-in counts for earlier ones.
+      token = given.token ?? token;
+      // It counts for earlier events.
       await flush();
-      if (anonymousId()) await send([], { anonymousId: anonymousId() });
+      if (anonymousId()) await send([], { anonymousId: anonymousId(), checkoutId: given.checkoutId });
     },
 
     reset() {
