@@ -23,9 +23,9 @@ PATIENCE = 600.0
 
 PROFILES = """
 INSERT INTO saleor_personalize_profile
-  (installation_id, public_id, first_name, language_code, country_code, traits, first_seen_at, last_seen_at)
+  (installation_id, public_id, first_name, language_code, country_code, traits, first_seen_at)
 SELECT %(shop)s, gen_random_uuid(), '', (ARRAY['de','en','fr'])[1 + n %% 3], (ARRAY['DE','US','FR'])[1 + n %% 3],
-       jsonb_build_object('points', n %% 1000), now(), now()
+       jsonb_build_object('points', n %% 1000), now()
 FROM generate_series(1, %(count)s) AS n
 """
 EVENTS = """
@@ -73,6 +73,7 @@ def entry_lag(stack: Stack, profiles: int) -> dict[str, Any]:
     from saleor_personalize.segments.suggestions import SUGGESTIONS
 
     installation = Installation.objects.get()
+    profiles = max(profiles, ROUNDS * NEWCOMERS)
     shop = {"shop": installation.pk, "count": profiles}
     with psycopg.connect(stack.environment["DATABASE_URL"], autocommit=True) as connection:
         for statement in (PROFILES, EVENTS, ORDERS, "ANALYZE"):

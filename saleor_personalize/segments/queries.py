@@ -108,7 +108,7 @@ def preview(
     sample: int = 5,
     seconds: int = COUNT_SECONDS,
 ) -> Preview:
-    """Count who matches a definition that need not be saved, and show those seen last.
+    """Count who matches a definition that need not be saved, and show those who came last.
 
     It gives up after so many `seconds` (0: never).
     """
