@@ -47,7 +47,10 @@ RECOMMENDERS = {
     "similar": gettext_lazy("Similar products"),
     "newest": gettext_lazy("Newest"),
 }
-TEMPLATES = {"abandoned_checkout": gettext_lazy("Cart reminder")}
+TEMPLATES = {
+    "abandoned_checkout": gettext_lazy("Cart reminder"),
+    "confirm_opt_in": gettext_lazy("Confirmation of a sign-up"),
+}
 
 
 def installation_state(installation: Installation) -> State:
@@ -244,6 +247,9 @@ def _reason(reason: NotSentReason) -> tuple[str, str]:
             _("The person unsubscribed or the address does not work."),
             "",
         ),
+        NotSentReason.TOPIC_REFUSED: (_("The person does not want messages about this."), ""),
+        NotSentReason.PAUSED: (_("The person paused all messages."), ""),
+        NotSentReason.FREQUENCY_LIMIT: (_("The person wants fewer messages in a week."), ""),
         NotSentReason.NO_ADDRESS: (
             _("No e-mail address is known."),
             _("Ask for it early in your checkout."),

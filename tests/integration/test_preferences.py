@@ -12,7 +12,13 @@ import time_machine
 from django.core import signing
 from django.test import Client
 
-from saleor_personalize.enums import ConsentState, DeliveryChannel, Purpose, SuppressionReason
+from saleor_personalize.enums import (
+    ConsentState,
+    DeliveryChannel,
+    NotSentReason,
+    Purpose,
+    SuppressionReason,
+)
 from saleor_personalize.messaging import links, preferences
 from saleor_personalize.models import (
     Consent,
@@ -371,6 +377,16 @@ def test_b75_the_footer_of_a_real_mail_leads_here(world: World, alice: Profile) 
     world.checkout("checkout-2", at=NOW + 5 * HOUR)
     world.advance(NOW + 7 * HOUR)
     assert len(world.mails()) == 1
+
+
+def test_b75_a_choice_made_while_saleor_is_asked_stops_the_message(
+    world: World, alice: Profile
+) -> None:
+    world.checkout()
+    world.saleor.before_answer = lambda checkout: save(path_of(alice), "email:offers") and None
+    world.advance()
+    assert world.decision() == ("not_sent", NotSentReason.TOPIC_REFUSED)
+    assert world.mails() == []
 
 
 def test_b75_forged_foreign_and_erased_links_are_unknown(
