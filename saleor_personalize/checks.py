@@ -22,6 +22,7 @@ from saleor_personalize.conf import (
     SETTING_NAME,
     Defaults,
     build_backend,
+    build_one,
     is_origin,
     known_names,
     settings,
@@ -81,6 +82,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         *_mail(),
         *_events(),
         *_segment_rules(),
+        *_imports(),
         *_consent(),
     ]
 
@@ -321,3 +323,31 @@ def _consent() -> Iterator[CheckMessage]:
                 hint="Set it to an hour or more.",
                 id=f"{APP}.E055",
             )
+
+
+def _imports() -> Iterator[CheckMessage]:
+    entry = settings.IMPORT_STORAGE
+    try:
+        if not isinstance(entry, str) and not isinstance(entry.get("BACKEND"), str):
+            raise ConfigurationError(f"{_at('IMPORT_STORAGE')} is a dict without BACKEND.")  # noqa: TRY301
+        build_one("IMPORT_STORAGE")
+    except ConfigurationError as error:
+        yield Error(
+            str(error),
+            hint='Name a storage of Django, such as {"BACKEND": '
+            '"django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": "/srv/imports"}}.',
+            id=f"{APP}.E060",
+        )
+    if not settings.IMPORT_RETENTION:
+        yield Error(
+            f"{_at('IMPORT_RETENTION')} is 0: an uploaded file could go before it is imported.",
+            hint="Set how long refused rows and forgotten uploads are kept, such as timedelta(days=30).",
+            id=f"{APP}.E061",
+        )
+    url = settings.PRODUCT_URL
+    if url and "{slug}" not in url and "{product_id}" not in url:
+        yield Error(
+            f"{_at('PRODUCT_URL')} is {url!r}: every product would link to the same page.",
+            hint="Put {slug} or {product_id} where it belongs: https://store.example/products/{slug}.",
+            id=f"{APP}.E062",
+        )

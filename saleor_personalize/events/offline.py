@@ -31,6 +31,7 @@ from saleor_personalize.models import (
     Order,
     OrderLine,
     Profile,
+    bulk,
     email_hash,
 )
 from saleor_personalize.models.locks import lock
@@ -160,12 +161,29 @@ def _people(
     found = identity.resolve(
         installation=installation,
         people=[purchase.shown for purchase in known],
-        # They were seen when they bought, not when a file told so.
+        # They were seen when they bought, not when a file told so (see below).
         now=min(_begin(purchase) for purchase in known),
     )
+    _note_first_purchases(installation, known, found)
     for purchase, person in zip(known, found, strict=True):
         _join(installation, purchase, person, now)
     return {purchase.number: person for purchase, person in zip(known, found, strict=True)}
+
+
+def _note_first_purchases(
+    installation: Installation,
+    purchases: Sequence[Purchase],
+    found: Sequence[identity.Resolved],
+) -> None:
+    """Let people who are new here be seen first when they bought first."""
+    first: dict[int, datetime] = {}
+    for purchase, person in zip(purchases, found, strict=True):
+        for kind in person.fresh:
+            pk = person.owners[kind].profile_id
+            first[pk] = min(first.get(pk, purchase.placed_at), _begin(purchase))
+    bulk.update(
+        Profile, installation, [{"id": pk, "first_seen_at": at} for pk, at in first.items()]
+    )
 
 
 def _begin(purchase: Purchase) -> datetime:
@@ -176,7 +194,7 @@ def _join(
     installation: Installation, purchase: Purchase, found: identity.Resolved, now: datetime
 ) -> None:
     for kind, owner in found.owners.items():
-        if owner.profile_id == found.home.profile_id:
+        if owner.person_id == found.home.person_id:
             continue
         first, second = identity.profiles(installation, [found.home, owner])
         if first.person_id != second.person_id and _are_free_for_each_other(
@@ -350,7 +368,10 @@ def _add_up(
 
 
 def _record_consents(
-    installation: Installation, purchases: Sequence[Purchase], owners: Mapping[str, identity.Resolved], now: datetime
+    installation: Installation,
+    purchases: Sequence[Purchase],
+    owners: Mapping[str, identity.Resolved],
+    now: datetime,
 ) -> set[int]:
     """Record answers to "may we write to you?"; return `id()` of the purchases that brought news.
 

@@ -264,6 +264,26 @@ def test_b9_a_card_with_two_addresses_joins_nobody_else(
     assert Merge.objects.count() == 1
 
 
+def test_b9_people_were_seen_when_they_bought(
+    installation: Installation, shop: Catalogue, file: Callable[..., Path]
+) -> None:
+    run(
+        file(
+            "1,2024-05-05 12:00,old@example.com,,CASE-3,1,1",
+            "2,2026-02-02 12:00,new@example.com,C-1,CASE-3,1,1",
+            "3,2023-01-01 12:00,old@example.com,,CASE-3,1,1",
+        )
+    )
+    seen = {
+        one.value: one.profile.first_seen_at for one in Identity.objects.select_related("profile")
+    }
+    assert seen == {
+        email_hash("old@example.com"): datetime(2023, 1, 1, 12, tzinfo=UTC),
+        email_hash("new@example.com"): datetime(2026, 2, 2, 12, tzinfo=UTC),
+        "C-1": datetime(2026, 2, 2, 12, tzinfo=UTC),
+    }
+
+
 def test_b9_match_says_by_what_people_are_found(
     installation: Installation, shop: Catalogue, file: Callable[..., Path], alice: Profile
 ) -> None:
@@ -614,17 +634,17 @@ def test_b9_parquet_without_its_library_says_what_to_install(
     [
         (b"", "a.csv", [], "empty"),
         (b"x", "a.xlsx", [], "Files end in"),
-        (b"order,date,date\n", "a.csv", [], "'date' twice"),
+        (b"order,date,date\n", "a.csv", [], "date” twice"),
         (b"a,b\n1,2\n", "a.csv", [], "Say which column is number"),
         (b"order,date\n1,2\n", "a.csv", [], "Say which column is product"),
-        (b"order,date,sku\n", "a.csv", ["--map", "email=Mail"], "no column 'Mail' for email"),
+        (b"order,date,sku\n", "a.csv", ["--map", "email=Mail"], "no column “Mail” for email"),
         (b"order,date,sku\n", "a.csv", ["--map", "colour=sku"], "no column of ours"),
         (b"order,date,sku\n", "a.csv", ["--map", "email"], "write OURS=THEIRS"),
         (b"order,date,sku\n", "a.csv", ["--map", "product="], "Say which column is product"),
         (b"order,date,sku\n", "a.csv", ["--timezone", "Mars"], "Europe/Warsaw"),
         (b"order,date,sku\n", "a.csv", ["--currency", "euros"], "three capital letters"),
-        (b"order,date,sku\n", "a.csv", ["--channel", "pluto"], "Known: 'us'"),
-        (b"order,date,sku\n", "a.csv", ["--match", "phone"], "Known: 'email'"),
+        (b"order,date,sku\n", "a.csv", ["--channel", "pluto"], "Known: us"),
+        (b"order,date,sku\n", "a.csv", ["--match", "phone"], "Known: email"),
         ("order,däte,sku\n".encode("latin-1"), "a.csv", [], "header"),
         (b"PAR1", "a.parquet", [], "Parquet"),
     ],

@@ -143,7 +143,7 @@ def test_b9_the_form_says_how_a_file_is_read(
     ("changes", "said"),
     [
         ({"map-number": ""}, "Say which column is number"),
-        ({"map-number": "nothing"}, "no column &#x27;nothing&#x27;"),
+        ({"map-number": "nothing"}, "no column “nothing”"),
         ({"timezone": "Mars"}, "Europe/Warsaw"),
         ({"encoding": "klingon"}, "klingon"),
         ({"delimiter": "xx"}, "delimiter"),

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from saleor_personalize.enums import IdentityKind
@@ -88,18 +89,24 @@ def _folded(name: str) -> str:
 def faults_of_mapping(mapping: Mapped, columns: Sequence[str]) -> list[str]:
     """Return what is wrong with a mapping (our column -> column of the file), as sentences."""
     faults = [
-        f"{ours} is no column of ours. Known: {', '.join(TITLES)}."
+        gettext("%(name)s is no column of ours. Known: %(known)s.")
+        % {"name": ours, "known": ", ".join(TITLES)}
         for ours in mapping
         if ours not in TITLES
     ]
     faults += [
-        f"The file has no column {theirs!r} for {ours}. It has: {', '.join(columns)}."
+        gettext("The file has no column “%(theirs)s” for %(ours)s. It has: %(columns)s.")
+        % {"theirs": theirs, "ours": ours, "columns": ", ".join(columns)}
         for ours, theirs in mapping.items()
         if ours in TITLES and theirs not in columns
     ]
-    faults += [f"Say which column is {ours}." for ours in REQUIRED if ours not in mapping]
+    faults += [
+        gettext("Say which column is %(name)s.") % {"name": ours}
+        for ours in REQUIRED
+        if ours not in mapping
+    ]
     if "product" not in mapping and "total" not in mapping:
-        faults.append("Say which column is product, or total for orders without lines.")
+        faults.append(gettext("Say which column is product, or total for orders without lines."))
     return faults
 
 
@@ -137,18 +144,17 @@ class Options:
             *_one_of("unknown-products", self.unknown_products, UNKNOWN_PRODUCTS),
             *(fault for key in self.match for fault in _one_of("match", key, tuple(KEYS))),
             *_faults_of_zone(self.timezone),
-            *(
-                []
-                if not self.currency or _CURRENCY.fullmatch(self.currency)
-                else [f"currency is {self.currency!r}. Write three capital letters, such as EUR."]
-            ),
+            *_fault_of_currency(self.currency),
             *_one_of("channel", self.channel, ("", *channels)),
             *(
                 []
                 if len(channels) == 1 or self.channel or "channel" in mapping
                 else [
-                    "Say to which sales channel the purchases belong: recommendations are made for "
-                    f"each. Known: {', '.join(channels) or 'none yet; run the back-fill first'}."
+                    gettext(
+                        "Say to which sales channel the purchases belong: recommendations are made "
+                        "for each. Known: %(known)s."
+                    )
+                    % {"known": ", ".join(channels) or "-"}
                 ]
             ),
         ]
@@ -157,12 +163,27 @@ class Options:
 def _one_of(name: str, value: str, known: Sequence[str]) -> list[str]:
     if value in known:
         return []
-    return [f"{name} is {value!r}. Known: {', '.join(repr(each) for each in known if each)}."]
+    return [
+        gettext("%(name)s is “%(value)s”. Known: %(known)s.")
+        % {"name": name, "value": value[:60], "known": ", ".join(each for each in known if each)}
+    ]
+
+
+def _fault_of_currency(value: str) -> list[str]:
+    if not value or _CURRENCY.fullmatch(value):
+        return []
+    return [
+        gettext("The currency is “%(value)s”. Write three capital letters, such as EUR.")
+        % {"value": value[:60]}
+    ]
 
 
 def _faults_of_zone(name: str) -> list[str]:
     try:
         ZoneInfo(name)
     except (ValueError, OSError, LookupError):
-        return [f"timezone is {name!r}. Write a name such as Europe/Warsaw."]
+        return [
+            gettext("The time zone is “%(value)s”. Write a name such as Europe/Warsaw.")
+            % {"value": name[:60]}
+        ]
     return []

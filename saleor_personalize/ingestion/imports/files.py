@@ -11,6 +11,8 @@ from itertools import islice
 from pathlib import PurePath
 from typing import Any, BinaryIO, Protocol
 
+from django.utils.translation import gettext as _
+
 from saleor_personalize.exceptions import PersonalizeError
 
 ENCODINGS = ("utf-8", "utf-16", "latin-1", "cp1252", "cp1250", "iso-8859-2", "iso-8859-15")
@@ -69,17 +71,18 @@ def open_table(file: BinaryIO, *, name: str, encoding: str = "utf-8", delimiter:
     format_ = _FORMATS.get(PurePath(name).suffix.lower())
     if format_ is None:
         raise UnreadableFile(
-            f"The name ends in {PurePath(name).suffix or 'nothing'!r}. "
-            "Files end in .csv, .tsv, .txt, .jsonl, .ndjson or .parquet."
+            _("Files end in .csv, .tsv, .txt, .jsonl, .ndjson or .parquet. This one does not.")
         )
-    for what, given, known in (
-        ("encoding", encoding, ENCODINGS),
-        ("delimiter", delimiter, ("", *DELIMITERS)),
-    ):
-        if given not in known:
-            raise UnreadableFile(
-                f"The {what} is {given!r}. Known: {', '.join(repr(each) for each in known if each)}."
-            )
+    if encoding not in ENCODINGS:
+        raise UnreadableFile(
+            _("There is no encoding “%(given)s”. Known: %(known)s.")
+            % {"given": encoding[:60], "known": ", ".join(ENCODINGS)}
+        )
+    if delimiter not in ("", *DELIMITERS):
+        raise UnreadableFile(
+            _("“%(given)s” is no delimiter. Known: comma, semicolon, tab and |.")
+            % {"given": delimiter[:60]}
+        )
     if format_ == "parquet":
         return _Parquet(file)
     if format_ == "jsonl":
@@ -106,7 +109,7 @@ def _lines(file: BinaryIO, encoding: str) -> Iterator[str]:
             yield line
     except UnicodeDecodeError as error:
         raise UnreadableFile(
-            f"The file is not {encoding} from byte {error.start} on. Name its encoding."
+            _("The file is not %(encoding)s. Name its own encoding.") % {"encoding": encoding}
         ) from error
     finally:
         text.detach()
@@ -186,7 +189,7 @@ class _JsonLines:
     def __init__(self, file: BinaryIO, encoding: str) -> None:
         self._file, self._encoding = file, encoding
         found: dict[str, None] = {}
-        for _, value in islice(self._parse(), SAMPLE * 50):
+        for _number, value in islice(self._parse(), SAMPLE * 50):
             if isinstance(value, dict):
                 found.update(dict.fromkeys(value))
         self.columns = _checked(list(found))
@@ -224,14 +227,16 @@ class _Parquet:
             from pyarrow.parquet import ParquetFile
         except ImportError as error:
             raise UnreadableFile(
-                "Parquet files need one more library on the machine that reads them: "
-                "pip install 'saleor-personalize[parquet]'. Or bring the file as .csv or .jsonl."
+                _(
+                    "Parquet files need one more library where this service runs: pip install "
+                    "'saleor-personalize[parquet]'. Or bring the file as .csv or .jsonl."
+                )
             ) from error
         file.seek(0)
         try:
             self._file = ParquetFile(file)
         except (ArrowException, OSError) as error:
-            raise UnreadableFile("The file is no Parquet file, or was cut off.") from error
+            raise UnreadableFile(_("The file is no Parquet file, or was cut off.")) from error
         self._broken = (ArrowException, OSError)
         self.columns = _checked(list(self._file.schema_arrow.names))
 
@@ -244,7 +249,9 @@ class _Parquet:
                     values = [_text(value.get(name)) for name in self.columns]
                     yield Row(number, values, _undecodable(values, "UTF-8"))
         except self._broken as error:
-            raise UnreadableFile(f"The file cannot be read after row {number}.") from error
+            raise UnreadableFile(
+                _("The file cannot be read after row %(number)s.") % {"number": number}
+            ) from error
 
 
 def _text(value: Any) -> str:
@@ -261,12 +268,18 @@ def _text(value: Any) -> str:
 
 def _checked(columns: list[str]) -> list[str]:
     if not any(columns):
-        raise UnreadableFile("The file is empty. Its first row names the columns.")
+        raise UnreadableFile(_("The file is empty. Its first row names the columns."))
     if len(columns) > MAX_COLUMNS:
-        raise UnreadableFile(f"The file has {len(columns)} columns; {MAX_COLUMNS} are allowed.")
+        raise UnreadableFile(
+            _("The file has %(count)s columns; %(most)s are allowed.")
+            % {"count": len(columns), "most": MAX_COLUMNS}
+        )
     twice = sorted({name for name in columns if name and columns.count(name) > 1})
     if twice:
-        raise UnreadableFile(f"The header names {twice[0]!r} twice. Give each column its own name.")
+        raise UnreadableFile(
+            _("The header names “%(name)s” twice. Give each column its own name.")
+            % {"name": twice[0][:60]}
+        )
     if _undecodable(columns, ""):
-        raise UnreadableFile("The header cannot be read in this encoding. Name the file's own.")
+        raise UnreadableFile(_("The header cannot be read in this encoding. Name its own one."))
     return columns

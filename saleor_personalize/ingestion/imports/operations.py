@@ -20,6 +20,7 @@ from typing import BinaryIO, TextIO
 from django.db import OperationalError, transaction
 from django.db.models import Count, Min, Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import ImportStatus, InstallationStatus
@@ -224,7 +225,7 @@ def start(*, run: Import, is_dry_run: bool, now: datetime) -> Import:
 
 def _check_waiting(run: Import) -> None:
     if run.status in OPEN or not run.path:
-        raise BadRequest(["This import runs already, or is done. Upload the file again."])
+        raise BadRequest([_("This import runs already, or is done. Upload the file again.")])
 
 
 def discard(*, run: Import) -> None:
@@ -321,7 +322,7 @@ def _work(
     options = Options.from_json(run.options)
     table = _table(file, run.file_name, options)
     if table.columns != run.columns:
-        raise UnreadableFile("The columns of the file are not those that were looked at before.")
+        raise UnreadableFile(_("The columns of the file are not those that were looked at before."))
     survey = Survey.of(_alive(run, entries(table, run.mapping), clock))
     run.row_count = survey.row_count
     run.save(update_fields=["row_count"])
@@ -338,7 +339,7 @@ def _work(
         (entry, reader.occurrence(entry))
         for entry in _alive(run, entries(table, run.mapping), clock)
     )
-    for _ in islice(found, run.position):
+    for _seen in islice(found, run.position):
         pass
     on_batch(run)
     while batch := list(islice(found, BATCH)):
@@ -361,7 +362,7 @@ def _record(run: Import, reader: Reader, batch: Sequence[tuple[Entry, int]], now
         held = Import.objects.of(run.installation).select_for_update().get(pk=run.pk)
         if held.position != batch[0][0].row.number - 1 or held.status != ImportStatus.RUNNING:
             raise _TakenOver
-        reader.prepare([entry for entry, _ in batch])
+        reader.prepare([entry for entry, _count in batch])
         purchases: list[Purchase] = []
         rejects: list[ImportReject] = []
         for entry, occurrence in batch:
@@ -485,5 +486,5 @@ def purge(*, now: datetime) -> int:
     for run in old.exclude(path=""):
         stored.delete(run.path)
         Import.objects.of(run.installation).filter(pk=run.pk).update(path="")
-    count, _ = ImportReject.objects.filter(source__in=old).delete()
+    count, _rows = ImportReject.objects.filter(source__in=old).delete()
     return count
