@@ -139,6 +139,22 @@ class LifecycleStage(TextChoices):
     LAPSED = "lapsed", "Has not ordered for long"
 
 
+class PredictionTarget(TextChoices):
+    """What is foretold of a buyer."""
+
+    CHURN = "churn", "Will not order again soon"
+    NEXT_ORDER = "next_order", "When they order next"
+
+
+class PredictionState(TextChoices):
+    """Whether something is foretold of a person; if not, why."""
+
+    READY = "ready", "Foretold"
+    NO_ORDERS = "no_orders", "Too few orders of this person"
+    NOT_ENOUGH_DATA = "not_enough_data", "Not enough data in this shop"
+    NOT_BETTER = "not_better", "Foretelling was no better than a simple rule in this shop"
+
+
 class CheckoutCloseReason(TextChoices):
     ORDERED = "ordered", "It became an order"
     GONE = "gone", "Saleor no longer has it"

@@ -134,6 +134,7 @@ def record_purchases(
             installation=installation,
             profiles={order.profile_id for order in changed if order.profile_id is not None},
             now=now,
+            has_ordered=True,
         )
         outcomes = []
         for purchase in purchases:

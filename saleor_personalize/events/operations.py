@@ -281,7 +281,7 @@ def record_orders(
             for order, profile_id in zip(real, profiles, strict=True)
             if order.id in changed and profile_id is not None
         }
-        mark_changed(installation=installation, profiles=buyers, now=now)
+        mark_changed(installation=installation, profiles=buyers, now=now, has_ordered=True)
         return [row.pk for row in changed.values()]
 
 

@@ -22,7 +22,7 @@ from saleor_personalize.models.messaging import Message
 from saleor_personalize.models.profiles import Consent, Identity, Merge, Profile, Suppression
 from saleor_personalize.models.recommendations import TrainedModel
 from saleor_personalize.models.segments import ChangedProfile, Segment, SegmentMembership
-from saleor_personalize.models.traits import ComputedTraits
+from saleor_personalize.models.traits import ComputedTraits, Predictor, Yardstick
 from saleor_personalize.models.webhooks import WebhookDelivery
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "Order",
     "OrderLine",
     "PendingToken",
+    "Predictor",
     "PriceChange",
     "Product",
     "ProductListing",
@@ -64,5 +65,6 @@ __all__ = [
     "TrainedModel",
     "VariantPrice",
     "WebhookDelivery",
+    "Yardstick",
     "email_hash",
 ]

@@ -51,6 +51,8 @@ class ChangedProfile(Scoped):
 
     profile = models.ForeignKey(Profile, on_delete=models.CASCADE, related_name="+")
     changed_at = models.DateTimeField()
+    # An order of theirs is new or changed: what was worked out about them no longer holds.
+    has_ordered = models.BooleanField(default=False)
 
     class Meta:
         indexes = [models.Index(fields=["installation", "changed_at"], name="changed_first")]

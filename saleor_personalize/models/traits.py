@@ -2,7 +2,7 @@
 
 from django.db import models
 
-from saleor_personalize.enums import DeliveryChannel, DeviceType, LifecycleStage
+from saleor_personalize.enums import DeliveryChannel, DeviceType, LifecycleStage, PredictionTarget
 from saleor_personalize.models.installation import Scoped
 from saleor_personalize.models.profiles import Profile
 
@@ -37,4 +37,50 @@ class ComputedTraits(Scoped):
     computed_at = models.DateTimeField()
 
     class Meta:
-        indexes = [models.Index(fields=["installation", "stage"], name="traits_stage")]
+        indexes = [
+            models.Index(fields=["installation", "stage"], name="traits_stage"),
+            models.Index(fields=["installation", "computed_at"], name="traits_oldest"),
+        ]
+
+
+class Yardstick(Scoped):
+    """What the people of a shop are measured by: taken once a day from all who bought there.
+
+    Traits that are older than it are worked out again.
+    """
+
+    measured_at = models.DateTimeField()
+    # People with an order that counts, and orders after which somebody came back.
+    buyer_count = models.PositiveIntegerField(default=0)
+    return_count = models.PositiveIntegerField(default=0)
+    # Days after an order from which somebody is at risk, and lapsed.
+    at_risk_days = models.PositiveIntegerField()
+    lapsed_days = models.PositiveIntegerField()
+    # {"recency": [moment, ...], "frequency": [count, ...], "monetary": {"EUR": [amount, ...]}}: where
+    # the scores 2, 3, 4 and 5 begin; null where nobody has one.
+    limits = models.JSONField(default=dict)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["installation"], name="one_yardstick_per_shop")
+        ]
+
+
+class Predictor(Scoped):
+    """What foretells one thing in one shop, and how good it was on a part of time it had not seen.
+
+    Nothing is foretold without a published one.
+    """
+
+    target = models.CharField(max_length=20, choices=PredictionTarget)
+    is_published = models.BooleanField(default=False)
+    trained_at = models.DateTimeField()
+    # Weights of a linear formula: `ml.returning`.
+    parameters = models.JSONField(default=dict)
+    # {"cases": ..., "error": ..., "base_error": ..., "reason": why it is not published}
+    figures = models.JSONField(default=dict)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["installation", "target"], name="one_predictor")
+        ]
