@@ -19,6 +19,9 @@ NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 #: Nothing to mend: the person, the cart or the moment settled it.
 NOTHING_TO_DO = {
     NotSentReason.SUPPRESSED,
+    NotSentReason.TOPIC_REFUSED,
+    NotSentReason.PAUSED,
+    NotSentReason.FREQUENCY_LIMIT,
     NotSentReason.ORDERED,
     NotSentReason.CHECKOUT_GONE,
     NotSentReason.ALREADY_SENT,
