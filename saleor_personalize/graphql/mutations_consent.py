@@ -53,7 +53,7 @@ class Subscribe(graphene.Mutation):
         topics = [_topic(topic) for topic in given.get("topics") or []]
         words = _words(given)
         caller, now = info.context.caller, timezone.now()
-        if not rates.fits(
+        if not caller.is_server and not rates.fits(
             installation=caller.installation,
             counters={
                 f"subscribe:{rates.network(info.context.address)}": settings.SUBSCRIBE_MAX_PER_HOUR
