@@ -85,6 +85,16 @@ class SuppressionReason(TextChoices):
     COMPLAINT = "complaint", "Marked as spam"
 
 
+class ErasureSource(TextChoices):
+    """Who had a person erased."""
+
+    ACCOUNT_DELETED = "account_deleted", "The shopper deleted the account in Saleor"
+    CUSTOMER_DELETED = "customer_deleted", "Staff deleted the customer in Saleor"
+    SHOPPER = "shopper", "The signed-in shopper, in the storefront"
+    STAFF = "staff", "Staff, in the Dashboard"
+    COMMAND = "command", "Whoever runs the service, by command"
+
+
 class EventType(TextChoices):
     PRODUCT_VIEWED = "product_viewed", "Product viewed"
     CATEGORY_VIEWED = "category_viewed", "Category viewed"
@@ -151,6 +161,7 @@ class PredictionState(TextChoices):
 
     READY = "ready", "Foretold"
     NO_ORDERS = "no_orders", "Too few orders of this person"
+    LAPSED = "lapsed", "This person has not ordered for long"
     NOT_ENOUGH_DATA = "not_enough_data", "Not enough data in this shop"
     NOT_BETTER = "not_better", "Foretelling was no better than a simple rule in this shop"
 
@@ -185,6 +196,7 @@ class NotSentReason(TextChoices):
     NO_ADDRESS = "no_address", "No e-mail address known"
     ORDERED = "ordered", "The person has ordered since"
     CHECKOUT_EMPTY = "checkout_empty", "Nothing in the cart can be bought any more"
+    SENSITIVE = "sensitive", "Nothing in the cart but products that are never written about"
     CHECKOUT_GONE = "checkout_gone", "Saleor no longer has this checkout"
     NOT_LIVE = "not_live", "The journey is not live"
     INSTALLATION_INACTIVE = "installation_inactive", "The app is switched off in Saleor"

@@ -77,6 +77,10 @@ class AccessDenied(PersonalizeError):
     """The caller is known but may not do this."""
 
 
+class PersonErased(PersonalizeError):
+    """Facts would be recorded of somebody who was erased and does not come back."""
+
+
 class UnknownAlias(PersonalizeError):
     """A recommender, placement, delivery channel or trigger of that name is not configured."""
 

@@ -19,6 +19,7 @@ from saleor_personalize.models.ingestion import Backfill, BackfillStage
 from saleor_personalize.models.installation import Installation, PendingToken, Scoped
 from saleor_personalize.models.journeys import Enrollment, Journey
 from saleor_personalize.models.messaging import Message
+from saleor_personalize.models.privacy import Erasure
 from saleor_personalize.models.profiles import Consent, Identity, Merge, Profile, Suppression
 from saleor_personalize.models.recommendations import TrainedModel
 from saleor_personalize.models.segments import ChangedProfile, Segment, SegmentMembership
@@ -36,6 +37,7 @@ __all__ = [
     "Consent",
     "EncryptedTextField",
     "Enrollment",
+    "Erasure",
     "Event",
     "Favourite",
     "Identity",

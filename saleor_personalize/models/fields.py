@@ -76,6 +76,11 @@ def email_hash(address: str) -> str:
     return hmac.digest(_derived_key("email"), text.encode(), "sha256").hex()
 
 
+def keyed_hash(label: str, text: str) -> str:
+    """Return the HMAC-SHA256 (hex) of a text under a key of its own, derived from SECRET_KEY."""
+    return hmac.digest(_derived_key(label), text.encode(), "sha256").hex()
+
+
 class EncryptedTextField(models.TextField):  # type: ignore[type-arg,unused-ignore]
     """Text that the database only ever sees encrypted (Fernet). It cannot be filtered on."""
 

@@ -30,6 +30,8 @@ class Installation(models.Model):
     checkout_url = models.CharField(max_length=500, blank=True)
     # ["https://store.example.com", ...]: who may send events from a browser.
     storefront_origins = models.JSONField(default=list)
+    # Global ids of categories and collections that no message and no reason ever speaks of.
+    sensitive_ids = models.JSONField(default=list)
 
     def __str__(self) -> str:
         return f"Installation {self.pk}"

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from typing import Any
 
 from django.db import connection
 
@@ -17,6 +18,23 @@ def lock(installation: Installation, names: Iterable[str]) -> None:
     keys = sorted(_key(installation, name) for name in set(names))
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(key) FROM unnest(%s::bigint[]) AS key", [keys])
+
+
+def lock_shared_and_read(
+    installation: Installation, name: str, sql: str, parameters: list[Any]
+) -> list[tuple[Any, ...]]:
+    """Hold `name` beside other readers until the transaction ends, and then run a query.
+
+    Whoever takes it by `lock` waits for all readers. One way to the database for both: the second
+    statement sees what was committed while the first one waited.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT pg_advisory_xact_lock_shared(%s); {sql}",
+            [_key(installation, name), *parameters],
+        )
+        cursor.nextset()
+        return cursor.fetchall()
 
 
 def try_lock(installation: Installation, name: str) -> bool:

@@ -37,10 +37,7 @@ class ComputedTraits(Scoped):
     computed_at = models.DateTimeField()
 
     class Meta:
-        indexes = [
-            models.Index(fields=["installation", "stage"], name="traits_stage"),
-            models.Index(fields=["installation", "computed_at"], name="traits_oldest"),
-        ]
+        indexes = [models.Index(fields=["installation", "stage"], name="traits_stage")]
 
 
 class Yardstick(Scoped):

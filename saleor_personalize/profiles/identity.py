@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from saleor_personalize.enums import IdentityKind, MergeProof
 from saleor_personalize.models import Identity, Installation, Profile, bulk, email_hash
 from saleor_personalize.models.locks import lock
-from saleor_personalize.profiles import merging
+from saleor_personalize.profiles import merging, tombstones
 from saleor_personalize.profiles.merging import lock_graph
 
 #: Strongest first: facts are recorded on the owner of the first id shown.
@@ -46,6 +46,11 @@ def _keys(shown: Shown) -> dict[IdentityKind, str]:
         for kind in STRENGTH
         if shown.get(kind)
     }
+
+
+def stored(shown: Shown) -> list[tuple[IdentityKind, str]]:
+    """Return ids as they are stored, strongest first."""
+    return list(_keys(shown).items())
 
 
 def lock_people(installation: Installation, people: Iterable[Shown]) -> None:
@@ -103,10 +108,21 @@ def resolve(
     have their own, so that whoever typed somebody's address shares nothing with its owner until a
     merge says so. The exceptions are known at once: an address that Saleor `confirmed` (given here in
     plain text) for the user beside it, and a cart, which moves in with whoever shows it first.
+
+    Raises PersonErased for a Saleor user whose account was deleted.
     """
     keys = [_keys(shown) for shown in people]
     with transaction.atomic():
         owners = _hold(installation, keys)
+        tombstones.check_accounts(
+            installation,
+            {
+                value
+                for key in keys
+                for kind, value in key.items()
+                if kind == IdentityKind.SALEOR_USER and (kind, value) not in owners
+            },
+        )
         book = _Book(owners, _bare_carts(installation, owners), {email_hash(a) for a in confirmed})
         found = [book.enter(key) for key in keys]
         addresses = {

@@ -29,6 +29,9 @@ _STRONG = frozenset({MergeProof.CONFIRMED_EMAIL, MergeProof.STAFF})
 _OVER_CARTS = frozenset({MergeProof.CHECKOUT, MergeProof.CHECKOUT_COMPLETED})
 _UNREAD = _OVER_CARTS | {MergeProof.ACCOUNT}
 
+#: Kinds of ids that are a name of their own.
+_NAMING = (IdentityKind.SALEOR_USER, IdentityKind.EMAIL, IdentityKind.EXTERNAL_ID)
+
 Evidence = Sequence[tuple[IdentityKind, str]]
 
 
@@ -201,6 +204,38 @@ def with_own_addresses(profile: Profile) -> set[int]:
     return _reachable(profile, without=_OVER_CARTS)
 
 
+def erasable(profile: Profile) -> set[int]:
+    """Return the primary keys of those profiles that go when this one's account or owner asks for it.
+
+    Over a cart only what has no name of its own goes along, such as the browser it was filled on: an
+    address typed into it may be somebody else's.
+    """
+    installation = profile.installation
+    named = set(
+        Identity.objects.of(installation)
+        .filter(profile__in=profile.person(), kind__in=_NAMING)
+        .values_list("profile_id", flat=True)
+    )
+    person = {profile.pk}
+    frontier = person
+    while frontier:
+        edges = _live(installation, frontier).values_list("first_id", "second_id", "proof")
+        reached = {
+            pk
+            for first, second, proof in edges
+            for pk in (first, second)
+            if proof not in _OVER_CARTS or pk not in named
+        }
+        frontier = reached - person
+        person = person | reached
+    return person
+
+
+def regroup(*, installation: Installation, profile_ids: set[int], now: datetime) -> None:
+    """Work out anew who is whose person, after profiles or merges went. The graph must be held."""
+    _regroup(installation, profile_ids, now=now)
+
+
 def _reachable(profile: Profile, *, without: Collection[MergeProof]) -> set[int]:
     person = {profile.pk}
     if not profile.person().exclude(pk=profile.pk).exists():
@@ -216,11 +251,7 @@ def _reachable(profile: Profile, *, without: Collection[MergeProof]) -> set[int]
 
 def is_nameless(profile: Profile) -> bool:
     """Tell whether nothing is known of a person but browsers and carts."""
-    return not _kinds(profile) & {
-        IdentityKind.SALEOR_USER,
-        IdentityKind.EMAIL,
-        IdentityKind.EXTERNAL_ID,
-    }
+    return _kinds(profile).isdisjoint(_NAMING)
 
 
 def is_only_carts(profile: Profile) -> bool:
