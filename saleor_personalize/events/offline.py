@@ -6,7 +6,8 @@ its number and a line by its key, so a second time changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
@@ -14,7 +15,8 @@ from enum import StrEnum
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Sum
+from django.db.models import F, Q, Sum
+from django.db.models.functions import Coalesce
 
 from saleor_personalize.enums import (
     ConsentState,
@@ -166,8 +168,7 @@ def _people(
         now=min(_begin(purchase) for purchase in known),
     )
     _note_first_purchases(installation, known, found)
-    for purchase, person in zip(known, found, strict=True):
-        _join(installation, purchase, person, now)
+    _join(installation, known, found, now)
     return {purchase.number: person for purchase, person in zip(known, found, strict=True)}
 
 
@@ -192,40 +193,64 @@ def _begin(purchase: Purchase) -> datetime:
 
 
 def _join(
-    installation: Installation, purchase: Purchase, found: identity.Resolved, now: datetime
+    installation: Installation,
+    purchases: Sequence[Purchase],
+    found: Sequence[identity.Resolved],
+    now: datetime,
 ) -> None:
-    for kind, owner in found.owners.items():
-        if owner.person_id == found.home.person_id:
-            continue
-        first, second = identity.profiles(installation, [found.home, owner])
-        if first.person_id != second.person_id and _are_free_for_each_other(
-            installation, first, second
-        ):
-            merging.prove(
-                installation=installation,
-                first=first,
-                second=second,
-                proof=MergeProof.EXTERNAL_ID,
-                evidence=[
-                    (shown, email_hash(value) if shown == IdentityKind.EMAIL else value)
-                    for shown, value in purchase.shown.items()
-                    if shown in (kind, next(iter(found.owners)))
-                ],
-                now=now,
-            )
+    """Join who is shown together in a row, unless one of the ids is known to be somebody else's.
 
-
-def _are_free_for_each_other(installation: Installation, first: Profile, second: Profile) -> bool:
-    """Tell whether no kind of id would then be held twice: one card with two addresses is a family."""
-    kinds = [
-        set(
-            Identity.objects.of(installation)
-            .filter(profile__in=profile.person(), kind__in=_NAMES)
-            .values_list("kind", flat=True)
-        )
-        for profile in (first, second)
+    No kind of id may then be held twice: one card with two addresses is a family. The graph is held,
+    so what is known of people here stays true but for what is joined here.
+    """
+    apart = [
+        (purchase, person, kind)
+        for purchase, person in zip(purchases, found, strict=True)
+        for kind, owner in person.owners.items()
+        if owner.person_id != person.home.person_id
     ]
-    return not kinds[0] & kinds[1]
+    if not apart:
+        return
+    kinds = _kinds(installation, [owner for _, one, _ in apart for owner in one.owners.values()])
+    now_in: dict[int, int] = {}
+    for purchase, person, kind in apart:
+        owner = person.owners[kind]
+        ours, theirs = (now_in.get(one, one) for one in (person.home.person_id, owner.person_id))
+        if ours == theirs or kinds[ours] & kinds[theirs]:
+            continue
+        first, second = identity.profiles(installation, [person.home, owner])
+        is_joined = merging.prove(
+            installation=installation,
+            first=first,
+            second=second,
+            proof=MergeProof.EXTERNAL_ID,
+            evidence=[
+                (shown, email_hash(value) if shown == IdentityKind.EMAIL else value)
+                for shown, value in purchase.shown.items()
+                if shown in (kind, next(iter(person.owners)))
+            ],
+            now=now,
+        )
+        if is_joined:
+            kinds[ours] |= kinds[theirs]
+            now_in = {one: ours if at == theirs else at for one, at in now_in.items()}
+            now_in[theirs] = ours
+
+
+def _kinds(
+    installation: Installation, owners: Iterable[identity.Owner]
+) -> defaultdict[int, set[str]]:
+    """Return which kinds of names the persons behind these ids have, by `person_id`."""
+    persons = {owner.person_id for owner in owners}
+    names = Identity.objects.of(installation).filter(kind__in=_NAMES)
+    kinds: defaultdict[int, set[str]] = defaultdict(set)
+    for of_person in (Q(profile__in=persons), Q(profile__merged_into__in=persons)):
+        rows = names.filter(of_person).values_list(
+            Coalesce("profile__merged_into_id", "profile_id"), "kind"
+        )
+        for person_id, kind in rows:
+            kinds[person_id].add(kind)
+    return kinds
 
 
 def _record_heads(

@@ -32,6 +32,9 @@ WORDS = {
     "doctor": "say what is wrong, and what mends it",
     "backfill": "read a shop's history",
     "train": "fit and publish the recommenders now",
+    "import": "bring purchases from outside Saleor, from a file",
+    "segments": "see, count and copy segments",
+    "events": "make the months of events that come next, drop old ones",
     "journeys": "see, start and pause journeys, and what was sent or not",
     "webhooks": "see and replay deliveries that failed",
 }

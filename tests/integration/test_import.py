@@ -629,6 +629,17 @@ def test_b9_parquet_without_its_library_says_what_to_install(
         run(path)
 
 
+def test_b9_the_example_is_read_as_it_is(shop: Catalogue) -> None:
+    example = Path(__file__).parents[2] / "examples" / "import" / "orders.csv"
+    assert counts(run(example, "--unknown-products", "keep")) == (4, 0, 0)
+    assert dict(Order.objects.values_list("number", "total")) == {
+        "S-1001": Decimal("10.900"),
+        "S-1002": Decimal("3.500"),
+        "S-1003": Decimal("25.200"),
+    }
+    assert marketing("ada@example.com") is not None
+
+
 @pytest.mark.parametrize(
     ("content", "name", "options", "said"),
     [
