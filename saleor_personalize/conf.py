@@ -175,6 +175,16 @@ class Defaults:
     # How long rejected rows, and files that nobody started, are kept.
     IMPORT_RETENTION: timedelta = timedelta(days=30)
 
+    # Slug of the product attribute in Saleor that names the brand.
+    BRAND_ATTRIBUTE: str = "brand"
+    # Which share of those who came back had come back by when somebody is at risk, and lapsed.
+    LIFECYCLE_AT_RISK_SHARE: float = 0.8
+    LIFECYCLE_LAPSED_SHARE: float = 0.95
+    # Used until so many orders followed an earlier one of the same person.
+    LIFECYCLE_MIN_RETURNS: int = 50
+    LIFECYCLE_AT_RISK_AFTER: timedelta = timedelta(days=90)
+    LIFECYCLE_LAPSED_AFTER: timedelta = timedelta(days=365)
+
     # The page of a product in your storefront, for shared favourites. {slug}, {product_id} (URL-encoded)
     # and {channel} are filled in.
     PRODUCT_URL: str | None = None

@@ -24,6 +24,11 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "task": "personalize.maintain_events",
         "schedule": crontab(hour="*/6", minute="37"),
     },
+    "traits: daily": {"task": "personalize.compute_traits", "schedule": 600.0},
+    "predictors: nightly": {
+        "task": "personalize.train_predictors",
+        "schedule": crontab(hour="4", minute="53"),
+    },
     "training: nightly": {"task": "personalize.train", "schedule": crontab(hour="4", minute="7")},
     "webhooks: purge": {
         "task": "personalize.purge_deliveries",

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from saleor_personalize.enums import IdentityKind
 from saleor_personalize.models import Checkout, Identity, Order
+
+#: States of an order that was never carried out: it counts nowhere.
+NOT_CARRIED_OUT = ("CANCELED", "EXPIRED")
+#: State of an order that came back whole: it counts, but nothing was spent. Of money that went back in
+#: another way Saleor's state tells nothing: a refunded order stays FULFILLED.
+SENT_BACK = "RETURNED"
+
+
+def carried_out(orders: QuerySet[Order]) -> QuerySet[Order]:
+    """Keep the orders that count."""
+    return orders.filter(deleted_at=None).exclude(status__in=NOT_CARRIED_OUT)
 
 
 def ordered_since(checkout: Checkout) -> bool:

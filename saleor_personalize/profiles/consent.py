@@ -188,11 +188,16 @@ def may_profile(*, profile: Profile) -> bool:
     return state(profile=profile, purpose=Purpose.PROFILING) != ConsentState.DENIED
 
 
-def refused_profiling(*, installation: Installation) -> set[int]:
-    """Return the keys of the profiles that speak for the people who refused profiling."""
+def refused_profiling(
+    *, installation: Installation, profiles: QuerySet[Profile] | None = None
+) -> set[int]:
+    """Return the keys of the profiles that speak for the people who refused profiling.
+
+    `profiles`: look at these alone.
+    """
+    lines = Consent.objects.of(installation).filter(purpose=Purpose.PROFILING, topic=EVERYTHING)
     newest = (
-        Consent.objects.of(installation)
-        .filter(purpose=Purpose.PROFILING, topic=EVERYTHING)
+        (lines if profiles is None else lines.filter(profile__in=profiles))
         .annotate(person=Coalesce("profile__merged_into", "profile"))
         .order_by("profile", "-pk")
         .distinct("profile")

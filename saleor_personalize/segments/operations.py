@@ -28,6 +28,7 @@ from saleor_personalize.segments.definition import (
 from saleor_personalize.segments.evaluation import Moves, evaluate
 from saleor_personalize.segments.rules import People
 from saleor_personalize.segments.rules.base import close_to
+from saleor_personalize.traits import operations as traits
 
 logger = logging.getLogger(__name__)
 
@@ -327,11 +328,14 @@ def _evaluate_changed(installation: Installation, now: datetime, limit: int) -> 
             ChangedProfile.objects.of(installation)
             .select_for_update(skip_locked=True)
             .order_by("changed_at", "pk")
-            .values_list("pk", "profile")[:limit]
+            .values_list("pk", "profile", "has_ordered")[:limit]
         )
         if not changes:
             return 0
-        people = _people(installation, {profile for _pk, profile in changes}, now)
+        ids = {profile for _pk, profile, _has_ordered in changes}
+        ordered = {profile for _pk, profile, has_ordered in changes if has_ordered}
+        _refresh_traits(installation, ids, ordered, now)
+        people = _people(installation, ids, now)
         # A segment that nobody filled yet looks at everybody soon.
         rows = Segment.objects.of(installation).filter(is_active=True).exclude(evaluated_at=None)
         for segment in _in_order(list(rows.select_related("installation"))):
@@ -342,8 +346,27 @@ def _evaluate_changed(installation: Installation, now: datetime, limit: int) -> 
             at = max(now, segment.evaluated_at or now)
             with _going_on(segment, now):
                 evaluate(segment, definition, replace(people, now=at), tells=True)
-        ChangedProfile.objects.of(installation).filter(pk__in=[pk for pk, _p in changes]).delete()
+        ChangedProfile.objects.of(installation).filter(
+            pk__in=[pk for pk, *_rest in changes]
+        ).delete()
         return len(changes)
+
+
+def _refresh_traits(
+    installation: Installation, profiles: set[int], ordered: set[int], now: datetime
+) -> None:
+    """Let nobody leave and enter over traits that are behind; if that fails, they stay behind a day."""
+    try:
+        with transaction.atomic():
+            traits.refresh(installation=installation, profiles=profiles, ordered=ordered, now=now)
+    except DatabaseError as error:
+        # The text of the error may quote what is known of a person.
+        logger.error(  # noqa: TRY400
+            "Installation %s: traits of %s profiles could not be worked out (%s).",
+            installation.pk,
+            len(profiles),
+            type(error.__cause__ or error).__name__,
+        )
 
 
 def _people(installation: Installation, profiles: Iterable[int], now: datetime) -> People:

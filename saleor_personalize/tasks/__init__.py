@@ -12,6 +12,7 @@ from saleor_personalize.tasks import (
     messaging,
     segments,
     training,
+    traits,
     webhooks,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "messaging",
     "segments",
     "training",
+    "traits",
     "webhooks",
 ]

@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy, ngettext_lazy
 
 from saleor_personalize.catalog.queries import category_and_below
 from saleor_personalize.events import favourites
+from saleor_personalize.events.queries import NOT_CARRIED_OUT, SENT_BACK, carried_out
 from saleor_personalize.models import (
     Checkout,
     Event,
@@ -36,9 +37,6 @@ from saleor_personalize.segments.rules.base import (
     Rule,
     parameter,
 )
-
-#: States of an order that was never carried out.
-NOT_CARRIED_OUT = ("CANCELED", "EXPIRED")
 
 
 def text_of(column: str, *path: str) -> Func:
@@ -166,7 +164,7 @@ class Visits(CountRule):
 
 
 def _orders(people: People, *, channel: str = "", origin: str = "") -> QuerySet[Any]:
-    rows = people.facts(Order).filter(deleted_at=None).exclude(status__in=NOT_CARRIED_OUT)
+    rows = carried_out(people.facts(Order))
     return _limited(rows, channel_slug=channel, origin=origin)
 
 
@@ -218,7 +216,7 @@ class TotalSpent(FactRule):
 
     def facts(self, people: People) -> QuerySet[Any]:
         rows = _orders(people, channel=self.channel, origin=self.origin)
-        return rows.filter(currency=self.currency)
+        return rows.filter(currency=self.currency).exclude(status=SENT_BACK)
 
     def measure(self) -> Any:
         return Sum("total")
