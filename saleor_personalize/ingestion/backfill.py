@@ -90,10 +90,11 @@ def _orders(i: Installation, data: Sequence[Any], now: datetime, seen_at: dateti
 
 def _checkouts(i: Installation, data: Sequence[Any], now: datetime, seen_at: datetime) -> int:
     recorded = events.record_checkouts(installation=i, data=data, now=now, seen_at=seen_at)
-    for one in recorded:
-        # A cart whose webhook was lost; one from before the journey went live is left alone there.
-        if one.changed:
-            journeys.enroll_abandoned_checkout(checkout=one.row, now=now)
+    if journeys.is_live(installation=i):
+        for one in recorded:
+            # A cart whose webhook was lost; one from before the journey went live is left alone there.
+            if one.changed:
+                journeys.enroll_abandoned_checkout(checkout=one.row, now=now)
     return sum(one.changed for one in recorded)
 
 

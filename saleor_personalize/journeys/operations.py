@@ -62,6 +62,11 @@ def ensure_journey(*, installation: Installation, key: str) -> Journey:
     return Journey.objects.get_or_create(installation=installation, key=key)[0]
 
 
+def is_live(*, installation: Installation) -> bool:
+    """Tell whether anybody can be enrolled at all."""
+    return Journey.objects.of(installation).filter(is_live=True).exists()
+
+
 def go_live(*, journey: Journey, now: datetime) -> Journey:
     """Switch a journey on. Carts left before this moment are never written about."""
     if not journey.is_live:

@@ -4,6 +4,8 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +34,19 @@ def levels(answer: dict[str, Any]) -> dict[str, str]:
     return {f["check"].partition(" (")[0]: f["level"] for f in answer["findings"]}
 
 
-def test_doctor_finds_a_running_service_well_and_misses_its_workers(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    # Not pytest's own folder: another run of pytest closes it while PostgreSQL is in it.
+    with tempfile.TemporaryDirectory(prefix="personalize-doctor-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_doctor_finds_a_running_service_well_and_misses_its_workers(folder: Path) -> None:
     with (
         FakeSaleor() as shop,
         Stack(
-            tmp_path / "stack",
+            folder,
             ALLOWED_SALEOR_API_URLS=re.escape(shop.api_url),
             CHECKOUT_URL="http://127.0.0.1/checkout?checkout={checkout_id}",
         ) as stack,
