@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
 from enum import StrEnum
@@ -37,7 +37,7 @@ from saleor_personalize.models import (
     email_hash,
 )
 from saleor_personalize.models.locks import lock
-from saleor_personalize.profiles import consent, identity, merging
+from saleor_personalize.profiles import consent, identity, merging, tombstones
 from saleor_personalize.profiles.changes import mark_changed
 
 #: Begins the `saleor_id` of an order that Saleor never had; its number follows.
@@ -77,6 +77,8 @@ class Purchase:
     line: PurchaseLine | None = None
     #: The person's answer to "may we write to you?"; None: not asked.
     opt_in: bool | None = None
+    #: Who bought was erased since.
+    is_of_erased: bool = False
 
     @property
     def saleor_id(self) -> str:
@@ -103,9 +105,10 @@ def record_purchases(
 
     The person is found by the strongest id shown. A card and an address in one row belong together by the
     shop's own word, unless one of them is known to belong to another; an order without any id
-    belongs to nobody. A person who was forgotten stays so.
+    belongs to nobody. A person who was forgotten stays so: their purchases from before have no person.
     """
     with transaction.atomic():
+        purchases = _without_erased(installation, purchases)
         # Two imports of one shop may share orders: one after the other. Before the graph, always.
         lock(installation, ["offline-orders"])
         firsts = {purchase.number: purchase for purchase in reversed(purchases)}
@@ -149,6 +152,18 @@ def record_purchases(
             )
             outcomes.append(Outcome.RECORDED if is_new else Outcome.UNCHANGED)
         return Recorded(outcomes, changed)
+
+
+def _without_erased(installation: Installation, purchases: Sequence[Purchase]) -> list[Purchase]:
+    """Take people out of purchases from before they were erased."""
+    ids = [identity.stored(purchase.shown) for purchase in purchases]
+    gone = tombstones.among(installation, (id_ for shown in ids for id_ in shown))
+    return [
+        replace(purchase, shown={}, opt_in=None, is_of_erased=True)
+        if gone.covers_any(shown, _begin(purchase))
+        else purchase
+        for purchase, shown in zip(purchases, ids, strict=True)
+    ]
 
 
 def _people(
@@ -281,7 +296,7 @@ def _record_heads(
                 installation=installation,
                 saleor_id=purchase.saleor_id,
                 origin=OrderOrigin.OFFLINE,
-                number=purchase.number,
+                number="" if purchase.is_of_erased else purchase.number,
                 status=STATUS,
                 seen_at=now,
                 **{"total": Decimal(0), **values},
@@ -307,7 +322,7 @@ def _record_heads(
             "seen_at",
         ],
     )
-    return {row.number for row in [*created, *changed]}
+    return {row.saleor_id.removeprefix(PREFIX) for row in [*created, *changed]}
 
 
 def _placed_at(purchase: Purchase, row: Order | None, now: datetime) -> datetime:

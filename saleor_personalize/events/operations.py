@@ -10,7 +10,8 @@ from typing import Any
 from django.db import transaction
 
 from saleor_personalize.conf import settings
-from saleor_personalize.enums import CheckoutCloseReason, IdentityKind
+from saleor_personalize.enums import CheckoutCloseReason, ErasureSource, IdentityKind
+from saleor_personalize.events import facts
 from saleor_personalize.models import (
     Checkout,
     Identity,
@@ -51,12 +52,13 @@ def record_checkouts(
     """Record carts as Saleor shows them; the newest view wins, an ordered one stays closed.
 
     `seen_at` is when Saleor rendered this view (by default now): it decides between two views of the
-    same `updatedAt`.
+    same `updatedAt`. Carts begun by somebody who was erased since are left out.
     """
     seen_at = seen_at or now
-    people = [_person_of_checkout(checkout) for checkout in data]
-    ids = [checkout.id for checkout in data]
     with transaction.atomic():
+        data = facts.without_erased_carts(installation, data)
+        people = [facts.checkout_person(checkout) for checkout in data]
+        ids = [checkout.id for checkout in data]
         people_found = identity.resolve(installation=installation, people=people, now=now)
         for checkout, found in zip(data, people_found, strict=True):
             identity.join_over_account(
@@ -173,23 +175,6 @@ def _hash_of(data: CheckoutData | OrderData) -> str:
     return email_hash(address) if address else ""
 
 
-def _person_of_checkout(data: CheckoutData) -> dict[IdentityKind, str]:
-    return {
-        IdentityKind.SALEOR_USER: data.user_id,
-        # A customer's own address, not what they typed: that may be a friend's.
-        IdentityKind.EMAIL: data.user_email or data.email,
-        IdentityKind.CHECKOUT: data.id,
-    }
-
-
-def _person_of_order(data: OrderData) -> dict[IdentityKind, str]:
-    return {
-        IdentityKind.SALEOR_USER: data.user_id,
-        IdentityKind.EMAIL: data.user_email or data.email,
-        IdentityKind.CHECKOUT: data.checkout_id,
-    }
-
-
 def record_orders(
     *,
     installation: Installation,
@@ -199,17 +184,19 @@ def record_orders(
 ) -> list[int]:
     """Record orders and close the carts they came from, whichever of both arrives first.
 
-    `seen_at` as for `record_checkouts`. Returns the row ids of the orders that are new or changed.
+    `seen_at` as for `record_checkouts`. Orders placed by somebody who was erased since are recorded
+    without a person. Returns the row ids of the orders that are new or changed.
     """
     real = [order for order in data if order.status != "DRAFT"]
-    people = [_person_of_order(order) for order in real]
-    typed = [{IdentityKind.EMAIL: order.email} for order in real]
     with transaction.atomic():
+        real = facts.without_erased_buyers(installation, real)
+        people = [facts.order_person(order) for order in real]
+        typed = [{IdentityKind.EMAIL: order.email} for order in real]
         # All at once: a decision about a guest cart of the typed address has to wait as well.
         identity.lock_people(installation, [*people, *typed])
         forgotten = _forgotten(installation, real)
         real = [order for order in real if order.id not in forgotten]
-        people = [_person_of_order(order) for order in real]
+        people = [facts.order_person(order) for order in real]
         # Staff may sell to nobody.
         of_somebody = [index for index, person in enumerate(people) if any(person.values())]
         people_found = identity.resolve(
@@ -343,9 +330,18 @@ def record_customers(
 ) -> int:
     """Record customers: their ids, name and language; return how many are new or changed.
 
-    The newest view wins: an older one that comes late brings no former address back. An e-mail alone
-    is never a permission.
+    The newest view wins: an older one that comes late brings no former address back, and one from
+    before an erasure nobody. An e-mail alone is never a permission.
     """
+    with transaction.atomic():
+        return _record_customers(
+            installation, facts.without_erased_customers(installation, data), now
+        )
+
+
+def _record_customers(
+    installation: Installation, data: Sequence[CustomerData], now: datetime
+) -> int:
     people = [
         {IdentityKind.SALEOR_USER: customer.id, IdentityKind.EMAIL: customer.email}
         for customer in data
@@ -398,25 +394,25 @@ def record_customers(
         return len(differing)
 
 
-def forget_customer(*, installation: Installation, user_id: str, email: str) -> int:
-    """Follow a deletion in Saleor; return how many profiles were erased. Guest carts go too.
+def forget_customer(
+    *,
+    installation: Installation,
+    user_id: str,
+    email: str,
+    deleted_at: datetime,
+    now: datetime,
+    requested_by: ErasureSource = ErasureSource.CUSTOMER_DELETED,
+) -> bool:
+    """Follow a deletion in Saleor; return whether it is news. Guest carts go too.
 
     Orders stay without a person, and stay so: Saleor goes on showing the address in them.
     """
-    address_hash = email_hash(email) if email else ""
-    with transaction.atomic():
-        identity.lock_people(
-            installation, [{IdentityKind.SALEOR_USER: user_id, IdentityKind.EMAIL: email}]
-        )
-        found = privacy.profiles_of_customer(
-            installation=installation, user_id=user_id, address_hash=address_hash
-        )
-        orders = Order.objects.of(installation)
-        (
-            orders.filter(user_saleor_id=user_id)
-            | orders.filter(profile__in=found)
-            | (orders.filter(email_hash=address_hash) if address_hash else orders.none())
-        ).update(profile=None, user_saleor_id="", email_hash="", number="")
-        for profile in found:
-            privacy.erase(profile)
-    return len(found)
+    erasure = privacy.erase_customer(
+        installation=installation,
+        user_id=user_id,
+        address=email,
+        requested_by=requested_by,
+        deleted_at=deleted_at,
+        now=now,
+    )
+    return erasure is not None

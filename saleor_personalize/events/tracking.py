@@ -17,7 +17,7 @@ from saleor_personalize.enums import EventSource, EventType, IdentityKind
 from saleor_personalize.events import favourites, sessions
 from saleor_personalize.models import Event, Installation, Profile, SalesChannel
 from saleor_personalize.models.fields import month_of
-from saleor_personalize.profiles import consent, identity
+from saleor_personalize.profiles import consent, identity, tombstones
 from saleor_personalize.profiles.changes import mark_changed
 
 #: What a row says beside its own columns: name in the doors -> name in `Event.properties`.
@@ -148,6 +148,18 @@ def track(
     if not good and len(shown) < 2:
         return results
     with transaction.atomic():
+        ids = identity.stored(shown)
+        gone = tombstones.among(installation, ids)
+        old = {
+            event_id
+            for event_id, row in good.items()
+            if gone.covers_any(ids, row.occurred_at or now)
+        }
+        # What a browser kept from before its person was erased, and late tokens of deleted accounts.
+        results = [_ignored(result) if result.event_id in old else result for result in results]
+        good = {event_id: row for event_id, row in good.items() if event_id not in old}
+        if gone.accounts or (old and not good):
+            return results
         # Holds the person's ids until the commit: two batches of one person never run side by side.
         profile = identity.show(installation=installation, shown=shown, now=now)
         if not consent.may_profile(profile=profile):
@@ -194,9 +206,13 @@ def _said(row: Row, event: _Event, context: sessions.Context) -> favourites.Said
     )
 
 
+def _ignored(result: RowResult) -> RowResult:
+    return RowResult(result.event_id, RowStatus.IGNORED)
+
+
 def _ignored_if_accepted(result: RowResult) -> RowResult:
     is_bad = result.status == RowStatus.REJECTED
-    return result if is_bad else RowResult(result.event_id, RowStatus.IGNORED)
+    return result if is_bad else _ignored(result)
 
 
 def is_storable(text: str) -> bool:

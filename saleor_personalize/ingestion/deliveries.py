@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import DatabaseError, connection, transaction
 from django.db.models import Q, QuerySet
@@ -101,8 +101,13 @@ def _process_next(*, now: datetime) -> bool:
         delivery.attempts += 1
         try:
             with transaction.atomic():
-                changed = believe(delivery, now=now)
-            delivery.status = DeliveryStatus.PROCESSED if changed else DeliveryStatus.IGNORED
+                believed = believe(delivery, now=now)
+            if believed.is_of_erased:
+                delivery.delete()
+                return True
+            delivery.status = (
+                DeliveryStatus.PROCESSED if believed.changed else DeliveryStatus.IGNORED
+            )
             delivery.error = ""
         except MalformedPayload as error:
             _fail(delivery, str(error))
@@ -136,8 +141,15 @@ def _fail(delivery: WebhookDelivery, text: str) -> None:
     logger.warning("Delivery %s (%s) failed: %s", delivery.pk, delivery.event, text)
 
 
-def believe(delivery: WebhookDelivery, *, now: datetime) -> bool:
-    """Read a delivery and record what it says; return whether that changed anything.
+class Believed(NamedTuple):
+    """What a delivery did, and whether it names somebody who was erased."""
+
+    changed: bool
+    is_of_erased: bool
+
+
+def believe(delivery: WebhookDelivery, *, now: datetime) -> Believed:
+    """Read a delivery and record what it says.
 
     Raises MalformedPayload when it cannot be read.
     """
@@ -146,8 +158,11 @@ def believe(delivery: WebhookDelivery, *, now: datetime) -> bool:
         raise MalformedPayload(f"No subscription takes the event {delivery.event!r}.")
     facts = subscription.normalise(read_body(bytes(delivery.body)))
     envelope = Envelope(event=delivery.event, issued_at=delivery.issued_at)
-    return subscription.apply(
+    changed = subscription.apply(
         installation=delivery.installation, facts=facts, envelope=envelope, now=now
+    )
+    return Believed(
+        changed, subscription.is_of_erased(installation=delivery.installation, facts=facts)
     )
 
 

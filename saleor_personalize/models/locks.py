@@ -34,7 +34,8 @@ def lock_shared_and_read(
             [_key(installation, name), *parameters],
         )
         cursor.nextset()
-        return cursor.fetchall()
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+        return found
 
 
 def try_lock(installation: Installation, name: str) -> bool:

@@ -22,6 +22,7 @@ from django.db import connection
 from saleor_personalize.enums import (
     ConsentState,
     DeliveryChannel,
+    EnrollmentStatus,
     IdentityKind,
     ImportStatus,
     MergeProof,
@@ -306,7 +307,13 @@ def test_b9_a_person_who_was_forgotten_stays_so(
     installation: Installation, shop: Catalogue, file: Callable[..., Path], alice: Profile
 ) -> None:
     run(file(*ROWS))
-    events.forget_customer(installation=installation, user_id="VXNlcjox", email="alice@example.com")
+    events.forget_customer(
+        installation=installation,
+        user_id="VXNlcjox",
+        email="alice@example.com",
+        deleted_at=NOW,
+        now=NOW,
+    )
     before = everything()
     assert counts(run(file(*ROWS))) == (0, 3, 0)
     assert everything() == before
@@ -398,8 +405,10 @@ def test_b9_a_purchase_in_the_store_stops_the_cart_reminder(
         world.allow("alice@example.com")
         # Only the day is known: yesterday, after the cart of the day before.
         run(file(f"1,2026-03-01,{by},LAMP-6,1,49.90"))
-        world.advance()
+        # At once, as for an order of Saleor, and not when the reminder would be due.
         assert world.decision() == (MessageStatus.NOT_SENT, NotSentReason.ORDERED)
+        assert world.enrollment().status == EnrollmentStatus.EXITED
+        world.advance()
         assert world.mails() == []
 
 

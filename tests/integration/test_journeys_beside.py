@@ -90,7 +90,13 @@ def test_b44_an_enrollment_whose_cart_went_with_its_new_owner_ends(
     world.record_checkout(
         checkout_data(email="bob@example.com", user_id="VXNlcjoy", at=NOW + MINUTE)
     )
-    events.forget_customer(installation=installation, user_id="VXNlcjoy", email="bob@example.com")
+    events.forget_customer(
+        installation=installation,
+        user_id="VXNlcjoy",
+        email="bob@example.com",
+        deleted_at=NOW,
+        now=NOW,
+    )
     assert not Checkout.objects.exists()
     assert world.advance() == 1
     enrollment = world.enrollment()

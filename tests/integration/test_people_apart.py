@@ -171,7 +171,9 @@ def test_b97_an_order_of_somebody_erased_brings_nobody_back(
     """Saleor keeps the address in the order and shows it again with every later change."""
     bought = order_data(email="erin@example.com", checkout_id="erins", at=NOW - HOUR)
     events.record_orders(installation=installation, data=[bought], now=NOW)
-    events.forget_customer(installation=installation, user_id="", email="erin@example.com")
+    events.forget_customer(
+        installation=installation, user_id="", email="erin@example.com", deleted_at=NOW, now=NOW
+    )
     fulfilled = replace(bought, status="FULFILLED", updated_at=NOW + HOUR)
     events.record_orders(installation=installation, data=[fulfilled], now=NOW + HOUR)
     order = Order.objects.get()

@@ -53,3 +53,8 @@ class Subscription(ABC):
         cls, *, installation: Installation, facts: Any, envelope: Envelope, now: datetime
     ) -> bool:
         """Record the facts; return whether anything changed."""
+
+    @classmethod
+    def is_of_erased(cls, *, installation: Installation, facts: Any) -> bool:
+        """Tell whether the facts name somebody who was erased: then the delivery is not kept."""
+        return False

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from saleor_personalize.enums import ErasureSource
 from saleor_personalize.events import operations as events
+from saleor_personalize.events.facts import is_of_erased
 from saleor_personalize.ingestion.subscriptions.base import Envelope, Payload, Subscription
 from saleor_personalize.ingestion.subscriptions.catalog import node_of
 from saleor_personalize.journeys import operations as journeys
@@ -35,12 +37,17 @@ class CheckoutSaved(Subscription):
         envelope: Envelope,
         now: datetime,
     ) -> bool:
-        (recorded,) = events.record_checkouts(
+        recorded = events.record_checkouts(
             installation=installation, data=[facts], now=now, seen_at=envelope.issued_at
         )
-        # Also when nothing is new: a back-fill, which enrolls nobody, may have been faster.
-        journeys.enroll_abandoned_checkout(checkout=recorded.row, now=now)
-        return recorded.changed
+        for one in recorded:
+            # Also when nothing is new: a back-fill, which enrolls nobody, may have been faster.
+            journeys.enroll_abandoned_checkout(checkout=one.row, now=now)
+        return any(one.changed for one in recorded)
+
+    @classmethod
+    def is_of_erased(cls, *, installation: Installation, facts: nodes.CheckoutData) -> bool:
+        return is_of_erased(installation=installation, data=facts)
 
 
 class OrderSaved(Subscription):
@@ -83,6 +90,10 @@ class OrderSaved(Subscription):
             )
         return bool(changed)
 
+    @classmethod
+    def is_of_erased(cls, *, installation: Installation, facts: nodes.OrderData) -> bool:
+        return is_of_erased(installation=installation, data=facts)
+
 
 class CustomerSaved(Subscription):
     events = ("customer_created", "customer_updated", "account_confirmed")
@@ -103,6 +114,10 @@ class CustomerSaved(Subscription):
         now: datetime,
     ) -> bool:
         return bool(events.record_customers(installation=installation, data=[facts], now=now))
+
+    @classmethod
+    def is_of_erased(cls, *, installation: Installation, facts: nodes.CustomerData) -> bool:
+        return is_of_erased(installation=installation, data=facts)
 
 
 @dataclass(frozen=True)
@@ -132,8 +147,15 @@ class CustomerDeleted(Subscription):
         envelope: Envelope,
         now: datetime,
     ) -> bool:
-        return bool(
-            events.forget_customer(
-                installation=installation, user_id=facts.user_id, email=facts.email
-            )
+        return events.forget_customer(
+            installation=installation,
+            user_id=facts.user_id,
+            email=facts.email,
+            requested_by=ErasureSource(envelope.event),
+            deleted_at=envelope.issued_at or now,
+            now=now,
         )
+
+    @classmethod
+    def is_of_erased(cls, *, installation: Installation, facts: DeletedCustomer) -> bool:
+        return True

@@ -1,0 +1,145 @@
+"""Everything that is known of one person, as they may take it along (GDPR articles 15 and 20)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from django.db import models
+from django.db.models import Q, QuerySet
+
+from saleor_personalize.enums import IdentityKind
+from saleor_personalize.models import (
+    Checkout,
+    ComputedTraits,
+    Consent,
+    Enrollment,
+    Event,
+    Favourite,
+    Identity,
+    Installation,
+    Merge,
+    Message,
+    Order,
+    OrderLine,
+    Profile,
+    SegmentMembership,
+    Session,
+    SharedFavourites,
+    Suppression,
+)
+from saleor_personalize.profiles import merging
+from saleor_personalize.profiles.privacy.fields import FIELDS
+
+#: Stays the same as long as no key changes its meaning.
+FORMAT = "saleor-personalize/person/1"
+#: Told of a person as a whole; who may not read all of their profiles is not told.
+_OF_WHOLE = (ComputedTraits, SegmentMembership, Merge)
+
+
+def export(*, profile: Profile, now: datetime, readable_only: bool = False) -> dict[str, Any]:
+    """Return all data of a person as JSON values: lists of flat objects, by section.
+
+    Sections and keys are those of `FIELDS`; moments are ISO 8601 in UTC, amounts decimal strings.
+    `readable_only`: for the person behind this profile, what they proved to be theirs
+    (`merging.readable`), and of carts and orders those that Saleor itself counts as theirs.
+    """
+    installation = profile.installation
+    whole = set(profile.person().values_list("pk", flat=True))
+    members = merging.readable(profile) & whole if readable_only else whole
+    document: dict[str, Any] = {
+        "format": FORMAT,
+        "shop": installation.saleor_api_url,
+        "exported_at": _value(now),
+    }
+    for model, rows in _rows(installation, members, readable_only):
+        if model in _OF_WHOLE and members != whole:
+            rows = rows.none()
+        document[_section(model)] = [_as_json(row) for row in rows.iterator(chunk_size=1_000)]
+    lines: dict[str, list[dict[str, Any]]] = {}
+    for line in document.pop("order_lines"):
+        lines.setdefault(line.pop("order_id"), []).append(line)
+    for order in document["orders"]:
+        order["lines"] = lines.get(order["id"], [])
+    return document
+
+
+def _rows(
+    installation: Installation, members: Collection[int], readable_only: bool
+) -> Iterator[tuple[type[models.Model], QuerySet[Any]]]:
+    def of(model: Any, *order: str, **also: Any) -> tuple[Any, QuerySet[Any]]:
+        rows = model.objects.of(installation).filter(profile__in=members, **also)
+        return model, rows.order_by(*order, "pk")
+
+    ids = Identity.objects.of(installation).filter(profile__in=members)
+    users = list(ids.filter(kind=IdentityKind.SALEOR_USER).values_list("value", flat=True))
+    hashes = list(ids.filter(kind=IdentityKind.EMAIL).values_list("value", flat=True))
+    own = {"user_saleor_id__in": users} if readable_only else {}
+    yield (
+        Profile,
+        Profile.objects.of(installation).filter(pk__in=members).order_by("first_seen_at", "pk"),
+    )
+    yield of(Identity, "first_seen_at")
+    yield (
+        Suppression,
+        Suppression.objects.of(installation).filter(address_hash__in=hashes).order_by("pk"),
+    )
+    yield of(Consent)
+    yield of(Event, "occurred_at")
+    yield of(Session, "started_at")
+    yield of(Checkout, "last_changed_at", **own)
+    _, orders = of(Order, "placed_at", **own)
+    yield Order, orders
+    lines = OrderLine.objects.of(installation).filter(order__in=orders.order_by().values("pk"))
+    yield OrderLine, lines.select_related("order").order_by("pk")
+    yield of(Favourite, "added_at")
+    yield of(SharedFavourites)
+    enrollments, rows = of(Enrollment)
+    yield enrollments, rows.select_related("journey")
+    yield of(Message, "decided_at")
+    yield of(ComputedTraits)
+    memberships, rows = of(SegmentMembership, "entered_at")
+    yield memberships, rows.select_related("segment")
+    yield (
+        Merge,
+        Merge.objects.of(installation)
+        .filter(Q(first__in=members) | Q(second__in=members))
+        .order_by("created_at", "pk"),
+    )
+
+
+def _section(model: type[models.Model]) -> str:
+    return next(
+        handling.exported_as.partition(".")[0]
+        for handling in FIELDS[model].values()
+        if handling.exported_as
+    )
+
+
+def _as_json(row: models.Model) -> dict[str, Any]:
+    values = {
+        handling.exported_as.partition(".")[2]: _value(getattr(row, name))
+        for name, handling in FIELDS[type(row)].items()
+        if handling.exported_as
+    }
+    if isinstance(row, Identity) and row.kind == IdentityKind.EMAIL:
+        del values["value"]
+    elif isinstance(row, Identity):
+        del values["address"]
+    return values
+
+
+def _value(value: Any) -> Any:
+    match value:
+        case Order():
+            return value.saleor_id
+        case models.Model():
+            return getattr(value, "key")  # noqa: B009 (journeys and segments have one)
+        case datetime() | date():
+            return value.isoformat()
+        case Decimal() | UUID():
+            return str(value)
+    return value

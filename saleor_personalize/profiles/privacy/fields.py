@@ -1,0 +1,300 @@
+"""Every column there is, and what becomes of it. A test fails for a column that is not here.
+
+The export is made from this table, and docs/reference/data.md is written from it
+(`saleor-personalize export --fields`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from django.db import models
+
+from saleor_personalize.models import (
+    Backfill,
+    BackfillStage,
+    Category,
+    ChangedProfile,
+    Checkout,
+    Collection,
+    ComputedTraits,
+    Consent,
+    Enrollment,
+    Erasure,
+    Event,
+    Favourite,
+    Identity,
+    Import,
+    ImportReject,
+    Installation,
+    Journey,
+    Merge,
+    Message,
+    Order,
+    OrderLine,
+    PendingToken,
+    Predictor,
+    PriceChange,
+    Product,
+    ProductListing,
+    ProductVariant,
+    Profile,
+    SalesChannel,
+    Segment,
+    SegmentMembership,
+    Session,
+    SharedFavourites,
+    Stock,
+    Suppression,
+    TrainedModel,
+    VariantPrice,
+    WebhookDelivery,
+    Yardstick,
+)
+
+
+class Erased(StrEnum):
+    """What becomes of a value when the person is erased."""
+
+    DELETED = "deleted"  # with its row
+    EMPTIED = "emptied"  # the row stays, without it
+    SEARCHED = "searched"  # rows that speak of the person are deleted
+    KEPT = "kept"
+
+
+@dataclass(frozen=True)
+class Handling:
+    """What a column is. `exported_as` is "section.key" of the export, or empty.
+
+    `kept` names the kind of data whose time limit holds (`profiles.retention`), "shop" (as long as the
+    shop) or "person" (as long as the person).
+    """
+
+    is_personal: bool
+    exported_as: str
+    erased: Erased
+    kept: str
+
+
+Handlings = Mapping[str, Handling]
+
+
+def _shops(*names: str, kept: str = "shop") -> Handlings:
+    """The shop's own: nothing about a shopper."""
+    handling = Handling(False, "", Erased.KEPT, kept)
+    return dict.fromkeys(("id", "installation", *names), handling)
+
+
+def _persons(
+    section: str, kept: str, *internal: str, erased: Erased = Erased.DELETED, **exported: str
+) -> Handlings:
+    """Rows about a person: columns that are exported, and under which key; the others are our own."""
+    names = dict.fromkeys(("id", "installation", *internal), "") | exported
+    return {
+        name: Handling(True, f"{section}.{key}" if key else "", erased, kept)
+        for name, key in names.items()
+    }
+
+
+_MIRRORED = ("saleor_id", "saleor_updated_at", "seen_at", "deleted_at")
+_ORDER_EMPTIED = ("profile", "user_saleor_id", "email_hash", "number", "checkout_saleor_id")
+
+
+def _orders() -> Handlings:
+    handlings = _persons(
+        "orders",
+        "orders",
+        "saleor_updated_at",
+        "seen_at",
+        "deleted_at",
+        "profile",
+        "user_saleor_id",
+        "email_hash",
+        erased=Erased.KEPT,
+        saleor_id="id",
+        origin="origin",
+        number="number",
+        status="status",
+        checkout_saleor_id="checkout_id",
+        channel_slug="channel",
+        currency="currency",
+        total="total",
+        placed_at="placed_at",
+    )
+    return {
+        name: Handling(True, each.exported_as, Erased.EMPTIED, each.kept)
+        if name in _ORDER_EMPTIED
+        else each
+        for name, each in handlings.items()
+    }
+
+
+#: model -> column -> what becomes of it
+FIELDS: Mapping[type[models.Model], Handlings] = {
+    # -- the shop and its catalogue ---------------------------------------------------------------
+    Installation: {
+        name: handling
+        for name, handling in _shops(
+            "saleor_api_url", "app_id", "auth_token", "jwks", "jwks_fetched_at", "saleor_version",
+            "permissions", "status", "status_changed_at", "installed_at", "updated_at", "sender",
+            "checkout_url", "storefront_origins", "sensitive_ids",
+        ).items()
+        if name != "installation"
+    },
+    PendingToken: _shops("token", "received_at"),
+    SalesChannel: _shops(*_MIRRORED, "slug", "currency", "is_active", "warehouse_ids"),
+    Category: _shops(*_MIRRORED, "name", "slug", "parent_saleor_id"),
+    Collection: _shops(*_MIRRORED, "name", "slug"),
+    Product: _shops(
+        *_MIRRORED, "name", "slug", "description", "product_type", "category_saleor_id",
+        "collection_saleor_ids", "attributes", "thumbnail_url", "saleor_created_at",
+    ),
+    ProductVariant: _shops(*_MIRRORED, "product_saleor_id", "sku", "name", "is_stock_tracked"),
+    Stock: _shops(
+        "variant_saleor_id", "warehouse_saleor_id", "quantity", "quantity_allocated", "recorded_at"
+    ),
+    ProductListing: _shops(
+        "product_saleor_id", "channel_slug", "is_published", "published_at",
+        "is_visible_in_listings", "available_for_purchase_at", "is_in_stock", "currency", "price",
+        "best_variant_saleor_id",
+    ),
+    VariantPrice: _shops(
+        "variant_saleor_id", "channel_slug", "currency", "price", "discounted_price", "recorded_at"
+    ),
+    PriceChange: _shops("variant_saleor_id", "channel_slug", "currency", "price", "changed_at"),
+    Journey: _shops("key", "is_live", "live_at", "delay"),
+    Segment: _shops(
+        "key", "name", "definition", "is_active", "created_at", "updated_at", "evaluated_at",
+        "full_evaluation_due_at",
+    ),
+    TrainedModel: _shops(
+        "channel_slug", "recommender", "path", "trained_at", "metrics", "is_published"
+    ),
+    Yardstick: _shops(
+        "measured_at", "buyer_count", "return_count", "at_risk_days", "lapsed_days", "limits"
+    ),
+    Predictor: _shops("target", "is_published", "trained_at", "parameters", "figures"),
+    Backfill: _shops(
+        "status", "is_pause_requested", "changed_since", "started_at", "finished_at",
+        "lease_expires_at", "error", "created_at",
+    ),
+    BackfillStage: _shops(
+        "backfill", "name", "position", "cursor", "is_done", "row_count", "changed_count",
+        "total_count",
+    ),
+    # -- people -----------------------------------------------------------------------------------
+    Profile: _persons(
+        "profiles", "person", "merged_into", "saleor_updated_at",
+        public_id="reference", first_name="first_name", language_code="language",
+        country_code="country", traits="traits", paused_until="paused_until",
+        max_messages_per_week="max_messages_per_week", first_seen_at="first_seen_at",
+    ),
+    # An address is exported in plain text; its hash says nothing to anybody.
+    Identity: _persons(
+        "ids", "person", "profile",
+        kind="kind", value="value", address="address", first_seen_at="first_seen_at",
+        confirmed_at="confirmed_at",
+    ),
+    Merge: _persons(
+        "merges", "person", "first", "second", "waits_for", "decided_by",
+        proof="proof", evidence="evidence", created_at="created_at", proved_at="proved_at",
+        undone_at="undone_at",
+    ),
+    Consent: _persons(
+        "consents", "person", "profile",
+        purpose="purpose", delivery_channel="delivery_channel", topic="topic", state="state",
+        country_code="country", rule="rule", source="source", wording_version="wording_version",
+        language_code="language", recorded_at="recorded_at",
+    ),
+    Suppression: _persons(
+        "suppressions", "shop", "address_hash", erased=Erased.KEPT,
+        delivery_channel="delivery_channel", reason="reason", created_at="created_at",
+    ),
+    Erasure: _shops(
+        "public_id", "requested_by", "fingerprints", "facts_until", "erased_at", "counts",
+        "swept_at",
+    ),
+    # -- what they did ----------------------------------------------------------------------------
+    Session: _persons(
+        "sessions", "sessions", "profile",
+        session_id="id", started_at="started_at", last_seen_at="last_seen_at",
+        device_type="device", referrer_host="referrer_host", utm="utm", country_code="country",
+        language_code="language", channel_slug="channel", currency="currency",
+        local_hour="local_hour",
+    ),
+    Event: _persons(
+        "events", "events", "profile", "month",
+        event_id="id", type="type", occurred_at="occurred_at", received_at="received_at",
+        source="source", channel_slug="channel", session_id="session_id",
+        product_saleor_id="product_id", properties="properties",
+    ),
+    Checkout: _persons(
+        "checkouts", "checkouts", "profile", "email_hash", "user_saleor_id", "saleor_updated_at",
+        "seen_at", "deleted_at",
+        saleor_id="id", token="token", channel_slug="channel", language_code="language",  # noqa: S106
+        currency="currency", total="total", lines="lines", is_box_ticked="is_box_ticked",
+        last_changed_at="last_changed_at", closed_at="closed_at", close_reason="close_reason",
+    ),
+    Order: _orders(),
+    OrderLine: _persons(
+        "order_lines", "orders", "saleor_id", erased=Erased.KEPT,
+        order="order_id", product_saleor_id="product_id", variant_saleor_id="variant_id",
+        name="name", quantity="quantity", unit_price="unit_price",
+    ),
+    Favourite: _persons(
+        "favourites", "person", "profile",
+        product_saleor_id="product_id", variant_saleor_id="variant_id", channel_slug="channel",
+        added_at="added_at", removed_at="removed_at",
+    ),
+    SharedFavourites: _persons(
+        "shared_favourites", "person", "profile",
+        token="token", created_at="created_at", withdrawn_at="withdrawn_at",  # noqa: S106
+    ),
+    # -- what we made of it -----------------------------------------------------------------------
+    ComputedTraits: _persons(
+        "computed_traits", "person", "profile",
+        order_count="order_count", first_ordered_at="first_ordered_at",
+        last_ordered_at="last_ordered_at", spent="spent", top_categories="top_categories",
+        top_brands="top_brands", preferred_device="preferred_device",
+        preferred_hour="preferred_hour", preferred_delivery_channel="preferred_delivery_channel",
+        recency_score="recency_score", frequency_score="frequency_score",
+        monetary_score="monetary_score", stage="stage", next_order_at="next_order_at",
+        churn_risk="churn_risk", computed_at="computed_at",
+    ),
+    SegmentMembership: _persons(
+        "segments", "memberships", "profile",
+        segment="segment", entered_at="entered_at", left_at="left_at",
+    ),
+    # Gone within a minute, when segments have looked at the person.
+    ChangedProfile: _persons("", "person", "profile", "changed_at", "has_ordered"),
+    Enrollment: _persons(
+        "enrollments", "enrollments", "profile", "due_at",
+        journey="journey", subject_saleor_id="subject_id", status="status",
+        exit_reason="exit_reason", created_at="created_at", finished_at="finished_at",
+    ),
+    Message: _persons(
+        "messages", "messages", "idempotency_key", "profile", "enrollment", "attempts",
+        "provider_message_id", "error",
+        public_id="id", template="template", purpose="purpose",
+        delivery_channel="delivery_channel", language_code="language", status="status",
+        reason="reason", content="content", decided_at="decided_at",
+        handed_over_at="handed_over_at",
+    ),
+    # -- as it came -------------------------------------------------------------------------------
+    WebhookDelivery: _persons(
+        "", "deliveries", "event", "body", "body_hash", "received_at", "issued_at", "status",
+        "attempts", "error", "processed_at", erased=Erased.SEARCHED,
+    ),
+    Import: _persons(
+        "", "import_rejects", "status", "is_dry_run", "file_name", "path", "digest", "columns",
+        "mapping", "options", "row_count", "position", "recorded_count", "unchanged_count",
+        "rejected_count", "error", "created_at", "started_at", "finished_at", "lease_expires_at",
+        erased=Erased.SEARCHED,
+    ),
+    ImportReject: _persons(
+        "", "import_rejects", "source", "row_number", "code", "reason", "row",
+        erased=Erased.SEARCHED,
+    ),
+}  # fmt: skip

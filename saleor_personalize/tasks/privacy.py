@@ -1,0 +1,16 @@
+"""Tasks of privacy: what erasures leave to be searched, and what is past its time."""
+
+import logging
+
+from celery import shared_task
+from django.utils import timezone
+
+from saleor_personalize.ingestion import erasure
+
+logger = logging.getLogger(__name__)
+
+
+@shared_task(name="personalize.sweep_erasures")  # type: ignore[untyped-decorator,unused-ignore]
+def sweep_erasures(everywhere: bool = False) -> int:
+    """Delete raw texts that speak of people who were erased; return in how many shops it looked."""
+    return erasure.sweep_due(now=timezone.now(), everywhere=everywhere)
