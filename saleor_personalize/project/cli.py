@@ -16,6 +16,7 @@ COMMANDS = {
     "import": "personalize_import",
     "journeys": "personalize_journeys",
     "migrate": "migrate",
+    "people": "personalize_people",
     "segments": "personalize_segments",
     "train": "personalize_train",
     "webhooks": "personalize_webhooks",
@@ -35,6 +36,7 @@ WORDS = {
     "import": "bring purchases from outside Saleor, from a file",
     "segments": "see, count and copy segments",
     "events": "make the months of events that come next, drop old ones",
+    "people": "see who is one person, why, and what happened; undo a merge",
     "journeys": "see, start and pause journeys, and what was sent or not",
     "webhooks": "see and replay deliveries that failed",
 }
