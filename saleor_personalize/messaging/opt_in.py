@@ -154,7 +154,7 @@ def _decide(profile: Profile, now: datetime) -> tuple[Message, OutgoingMessage] 
         message = operations.prepare(draft=draft)
         if message.pk is not None and message.status != MessageStatus.FAILED:
             return None
-        recipient = guards.address_identity(profile=profile)
+        recipient = _recipient(profile)
         asked_for = pending(profile)
         objection = _objection(profile, recipient, asked_for, now)
         if objection is not None or recipient is None:
@@ -176,6 +176,12 @@ def _decide(profile: Profile, now: datetime) -> tuple[Message, OutgoingMessage] 
             return None
         operations.begin_hand_over(message=message, content=content, now=now)
         return message, operations.address(message=message, rendered=rendered, recipient=recipient)
+
+
+def _recipient(profile: Profile) -> Identity | None:
+    """Return the address that was typed; of a yes given in an account, the one that is written to."""
+    own = Identity.objects.of(profile.installation).filter(profile=profile, kind=IdentityKind.EMAIL)
+    return own.exclude(address="").first() or guards.address_identity(profile=profile)
 
 
 def _retry_at(failed: Message) -> datetime:

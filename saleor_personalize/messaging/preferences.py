@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from saleor_personalize.conf import settings
@@ -157,7 +158,7 @@ def read(*, claims: links.PreferencesClaims, now: datetime) -> Preferences:
 
 
 def save(*, claims: links.PreferencesClaims, wanted: Wanted, now: datetime) -> None:
-    """Record what a person chose, on every profile of theirs; only what differs becomes a line.
+    """Record what a person chose (`consent.choose`); only what differs becomes a line.
 
     Raises InvalidToken.
     """
@@ -181,7 +182,7 @@ def save(*, claims: links.PreferencesClaims, wanted: Wanted, now: datetime) -> N
             )
         most = wanted.max_messages_per_week
         until = (before.paused_until or now + PAUSE) if wanted.is_paused else None
-        profile.person().update(
+        _own(profile).update(
             max_messages_per_week=most if most in before.frequencies else None, paused_until=until
         )
 
@@ -230,10 +231,18 @@ def unsubscribe_from_all(*, claims: links.PreferencesClaims, now: datetime) -> N
         )
 
 
+def _own(profile: Profile) -> QuerySet[Profile]:
+    """Return the profiles whose pause and frequency are the person's to see and to set.
+
+    Those of somebody whom only a cart joins hold for messages as well, and stay theirs.
+    """
+    return Profile.objects.of(profile.installation).filter(pk__in=merging.erasable(profile))
+
+
 def _frequency(profile: Profile) -> int | None:
     found = [
         most
-        for most in profile.person().values_list("max_messages_per_week", flat=True)
+        for most in _own(profile).values_list("max_messages_per_week", flat=True)
         if most is not None
     ]
     return min(found, default=None)
@@ -241,9 +250,7 @@ def _frequency(profile: Profile) -> int | None:
 
 def _paused_until(profile: Profile) -> datetime | None:
     found = [
-        until
-        for until in profile.person().values_list("paused_until", flat=True)
-        if until is not None
+        until for until in _own(profile).values_list("paused_until", flat=True) if until is not None
     ]
     return max(found, default=None)
 

@@ -270,19 +270,22 @@ def record_yes(
     No `topics` means everything.
     """
     ruling = consent_rules.ruling(profile=profile, told=country_code)
-    standing = Standing(profile)
+    standing, answers = Standing(profile), Ledger(profile, _answers(profile))
     lines = []
     for topic in topics or (EVERYTHING,):
         known = standing.state(Purpose.MARKETING, delivery_channel, topic)
-        if known == ConsentState.GRANTED or (known == ConsentState.DENIED and not asks_again):
+        is_refused = (
+            answers.state(Purpose.MARKETING, delivery_channel, topic) == ConsentState.DENIED
+        )
+        if known == ConsentState.GRANTED or (is_refused and not asks_again):
             continue
         line = _by_rule(
             profile=profile,
             delivery_channel=delivery_channel,
             topic=topic,
             ruling=ruling,
-            must_confirm=known == ConsentState.DENIED,
-            is_confirmed=is_confirmed and known != ConsentState.DENIED,
+            must_confirm=is_refused,
+            is_confirmed=is_confirmed and not is_refused,
             source=source,
             now=now,
             language_code=language_code,
@@ -290,6 +293,12 @@ def record_yes(
         )
         lines += [line] if line else []
     return lines
+
+
+def _answers(profile: Profile) -> QuerySet[Consent]:
+    """Return what a person answered. A question is none, so it covers up no NO that came before it."""
+    lines = Consent.objects.of(profile.installation).filter(profile__in=profile.person())
+    return lines.exclude(state=ConsentState.PENDING)
 
 
 def record_box(
@@ -306,20 +315,14 @@ def record_box(
     A box never turns a NO from elsewhere into a YES: somebody who unsubscribed and orders again, with
     the box ticked for them or not, stays unsubscribed. Unticking takes back only what a box gave.
     """
-    newest = {
-        line.profile_id: line
-        for line in Consent.objects.of(profile.installation)
-        .filter(
-            profile__in=profile.person(),
-            purpose=Purpose.MARKETING,
-            delivery_channel=DeliveryChannel.EMAIL,
-            topic=EVERYTHING,
-        )
-        .order_by("profile", "-pk")
-        .distinct("profile")
+    of_mail = {
+        "purpose": Purpose.MARKETING,
+        "delivery_channel": DeliveryChannel.EMAIL,
+        "topic": EVERYTHING,
     }
-    own = newest.get(profile.pk)
     if not is_ticked:
+        lines = Consent.objects.of(profile.installation).filter(profile=profile, **of_mail)
+        own = lines.order_by("-pk").first()
         if own is None or own.state == ConsentState.DENIED or own.source != source:
             return False
         record(
@@ -332,9 +335,8 @@ def record_box(
             language_code=language_code,
         )
         return True
-    is_refused = any(
-        line.state == ConsentState.DENIED and line.source != source for line in newest.values()
-    )
+    newest = _answers(profile).filter(**of_mail).order_by("profile", "-pk").distinct("profile")
+    is_refused = any(line.state == ConsentState.DENIED and line.source != source for line in newest)
     # An answer on another profile of theirs is as good.
     own_yes = Standing(profile).state(Purpose.MARKETING, DeliveryChannel.EMAIL)
     if is_refused or own_yes == ConsentState.GRANTED:
@@ -530,21 +532,19 @@ def choose(
     """Record what the person said themselves, on every profile of theirs; return how many lines are new.
 
     Only call this for somebody who proved to be the person: by a signed link sent to their address or by
-    their Saleor login. A yes is not said for addresses that only a cart links to them. Who refuses
-    profiling also loses what was recorded of their behaviour.
+    their Saleor login. A yes is said for themselves alone (`_own`), a no for whoever is joined with them.
+    Who refuses profiling also loses what was recorded of their behaviour.
     """
     count = 0
     with transaction.atomic():
         hold(profile=profile)
         known = Ledger(profile)
         members = list(profile.person().select_related("installation"))
-        foreign = _foreign_addresses(profile) if len(members) > 1 else set()
+        own = _own(profile) if len(members) > 1 else {profile.pk}
         for choice in choices:
             for member in members:
                 if _says_already(known, member.pk, choice) or (
-                    choice.is_allowed
-                    and choice.purpose == Purpose.MARKETING
-                    and member.pk in foreign
+                    choice.is_allowed and member.pk not in own
                 ):
                     continue
                 count += 1
@@ -565,14 +565,18 @@ def choose(
     return count
 
 
-def _foreign_addresses(profile: Profile) -> set[int]:
-    """Return those profiles of a person with addresses that only a cart links to them."""
-    owners = (
-        Identity.objects.of(profile.installation)
-        .filter(profile__in=profile.person(), kind=IdentityKind.EMAIL)
-        .values_list("profile", flat=True)
+def _own(profile: Profile) -> set[int]:
+    """Return those profiles of a person for which they may say yes.
+
+    Not those of somebody who merely showed the same cart, and no address that an account named and
+    never confirmed: it may be a stranger's.
+    """
+    own = merging.erasable(profile)
+    addresses = Identity.objects.of(profile.installation).filter(
+        profile__in=own, kind=IdentityKind.EMAIL
     )
-    return set(owners) - merging.with_own_addresses(profile)
+    unproved = set(addresses.values_list("profile", flat=True)) - merging.readable(profile)
+    return own - unproved
 
 
 def _says_already(known: Ledger, profile_id: int, choice: Choice) -> bool:

@@ -207,8 +207,8 @@ def with_own_addresses(profile: Profile) -> set[int]:
 def erasable(profile: Profile) -> set[int]:
     """Return the primary keys of those profiles that go when this one's account or owner asks for it.
 
-    Over a cart only what has no name of its own goes along, such as the browser it was filled on: an
-    address typed into it may be somebody else's.
+    Over a cart only what has no name goes along, such as the browser it was filled on: an address typed
+    into it may be somebody else's, and so may a browser on which somebody else is signed in.
     """
     installation = profile.installation
     named = set(
@@ -216,18 +216,13 @@ def erasable(profile: Profile) -> set[int]:
         .filter(profile__in=profile.person(), kind__in=_NAMING)
         .values_list("profile_id", flat=True)
     )
-    person = {profile.pk}
-    frontier = person
+    person = frontier = with_own_addresses(profile)
     while frontier:
-        edges = _live(installation, frontier).values_list("first_id", "second_id", "proof")
-        reached = {
-            pk
-            for first, second, proof in edges
-            for pk in (first, second)
-            if proof not in _OVER_CARTS or pk not in named
-        }
-        frontier = reached - person
-        person = person | reached
+        over_carts = _live(installation, frontier).filter(proof__in=_OVER_CARTS)
+        reached = {pk for pair in over_carts.values_list("first_id", "second_id") for pk in pair}
+        groups = [_connected(installation, pk, without=_OVER_CARTS) for pk in reached - person]
+        frontier = {pk for group in groups if group.isdisjoint(named) for pk in group}
+        person = person | frontier
     return person
 
 
@@ -237,12 +232,15 @@ def regroup(*, installation: Installation, profile_ids: set[int], now: datetime)
 
 
 def _reachable(profile: Profile, *, without: Collection[MergeProof]) -> set[int]:
-    person = {profile.pk}
     if not profile.person().exclude(pk=profile.pk).exists():
-        return person
-    frontier = person
+        return {profile.pk}
+    return _connected(profile.installation, profile.pk, without=without)
+
+
+def _connected(installation: Installation, pk: int, *, without: Collection[MergeProof]) -> set[int]:
+    person = frontier = {pk}
     while frontier:
-        edges = _live(profile.installation, frontier).exclude(proof__in=without)
+        edges = _live(installation, frontier).exclude(proof__in=without)
         reached = {pk for pair in edges.values_list("first_id", "second_id") for pk in pair}
         frontier = reached - person
         person = person | reached
