@@ -59,6 +59,13 @@ _TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "Backends": (lambda v: isinstance(v, Mapping), "a dict"),
     "Mapping[str, Sequence[str] | None]": (lambda v: isinstance(v, Mapping), "a dict"),
     "Mapping[str, str | None]": (lambda v: isinstance(v, Mapping), "a dict"),
+    "Mapping[str, timedelta | None]": (
+        lambda v: (
+            isinstance(v, Mapping)
+            and all(each is None or isinstance(each, timedelta) for each in v.values())
+        ),
+        'a dict of timedeltas, such as {"checkouts": timedelta(days=90)}',
+    ),
     "Mapping[str, Any]": (lambda v: isinstance(v, Mapping), "a dict"),
     "str | Mapping[str, Any]": (lambda v: isinstance(v, str | Mapping), "a text or a dict"),
 }
@@ -84,6 +91,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         *_segment_rules(),
         *_imports(),
         *_consent(),
+        *_privacy(),
     ]
 
 
@@ -350,4 +358,39 @@ def _imports() -> Iterator[CheckMessage]:
             f"{_at('PRODUCT_URL')} is {url!r}: every product would link to the same page.",
             hint="Put {slug} or {product_id} where it belongs: https://store.example/products/{slug}.",
             id=f"{APP}.E062",
+        )
+
+
+def _privacy() -> Iterator[CheckMessage]:
+    known = Defaults().RETENTION
+    for kind, kept in settings.RETENTION.items():
+        if kind not in known:
+            yield Error(
+                f"{_at('RETENTION')} has the key {kind!r}, which is no kind of data.",
+                hint=f"Known: {', '.join(known)}.",
+                id=f"{APP}.E060",
+            )
+        elif kept is not None and kept < timedelta(days=1):
+            yield Error(
+                f"{_at('RETENTION', kind)} is {kept}: data would go while it is still needed.",
+                hint="Set it to a day or more, or to None to keep it for ever.",
+                id=f"{APP}.E061",
+            )
+    expiry = settings.ABANDONED_CHECKOUT_EXPIRY
+    for kind in ("checkouts", "enrollments", "messages"):
+        kept = settings.RETENTION.get(kind)
+        if kept is not None and kept <= expiry:
+            yield Error(
+                f"{_at('RETENTION', kind)} is {kept}, not longer than ABANDONED_CHECKOUT_EXPIRY ({expiry}): "
+                "a cart could be written about twice.",
+                hint="Keep it longer than carts are reminded of.",
+                id=f"{APP}.E062",
+            )
+    confirmed = settings.RETENTION.get("unconfirmed_consents")
+    if confirmed is not None and confirmed <= settings.CONFIRMATION_EXPIRY:
+        yield Error(
+            f"{_at('RETENTION', 'unconfirmed_consents')} is {confirmed}, not longer than "
+            f"CONFIRMATION_EXPIRY ({settings.CONFIRMATION_EXPIRY}): links would stop to work early.",
+            hint="Keep what waits longer than the links that confirm it work.",
+            id=f"{APP}.E063",
         )

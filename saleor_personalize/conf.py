@@ -67,6 +67,22 @@ def _consent_rules() -> dict[str, str]:
     }
 
 
+def _retention() -> dict[str, timedelta]:
+    days = {
+        "failed_deliveries": 30,
+        "checkouts": 180,
+        "enrollments": 395,
+        "message_content": 180,
+        "messages": 730,
+        "unconfirmed_consents": 30,
+        "memberships": 395,
+        "removed_favourites": 90,
+        "unknown_people": 90,
+        "uninstalled": 30,
+    }
+    return {kind: timedelta(days=count) for kind, count in days.items()}
+
+
 def _segment_rules() -> list[str]:
     names = (
         "Trait Language Country ConsentGiven EventCount Visits OrderCount TotalSpent LastOrder Bought "
@@ -162,6 +178,14 @@ class Defaults:
     # How long events are kept; they go month by month. None: for ever.
     EVENT_RETENTION: timedelta | None = timedelta(days=395)
 
+    # Kind of data -> how long it is kept; None: for ever. docs/reference/data.md lists every kind.
+    RETENTION: Mapping[str, timedelta | None] = field(default_factory=_retention)
+    # Global ids of categories (with all below them) and collections whose products no message and no
+    # reason of a recommendation ever speaks of; an installation can add to them on its Dashboard page.
+    SENSITIVE_CATEGORIES: Sequence[str] = ()
+    # How often a shopper may have their data exported or erased in an hour.
+    PRIVACY_MAX_PER_HOUR: int = 5
+
     # Where uploaded files wait for their import, encrypted: dotted path of a Django storage, or
     # {"BACKEND": dotted path, "OPTIONS": {...}}. Web and workers must share it.
     IMPORT_STORAGE: str | Mapping[str, Any] = field(
@@ -193,7 +217,7 @@ class Defaults:
 #: removed setting -> what to use now
 REMOVED: dict[str, str] = {}
 
-_MERGED = ("RECOMMENDERS", "PLACEMENTS", "CHANNELS", "TOPICS", "CONSENT_RULES")
+_MERGED = ("RECOMMENDERS", "PLACEMENTS", "CHANNELS", "TOPICS", "CONSENT_RULES", "RETENTION")
 
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-]+(:\d+)?|https?://\[[0-9a-f:]+\](:\d+)?")

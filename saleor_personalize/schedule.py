@@ -29,6 +29,11 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "task": "personalize.train_predictors",
         "schedule": crontab(hour="4", minute="53"),
     },
+    "erasures: search": {"task": "personalize.sweep_erasures", "schedule": 600.0},
+    "privacy: purge": {
+        "task": "personalize.purge",
+        "schedule": crontab(hour="2", minute="11"),
+    },
     "training: nightly": {"task": "personalize.train", "schedule": crontab(hour="4", minute="7")},
     "webhooks: purge": {
         "task": "personalize.purge_deliveries",

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from django.db.models import Q, QuerySet
 
+from saleor_personalize.conf import settings
 from saleor_personalize.models import (
     Category,
     Installation,
@@ -78,6 +79,47 @@ def names(*, installation: Installation, ids: AnyCollection[str]) -> dict[str, s
         .filter(saleor_id__in=ids, deleted_at=None)
         .values_list("saleor_id", "name")
     )
+
+
+def sensitive_ids(*, installation: Installation, ids: AnyCollection[str]) -> set[str]:
+    """Return those of `ids` (product global ids) that no message and no reason may speak of.
+
+    They are in a category that the shop or the service calls sensitive, or below one, or in such a
+    collection. Where anything is sensitive, a product that we do not know counts as such.
+    """
+    marked, categories = _sensitive(installation)
+    if not marked or not ids:
+        return set()
+    known = Product.objects.of(installation).filter(saleor_id__in=ids)
+    harmless = {
+        id_
+        for id_, category, collections in known.values_list(
+            "saleor_id", "category_saleor_id", "collection_saleor_ids"
+        )
+        if category not in categories and marked.isdisjoint(collections)
+    }
+    return set(ids) - harmless
+
+
+def without_sensitive(
+    products: QuerySet[Product], *, installation: Installation
+) -> QuerySet[Product]:
+    """Leave out of an installation's products those of `sensitive_ids`."""
+    marked, categories = _sensitive(installation)
+    for id_ in marked:
+        products = products.exclude(collection_saleor_ids__contains=[id_])
+    return products.exclude(category_saleor_id__in=categories)
+
+
+def _sensitive(installation: Installation) -> tuple[set[str], set[str]]:
+    """Return what is marked as sensitive, and all categories that are so by it."""
+    marked = {*settings.SENSITIVE_CATEGORIES, *installation.sensitive_ids}
+    categories = {
+        id_
+        for one in marked
+        for id_ in category_and_below(installation=installation, category_id=one)
+    }
+    return marked, categories
 
 
 def category_and_below(*, installation: Installation, category_id: str) -> set[str]:

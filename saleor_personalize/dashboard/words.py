@@ -259,6 +259,10 @@ def _reason(reason: NotSentReason) -> tuple[str, str]:
             _("Nothing in the cart can be bought any more."),
             _("Look at your stock and at what is published."),
         ),
+        NotSentReason.SENSITIVE: (
+            _("Nothing in the cart but products that no message speaks of."),
+            _("They are in a category that is called sensitive on the page “Data”."),
+        ),
         NotSentReason.CHECKOUT_GONE: (_("Saleor no longer has this cart."), ""),
         NotSentReason.NOT_LIVE: (
             _("The reminder was not live."),

@@ -13,6 +13,7 @@ from typing import Any
 
 from django.db.models import Q
 
+from saleor_personalize.catalog.queries import sensitive_ids
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import (
     CheckoutCloseReason,
@@ -189,9 +190,15 @@ def _judge_live(
         lines=live.lines,
         now=now,
     )
-    lines = tuple(line for line in live.lines if line.is_sellable and line not in withdrawn)
-    if not lines:
+    sellable = [line for line in live.lines if line.is_sellable and line not in withdrawn]
+    if not sellable:
         return Stop(NotSentReason.CHECKOUT_EMPTY)
+    hidden = sensitive_ids(
+        installation=checkout.installation, ids={line.product_id for line in sellable}
+    )
+    lines = tuple(line for line in sellable if line.product_id not in hidden)
+    if not lines:
+        return Stop(NotSentReason.SENSITIVE)
     left_out = tuple(line for line in live.lines if line not in lines)
     return Send(recipient=recipient, lines=lines, left_out=left_out)
 

@@ -10,11 +10,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from django.db.models import QuerySet
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 
 from saleor_personalize.catalog import queries as catalog
 from saleor_personalize.conf import settings
+from saleor_personalize.enums import DeliveryChannel
 from saleor_personalize.exceptions import UnknownAlias
 from saleor_personalize.ml import ArtefactError, Candidate, Chain, Context, ReasonCode, Recommender
 from saleor_personalize.models import (
@@ -63,7 +65,8 @@ def recommend(
 
     Never the product of the page, what is in the cart, what the profile just bought, or what cannot
     be seen and bought in the sales channel now. The list is shorter only when the shop has no more.
-    Who refused profiling is answered as if we did not know them.
+    Who refused profiling is answered as if we did not know them. No reason names a sensitive product;
+    in a message (`is_of_message`) none is shown, nor shown because of one.
 
     Raises UnknownAlias for a placement that is not configured.
     """
@@ -75,12 +78,20 @@ def recommend(
     if checkout_id:
         seeds += _products_in_cart(installation, checkout_id)
     exclude = _just_bought(profile, now) if profile else frozenset()
+    without_sensitive = is_of_message(placement)
+    if without_sensitive:
+        sensitive = catalog.sensitive_ids(installation=installation, ids=seeds)
+        exclude |= sensitive
+        seeds = [id_ for id_ in seeds if id_ not in sensitive]
     context = Context(seeds=tuple(seeds), exclude=exclude, now=now.timestamp())
 
     def allowed(ids: Sequence[str]) -> set[str]:
-        return catalog.recommendable_ids(
+        found = catalog.recommendable_ids(
             installation=installation, channel_slug=channel_slug, ids=ids, now=now
         )
+        if without_sensitive:
+            found -= catalog.sensitive_ids(installation=installation, ids=found)
+        return found
 
     models = _models.of(installation, channel_slug)
     chain = Chain({alias: models[alias] for alias in aliases if alias in models}, _leave_out)
@@ -92,9 +103,12 @@ def recommend(
             hidden={*seeds, *exclude, *(candidate.item_id for candidate in found)},
             count=count - len(found),
             now=now,
+            without_sensitive=without_sensitive,
         )
     reasons = {(candidate.reason_code, candidate.reason_item_id) for candidate in found}
-    names = _names.of(installation, {item_id for _, item_id in reasons if item_id is not None})
+    named = {item_id for _, item_id in reasons if item_id is not None}
+    named -= catalog.sensitive_ids(installation=installation, ids=named)
+    names = _names.of(installation, named)
     texts = {
         (code, item_id): reason_text(code, names.get(item_id or "", ""))
         for code, item_id in reasons
@@ -110,6 +124,14 @@ def recommend(
         )
         for slot, candidate in enumerate(found, start=1)
     ]
+
+
+def is_of_message(placement: str) -> bool:
+    """Tell whether a placement stands in a message: it is called after a delivery channel ("email_more")."""
+    return any(
+        placement == channel or placement.startswith(f"{channel}_")
+        for channel in DeliveryChannel.values
+    )
 
 
 def reason_text(code: str, name: str) -> str:
@@ -157,13 +179,23 @@ def _just_bought(profile: Profile, now: datetime) -> frozenset[str]:
 
 
 def _newest_products(
-    installation: Installation, channel_slug: str, *, hidden: set[str], count: int, now: datetime
+    installation: Installation,
+    channel_slug: str,
+    *,
+    hidden: set[str],
+    count: int,
+    now: datetime,
+    without_sensitive: bool,
 ) -> list[Candidate]:
     """Fill from the catalogue itself: nothing trained yet, or products younger than the training."""
     sold = catalog.recommendable(installation=installation, channel_slug=channel_slug, now=now)
+    products: QuerySet[Product] = Product.objects.of(installation)
+    if without_sensitive:
+        products = catalog.without_sensitive(products, installation=installation)
     rows = (
-        Product.objects.of(installation)
-        .filter(deleted_at=None, saleor_id__in=sold.values_list("product_saleor_id", flat=True))
+        products.filter(
+            deleted_at=None, saleor_id__in=sold.values_list("product_saleor_id", flat=True)
+        )
         .exclude(saleor_id__in=hidden)
         .order_by("-saleor_created_at", "saleor_id")
         .values_list("saleor_id", "saleor_created_at")[:count]

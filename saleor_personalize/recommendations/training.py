@@ -130,6 +130,11 @@ def roll_back(*, installation: Installation) -> int:
     return swapped
 
 
+def forget(*, installation_id: int) -> None:
+    """Remove all model files of a shop whose rows are gone."""
+    _remove([str(installation_id)])
+
+
 def _measure(recommender: Recommender, interactions: Interactions, items: Items) -> dict[str, Any]:
     """Return quality figures on the last fifth of the time, or say that there is too little data."""
     orders = len(set(interactions.order_id.codes[interactions.order_id.codes >= 0].tolist()))

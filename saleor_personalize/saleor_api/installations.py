@@ -188,6 +188,12 @@ def set_storefront_origins(*, installation: Installation, origins: Sequence[str]
     installation.save(update_fields=["storefront_origins", "updated_at"])
 
 
+def set_sensitive(*, installation: Installation, ids: Sequence[str]) -> None:
+    """Keep of which categories and collections no message and no reason speaks, beside the setting."""
+    installation.sensitive_ids = sorted(set(ids))
+    installation.save(update_fields=["sensitive_ids", "updated_at"])
+
+
 def storefront_origins() -> frozenset[str]:
     """Return the origins of all active installations."""
     rows = Installation.objects.filter(status=InstallationStatus.ACTIVE)

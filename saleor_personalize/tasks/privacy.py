@@ -5,7 +5,8 @@ import logging
 from celery import shared_task
 from django.utils import timezone
 
-from saleor_personalize.ingestion import erasure
+from saleor_personalize.ingestion import erasure, leaving
+from saleor_personalize.profiles import retention
 
 logger = logging.getLogger(__name__)
 
@@ -14,3 +15,14 @@ logger = logging.getLogger(__name__)
 def sweep_erasures(everywhere: bool = False) -> int:
     """Delete raw texts that speak of people who were erased; return in how many shops it looked."""
     return erasure.sweep_due(now=timezone.now(), everywhere=everywhere)
+
+
+@shared_task(name="personalize.purge")  # type: ignore[untyped-decorator,unused-ignore]
+def purge() -> int:
+    """End what is past its time; return how many rows and shops went."""
+    now = timezone.now()
+    ended = retention.purge(now=now)
+    shops = leaving.forget_uninstalled(now=now)
+    erasure.sweep_due(now=now, everywhere=True)
+    logger.info("Past their time: %s; shops: %s", ended, shops)
+    return sum(ended.values()) + shops
