@@ -111,7 +111,9 @@ def record_purchases(
         purchases = _without_erased(installation, purchases)
         # Two imports of one shop may share orders: one after the other. Before the graph, always.
         lock(installation, ["offline-orders"])
-        firsts = {purchase.number: purchase for purchase in reversed(purchases)}
+        firsts: dict[str, Purchase] = {}
+        for purchase in purchases:
+            firsts.setdefault(purchase.number, purchase)
         stored = {
             order.saleor_id: order
             for order in Order.objects.of(installation).filter(
@@ -192,14 +194,22 @@ def _note_first_purchases(
     purchases: Sequence[Purchase],
     found: Sequence[identity.Resolved],
 ) -> None:
-    """Let people who are new here be seen first when they bought first."""
+    """Let people be seen first when they bought first, if nothing earlier is known of them."""
+    made = {person.owners[kind].profile_id for person in found for kind in person.fresh}
     first: dict[int, datetime] = {}
     for purchase, person in zip(purchases, found, strict=True):
-        for kind in person.fresh:
-            pk = person.owners[kind].profile_id
-            first[pk] = min(first.get(pk, purchase.placed_at), _begin(purchase))
+        for owner in person.owners.values():
+            at = _begin(purchase)
+            first[owner.profile_id] = min(first.get(owner.profile_id, at), at)
+    known = Profile.objects.of(installation).filter(pk__in=first)
     bulk.update(
-        Profile, installation, [{"id": pk, "first_seen_at": at} for pk, at in first.items()]
+        Profile,
+        installation,
+        [
+            {"id": pk, "first_seen_at": first[pk]}
+            for pk, seen_at in known.values_list("pk", "first_seen_at")
+            if pk in made or first[pk] < seen_at
+        ],
     )
 
 
@@ -429,9 +439,7 @@ def _record_consents(
             profile=profile, purpose=Purpose.MARKETING, delivery_channel=DeliveryChannel.EMAIL
         )
         if purchase.opt_in:
-            if known is None and consent.record_yes(
-                profile=profile, source=SOURCE, now=now, is_confirmed=True
-            ):
+            if consent.record_yes(profile=profile, source=SOURCE, now=now, is_confirmed=True):
                 news.add(id(purchase))
         elif known != ConsentState.DENIED and not _said_yes_after(profile, purchase.placed_at):
             consent.record(

@@ -257,12 +257,29 @@ def test_b9_a_card_with_two_addresses_joins_nobody_else(
         file(
             "1,2026-02-01,alice@example.com,C-7,CASE-3,1,1",
             "2,2026-02-02,bob@example.com,C-7,CASE-3,1,1",
+            "3,2026-02-03,guest@example.com,C-7,CASE-3,1,1",
+            "4,2026-02-04,one@example.com,C-8,CASE-3,1,1",
+            "5,2026-02-05,two@example.com,C-8,CASE-3,1,1",
+            "6,2026-02-06,two@example.com,C-9,CASE-3,1,1",
+            "7,2026-02-07,two@example.com,C-10,CASE-3,1,1",
         )
     )
     assert bob not in alice.person()
     second = Order.objects.get(number="2")
     assert second.email_hash == email_hash("bob@example.com")
-    assert Merge.objects.count() == 1
+    joined = {
+        frozenset(
+            Identity.objects.filter(profile__in=[merge.first_id, merge.second_id])
+            .exclude(kind=IdentityKind.SALEOR_USER)
+            .values_list("value", flat=True)
+        )
+        for merge in Merge.objects.all()
+    }
+    assert joined == {
+        frozenset({email_hash("alice@example.com"), "C-7"}),
+        frozenset({email_hash("one@example.com"), "C-8"}),
+        frozenset({email_hash("two@example.com"), "C-9"}),
+    }
 
 
 def test_b9_people_were_seen_when_they_bought(
