@@ -87,7 +87,7 @@ def sensitive_ids(*, installation: Installation, ids: AnyCollection[str]) -> set
     They are in a category that the shop or the service calls sensitive, or below one, or in such a
     collection. Where anything is sensitive, a product that we do not know counts as such.
     """
-    marked, categories = _sensitive(installation)
+    marked, categories = sensitive_marks(installation)
     if not marked or not ids:
         return set()
     known = Product.objects.of(installation).filter(saleor_id__in=ids)
@@ -105,13 +105,13 @@ def without_sensitive(
     products: QuerySet[Product], *, installation: Installation
 ) -> QuerySet[Product]:
     """Leave out of an installation's products those of `sensitive_ids`."""
-    marked, categories = _sensitive(installation)
+    marked, categories = sensitive_marks(installation)
     for id_ in marked:
         products = products.exclude(collection_saleor_ids__contains=[id_])
     return products.exclude(category_saleor_id__in=categories)
 
 
-def _sensitive(installation: Installation) -> tuple[set[str], set[str]]:
+def sensitive_marks(installation: Installation) -> tuple[set[str], set[str]]:
     """Return what is marked as sensitive, and all categories that are so by it."""
     marked = {*settings.SENSITIVE_CATEGORIES, *installation.sensitive_ids}
     categories = {

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
-from django.db.models import Max, Q
+from django.db.models import Count, Max, Q, QuerySet, Sum
 
 from saleor_personalize.enums import EventType, IdentityKind
+from saleor_personalize.events.queries import SENT_BACK, carried_out
 from saleor_personalize.models import Checkout, Identity, Installation, Order, Profile
 from saleor_personalize.models.events import Event, Session
 from saleor_personalize.profiles import merging
@@ -27,14 +29,27 @@ def profile_of(*, installation: Installation, kind: IdentityKind, value: str) ->
 
 
 def is_recognised(profile: Profile) -> bool:
-    """Tell whether the profile is more than a browser: a Saleor user or an e-mail address."""
-    return (
-        Identity.objects.of(profile.installation)
-        .filter(
-            profile__in=profile.person(), kind__in=(IdentityKind.SALEOR_USER, IdentityKind.EMAIL)
-        )
-        .exists()
+    """Tell whether the person is more than a browser: a Saleor user, an address, a loyalty card."""
+    return not merging.is_nameless(profile)
+
+
+def own_orders(profile: Profile, *, user_id: str) -> QuerySet[Order]:
+    """Return the orders that count of those that Saleor attached to this user (see `recent_orders`)."""
+    return carried_out(
+        Order.objects.of(profile.installation).filter(profile=profile, user_saleor_id=user_id)
     )
+
+
+def own_spent(profile: Profile, *, user_id: str) -> dict[str, tuple[int, Decimal]]:
+    """Return (number of orders, sum) of these by currency, the most frequent first."""
+    rows = (
+        own_orders(profile, user_id=user_id)
+        .exclude(status=SENT_BACK)
+        .values("currency")
+        .annotate(count=Count("pk"), sum=Sum("total"))
+        .order_by("-count", "currency")
+    )
+    return {row["currency"]: (row["count"], row["sum"]) for row in rows}
 
 
 def recent_orders(profile: Profile, *, user_id: str, first: int) -> list[Order]:

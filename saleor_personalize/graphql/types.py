@@ -11,11 +11,13 @@ from graphql import GraphQLError
 from saleor_personalize.enums import EventType
 from saleor_personalize.events import favourites, timeline
 from saleor_personalize.events.tracking import TOLD, RowStatus
-from saleor_personalize.graphql import types_consent, types_favourites
+from saleor_personalize.graphql import types_consent, types_favourites, types_traits
 from saleor_personalize.messaging import preferences
 from saleor_personalize.ml import ReasonCode
 from saleor_personalize.profiles import queries
 from saleor_personalize.segments import queries as segments
+from saleor_personalize.traits import queries as traits
+from saleor_personalize.traits.measures import written
 
 #: Size of a list when none is asked for.
 DEFAULT_PAGE = 10
@@ -146,6 +148,19 @@ class Profile(graphene.ObjectType):
     An anonymous caller reads what that anonymous id did, never what a signed-in person did.
     """
 
+    first_name = graphene.String(description="Of the signed-in caller, as Saleor has it.")
+    order_count = graphene.Int(
+        required=True, description="Orders of the signed-in caller that were not cancelled."
+    )
+    spent = graphene.List(
+        graphene.NonNull(types_traits.ProfileSpent),
+        required=True,
+        description="What these orders came to, by currency.",
+    )
+    traits = graphene.Field(
+        types_traits.ProfileTraits,
+        description="Server only; null for everybody else, and for who refused profiling.",
+    )
     recent_orders = graphene.List(
         graphene.NonNull(ProfileOrder),
         required=True,
@@ -174,6 +189,26 @@ class Profile(graphene.ObjectType):
         required=True,
         description="What holds now for everything that the signed-in caller can allow.",
     )
+
+    @staticmethod
+    def resolve_first_name(root: Any, info: Any) -> str | None:
+        profile, user_id = root
+        return (profile.first_name or None) if user_id else None
+
+    @staticmethod
+    def resolve_order_count(root: Any, info: Any) -> int:
+        profile, user_id = root
+        return timeline.own_orders(profile, user_id=user_id).count() if user_id else 0
+
+    @staticmethod
+    def resolve_spent(root: Any, info: Any) -> list[dict[str, Any]]:
+        profile, user_id = root
+        sums = timeline.own_spent(profile, user_id=user_id) if user_id else {}
+        return types_traits.spent({currency: written(*one) for currency, one in sums.items()})
+
+    @staticmethod
+    def resolve_traits(root: Any, info: Any) -> Any:
+        return traits.traits_of(root[0]) if info.context.caller.is_server else None
 
     @staticmethod
     def resolve_consents(root: Any, info: Any, first: int | None) -> Any:

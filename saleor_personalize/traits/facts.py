@@ -15,6 +15,7 @@ from typing import Any
 
 from django.db import connection
 
+from saleor_personalize.catalog.queries import sensitive_marks
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import DeliveryChannel, MessageStatus
 from saleor_personalize.events.queries import NOT_CARRIED_OUT, SENT_BACK
@@ -72,6 +73,8 @@ _LINES = """
   FROM bought JOIN {orderline} AS line ON line.order_id = bought.id
   JOIN {product} AS product ON product.installation_id = %(installation)s
     AND product.saleor_id = line.product_saleor_id
+    AND product.category_saleor_id <> ALL(%(sensitive_categories)s)
+    AND NOT product.collection_saleor_ids ?| %(sensitive)s
 """
 _CATEGORIES = _BEST.replace(
     "{rows}",
@@ -120,6 +123,8 @@ class Facts:
 def facts_of(*, installation: Installation, persons: Sequence[int]) -> dict[int, Facts]:
     """Return the facts of people, by the key of the profile that speaks for each."""
     found: dict[int, Facts] = defaultdict(Facts)
+    # What tells of health or the like is no taste to be worked out.
+    sensitive, sensitive_categories = sensitive_marks(installation)
     parameters = {
         "installation": installation.pk,
         "persons": list(persons),
@@ -127,6 +132,8 @@ def facts_of(*, installation: Installation, persons: Sequence[int]) -> dict[int,
         "sent_back": SENT_BACK,
         "top": TOP,
         "brand": settings.BRAND_ATTRIBUTE,
+        "sensitive": sorted(sensitive),
+        "sensitive_categories": sorted(sensitive_categories),
         "delivery_channels": DeliveryChannel.values,
         "sent": MessageStatus.SENT.value,
     }

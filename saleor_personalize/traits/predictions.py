@@ -139,7 +139,7 @@ def _history(facts: list[Facts], now: datetime) -> History:
 
 
 def state_of(
-    *, installation: Installation, traits: ComputedTraits | None, target: PredictionTarget
+    *, installation: Installation | int, traits: ComputedTraits | None, target: PredictionTarget
 ) -> PredictionState:
     """Return whether something is foretold of a person; if not, why not."""
     value = traits and (
