@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from saleor_personalize.models import Consent, Profile
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from saleor_personalize.enums import IdentityKind
+from saleor_personalize.models import Consent, Installation, Profile, email_hash
 from saleor_personalize.profiles import merging
 
 
@@ -16,3 +21,25 @@ def history(
     owners = merging.readable(profile) if readable_only else profile.person()
     lines = Consent.objects.of(profile.installation).filter(profile__in=owners)
     return list(lines.order_by("-pk")[:first])
+
+
+def find(*, installation: Installation, who: str) -> Profile | None:
+    """Return the profile of whom somebody names: by e-mail address, Saleor user, card, browser or reference."""
+    who = who.strip()
+    people = Profile.objects.of(installation).select_related("installation")
+    try:
+        return people.filter(public_id=UUID(who)).first() or _owner(people, who)
+    except ValueError:
+        return _owner(people, who)
+
+
+def _owner(people: QuerySet[Profile], who: str) -> Profile | None:
+    if "@" in who:
+        found = people.filter(
+            identities__kind=IdentityKind.EMAIL, identities__value=email_hash(who)
+        )
+        if owner := found.first():
+            return owner
+    kinds = (IdentityKind.SALEOR_USER, IdentityKind.EXTERNAL_ID, IdentityKind.ANONYMOUS_ID)
+    owners = [people.filter(identities__kind=kind, identities__value=who).first() for kind in kinds]
+    return next((owner for owner in owners if owner), None)

@@ -11,7 +11,10 @@ COMMANDS = {
     "backfill": "personalize_backfill",
     "check": "check",
     "doctor": "personalize_doctor",
+    "erase": "personalize_erase",
     "events": "personalize_events",
+    "export": "personalize_export",
+    "forget": "personalize_forget",
     "generate-key": "personalize_generate_key",
     "import": "personalize_import",
     "journeys": "personalize_journeys",
@@ -39,6 +42,9 @@ WORDS = {
     "people": "see who is one person, why, and what happened; undo a merge",
     "journeys": "see, start and pause journeys, and what was sent or not",
     "webhooks": "see and replay deliveries that failed",
+    "export": "all data of one person, or of one shop",
+    "erase": "forget one person, with a proof",
+    "forget": "delete everything of one shop",
 }
 #: environment variables without which the service cannot start -> what to set them to
 NEEDED = {
