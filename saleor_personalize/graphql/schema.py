@@ -18,13 +18,17 @@ from saleor_personalize.graphql import (
     mutations_consent,
     mutations_favourites,
     types,
+    types_privacy,
     types_segments,
 )
 from saleor_personalize.recommendations import service
 
 
 class Query(
-    types_segments.SegmentQueries, mutations_favourites.FavouriteQueries, graphene.ObjectType
+    types_segments.SegmentQueries,
+    mutations_favourites.FavouriteQueries,
+    types_privacy.PrivacyQueries,
+    graphene.ObjectType,
 ):
     """Questions of a storefront, and of the shop's servers."""
 
@@ -224,7 +228,8 @@ class Track(graphene.Mutation):
             installation=caller.installation,
             shown=caller.shown,
             address=info.context.address,
-            count=len(events),
+            # Without events a call still tells whose a cart is.
+            count=max(1, len(events)),
             now=now,
         ):
             raise GraphQLError(
@@ -286,6 +291,7 @@ class Mutation(
     types_segments.SegmentMutations,
     mutations_consent.ConsentMutations,
     mutations_favourites.FavouriteMutations,
+    types_privacy.PrivacyMutations,
     graphene.ObjectType,
 ):
     """What a storefront reports, and what the shop's servers change."""
