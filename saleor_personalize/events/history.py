@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from saleor_personalize.events import timeline
-from saleor_personalize.models import Checkout, Message, Order, Profile, Session
-from saleor_personalize.profiles import merging, queries
+from django.db.models import OuterRef, Q, QuerySet, Subquery
+
+from saleor_personalize.models import (
+    Checkout,
+    Consent,
+    Enrollment,
+    Event,
+    Merge,
+    Message,
+    Order,
+    Profile,
+    SegmentMembership,
+    Session,
+)
+from saleor_personalize.models.fields import month_of
 
 
 class EntryKind(StrEnum):
     """What a line of the timeline tells of."""
 
     EVENT = "event"
+    VISIT = "visit"
     CART = "cart"
     ORDER = "order"
     CONSENT = "consent"
     MESSAGE = "message"
+    JOURNEY_BEGUN = "journey_begun"
+    JOURNEY_ENDED = "journey_ended"
+    SEGMENT_ENTERED = "segment_entered"
+    SEGMENT_LEFT = "segment_left"
     MERGE = "merge"
+    SPLIT = "split"
 
 
 @dataclass(frozen=True)
@@ -30,113 +48,213 @@ class Entry:
 
     at: datetime
     kind: EntryKind
-    #: Event type, state of the cart, origin of the order, answer, status of the message, or proof.
+    #: Event type, device, state of the cart, origin of the order, answer, status of the message or journey,
+    #: key of the segment, or proof.
     what: str
     #: Row of the profile that it happened on; a merge has two and names the first.
     profile_id: int
     about: Mapping[str, Any]
+    #: Row that tells it, among those of its kind.
+    pk: int = 0
+
+    @property
+    def place(self) -> tuple[datetime, str, int]:
+        """Where it stands in the timeline: of two at one moment the order is always the same."""
+        return self.at, self.kind.value, self.pk
+
+    @property
+    def cursor(self) -> str:
+        return f"{self.at.isoformat()},{self.kind.value},{self.pk}"
 
 
-def history_of(profile: Profile, *, first: int) -> list[Entry]:
-    """Return the newest `first` lines of the whole person, oldest first.
+@dataclass(frozen=True)
+class Cursor:
+    """A place in the timeline to go on from."""
+
+    at: datetime
+    kind: str
+    pk: int
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor | None:
+        """Read what `Entry.cursor` wrote; None for anything else."""
+        at, _, rest = text.partition(",")
+        kind, _, pk = rest.partition(",")
+        try:
+            moment = datetime.fromisoformat(at)
+        except ValueError:
+            return None
+        is_known = moment.tzinfo is not None and kind in set(EntryKind) and pk.isdecimal()
+        return cls(moment, kind, int(pk)) if is_known and len(pk) < 19 else None
+
+    def earlier(self, kind: EntryKind, time: str) -> Q:
+        """Say which rows of a kind stand before this place."""
+        before = Q(**{f"{time}__lt": self.at})
+        if kind.value < self.kind:
+            return before | Q(**{time: self.at})
+        return before | Q(**{time: self.at, "pk__lt": self.pk}) if kind == self.kind else before
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where the lines of one kind come from, and how a row is told."""
+
+    rows: Callable[[Profile], QuerySet[Any]]
+    time: str
+    told: Callable[[Any], tuple[str, int, dict[str, Any]]]
+
+
+def _of(model: Any, *related: str, **wanted: Any) -> Callable[[Profile], QuerySet[Any]]:
+    def rows(profile: Profile) -> QuerySet[Any]:
+        found: QuerySet[Any] = model.objects.of(profile.installation_id).filter(
+            profile__in=profile.person(), **wanted
+        )
+        return found.select_related(*related) if related else found
+
+    return rows
+
+
+def _merges(profile: Profile) -> QuerySet[Merge]:
+    members = profile.person()
+    return Merge.objects.of(profile.installation_id).filter(
+        Q(first__in=members) | Q(second__in=members)
+    )
+
+
+def _events(profile: Profile) -> QuerySet[Event]:
+    visit = Session.objects.of(profile.installation_id).filter(
+        profile=OuterRef("profile"), session_id=OuterRef("session_id")
+    )
+    events: QuerySet[Event] = _of(Event)(profile)
+    return events.annotate(device=Subquery(visit.values("device_type")[:1]))
+
+
+def _event(row: Event) -> tuple[str, int, dict[str, Any]]:
+    about = {
+        "source": row.source,
+        "device": row.device or "",  # type: ignore[attr-defined]
+        "channel": row.channel_slug,
+        "product_id": row.product_saleor_id,
+    }
+    return row.type, row.profile_id, about
+
+
+def _visit(row: Session) -> tuple[str, int, dict[str, Any]]:
+    about = {
+        "device": row.device_type,
+        "channel": row.channel_slug,
+        "country": row.country_code,
+        "referrer": row.referrer_host,
+        "campaign": row.utm.get("campaign", ""),
+    }
+    return row.device_type, row.profile_id, about
+
+
+def _cart(row: Checkout) -> tuple[str, int, dict[str, Any]]:
+    about = {
+        "checkout_id": row.saleor_id,
+        "channel": row.channel_slug,
+        "total": str(row.total),
+        "currency": row.currency,
+    }
+    return row.close_reason or "open", row.profile_id, about
+
+
+def _order(row: Order) -> tuple[str, int, dict[str, Any]]:
+    about = {
+        "number": row.number,
+        "status": row.status,
+        "channel": row.channel_slug,
+        "total": str(row.total),
+        "currency": row.currency,
+    }
+    return row.origin, row.profile_id or 0, about
+
+
+def _consent(row: Consent) -> tuple[str, int, dict[str, Any]]:
+    about = {
+        "purpose": row.purpose,
+        "delivery_channel": row.delivery_channel,
+        "topic": row.topic,
+        "source": row.source,
+    }
+    return row.state, row.profile_id, about
+
+
+def _message(row: Message) -> tuple[str, int, dict[str, Any]]:
+    about = {
+        "template": row.template,
+        "delivery_channel": row.delivery_channel,
+        "reason": row.reason,
+        "checkout_id": row.content.get("checkout_id", ""),
+    }
+    return row.status, row.profile_id, about
+
+
+def _journey(row: Enrollment) -> tuple[str, int, dict[str, Any]]:
+    about = {"journey": row.journey.key, "due_at": row.due_at, "reason": row.exit_reason}
+    return row.status, row.profile_id, about
+
+
+def _segment(row: SegmentMembership) -> tuple[str, int, dict[str, Any]]:
+    return row.segment.key, row.profile_id, {"name": row.segment.name}
+
+
+def _merge(row: Merge) -> tuple[str, int, dict[str, Any]]:
+    about = {
+        "shown": [one["kind"] for one in row.evidence],
+        "merge": row.pk,
+        "decided_by": row.decided_by,
+    }
+    return row.proof, row.first_id, about
+
+
+_SOURCES: dict[EntryKind, _Source] = {
+    EntryKind.EVENT: _Source(_events, "occurred_at", _event),
+    EntryKind.VISIT: _Source(_of(Session), "started_at", _visit),
+    EntryKind.CART: _Source(_of(Checkout), "last_changed_at", _cart),
+    EntryKind.ORDER: _Source(_of(Order, deleted_at=None), "placed_at", _order),
+    EntryKind.CONSENT: _Source(_of(Consent), "recorded_at", _consent),
+    EntryKind.MESSAGE: _Source(_of(Message), "decided_at", _message),
+    EntryKind.JOURNEY_BEGUN: _Source(_of(Enrollment, "journey"), "created_at", _journey),
+    EntryKind.JOURNEY_ENDED: _Source(
+        _of(Enrollment, "journey", finished_at__isnull=False), "finished_at", _journey
+    ),
+    EntryKind.SEGMENT_ENTERED: _Source(_of(SegmentMembership, "segment"), "entered_at", _segment),
+    EntryKind.SEGMENT_LEFT: _Source(
+        _of(SegmentMembership, "segment", left_at__isnull=False), "left_at", _segment
+    ),
+    EntryKind.MERGE: _Source(
+        lambda profile: _merges(profile).filter(proved_at__isnull=False), "proved_at", _merge
+    ),
+    EntryKind.SPLIT: _Source(
+        lambda profile: _merges(profile).filter(undone_at__isnull=False), "undone_at", _merge
+    ),
+}
+
+
+def history_of(profile: Profile, *, first: int, before: Cursor | None = None) -> list[Entry]:
+    """Return the newest `first` lines of the whole person, oldest first; or those before a place.
 
     For staff and whoever runs the service; a shopper reads what `merging.readable` allows.
     """
     entries = [
-        *_events(profile, first),
-        *_carts(profile, first),
-        *_orders(profile, first),
-        *_consents(profile, first),
-        *_messages(profile, first),
-        *_merges(profile),
+        entry
+        for kind, source in _SOURCES.items()
+        for entry in _entries(profile, kind, source, first, before)
     ]
-    return sorted(entries, key=lambda entry: entry.at)[-first:]
+    return sorted(entries, key=lambda entry: entry.place)[-first:]
 
 
-def _events(profile: Profile, first: int) -> Iterator[Entry]:
-    events = timeline.events_of(profile, first=first)
-    visits = {
-        (visit.profile_id, visit.session_id): visit.device_type
-        for visit in Session.objects.of(profile.installation).filter(
-            profile__in=profile.person(), session_id__in={event.session_id for event in events}
-        )
-    }
-    for event in events:
-        about = {
-            "source": event.source,
-            "device": visits.get((event.profile_id, event.session_id), ""),
-            "channel": event.channel_slug,
-            "product_id": event.product_saleor_id,
-        }
-        yield Entry(event.occurred_at, EntryKind.EVENT, event.type, event.profile_id, about)
-
-
-def _carts(profile: Profile, first: int) -> Iterator[Entry]:
-    carts = (
-        Checkout.objects.of(profile.installation)
-        .filter(profile__in=profile.person())
-        .order_by("-last_changed_at", "-pk")
-    )
-    for cart in carts[:first]:
-        about = {
-            "checkout_id": cart.saleor_id,
-            "channel": cart.channel_slug,
-            "total": str(cart.total),
-            "currency": cart.currency,
-        }
-        what = cart.close_reason or "open"
-        yield Entry(cart.last_changed_at, EntryKind.CART, what, cart.profile_id, about)
-
-
-def _orders(profile: Profile, first: int) -> Iterator[Entry]:
-    orders = (
-        Order.objects.of(profile.installation)
-        .filter(profile__in=profile.person(), deleted_at=None)
-        .order_by("-placed_at", "-pk")
-    )
-    for order in orders[:first]:
-        about = {
-            "number": order.number,
-            "status": order.status,
-            "channel": order.channel_slug,
-            "total": str(order.total),
-            "currency": order.currency,
-        }
-        owner = order.profile_id or profile.pk
-        yield Entry(order.placed_at, EntryKind.ORDER, order.origin, owner, about)
-
-
-def _consents(profile: Profile, first: int) -> Iterator[Entry]:
-    for line in queries.history(profile=profile, first=first):
-        about = {
-            "purpose": line.purpose,
-            "delivery_channel": line.delivery_channel,
-            "topic": line.topic,
-            "source": line.source,
-        }
-        yield Entry(line.recorded_at, EntryKind.CONSENT, line.state, line.profile_id, about)
-
-
-def _messages(profile: Profile, first: int) -> Iterator[Entry]:
-    messages = (
-        Message.objects.of(profile.installation)
-        .filter(profile__in=profile.person())
-        .order_by("-decided_at", "-pk")
-    )
-    for message in messages[:first]:
-        about = {
-            "template": message.template,
-            "delivery_channel": message.delivery_channel,
-            "reason": message.reason,
-            "checkout_id": message.content.get("checkout_id", ""),
-        }
-        yield Entry(
-            message.decided_at, EntryKind.MESSAGE, message.status, message.profile_id, about
-        )
-
-
-def _merges(profile: Profile) -> Iterator[Entry]:
-    for merge in merging.merges_of(profile):
-        if merge.proved_at is not None:
-            about = {"shown": [one["kind"] for one in merge.evidence], "merge": merge.pk}
-            yield Entry(merge.proved_at, EntryKind.MERGE, merge.proof, merge.first_id, about)
+def _entries(
+    profile: Profile, kind: EntryKind, source: _Source, first: int, before: Cursor | None
+) -> Iterator[Entry]:
+    rows = source.rows(profile)
+    if before is not None:
+        rows = rows.filter(before.earlier(kind, source.time))
+        if kind == EntryKind.EVENT:
+            # Spares the database the partitions of later months.
+            rows = rows.filter(month__lte=month_of(before.at))
+    for row in rows.order_by(f"-{source.time}", "-pk")[:first]:
+        what, owner, about = source.told(row)
+        yield Entry(getattr(row, source.time), kind, what, owner or profile.pk, about, row.pk)

@@ -23,6 +23,7 @@ from saleor_personalize.enums import (
 from saleor_personalize.events import operations, tracking
 from saleor_personalize.models import Installation, Merge, email_hash
 from saleor_personalize.profiles import consent
+from saleor_personalize.traits import operations as traits
 from tests.integration.reminders import checkout_data, order_data
 
 ALICE, PHONE = "VXNlcjox", "phone-0000000000000"
@@ -119,10 +120,13 @@ def test_b2_a_split_gives_both_exactly_their_own_back(walked: Installation) -> N
     assert [row["id"] for row in phone["profiles"] + guest["profiles"]] == [
         row["id"] for row in before["profiles"]
     ]
-    facts = [row for row in before["timeline"] if row["kind"] != "merge"]
-    apart = [row for side in (phone, guest) for row in side["timeline"] if row["kind"] != "merge"]
+    of_graph = {"merge", "split"}
+    facts = [row for row in before["timeline"] if row["kind"] not in of_graph]
+    apart = [
+        row for side in (phone, guest) for row in side["timeline"] if row["kind"] not in of_graph
+    ]
     assert apart == facts
-    assert [row["what"] for row in guest["timeline"] if row["kind"] != "merge"] == [
+    assert [row["what"] for row in guest["timeline"] if row["kind"] not in of_graph] == [
         "ordered",
         "saleor",
         "denied",
@@ -143,3 +147,14 @@ def test_the_words_for_people(walked: Installation, capsys: Any, tmp_path: Path)
     assert printed[0] == "profiles"
     assert "  at=" in printed[-1]
     assert printed[-1].endswith("purpose=marketing  delivery_channel=email  source=test")
+
+
+def test_b10_what_is_worked_out_is_shown_with_why_something_is_not(
+    walked: Installation, now: datetime
+) -> None:
+    assert run("show", "--anonymous-id", PHONE)["traits"] == [{}]
+    traits.compute(installation=walked, now=now)
+    (found,) = run("show", "--anonymous-id", PHONE)["traits"]
+    assert (found["stage"], found["order_count"]) == ("new", 1)
+    assert found["churn_state"] == found["next_order_state"] == "not_enough_data"
+    assert found["churn_risk"] is None

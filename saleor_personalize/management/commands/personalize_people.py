@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from saleor_personalize.enums import IdentityKind, MergeProof
+from saleor_personalize.enums import IdentityKind, MergeProof, PredictionTarget
 from saleor_personalize.events import history, timeline
 from saleor_personalize.management.installations import (
     add_installation_argument,
@@ -17,6 +17,8 @@ from saleor_personalize.management.installations import (
 )
 from saleor_personalize.models import Identity, Installation, Merge, Profile, email_hash
 from saleor_personalize.profiles import merging
+from saleor_personalize.traits import predictions
+from saleor_personalize.traits.queries import traits_of
 
 #: option -> the kind of id that it takes
 _IDS = {
@@ -30,8 +32,8 @@ _IDS = {
 
 class Command(BaseCommand):
     help = (
-        "Show what is one person: their profiles and ids, what proved that they belong together, and one "
-        "timeline; or split two profiles that were joined."
+        "Show what is one person: their profiles and ids, what proved that they belong together, what is "
+        "worked out about them, and one timeline; or split two profiles that were joined."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -92,6 +94,7 @@ def _show(profile: Profile, limit: int) -> dict[str, Any]:
             for pk, member in members.items()
         ],
         "merges": [_merge(merge) for merge in merging.merges_of(profile)],
+        "traits": [_traits(profile)],
         "timeline": [
             {
                 "at": entry.at,
@@ -102,6 +105,24 @@ def _show(profile: Profile, limit: int) -> dict[str, Any]:
             }
             for entry in history.history_of(profile, first=limit)
         ],
+    }
+
+
+def _traits(profile: Profile) -> dict[str, Any]:
+    """Return what is worked out about a person; empty until then, and for who refused profiling."""
+    found = traits_of(profile)
+    if found is None:
+        return {}
+    told = {
+        field.name: getattr(found, field.name)
+        for field in found._meta.concrete_fields
+        if field.name not in {"id", "installation", "profile"}
+    }
+    return told | {
+        f"{target.value}_state": predictions.state_of(
+            installation=profile.installation, traits=found, target=target
+        ).value
+        for target in PredictionTarget
     }
 
 
