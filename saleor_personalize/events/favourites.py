@@ -16,8 +16,10 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce
 
 from saleor_personalize.catalog.queries import recommendable_ids
+from saleor_personalize.enums import IdentityKind
 from saleor_personalize.models import (
     Favourite,
+    Identity,
     Installation,
     Product,
     Profile,
@@ -121,11 +123,13 @@ def _record(profile: Profile, said: Said) -> bool:
     )
 
 
-def favourites_of(profile: Profile, *, first: int | None = None) -> list[Favourite]:
+def favourites_of(
+    profile: Profile, *, first: int | None = None, own_only: bool = False
+) -> list[Favourite]:
     """Return what the person keeps, newest first, each product and variant once.
 
     Over the profiles that the person may read (`merging.readable`): a removal on one of them counts for
-    what was added on another before it.
+    what was added on another before it. `own_only`: what was added on this profile itself.
     """
     theirs = Favourite.objects.of(profile.installation).filter(
         profile__in=merging.readable(profile)
@@ -135,8 +139,9 @@ def favourites_of(profile: Profile, *, first: int | None = None) -> list[Favouri
         variant_saleor_id=OuterRef("variant_saleor_id"),
         removed_at__gte=OuterRef("added_at"),
     )
+    added = theirs.filter(profile=profile) if own_only else theirs
     newest = (
-        theirs.filter(~Exists(taken_back), removed_at=None)
+        added.filter(~Exists(taken_back), removed_at=None)
         .order_by("product_saleor_id", "variant_saleor_id", "-added_at", "pk")
         .distinct("product_saleor_id", "variant_saleor_id")
     )
@@ -231,10 +236,14 @@ def _sellable(
 
 
 def share(*, profile: Profile, now: datetime) -> SharedFavourites:
-    """Return the link under which others see the person's favourites; made on first asking."""
+    """Return the link under which others see the profile's favourites; made on first asking.
+
+    That of an account shows the list of the person. That of a browser shows what was kept on it before
+    anybody signed in there: whoever made it may be somebody else.
+    """
     with transaction.atomic():
         Profile.objects.of(profile.installation).select_for_update().get(pk=profile.pk)
-        known = _links(profile).order_by("pk").first()
+        known = _links(profile).filter(profile=profile).order_by("pk").first()
         return known or SharedFavourites.objects.create(
             installation=profile.installation, profile=profile, created_at=now
         )
@@ -267,5 +276,11 @@ def shared(
     *, link: SharedFavourites, now: datetime, first: int = MAX_SHARED, channel_slug: str = ""
 ) -> list[Shown]:
     """Return the products under a link: those that can be bought now. Nothing tells whose they are."""
-    found = _shown(link.installation, favourites_of(link.profile), channel_slug, MAX_SHARED, now)
+    is_of_browser = not (
+        Identity.objects.of(link.installation)
+        .filter(profile=link.profile, kind__in=(IdentityKind.SALEOR_USER, IdentityKind.EXTERNAL_ID))
+        .exists()
+    )
+    rows = favourites_of(link.profile, own_only=is_of_browser)
+    found = _shown(link.installation, rows, channel_slug, MAX_SHARED, now)
     return [one for one in found if one.is_available][:first]

@@ -375,6 +375,45 @@ def test_b13_a_link_shows_products_and_nobody(
     assert gql(SHARE, token=token).data["favouritesShare"]["token"] != shared["token"]
 
 
+def test_b13_a_link_made_on_a_browser_shows_nobody_who_signs_in_there_later(
+    gql: Ask, shop: Phones, token_of: Callable[..., str]
+) -> None:
+    """Whoever made the link may be somebody else than who signs in: a shared computer."""
+    keep(gql, shop.phone, anonymous_id=ANONYMOUS)
+    of_browser = gql(SHARE, anonymous_id=ANONYMOUS).data["favouritesShare"]["token"]
+    signed_in = {"token": token_of(ALICE), "anonymous_id": ANONYMOUS}
+    keep(gql, shop.case, on=NOW + timedelta(minutes=1), **signed_in)
+    assert mine(gql, token=token_of(ALICE)) == [shop.case, shop.phone]
+
+    def under(token: str) -> list[str]:
+        found = gql(SHARED, {"token": token}).data["sharedFavourites"]
+        return [row["productId"] for row in found]
+
+    assert under(of_browser) == [shop.phone]
+    # Hers is another one, shows all of it, and she can withdraw both.
+    hers = gql(SHARE, token=token_of(ALICE)).data["favouritesShare"]["token"]
+    assert under(hers) == [shop.case, shop.phone]
+    assert gql(WITHDRAW, token=token_of(ALICE)).data["favouritesWithdraw"]["count"] == 2
+
+
+def test_b13_a_browsers_id_opens_no_list_of_a_loyalty_card(
+    gql: Ask, shop: Phones, installation: Installation
+) -> None:
+    card = make_profile(installation, external_id="C-7")
+    browser = make_profile(installation, anonymous_id=ANONYMOUS)
+    assert merging.prove(
+        installation=installation,
+        first=card,
+        second=browser,
+        proof=MergeProof.EXTERNAL_ID,
+        now=NOW,
+    )
+    Favourite.objects.create(
+        installation=installation, profile=card, product_saleor_id=shop.phone, added_at=NOW
+    )
+    assert mine(gql, anonymous_id=ANONYMOUS) is None
+
+
 def test_b13_the_page_under_a_link(
     gql: Ask,
     shop: Phones,
