@@ -112,8 +112,9 @@ def resolve(
     Raises PersonErased for a Saleor user whose account was deleted.
     """
     keys = [_keys(shown) for shown in people]
+    sure = {email_hash(address) for address in confirmed}
     with transaction.atomic():
-        owners = _hold(installation, keys)
+        owners = _hold(installation, keys, sure)
         tombstones.check_accounts(
             installation,
             {
@@ -123,7 +124,7 @@ def resolve(
                 if kind == IdentityKind.SALEOR_USER and (kind, value) not in owners
             },
         )
-        book = _Book(owners, _bare_carts(installation, owners), {email_hash(a) for a in confirmed})
+        book = _Book(owners, _bare_carts(installation, owners), sure)
         found = [book.enter(key) for key in keys]
         addresses = {
             key[IdentityKind.EMAIL]: shown[IdentityKind.EMAIL].strip()
@@ -232,14 +233,16 @@ def _owners(
 
 
 def _hold(
-    installation: Installation, keys: Sequence[Mapping[IdentityKind, str]]
+    installation: Installation,
+    keys: Sequence[Mapping[IdentityKind, str]],
+    confirmed: Collection[str],
 ) -> dict[tuple[IdentityKind, str], Owner]:
     """Lock the ids, and before them the graph if they might join somebody; return whose they are."""
     items = {item for key in keys for item in key.items()}
     attempt = transaction.savepoint()
     lock_identities(installation, items)
     owners = _owners(installation, items)
-    if not _may_join(installation, keys, owners):
+    if not _may_join(installation, keys, owners, confirmed):
         transaction.savepoint_commit(attempt)
         return owners
     # Going back gives the ids free, so that the graph can be had first.
@@ -253,12 +256,18 @@ def _may_join(
     installation: Installation,
     keys: Sequence[Mapping[IdentityKind, str]],
     owners: Mapping[tuple[IdentityKind, str], Owner],
+    confirmed: Collection[str],
 ) -> bool:
     carts = {key[IdentityKind.CHECKOUT] for key in keys if IdentityKind.CHECKOUT in key}
-    return any(
-        len({owners[item].person_id if item in owners else None for item in key.items()}) > 1
-        for key in keys
-    ) or (bool(carts) and merging.is_anybody_suspected(installation, carts))
+    for key in keys:
+        known = [owners.get(item) for item in key.items()]
+        if len({owner and owner.person_id for owner in known}) > 1:
+            return True
+        # They may be one person by less than a confirmed address.
+        is_sure = key.get(IdentityKind.EMAIL) in confirmed
+        if is_sure and len({owner and owner.profile_id for owner in known}) > 1:
+            return True
+    return bool(carts) and merging.is_anybody_suspected(installation, carts)
 
 
 def _bare_carts(

@@ -20,6 +20,7 @@ from saleor_personalize.enums import (
     Purpose,
 )
 from saleor_personalize.models import Identity, Installation, Merge, Profile
+from saleor_personalize.models.locks import try_lock
 from saleor_personalize.profiles import consent, identity, merging
 from tests.conftest import NOW, make_consent, make_installation, make_profile
 
@@ -363,6 +364,40 @@ class AnyOrderOfEvents(TestCase):
             for pk in joined:
                 expected[pk] = joined
         assert groups_as_stored() == {frozenset(group) for group in expected.values()}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_b3_a_confirmed_address_holds_the_graph_before_its_ids() -> None:
+    """Otherwise two workers would wait for each other: one has the ids, the other the graph."""
+    installation = make_installation()
+    with transaction.atomic():
+        (found,) = identity.resolve(
+            installation=installation, people=[{USER: ALICE, EMAIL: "a@example.com"}], now=NOW
+        )
+        identity.join_over_account(
+            installation=installation, found=found, is_confirmed=False, now=NOW
+        )
+
+    def is_free() -> bool:
+        try:
+            with transaction.atomic():
+                return try_lock(installation, "identity-graph")
+        finally:
+            connection.close()
+
+    with transaction.atomic(), ThreadPoolExecutor(1) as pool:
+        (found,) = identity.resolve(
+            installation=installation,
+            people=[{USER: ALICE, EMAIL: "a@example.com"}],
+            now=NOW,
+            confirmed=["a@example.com"],
+        )
+        assert not pool.submit(is_free).result()
+        identity.join_over_account(
+            installation=installation, found=found, is_confirmed=True, now=NOW
+        )
+    proofs = Merge.objects.values_list("proof", flat=True)
+    assert set(proofs) == {MergeProof.ACCOUNT, MergeProof.CONFIRMED_EMAIL}
 
 
 @pytest.mark.django_db(transaction=True)
