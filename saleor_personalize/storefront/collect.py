@@ -52,6 +52,8 @@ _ROW: dict[str, type] = {
     "properties": dict,
 }
 _MAX_URL = 500
+#: So many times the rows of a batch that are read may come and be answered.
+_MAX_ANSWERED = 10
 _WORDS = {str: "a text", int: "a whole number", dict: "an object", list: "a list"}
 _COLUMNS = {
     "id": "event_id",
@@ -110,7 +112,8 @@ def _answer(
             forwarded_for=request.headers.get("X-Forwarded-For", ""),
             connected_from=request.META.get("REMOTE_ADDR") or "",
         ),
-        count=min(len(given), settings.COLLECT_MAX_EVENTS),
+        # Without events a batch still tells whose a cart is.
+        count=max(1, min(len(given), settings.COLLECT_MAX_EVENTS)),
         now=now,
     ):
         raise _Refused(429, "RATE_LIMITED", "Too many events in a minute. Send them again later.")
@@ -178,6 +181,9 @@ def _body(request: HttpRequest) -> dict[str, Any]:
         raise _Refused(400, "BAD_REQUEST", "The body is not JSON.") from None
     if not isinstance(body, dict) or not isinstance(body.get("events"), list):
         raise _Refused(400, "BAD_REQUEST", 'The body takes one object with a list "events".')
+    # Each row is answered; tiny ones by the hundred thousand would make an answer of many megabytes.
+    if len(body["events"]) > (most := _MAX_ANSWERED * settings.COLLECT_MAX_EVENTS):
+        raise _Refused(413, "TOO_LARGE", f"More than {most} events. Send fewer at once.")
     for name, type_ in _BODY.items():
         if body.get(name) is not None and type(body[name]) is not type_:
             raise _Refused(400, "BAD_REQUEST", f"`{name}` takes {_WORDS[type_]}.")

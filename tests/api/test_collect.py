@@ -161,6 +161,16 @@ def test_b7_rows_past_the_thousandth_are_named_and_the_others_kept(collect: Coll
     assert Event.objects.count() == 1_000
 
 
+def test_a_batch_of_very_many_rows_is_refused_and_not_answered_row_by_row(
+    collect: Collect,
+) -> None:
+    """An answer is far longer than a row of one character."""
+    assert len(answers(collect([0] * 10_000))) == 10_000
+    assert refusal(collect([0] * 10_001)) == (413, "TOO_LARGE")
+    assert refusal(collect([0] * 10_001, consent=False)) == (413, "TOO_LARGE")
+    assert nothing_is_stored()
+
+
 def test_no_events_are_no_fault(collect: Collect) -> None:
     assert answers(collect([])) == []
     assert nothing_is_stored()
@@ -542,6 +552,19 @@ def test_ids_made_up_by_one_address_share_its_limit(
     assert refusal(send(3, again)) == (429, "RATE_LIMITED")
     assert answers(send(4, elsewhere)) == [ACCEPTED] * 2
     assert Event.objects.count() == 6
+
+
+@pytest.mark.usefixtures("limits")
+def test_batches_without_an_event_are_limited_as_well(collect: Collect) -> None:
+    """Each tells of a cart, and makes a profile."""
+
+    def send(number: int) -> Any:
+        return collect(
+            [], anonymousId=f"made-up-browser-{number}", checkoutId=f"Q2hlY2tvdXQ{number}"
+        )
+
+    assert [send(number).status_code for number in range(7)] == [200] * 5 + [429] * 2
+    assert Profile.objects.count() == 5
 
 
 @pytest.mark.usefixtures("limits")

@@ -354,12 +354,13 @@ def test_a_cache_that_is_away_costs_no_event(
         def add(self, *_: object, **__: object) -> None:
             raise ConnectionError(f"no route for {ANONYMOUS}")
 
-    monkeypatch.setattr("saleor_personalize.graphql.schema.cache", Away())
+    monkeypatch.setattr("saleor_personalize.events.rates.cache", Away())
     assert track(viewed()) == [ACCEPTED]
     assert Event.objects.count() == 1
-    (record,) = [r for r in caplog.records if r.name.endswith("graphql.schema")]
+    (record,) = [r for r in caplog.records if r.name.endswith("events.rates")]
     assert (
-        record.getMessage() == "The cache cannot count events (ConnectionError): check REDIS_URL."
+        record.getMessage()
+        == "The cache does not count (ConnectionError): nobody is limited. Check CACHES."
     )
 
 

@@ -554,6 +554,30 @@ def test_b9_mended_rejects_can_be_imported_as_they_are(
     assert Order.objects.get(number="S-4").total == Decimal("7.500")
 
 
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("-2+3+cmd|' /C calc'!A0", "'-2+3+cmd|' /C calc'!A0"),
+        ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"),
+        ("-7.50", "-7.50"),
+        ("+48 123 456", "+48 123 456"),
+    ],
+)
+def test_b9_rejects_hold_no_formula(
+    shop: Catalogue, file: Callable[..., Path], tmp_path: Path, written: str, shown: str
+) -> None:
+    rejects = tmp_path / "rejects.csv"
+    header = HEADER + ",=1+1"
+    run(
+        file(f"S-4,nonsense,x@example.com,,CASE-3,1,1,{written}", header=header),
+        "--rejects",
+        str(rejects),
+    )
+    with rejects.open(newline="") as opened:
+        names, row = csv.reader(opened)
+    assert (names[7], row[7]) == ("'=1+1", shown)
+
+
 def test_b9_rejects_are_encrypted_in_the_database(
     shop: Catalogue, file: Callable[..., Path]
 ) -> None:

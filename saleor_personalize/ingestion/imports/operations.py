@@ -445,7 +445,8 @@ def write_rejects(*, run: Import, to: TextIO) -> int:
     The columns keep their names, so the mended file can be imported as it is. Returns how many.
     """
     writer = csv.writer(to)
-    writer.writerow([*run.columns, "reject_row", "reject_code", "reject_reason"])
+    columns = [_harmless(name) for name in run.columns]
+    writer.writerow([*columns, "reject_row", "reject_code", "reject_reason"])
     count = 0
     rejects = ImportReject.objects.of(run.installation).filter(source=run).order_by("row_number")
     for reject in rejects.iterator(chunk_size=500):
@@ -459,7 +460,9 @@ def write_rejects(*, run: Import, to: TextIO) -> int:
 def _harmless(value: str) -> str:
     """Keep a spreadsheet from taking a text for a formula, and the file in one encoding."""
     value = value.encode("utf-8", "replace").decode()
-    return f"'{value}" if value.startswith(("=", "@", "\t", "\r")) else value
+    is_number = re.fullmatch(r"[+-][\d.,\s]+", value)
+    is_formula = value.startswith(("=", "@", "+", "-", "\t", "\r", "\n")) and not is_number
+    return f"'{value}" if is_formula else value
 
 
 def latest(*, installation: Installation, limit: int) -> list[Import]:
