@@ -11,6 +11,7 @@ from datetime import datetime
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
+from django.db.models.functions import Coalesce
 
 from saleor_personalize.enums import IdentityKind, MergeProof
 from saleor_personalize.models import (
@@ -320,15 +321,14 @@ def _live(installation: Installation, profile_ids: Iterable[int]) -> QuerySet[Me
 
 def _regroup(installation: Installation, profile_ids: set[int], *, now: datetime) -> None:
     """Set `merged_into` for everybody whom a change at `profile_ids` can concern."""
+    people = Profile.objects.of(installation)
+    representatives = set(
+        people.filter(pk__in=profile_ids).values_list(Coalesce("merged_into_id", "pk"), flat=True)
+    )
     pending = set(
-        Profile.objects.of(installation)
-        .filter(
-            Q(pk__in=profile_ids)
-            | Q(merged_into__in=profile_ids)
-            | Q(absorbed__in=profile_ids)
-            | Q(merged_into__absorbed__in=profile_ids)
+        people.filter(Q(pk__in=representatives) | Q(merged_into__in=representatives)).values_list(
+            "pk", flat=True
         )
-        .values_list("pk", flat=True)
     )
     while pending:
         person = {min(pending)}
@@ -343,7 +343,6 @@ def _regroup(installation: Installation, profile_ids: set[int], *, now: datetime
             person = person | reached
         pending -= person
         representative = min(person)
-        people = Profile.objects.of(installation)
         people.filter(pk=representative).update(merged_into=None)
         people.filter(pk__in=person - {representative}).update(merged_into=representative)
         # What was worked out for one of the parts does not describe the whole.
