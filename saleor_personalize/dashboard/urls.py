@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from saleor_personalize.dashboard import health, imports, segments, views
+from saleor_personalize.dashboard import health, imports, privacy, segments, views
 
 urlpatterns = [
     # The Dashboard opens `appUrl` as it stands and appends `/` for the entry in its menu.
@@ -55,6 +55,15 @@ urlpatterns = [
     path(
         "dashboard/imports/<int:import_id>/delete/", imports.delete, name="dashboard-import-delete"
     ),
+    path("dashboard/data/", privacy.page, name="dashboard-data"),
+    path("dashboard/data/sensitive/", privacy.save_sensitive, name="dashboard-sensitive"),
+    path("dashboard/people/<str:who>/export/", privacy.export, name="dashboard-person-export"),
+    path(
+        "dashboard/people/<str:who>/erase/ask/",
+        privacy.ask_erase,
+        name="dashboard-person-ask-erase",
+    ),
+    path("dashboard/people/<str:who>/erase/", privacy.erase, name="dashboard-person-erase"),
     path("dashboard/settings/", views.save_settings, name="dashboard-settings"),
     path("health/", health.health, name="health"),
     path("health/ready/", health.ready, name="health-ready"),

@@ -162,6 +162,35 @@ REJECTS = {
 }
 
 
+#: kind of data (`profiles.retention`) -> what it is
+DATA = {
+    "events": gettext_lazy("What people did"),
+    "sessions": gettext_lazy("Visits"),
+    "deliveries": gettext_lazy("Raw webhooks"),
+    "failed_deliveries": gettext_lazy("Raw webhooks that could not be processed"),
+    "import_rejects": gettext_lazy("Refused rows of imports"),
+    "checkouts": gettext_lazy("Carts"),
+    "enrollments": gettext_lazy("Planned messages that ended"),
+    "message_content": gettext_lazy("What messages showed"),
+    "messages": gettext_lazy("Messages"),
+    "unconfirmed_consents": gettext_lazy("Permissions that were never confirmed"),
+    "memberships": gettext_lazy("Stays in segments that ended"),
+    "removed_favourites": gettext_lazy("Favourites that were removed"),
+    "unknown_people": gettext_lazy("People of whom only an id is known"),
+    "orders": gettext_lazy("Orders"),
+    "person": gettext_lazy("People"),
+    "erasures": gettext_lazy("Proofs of erasure"),
+}
+#: ErasureSource -> who asked for it
+ERASED_BY = {
+    "account_deleted": gettext_lazy("the shopper deleted the account"),
+    "customer_deleted": gettext_lazy("staff deleted the customer in Saleor"),
+    "shopper": gettext_lazy("the shopper, in the storefront"),
+    "staff": gettext_lazy("staff, on this page"),
+    "command": gettext_lazy("whoever runs this service"),
+}
+
+
 def import_state(run: Import) -> State:
     status = ImportStatus(run.status)
     if status == ImportStatus.DONE and run.is_dry_run:

@@ -10,7 +10,7 @@ import re
 import tempfile
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -27,13 +27,16 @@ from saleor_personalize.exceptions import ConfigurationError, SaleorApiError, To
 from saleor_personalize.ingestion.permissions import events_of, needed_permissions
 from saleor_personalize.ingestion.queries import latest_backfill, webhook_health
 from saleor_personalize.messaging.operations import sender_of
-from saleor_personalize.models import Installation
+from saleor_personalize.models import Erasure, Installation
+from saleor_personalize.profiles import retention
 from saleor_personalize.saleor_api import auth, documents
 from saleor_personalize.saleor_api.client import AppIdentity, SaleorClient
 from saleor_personalize.tasks.broker import broker_fault, workers_seen
 
 TIMEOUT = 4.0
 OK, WARN, FAIL = "ok", "warn", "fail"
+#: An erasure is complete within 24 hours; beat has tried for long by then.
+_SWEPT = timedelta(hours=12)
 
 
 @dataclass(frozen=True)
@@ -219,6 +222,7 @@ def _installation(installation: Installation, now: datetime) -> Iterator[Finding
             yield from _permissions(identity)
             yield from _webhooks(client, identity)
     yield from _deliveries(installation, now)
+    yield from _data(installation, now)
     if not sender_of(installation):
         yield Finding(
             "sender",
@@ -234,6 +238,28 @@ def _installation(installation: Installation, now: datetime) -> Iterator[Finding
             "There is no cart link, so no cart reminder can leave.",
             "Set it on the app's page in the Dashboard, or CHECKOUT_URL.",
         )
+
+
+def _data(installation: Installation, now: datetime) -> Iterator[Finding]:
+    late = retention.late(installation=installation, now=now)
+    waits = Erasure.objects.of(installation).filter(swept_at=None, erased_at__lt=now - _SWEPT)
+    if late:
+        kinds = ", ".join(kind.key for kind in late)
+        yield Finding(
+            "retention",
+            FAIL,
+            f"Kept longer than RETENTION and its like allow: {kinds}.",
+            "Start `saleor-personalize beat` and `saleor-personalize worker`: the purge runs every night.",
+        )
+    if waits.exists():
+        yield Finding(
+            "erasures",
+            FAIL,
+            f"{waits.count()} erased people are not yet searched for in raw deliveries and files.",
+            "Start `saleor-personalize beat` and `saleor-personalize worker`.",
+        )
+    if not late:
+        yield Finding("retention", OK, "Nothing is kept longer than it may be.")
 
 
 def _token(client: SaleorClient) -> Generator[Finding, None, AppIdentity | None]:

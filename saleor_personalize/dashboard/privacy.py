@@ -1,0 +1,197 @@
+"""The page "Data" (what is kept how long, what is sensitive, who was erased), and a person's export and erasure."""
+
+from __future__ import annotations
+
+import json
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone, translation
+from django.utils.translation import gettext as _
+
+from saleor_personalize.conf import settings
+from saleor_personalize.dashboard import words
+from saleor_personalize.dashboard.access import Staff, staff_view
+from saleor_personalize.dashboard.views import TEMPLATES, Context, _render, _tell
+from saleor_personalize.enums import ErasureSource
+from saleor_personalize.messaging.rendering import django_language
+from saleor_personalize.models import Category, Collection, Erasure, Profile
+from saleor_personalize.profiles import privacy, queries, retention
+from saleor_personalize.profiles.privacy.readable import html
+from saleor_personalize.saleor_api.installations import set_sensitive
+from saleor_personalize.tasks.broker import ask_for
+
+#: Erasures that the page shows.
+SHOWN = 20
+
+
+@staff_view()
+def page(request: HttpRequest, staff: Staff) -> HttpResponse:
+    return _page(request, staff)
+
+
+def _page(request: HttpRequest, staff: Staff) -> HttpResponse:
+    now = timezone.now()
+    erasures = Erasure.objects.of(staff.installation).order_by("-erased_at", "-pk")
+    return _render(
+        request,
+        staff,
+        "privacy/page.html",
+        {
+            "kinds": [
+                {
+                    "title": words.DATA[each.kind.key],
+                    "kept": words.duration(each.kind.kept) if each.kind.kept else None,
+                    "count": each.count,
+                    "most": retention.COUNTED,
+                    "oldest": each.oldest,
+                    "is_late": each.is_late,
+                }
+                for each in retention.figures(installation=staff.installation, now=now)
+            ],
+            "grace": settings.RETENTION.get("uninstalled")
+            and words.duration(settings.RETENTION["uninstalled"]),
+            "erasures": [
+                {"row": row, "by": words.ERASED_BY[row.requested_by]} for row in erasures[:SHOWN]
+            ],
+            "erasure_count": erasures.count(),
+            "erasures_shown": SHOWN,
+            **_sensitive(staff),
+        },
+    )
+
+
+def _sensitive(staff: Staff) -> Context:
+    """Return the shop's categories as a tree, and its collections, with what is chosen."""
+    chosen, fixed = set(staff.installation.sensitive_ids), set(settings.SENSITIVE_CATEGORIES)
+    below: dict[str, list[Category]] = {}
+    known = {
+        row.saleor_id: row
+        for row in Category.objects.of(staff.installation).filter(deleted_at=None).order_by("name")
+    }
+    for row in known.values():
+        parent = row.parent_saleor_id if row.parent_saleor_id in known else ""
+        below.setdefault(parent, []).append(row)
+    choices = []
+    waiting = [(row, 0) for row in reversed(below.get("", []))]
+    while waiting:
+        row, depth = waiting.pop()
+        choices.append((row.saleor_id, row.name, depth))
+        waiting += [(each, depth + 1) for each in reversed(below.get(row.saleor_id, []))]
+    collections = Collection.objects.of(staff.installation).filter(deleted_at=None)
+    return {
+        "categories": [
+            {
+                "id": id_,
+                "label": "\N{EN DASH} " * depth + name,
+                "is_chosen": id_ in chosen or id_ in fixed,
+                "is_fixed": id_ in fixed,
+            }
+            for id_, name, depth in choices
+        ],
+        "collections": [
+            {
+                "id": row.saleor_id,
+                "label": row.name,
+                "is_chosen": row.saleor_id in chosen or row.saleor_id in fixed,
+                "is_fixed": row.saleor_id in fixed,
+            }
+            for row in collections.order_by("name", "pk")
+        ],
+    }
+
+
+@staff_view(acts=True)
+def save_sensitive(request: HttpRequest, staff: Staff) -> HttpResponse:
+    given = set(request.POST.getlist("sensitive"))
+    known = {
+        id_
+        for model in (Category, Collection)
+        for id_ in model.objects.of(staff.installation)
+        .filter(saleor_id__in=given)
+        .values_list("saleor_id", flat=True)
+    }
+    set_sensitive(installation=staff.installation, ids=sorted(known))
+    return _tell(
+        _page(request, staff),
+        "success",
+        _("Sensitive categories saved"),
+        _("No message speaks of their products from now on."),
+    )
+
+
+# -- one person ----------------------------------------------------------------------------------------
+
+
+@staff_view()
+def export(request: HttpRequest, staff: Staff, who: str) -> HttpResponse:
+    """Serve all data of a person as a file: `format` is json or html."""
+    if not staff.can_import:
+        return _refused(request)
+    profile = _found(staff, who)
+    document = privacy.export(profile=profile, now=timezone.now())
+    if request.GET.get("format") == "html":
+        with translation.override(django_language(profile.language_code)):
+            text = html(document=document, installation=staff.installation)
+        kind = "html"
+    else:
+        text, kind = json.dumps(document, indent=2, ensure_ascii=False), "json"
+    content_type = {"html": "text/html", "json": "application/json"}[kind]
+    response = HttpResponse(text, content_type=f"{content_type}; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="person.{kind}"'
+    # It holds what shoppers wrote.
+    response["Content-Security-Policy"] = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
+    return response
+
+
+@staff_view()
+def ask_erase(request: HttpRequest, staff: Staff, who: str) -> HttpResponse:
+    """Ask once more: it cannot be taken back."""
+    if not staff.can_import:
+        return _refused(request)
+    profile = _found(staff, who)
+    return _render(
+        request,
+        staff,
+        "privacy/erase.html",
+        {"who": who, "profile": profile, "profile_count": profile.person().count()},
+    )
+
+
+@staff_view(acts=True)
+def erase(request: HttpRequest, staff: Staff, who: str) -> HttpResponse:
+    if not staff.can_import:
+        return _refused(request)
+    done = privacy.erase(
+        profile=_found(staff, who), requested_by=ErasureSource.STAFF, now=timezone.now()
+    )
+    ask_for("personalize.sweep_erasures")
+    return _tell(
+        _page(request, staff),
+        "success",
+        _("The person is erased"),
+        _("Reference: %(reference)s") % {"reference": done.public_id},
+    )
+
+
+def _found(staff: Staff, who: str) -> Profile:
+    """Return the person with this key or reference."""
+    people = Profile.objects.of(staff.installation).select_related("installation")
+    if who.isdecimal() and len(who) < 19:
+        profile = people.filter(pk=int(who)).first()
+    else:
+        profile = queries.find(installation=staff.installation, who=who)
+    if profile is None:
+        raise Http404
+    return profile
+
+
+def _refused(request: HttpRequest) -> HttpResponse:
+    context = {
+        "title": _("You may not do this"),
+        "text": _(
+            "A person's data may be exported and erased with the permissions to manage orders, checkouts "
+            "and customers, for you and for this app."
+        ),
+    }
+    return render(request, TEMPLATES + "refused.html", context, status=403)
