@@ -124,7 +124,7 @@ def track(
 ) -> list[RowResult]:
     """Record events of one caller; return one result per row, in order.
 
-    The same `event_id` is recorded once, however often it comes. A bad row is rejected with a reason
+    The same `event_id` of a person is recorded once, however often it comes. A bad row is rejected with a reason
     and does not hold up the others. A clock that is ahead counts as ours; one event too old for
     TRACK_MAX_AGE is rejected. Several ids shown at once say that they are one person's, also without
     any event. Of a person who refused profiling nothing is recorded. `context` is that
@@ -164,7 +164,7 @@ def track(
         profile = identity.show(installation=installation, shown=shown, now=now)
         if not consent.may_profile(profile=profile):
             return [_ignored_if_accepted(result) for result in results]
-        fresh = good.keys() - _in_other_months(installation, good, now)
+        fresh = good.keys() - _known_elsewhere(profile, good, now)
         # In one order everywhere: two batches that share rows then wait, and never for each other.
         new = [_Event.of(good[event_id], context, now) for event_id in sorted(fresh)]
         recorded = _insert(profile, new, source, now)
@@ -256,22 +256,22 @@ class _Event:
         )
 
 
-def _in_other_months(
-    installation: Installation, rows: Mapping[str, Row], now: datetime
-) -> set[str]:
-    """Return those ids that are recorded in another month than theirs.
+def _known_elsewhere(profile: Profile, rows: Mapping[str, Row], now: datetime) -> set[str]:
+    """Return those ids that the person has in another month or on another profile of theirs.
 
-    `event_once` guards one month. A row sent again carries its time, and lies within TRACK_MAX_AGE or
-    is refused; one without a time may come again at any time.
+    `event_once` guards one profile and one month: whoever guesses the ids of somebody else takes nothing
+    from them. What was sent before signing in may come again after it. A row sent again carries its
+    time, and lies within TRACK_MAX_AGE or is refused; one without a time may come again at any time.
     """
     this_month, reach = month_of(now), month_of(now - settings.TRACK_MAX_AGE)
     undated = [event_id for event_id, row in rows.items() if row.occurred_at is None]
     known: set[str] = set()
-    events = Event.objects.of(installation)
+    person = list(profile.person().values_list("pk", flat=True))
+    events = Event.objects.of(profile.installation).filter(profile__in=person)
     if undated:
         earlier = events.filter(month__lt=this_month, event_id__in=undated)
         known.update(earlier.values_list("event_id", flat=True))
-    if reach < this_month and len(undated) < len(rows):
+    if len(person) > 1 or (reach < this_month and len(undated) < len(rows)):
         near = events.filter(month__gte=reach, event_id__in=list(rows))
         known.update(near.values_list("event_id", flat=True))
     return known
@@ -297,7 +297,7 @@ def _insert(
             SELECT %s, %s, %s, %s, e, t, o, m, c, s, p, x
             FROM json_to_recordset(%s::json)
                 AS r(e text, t text, o timestamptz, m date, c text, s text, p text, x jsonb)
-            ON CONFLICT (installation_id, event_id, month) DO NOTHING
+            ON CONFLICT (installation_id, event_id, profile_id, month) DO NOTHING
             RETURNING event_id
             """,
             [

@@ -39,7 +39,7 @@ SELECT setval(
 ALTER TABLE saleor_personalize_event
     ALTER COLUMN id SET DEFAULT nextval('saleor_personalize_event_id_seq'),
     ADD CONSTRAINT saleor_personalize_event_pkey PRIMARY KEY (id, month),
-    ADD CONSTRAINT event_once UNIQUE (installation_id, event_id, month),
+    ADD CONSTRAINT event_once UNIQUE (installation_id, event_id, profile_id, month),
     ADD CONSTRAINT event_installation FOREIGN KEY (installation_id)
         REFERENCES saleor_personalize_installation (id) DEFERRABLE INITIALLY DEFERRED,
     ADD CONSTRAINT event_profile FOREIGN KEY (profile_id)

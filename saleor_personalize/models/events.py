@@ -43,10 +43,10 @@ class Session(Scoped):
 
 
 class Event(Scoped):
-    """One normalised thing that happened. Append only; the same `event_id` is one event.
+    """One normalised thing that happened. Append only; the same `event_id` of a person is one event.
 
     The table is partitioned by `month` (migration 0002, `events.partitions`), so its real primary key is
-    (id, month) and `event_once` guards one month; `events.tracking` looks into the others.
+    (id, month) and `event_once` guards one month of one profile; `events.tracking` looks into the others.
     """
 
     # The indexes below begin with these two columns already.
@@ -69,7 +69,9 @@ class Event(Scoped):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["installation", "event_id", "month"], name="event_once")
+            models.UniqueConstraint(
+                fields=["installation", "event_id", "profile", "month"], name="event_once"
+            )
         ]
         indexes = [
             models.Index(fields=["profile", "-occurred_at"], name="event_timeline"),

@@ -905,6 +905,25 @@ def test_a_wrong_clock_is_borne_with(collect: Collect, sent: str | None, stored:
     assert event.month == stored.date().replace(day=1)
 
 
+def test_b8_nobody_takes_an_event_from_somebody_else_by_its_id(collect: Collect) -> None:
+    assert answers(collect([viewed("order-7")], anonymousId="somebody-else-0001")) == [ACCEPTED]
+    assert answers(collect([viewed("order-7")])) == [ACCEPTED]
+    assert answers(collect([viewed("order-7")])) == [DUPLICATE]
+    assert Event.objects.count() == 2
+
+
+def test_b8_what_is_sent_again_after_signing_in_counts_once(
+    collect: Collect, token_of: Callable[..., str], now: datetime
+) -> None:
+    events = [viewed("a", occurredAt=now.isoformat()), viewed("b")]
+    assert answers(collect(events)) == [ACCEPTED] * 2
+    assert answers(collect(events, token=token_of(ALICE))) == [DUPLICATE] * 2
+    assert answers(collect([viewed("c")], token=token_of(ALICE))) == [ACCEPTED]
+    # The token ran out: now the id speaks.
+    assert answers(collect([viewed("c")])) == [DUPLICATE]
+    assert Event.objects.count() == 3
+
+
 @pytest.mark.parametrize("first", ["2026-02-28T23:00:00Z", None])
 def test_b8_one_id_is_one_event_across_the_end_of_a_month(
     collect: Collect, first: str | None
