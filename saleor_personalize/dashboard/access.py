@@ -48,6 +48,8 @@ class Staff:
 
     installation: Installation
     permissions: frozenset[str]
+    #: Saleor's id of them: on the record of whatever they decide about a person.
+    user_id: str = ""
 
     @property
     def can_act(self) -> bool:
@@ -57,11 +59,19 @@ class Staff:
     def can_import(self) -> bool:
         return self.permissions >= IMPORT_PERMISSIONS
 
+    @property
+    def can_see_people(self) -> bool:
+        return "MANAGE_USERS" in self.permissions
 
-def read_staff(request: HttpRequest, *, acts: bool, imports: bool = False) -> Staff:
+
+def read_staff(
+    request: HttpRequest, *, acts: bool, imports: bool = False, people: bool = False
+) -> Staff:
     """Return who calls. Raises InvalidToken, KeysUnavailable, or AccessDenied for staff who may not."""
     claims = read_dashboard_token(request.headers.get(TOKEN_HEADER, ""), now=timezone.now())
-    staff = Staff(installation=claims.installation, permissions=claims.permissions)
+    staff = Staff(
+        installation=claims.installation, permissions=claims.permissions, user_id=claims.user_id
+    )
     if not staff.permissions & VIEW_PERMISSIONS:
         raise AccessDenied(
             _(
@@ -83,24 +93,37 @@ def read_staff(request: HttpRequest, *, acts: bool, imports: bool = False) -> St
                 "orders, checkouts and customers, for you and for this app."
             )
         )
+    if people and not staff.can_see_people:
+        raise AccessDenied(
+            _(
+                "This tells who somebody is and what they did: it needs the permission to manage "
+                "customers, for you and for this app."
+            )
+        )
     return staff
 
 
-def staff_view(*, acts: bool = False, imports: bool = False) -> Callable[[StaffView[P]], View[P]]:
+def staff_view(
+    *, acts: bool = False, imports: bool = False, people: bool = False, posts: bool | None = None
+) -> Callable[[StaffView[P]], View[P]]:
     """Give a fragment's view its `Staff`, in the reader's language; answer 401 or 403 otherwise.
 
     `acts`: the view changes something, so `ACT_PERMISSIONS` are needed and only POST is taken.
-    `imports`: it shows rows of files, so `IMPORT_PERMISSIONS` are needed.
+    `imports`: it shows rows of files, so `IMPORT_PERMISSIONS` are needed. `people`: it shows somebody, so
+    MANAGE_USERS is needed. `posts`: take POST though nothing is changed, for what must stand in no
+    address, and so in no log.
     """
+    method = "POST" if (acts if posts is None else posts) else "GET"
 
     def decorate(view: StaffView[P]) -> View[P]:
         @csrf_exempt  # no cookie signs anybody in, so there is nothing to forge
         @functools.wraps(view)
         def guarded(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
-            if request.method != ("POST" if acts else "GET"):
+            if request.method != method:
                 return HttpResponse(status=405)
             with translation.override(language_of(request)):
-                response = _answer(view, request, acts, imports, *args, **kwargs)
+                needs = {"acts": acts, "imports": imports, "people": people}
+                response = _answer(view, request, needs, *args, **kwargs)
                 response["Content-Language"] = translation.get_language()
             response["Cache-Control"] = "no-store"
             return response
@@ -113,13 +136,12 @@ def staff_view(*, acts: bool = False, imports: bool = False) -> Callable[[StaffV
 def _answer(
     view: StaffView[P],
     request: HttpRequest,
-    acts: bool,
-    imports: bool,
+    needs: dict[str, bool],
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> HttpResponse:
     try:
-        staff = read_staff(request, acts=acts, imports=imports)
+        staff = read_staff(request, **needs)
     except (InvalidToken, KeysUnavailable) as error:
         status = 401 if isinstance(error, InvalidToken) else 503
         return _refuse(request, status, _("The Dashboard's sign-in was not accepted"), str(error))

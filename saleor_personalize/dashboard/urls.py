@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from saleor_personalize.dashboard import health, imports, privacy, segments, views
+from saleor_personalize.dashboard import health, imports, people, privacy, segments, views
 
 urlpatterns = [
     # The Dashboard opens `appUrl` as it stands and appends `/` for the entry in its menu.
@@ -57,6 +57,23 @@ urlpatterns = [
     ),
     path("dashboard/data/", privacy.page, name="dashboard-data"),
     path("dashboard/data/sensitive/", privacy.save_sensitive, name="dashboard-sensitive"),
+    path("dashboard/people/", people.page, name="dashboard-people"),
+    path("dashboard/people/find/", people.find, name="dashboard-people-find"),
+    path("dashboard/people/<uuid:who>/", people.one, name="dashboard-person"),
+    path(
+        "dashboard/people/<uuid:who>/timeline/",
+        people.timeline,
+        name="dashboard-person-timeline",
+    ),
+    path(
+        "dashboard/people/<uuid:who>/split/<int:merge_id>/",
+        people.split,
+        name="dashboard-person-split",
+    ),
+    path("dashboard/people/<uuid:who>/join/", people.look_for_other, name="dashboard-person-other"),
+    path(
+        "dashboard/people/<uuid:who>/join/<uuid:other>/", people.join, name="dashboard-person-join"
+    ),
     path("dashboard/people/<str:who>/export/", privacy.export, name="dashboard-person-export"),
     path(
         "dashboard/people/<str:who>/erase/ask/",

@@ -66,6 +66,8 @@ def page(request: HttpRequest) -> HttpResponse:
                 "theme": "dark" if request.GET.get("theme") == "dark" else "light",
                 "origins": origins,
                 "app_name": settings.APP_NAME,
+                # Opened from the page of a customer.
+                "customer": request.GET.get("customerId", "")[:500],
             },
         )
         response["Content-Language"] = language

@@ -263,6 +263,11 @@ def message_state(message: Message) -> State:
     }[status]
 
 
+def not_sent_reason(reason: NotSentReason) -> str:
+    """Return why a message was not sent, or a journey ended early."""
+    return _reason(reason)[0]
+
+
 def _reason(reason: NotSentReason) -> tuple[str, str]:
     """Return why, and what to do about it ("" where all is as it should be)."""
     return {

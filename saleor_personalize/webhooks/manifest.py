@@ -75,7 +75,15 @@ def build_manifest(saleor_version: tuple[int, int]) -> dict[str, Any]:
                 "target": "APP_PAGE",
                 "url": "/",
                 "permissions": [],
-            }
+            },
+            {
+                # The Dashboard adds the customer's id to the URL.
+                "label": _("Show in %(app)s") % {"app": settings.APP_NAME},
+                "mount": "CUSTOMER_DETAILS_MORE_ACTIONS",
+                "target": "POPUP",
+                "url": "/",
+                "permissions": [],
+            },
         ],
         "webhooks": webhooks(saleor_version),
     }

@@ -131,7 +131,14 @@ def test_extension_urls_are_appended_to_the_app_url(client: Client) -> None:
             "target": "APP_PAGE",
             "url": "/",
             "permissions": [],
-        }
+        },
+        {
+            "label": "Show in Personalize",
+            "mount": "CUSTOMER_DETAILS_MORE_ACTIONS",
+            "target": "POPUP",
+            "url": "/",
+            "permissions": [],
+        },
     ]
 
 

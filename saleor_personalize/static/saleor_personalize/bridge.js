@@ -35,10 +35,15 @@
   const problem = (name) => say("problem", name ? body.dataset[name] : "");
 
   const DATE = { dateStyle: "medium", timeStyle: "short" };
+  const DAY = { dateStyle: "medium", timeZone: "UTC" }; // a day, wherever the reader is
   const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
 
   const write = (element, formats) => {
     const at = new Date(element.dateTime);
+    if ("day" in element.dataset) {
+      element.textContent = formats.day.format(at);
+      return;
+    }
     const seconds = (at - Date.now()) / 1000;
     element.title = formats.date.format(at);
     if (!("relative" in element.dataset)) {
@@ -53,6 +58,7 @@
     const language = root.lang || undefined;
     const formats = {
       date: new Intl.DateTimeFormat(locale || language, DATE),
+      day: new Intl.DateTimeFormat(locale || language, DAY),
       ago: new Intl.RelativeTimeFormat(language, { numeric: "auto" }),
     };
     within.querySelectorAll("time[datetime]").forEach((element) => write(element, formats));
