@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,3 +41,21 @@ def app_id(shop: LiveShop, stack: Stack) -> Iterator[str]:
     yield app_id
     if app_id in shop.apps("saleor.personalize"):
         shop.app("appDelete", app_id)
+
+
+@pytest.fixture(scope="session")
+def app_token(stack: Stack, app_id: str) -> str:
+    """The token that Saleor gave to the app; a shop's server shows it to our GraphQL."""
+    read = (
+        "import django; django.setup()\n"
+        "from saleor_personalize.models import Installation\n"
+        "print(Installation.objects.get(status='active').auth_token)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", read],
+        env=stack.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()

@@ -131,6 +131,36 @@ class LiveShop:
         assert len(found) >= count, "the shop has too few products in stock"
         return found[:count]
 
+    # -- customers --------------------------------------------------------------------------------
+
+    def register(self, email: str, password: str) -> str:
+        """Open an account as a storefront does, let staff confirm it, and return the user's id."""
+        self.gql(
+            "mutation($i: AccountRegisterInput!) { accountRegister(input: $i) {"
+            " errors { field message code } } }",
+            {
+                "i": {
+                    "email": email,
+                    "password": password,
+                    "channel": CHANNEL,
+                    "redirectUrl": "http://localhost:3000/confirm",
+                }
+            },
+        )
+        user = self.staff("query($e: String!) { user(email: $e) { id } }", {"e": email})["user"]
+        self.staff(
+            "mutation($id: ID!, $i: CustomerInput!) { customerUpdate(id: $id, input: $i) {"
+            " errors { field message code } } }",
+            {"id": user["id"], "i": {"isConfirmed": True}},
+        )
+        return str(user["id"])
+
+    def delete_customer(self, user_id: str) -> None:
+        self.staff(
+            "mutation($id: ID!) { customerDelete(id: $id) { errors { field message } } }",
+            {"id": user_id},
+        )
+
     # -- the shopper ------------------------------------------------------------------------------
 
     def checkout(self, email: str | None, variant_ids: list[str], *, opt_in: bool = False) -> str:

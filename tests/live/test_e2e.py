@@ -120,17 +120,3 @@ def test_d2_no_reminder_after_the_order(
         what="the journey to end",
     )
     assert stack.mailbox.to(address) == []
-
-
-def test_app_deleted_in_saleor_is_followed(shop: LiveShop, stack: Stack, app_id: str) -> None:
-    shop.app("appDelete", app_id)
-
-    def refused() -> bool:
-        answer = httpx.post(
-            f"{stack.url}/graphql/",
-            json={"query": RECOMMENDATIONS, "variables": {"placement": "home", "channel": CHANNEL}},
-            headers={"Saleor-Api-Url": shop.api_url},
-        )
-        return "errors" in answer.json()
-
-    wait_until(refused, seconds=30, what="the installation to end")

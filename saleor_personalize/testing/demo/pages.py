@@ -5,8 +5,11 @@ They stand in for what a shop already has, so they are small and plain.
 
 from __future__ import annotations
 
+import csv
 import html
+import io
 import json
+import re
 import threading
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +18,7 @@ from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 import saleor_personalize
+from saleor_personalize.testing.demo import person
 from saleor_personalize.testing.saleor import FakeSaleor
 from saleor_personalize.testing.stack import Stack
 
@@ -49,6 +53,7 @@ class DemoPages:
             "saleorApiUrl": self.shop.api_url,
             "personalizeUrl": self.stack.url,
             "channel": self.shop.default_channel,
+            "customer": {"email": person.EMAIL, "firstName": person.FIRST_NAME},
         }
 
     def frame(self) -> dict[str, Any]:
@@ -71,6 +76,23 @@ class DemoPages:
 
     def mail(self, number: int) -> str:
         return _html_of(self.stack.mailbox.messages[number])
+
+    def preferences(self) -> str:
+        """Return the address of the preference centre in the newest mail; empty without a mail."""
+        for message in reversed(self.stack.mailbox.messages):
+            if found := re.search(r'href="([^"]+/preferences/[^"]+)"', _html_of(message)):
+                return html.unescape(found[1])
+        return ""
+
+    def receipt(self) -> str:
+        """Return what the store's till would write: Ana bought something there just now."""
+        variant = next(v for v in self.shop.variants.values() if self.shop.available(v["id"]) > 2)
+        price = variant["channelListings"][0]["price"]["amount"]
+        file = io.StringIO()
+        rows = csv.DictWriter(file, person.COLUMNS)
+        rows.writeheader()
+        rows.writerow(person.receipt(self.shop, variant["sku"], price))
+        return file.getvalue()
 
 
 def _html_of(message: Message) -> str:
@@ -98,13 +120,15 @@ class _Handler(BaseHTTPRequestHandler):
                 self._reply(self.pages.mail(number), _TYPES[".html"])
             else:
                 self.send_error(404)
+        elif path == "/preferences":
+            self._go_to(self.pages.preferences() or "/mailbox")
+        elif path == "/receipt.csv":
+            self._reply(self.pages.receipt(), "text/csv")
         elif path == "/favicon.ico":
             self._reply(_LOGO.read_bytes(), "image/png")
         elif path == "/checkout":
             checkout = parse_qs(urlsplit(self.path).query).get("checkout", [""])[0]
-            self.send_response(302)
-            self.send_header("Location", f"/#checkout={checkout}")
-            self.end_headers()
+            self._go_to(f"/#checkout={checkout}")
         else:
             name = {"/": "storefront.html", "/dashboard": "dashboard.html"}.get(path, path[1:])
             file = _FILES / name
@@ -112,6 +136,12 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_error(404)
                 return
             self._reply(file.read_text(), _TYPES[file.suffix])
+
+    def _go_to(self, address: str) -> None:
+        self.send_response(302)
+        self.send_header("Location", address)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def _reply(self, text: str | bytes, kind: str) -> None:
         body = text.encode() if isinstance(text, str) else text

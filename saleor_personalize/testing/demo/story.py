@@ -10,7 +10,8 @@ from typing import Any
 
 import httpx
 
-from saleor_personalize.exceptions import PersonalizeError
+from saleor_personalize.testing.demo.errors import StoryError
+from saleor_personalize.testing.demo.person import Person
 from saleor_personalize.testing.saleor import FakeSaleor
 from saleor_personalize.testing.stack import Stack, wait_until
 
@@ -23,10 +24,6 @@ query($placement: String!, $channel: String!, $productId: ID) {
   }
 }
 """
-
-
-class StoryError(PersonalizeError):
-    """The story took a turn that it must not take."""
 
 
 class Story:
@@ -45,6 +42,7 @@ class Story:
         recommended = self.recommendations()
         self.go_live()
         self.shoppers()
+        person = Person(self).play()
         messages = self.messages()
         return {
             "installed": self.shop.api_url,
@@ -54,6 +52,7 @@ class Story:
             "messages_not_sent": dict(
                 Counter(m["reason"] for m in messages if m["status"] == "not_sent")
             ),
+            "person": person,
         }
 
     def install(self) -> None:
@@ -161,12 +160,16 @@ class Story:
             },
         )["checkoutCreate"]["checkout"]["id"]
         if opt_in:
-            self.ask_shop(
-                "mutation($id: ID!, $i: [MetadataInput!]!) { updateMetadata(id: $id, input: $i) {"
-                " errors { message } } }",
-                {"id": checkout, "i": [{"key": "marketing_opt_in", "value": "true"}]},
-            )
+            self.opt_in(checkout)
         return str(checkout)
+
+    def opt_in(self, checkout: str) -> None:
+        """Tick the box “remind me”."""
+        self.ask_shop(
+            "mutation($id: ID!, $i: [MetadataInput!]!) { updateMetadata(id: $id, input: $i) {"
+            " errors { message } } }",
+            {"id": checkout, "i": [{"key": "marketing_opt_in", "value": "true"}]},
+        )
 
     def buy(self, checkout: str) -> None:
         self.ask_shop(
@@ -183,16 +186,17 @@ class Story:
         rows: list[dict[str, str]] = json.loads(self.stack.run("journeys", "messages", "--json"))
         return rows
 
-    def ask_shop(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
-        return self._ask(self.shop.api_url, query, variables, {})
+    def ask_shop(self, query: str, variables: dict[str, Any], *, token: str = "") -> dict[str, Any]:
+        return self._ask(self.shop.api_url, query, variables, _bearer(token))
 
-    def ask_app(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
-        return self._ask(
-            f"{self.stack.url}/graphql/",
-            query,
-            variables,
-            {"Saleor-Api-Url": self.shop.api_url, "X-Anonymous-Id": f"demo-{uuid.uuid4().hex}"},
-        )
+    def ask_app(
+        self, query: str, variables: dict[str, Any], *, token: str = "", browser: str = ""
+    ) -> dict[str, Any]:
+        """Ask as whoever holds the token, on the browser with that id; else as somebody new."""
+        headers = {"Saleor-Api-Url": self.shop.api_url, **_bearer(token)}
+        if browser or not token:
+            headers["X-Anonymous-Id"] = browser or f"demo-{uuid.uuid4().hex}"
+        return self._ask(f"{self.stack.url}/graphql/", query, variables, headers)
 
     def _ask(
         self, url: str, query: str, variables: dict[str, Any], headers: dict[str, str]
@@ -209,3 +213,7 @@ class Story:
 def _text(message: Any) -> str:
     parts = [p for p in message.walk() if p.get_content_type() == "text/plain"]
     return "".join(p.get_payload(decode=True).decode() for p in parts)
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}

@@ -7,13 +7,14 @@ const personalize = createPersonalize({
   endpoint: config.personalizeUrl,
   saleorApiUrl: config.saleorApiUrl,
   channel: config.channel,
+  token: () => state.token,
 });
 const state = { lines: [], checkout: new URLSearchParams(location.hash.slice(1)).get("checkout") };
 
 async function saleor(query, variables) {
   const answer = await fetch(config.saleorApiUrl, {
     method: "POST",
-    headers: { "content-type": "application/json" },
+    headers: { "content-type": "application/json", ...(state.token && { authorization: `Bearer ${state.token}` }) },
     body: JSON.stringify({ query, variables }),
   });
   const { data, errors } = await answer.json();
@@ -82,12 +83,55 @@ async function checkout(form) {
     { i: { channel: config.channel, email: data.get("email"), lines: state.lines } },
   );
   state.checkout = checkoutCreate.checkout.id;
+  await showCart();
   if (data.get("consent"))
     await saleor(
       `mutation($id: ID!, $i: [MetadataInput!]!) { updateMetadata(id: $id, input: $i) { errors { message } } }`,
       { id: state.checkout, i: [{ key: "marketing_opt_in", value: "true" }] },
     );
 }
+
+// Says whose the cart is: the account's, or for now this browser's.
+async function showCart() {
+  if (!state.checkout) return;
+  if (state.token)
+    await saleor(`mutation($id: ID!) { checkoutCustomerAttach(id: $id) { errors { message } } }`, { id: state.checkout });
+  await personalize.identify({ checkoutId: state.checkout });
+  const elsewhere = document.getElementById("elsewhere");
+  elsewhere.hidden = false;
+  elsewhere.querySelector("a").href = `/checkout?checkout=${encodeURIComponent(state.checkout)}`;
+}
+
+const sign = document.getElementById("sign");
+const { email, firstName } = config.customer;
+async function signIn() {
+  const { tokenCreate } = await saleor(
+    `mutation($e: String!) { tokenCreate(email: $e, password: "password") { token } }`,
+    { e: email },
+  );
+  state.token = tokenCreate.token;
+  if (!state.token) return;
+  sessionStorage.setItem("signed-in", "yes");
+  // Tokens live five minutes.
+  state.renewal ??= setInterval(signIn, 240_000);
+  form.elements.email.value = email;
+  await personalize.identify({ token: () => state.token });
+  await showCart();
+  document.getElementById("who").textContent = `Signed in as ${firstName}`;
+  sign.textContent = "Sign out";
+}
+function signOut() {
+  personalize.reset();
+  sessionStorage.removeItem("signed-in");
+  clearInterval(state.renewal);
+  Object.assign(state, { token: undefined, renewal: undefined, lines: [], checkout: null });
+  document.getElementById("who").textContent = "";
+  document.getElementById("elsewhere").hidden = true;
+  cart.textContent = "Empty.";
+  sign.textContent = `Sign in as ${firstName}`;
+}
+sign.textContent = `Sign in as ${firstName}`;
+sign.onclick = () => (state.token ? signOut() : signIn());
 
 const form = document.getElementById("contact");
 const cart = document.getElementById("cart");
@@ -113,7 +157,11 @@ banner.onclick = ({ target }) => {
   banner.hidden = true;
 };
 
-if (state.checkout) cart.textContent = "Your cart from the mail is open again.";
+if (sessionStorage.getItem("signed-in")) await signIn();
+if (state.checkout) {
+  cart.textContent = "Your cart is open again.";
+  await showCart();
+}
 const { products } = await saleor(
   `query($c: String!) { products(first: 100, channel: $c, filter: { isAvailable: true }) { edges { node { ${PRODUCT} } } } }`,
   { c: config.channel },
