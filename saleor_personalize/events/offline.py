@@ -455,11 +455,14 @@ def _record_consents(
 
 
 def _said_yes_after(profile: Profile, moment: datetime) -> bool:
-    """Tell whether the person themselves said yes later; of two answers in files the no counts."""
+    """Tell whether the person themselves said yes later; of two answers in files the no counts.
+
+    The yes of somebody whom only a cart joins is not theirs.
+    """
     return (
         Consent.objects.of(profile.installation)
         .filter(
-            profile__in=profile.person(),
+            profile__in=merging.with_own_addresses(profile),
             purpose=Purpose.MARKETING,
             delivery_channel=DeliveryChannel.EMAIL,
             state=ConsentState.GRANTED,

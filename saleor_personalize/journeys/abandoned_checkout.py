@@ -309,7 +309,7 @@ def render(checkout: Checkout, verdict: Send) -> tuple[Rendered, str]:
             ),
             "unsubscribe_url": unsubscribe_url,
             "preferences_url": links.preferences_url(
-                profile=checkout.profile,
+                profile=guards.speaker(profile=checkout.profile, recipient=verdict.recipient),
                 address_hash=verdict.recipient.value,
                 language_code=language,
             ),

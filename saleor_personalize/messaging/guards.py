@@ -34,6 +34,14 @@ def address_identity(*, profile: Profile, preferred_hash: str = "") -> Identity 
     return next(preferred, identities[0] if identities else None)
 
 
+def speaker(*, profile: Profile, recipient: Identity) -> Profile:
+    """Return for whom a link in a message may speak: for the profile if the address is proved to be theirs.
+
+    An account may have named a wrong address. Whoever reads its mail speaks for the address alone.
+    """
+    return profile if recipient.profile_id in merging.readable(profile) else recipient.profile
+
+
 def objection(
     *,
     profile: Profile,

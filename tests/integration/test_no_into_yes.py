@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -15,6 +17,8 @@ from saleor_personalize.enums import (
     MergeProof,
     Purpose,
 )
+from saleor_personalize.events import offline
+from saleor_personalize.events.offline import Purchase
 from saleor_personalize.messaging import links, opt_in, preferences
 from saleor_personalize.messaging.preferences import Wanted
 from saleor_personalize.models import Consent, Identity, Installation, Profile, email_hash
@@ -239,3 +243,53 @@ def test_d10_who_bought_on_anothers_browser_does_not_take_them_along(
     join(browser, friend, MergeProof.CHECKOUT_COMPLETED)
     friend.refresh_from_db()
     assert merging.erasable(friend) == {friend.pk}
+
+
+# -- what a message to an unproved address carries -----------------------------------------------------
+
+
+def test_b75_a_link_sent_to_an_unconfirmed_address_speaks_for_its_owner_alone(
+    world: World, installation: Installation
+) -> None:
+    """An account named a wrong address: whoever reads its mail opens nothing of the account."""
+    account = make_profile(installation, saleor_user="VXNlcjo3")
+    own = make_profile(installation, email="own@example.com")
+    wrong = make_profile(installation, email=VICTIM)
+    Identity.objects.filter(profile=own).update(first_seen_at=NOW - DAY)
+    join(account, own, MergeProof.CONFIRMED_EMAIL)
+    join(account, wrong, MergeProof.ACCOUNT)
+    say(account, GRANTED)
+    say(wrong, GRANTED)
+    world.checkout(user_id="VXNlcjo3", email=VICTIM, user_email=VICTIM)
+    world.advance()
+    (mail,) = world.mails()
+    assert mail["To"] == VICTIM
+    text = mail.get_payload(0).get_payload(decode=True).decode()  # type: ignore[union-attr]
+    (token,) = re.findall(r"/preferences/(\S+)", text)
+    shown = preferences.read(claims=links.read_preferences_token(token), now=NOW)
+    assert {line.profile_id for line in shown.history} == {wrong.pk}
+
+
+def test_d3_a_friends_yes_does_not_stand_in_for_a_no_of_a_file(
+    installation: Installation, victim: Profile
+) -> None:
+    friend = make_profile(installation, email=FRIEND)
+    join(victim, friend, MergeProof.CHECKOUT_COMPLETED)
+    say(victim, GRANTED, source="import")
+    say(friend, GRANTED)
+    offline.record_purchases(
+        installation=installation,
+        purchases=[
+            Purchase(
+                number="S-1",
+                placed_at=NOW - 2 * DAY,
+                channel_slug="us",
+                currency="USD",
+                total=Decimal(5),
+                shown={IdentityKind.EMAIL: VICTIM},
+                opt_in=False,
+            )
+        ],
+        now=NOW,
+    )
+    assert states(victim) == [GRANTED, DENIED]
