@@ -37,9 +37,11 @@ logger = logging.getLogger(__name__)
 
 #: Rows that are searched at once.
 BATCH = 500
-#: Longer words are no id.
-MAX_ID = 255
-_BETWEEN_WORDS = re.compile(r"[\s\"'<>()\[\]{},;:\\]+")
+#: Longer words are no id, and no address.
+MAX_ID = 320
+_BETWEEN_WORDS = re.compile(r"[\s\"<>()\[\],;:\\]+")
+#: What an address may hold, and does not begin or end with.
+_EDGES = "'{}."
 #: Kinds of ids that shops and files write out, besides addresses.
 _KINDS = (IdentityKind.SALEOR_USER, IdentityKind.CHECKOUT, IdentityKind.EXTERNAL_ID)
 #: Deliveries about people; others are searched when they could not be read.
@@ -136,15 +138,16 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _ids_of_text(text: str) -> Iterator[Id]:
-    for word in _BETWEEN_WORDS.split(text):
+    words = {text.strip(), *_BETWEEN_WORDS.split(text)}
+    for word in words | {word.strip(_EDGES) for word in words}:
         yield from _ids_of_word(word)
 
 
 def _ids_of_word(word: str) -> Iterator[Id]:
-    if "@" in word:
-        yield IdentityKind.EMAIL, email_hash(word)
     if 0 < len(word) <= MAX_ID:
         yield from ((kind, word) for kind in _KINDS)
+        if "@" in word:
+            yield IdentityKind.EMAIL, email_hash(word)
 
 
 # -- imports -------------------------------------------------------------------------------------------
@@ -168,9 +171,7 @@ def _sweep_rejects(installation: Installation) -> int:
 
 def _ids_of_values(values: Iterable[Any]) -> Iterator[Id]:
     for value in values:
-        text = str(value).strip()
-        yield from _ids_of_word(text)
-        yield from _ids_of_text(text)
+        yield from _ids_of_text(str(value))
 
 
 def _known(installation: Installation, ids: Iterable[Id]) -> set[Id]:

@@ -227,8 +227,10 @@ def _settle(
     message.status, message.reason, message.error = status, reason, error
     message.provider_message_id = provider
     message.handed_over_at = handed_over_at
-    message.save(
-        update_fields=["status", "reason", "error", "provider_message_id", "handed_over_at"]
+    names = ("status", "reason", "error", "provider_message_id", "handed_over_at")
+    # Its person may have been erased meanwhile: then there is nothing to write the outcome to.
+    Message.objects.of(message.installation).filter(pk=message.pk).update(
+        **{name: getattr(message, name) for name in names}
     )
     signal = message_sent if status == MessageStatus.SENT else message_not_sent
     signal.send_robust(Message, installation=message.installation, message=message)

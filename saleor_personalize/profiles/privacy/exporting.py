@@ -129,6 +129,12 @@ def _as_json(row: models.Model) -> dict[str, Any]:
         del values["value"]
     elif isinstance(row, Identity):
         del values["address"]
+    elif isinstance(row, Merge):
+        # The hash of an address says nothing to anybody.
+        values["evidence"] = [
+            {"kind": shown["kind"]} if shown["kind"] == IdentityKind.EMAIL else shown
+            for shown in values["evidence"]
+        ]
     return values
 
 
