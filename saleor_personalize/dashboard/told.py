@@ -98,7 +98,7 @@ def merge_state(merge: Merge) -> State:
     """Return whether a merge counts, and if not, why."""
     if merge.undone_at is not None:
         by = _("by staff") if merge.decided_by else ""
-        return State("", _("Split"), by)
+        return State("", _("Split apart"), by)
     if merge.proved_at is None:
         return State(
             "busy", _("Perhaps"), _("Both showed one cart. If it is ordered, they are one person.")
