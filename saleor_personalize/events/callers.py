@@ -42,6 +42,8 @@ class Caller:
             raise AccessDenied("Only a server with the app token may name another person.")
         if anonymous_id is not None:
             check_anonymous_id(anonymous_id)
+        if user_id and not _GLOBAL_ID.fullmatch(user_id):
+            raise InvalidToken("`userId` takes a global id of a Saleor user.")
         shown = {
             IdentityKind.SALEOR_USER: user_id or "",
             IdentityKind.ANONYMOUS_ID: anonymous_id or "",

@@ -432,6 +432,13 @@ def test_a_server_sends_for_those_it_names(collect: Collect, shop: Phones, alice
     assert Session.objects.get().device_type == ""  # that of the server says nothing of the person
 
 
+@pytest.mark.parametrize("user", ["a\x00b", "x" * 101, "\ud800", "User 1"])
+def test_a_user_that_is_none_is_refused(collect: Collect, shop: Phones, user: str) -> None:
+    server = {"Authorization": f"Bearer {shop.installation.auth_token}"}
+    assert refusal(collect([viewed()], userId=user, headers=server)) == (401, "INVALID_TOKEN")
+    assert nothing_is_stored()
+
+
 def test_b1_a_server_says_whose_a_browser_is_also_without_an_event(
     collect: Collect, shop: Phones, alice: Profile
 ) -> None:
