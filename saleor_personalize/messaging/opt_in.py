@@ -76,6 +76,7 @@ def subscribe(
     profile = identity.resolve_profile(
         installation=installation, shown={IdentityKind.EMAIL: address}, now=now
     )
+    seen_in = consent_rules.country_of_visitor(installation, visitor)
     with transaction.atomic():
         consent.hold(profile=profile)
         consent.record_yes(
@@ -83,7 +84,7 @@ def subscribe(
             topics=topics,
             source="subscribe",
             now=now,
-            country_code=country_code or consent_rules.country_of_visitor(installation, visitor),
+            country_code=consent_rules.strictest([country_code, seen_in]).country_code,
             language_code=language_code,
             wording_version=wording_version,
             asks_again=True,

@@ -106,6 +106,9 @@ def test_b73_the_country_of_the_visit_helps_where_the_form_knows_none(
     )
     gql(SUBSCRIBE, {"email": NEW}, anonymous_id=ANONYMOUS)
     assert Consent.objects.get().state == ConsentState.PENDING
+    # Naming a country with a milder rule helps nobody round it.
+    gql(SUBSCRIBE, {"email": "other@example.com", "country": "FR"}, anonymous_id=ANONYMOUS)
+    assert ledger(person("other@example.com")) == [("", "pending", "subscribe")]
     # Filling in a form does not make two ids one person.
     assert person().person_id != visitor.person_id
 
