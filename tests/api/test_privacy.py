@@ -887,7 +887,7 @@ def test_b122_the_export_can_be_read_by_anybody(rich: Life) -> None:
     )  # fmt: skip
     page = out.getvalue()
     assert '<html lang="de"' in page
-    for text in ("Deine Daten", "Bestellungen", "Besuche", ERIN, NAME, "Aurora phone", "Desk lamp"):
+    for text in ("Ihre Daten", "Bestellungen", "Besuche", ERIN, NAME, "Aurora phone", "Desk lamp"):
         assert text in page, text
     assert FRANK not in page
 
