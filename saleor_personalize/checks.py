@@ -89,6 +89,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         *_mail(),
         *_events(),
         *_segment_rules(),
+        *_lifecycle(),
         *_imports(),
         *_consent(),
         *_privacy(),
@@ -287,6 +288,24 @@ def _segment_rules() -> Iterator[CheckMessage]:
             hint="List dotted paths of rules; to keep the built-in ones, start from "
             "saleor_personalize.conf.Defaults().SEGMENT_RULES.",
             id=f"{APP}.E040",
+        )
+
+
+def _lifecycle() -> Iterator[CheckMessage]:
+    at_risk, lapsed = settings.LIFECYCLE_AT_RISK_SHARE, settings.LIFECYCLE_LAPSED_SHARE
+    if not 0 < at_risk < lapsed <= 1:
+        yield Error(
+            f"{_at('LIFECYCLE_AT_RISK_SHARE')} is {at_risk} and LIFECYCLE_LAPSED_SHARE {lapsed}: nobody "
+            "could be at risk before they are lapsed.",
+            hint="Set shares between 0 and 1, the first the smaller one, such as 0.8 and 0.95.",
+            id=f"{APP}.E090",
+        )
+    soon, late = settings.LIFECYCLE_AT_RISK_AFTER, settings.LIFECYCLE_LAPSED_AFTER
+    if not timedelta(days=1) <= soon < late:
+        yield Error(
+            f"{_at('LIFECYCLE_AT_RISK_AFTER')} is {soon} and LIFECYCLE_LAPSED_AFTER {late}.",
+            hint="Set a day or more, the first the shorter one, such as 90 and 365 days.",
+            id=f"{APP}.E091",
         )
 
 

@@ -21,7 +21,7 @@ from saleor_personalize.enums import (
     Purpose,
 )
 from saleor_personalize.events import operations, tracking
-from saleor_personalize.models import Installation, Merge, email_hash
+from saleor_personalize.models import Installation, Merge, Profile, email_hash
 from saleor_personalize.profiles import consent
 from saleor_personalize.traits import operations as traits
 from tests.integration.reminders import checkout_data, order_data
@@ -158,3 +158,16 @@ def test_b10_what_is_worked_out_is_shown_with_why_something_is_not(
     assert (found["stage"], found["order_count"]) == ("new", 1)
     assert found["churn_state"] == found["next_order_state"] == "not_enough_data"
     assert found["churn_risk"] is None
+
+
+def test_b12_the_command_works_out_everybody_and_tells_why_nothing_is_foretold(
+    walked: Installation,
+) -> None:
+    told = run("compute")
+    assert told["people"] == Profile.objects.filter(merged_into=None).count() == 1
+    assert [(row["target"], row["is_published"], row["reason"]) for row in told["predictors"]] == [
+        ("churn", False, "history"),
+        ("next_order", False, "history"),
+    ]
+    (found,) = run("show", "--anonymous-id", PHONE)["traits"]
+    assert found["order_count"] == 1

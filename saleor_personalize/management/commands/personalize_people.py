@@ -17,8 +17,8 @@ from saleor_personalize.management.installations import (
 )
 from saleor_personalize.models import Identity, Installation, Merge, Profile, email_hash
 from saleor_personalize.profiles import merging
-from saleor_personalize.traits import predictions
-from saleor_personalize.traits.queries import traits_of
+from saleor_personalize.traits import operations, predictions
+from saleor_personalize.traits.queries import predictors_of, traits_of
 
 #: option -> the kind of id that it takes
 _IDS = {
@@ -45,7 +45,10 @@ class Command(BaseCommand):
         show.add_argument("--limit", type=int, default=100, help="lines of the timeline (100)")
         split = actions.add_parser("split", help="undo a merge: both get their own facts back")
         split.add_argument("merge", type=int, help="the number that `show` tells")
-        for part in (show, split):
+        compute = actions.add_parser(
+            "compute", help="work out the traits of everybody now, and test what foretells"
+        )
+        for part in (show, split, compute):
             add_installation_argument(part)  # type: ignore[arg-type]
             part.add_argument("--json", action="store_true", dest="as_json")
 
@@ -53,6 +56,8 @@ class Command(BaseCommand):
         installation = chosen_installation(options["installation"])
         if action == "split":
             told = _split(installation, options["merge"])
+        elif action == "compute":
+            told = _compute(installation)
         else:
             told = _show(_found(installation, options), max(options["limit"], 1))
         if as_json:
@@ -65,6 +70,21 @@ class Command(BaseCommand):
             self.stdout.write(title)
             for row in rows:
                 self.stdout.write("  " + "  ".join(f"{n}={v}" for n, v in row.items() if v))
+
+
+def _compute(installation: Installation) -> dict[str, Any]:
+    now = timezone.now()
+    # The horizon comes from the yardstick, what is foretold from the formulas: so once around.
+    operations.compute(installation=installation, now=now)
+    predictions.train(installation=installation, now=now)
+    people = operations.compute(installation=installation, now=now)
+    return {
+        "people": people,
+        "predictors": [
+            {"target": row.target, "is_published": row.is_published, **row.figures}
+            for row in predictors_of(installation).values()
+        ],
+    }
 
 
 def _found(installation: Installation, options: dict[str, Any]) -> Profile:
