@@ -2,8 +2,6 @@
 
 import os
 import re
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from saleor_personalize.testing.stack import Stack
+from tests.live.inside import inside
 from tests.live.shop import LiveShop
 
 
@@ -46,16 +45,8 @@ def app_id(shop: LiveShop, stack: Stack) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def app_token(stack: Stack, app_id: str) -> str:
     """The token that Saleor gave to the app; a shop's server shows it to our GraphQL."""
-    read = (
-        "import django; django.setup()\n"
+    return inside(
+        stack,
         "from saleor_personalize.models import Installation\n"
-        "print(Installation.objects.get(status='active').auth_token)"
+        "print(Installation.objects.get(status='active').auth_token)",
     )
-    done = subprocess.run(
-        [sys.executable, "-c", read],
-        env=stack.environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.strip()
