@@ -387,13 +387,13 @@ def _privacy() -> Iterator[CheckMessage]:
             yield Error(
                 f"{_at('RETENTION')} has the key {kind!r}, which is no kind of data.",
                 hint=f"Known: {', '.join(known)}.",
-                id=f"{APP}.E060",
+                id=f"{APP}.E070",
             )
         elif kept is not None and kept < timedelta(days=1):
             yield Error(
                 f"{_at('RETENTION', kind)} is {kept}: data would go while it is still needed.",
                 hint="Set it to a day or more, or to None to keep it for ever.",
-                id=f"{APP}.E061",
+                id=f"{APP}.E071",
             )
     expiry = settings.ABANDONED_CHECKOUT_EXPIRY
     for kind in ("checkouts", "enrollments", "messages"):
@@ -403,7 +403,7 @@ def _privacy() -> Iterator[CheckMessage]:
                 f"{_at('RETENTION', kind)} is {kept}, not longer than ABANDONED_CHECKOUT_EXPIRY ({expiry}): "
                 "a cart could be written about twice.",
                 hint="Keep it longer than carts are reminded of.",
-                id=f"{APP}.E062",
+                id=f"{APP}.E072",
             )
     confirmed = settings.RETENTION.get("unconfirmed_consents")
     if confirmed is not None and confirmed <= settings.CONFIRMATION_EXPIRY:
@@ -411,5 +411,5 @@ def _privacy() -> Iterator[CheckMessage]:
             f"{_at('RETENTION', 'unconfirmed_consents')} is {confirmed}, not longer than "
             f"CONFIRMATION_EXPIRY ({settings.CONFIRMATION_EXPIRY}): links would stop to work early.",
             hint="Keep what waits longer than the links that confirm it work.",
-            id=f"{APP}.E063",
+            id=f"{APP}.E073",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from uuid import UUID
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -16,7 +17,7 @@ from saleor_personalize.dashboard.views import TEMPLATES, Context, _render, _tel
 from saleor_personalize.enums import ErasureSource
 from saleor_personalize.messaging.rendering import django_language
 from saleor_personalize.models import Category, Collection, Erasure, Profile
-from saleor_personalize.profiles import privacy, queries, retention
+from saleor_personalize.profiles import privacy, retention
 from saleor_personalize.profiles.privacy.readable import html
 from saleor_personalize.saleor_api.installations import set_sensitive
 from saleor_personalize.tasks.broker import ask_for
@@ -123,8 +124,8 @@ def save_sensitive(request: HttpRequest, staff: Staff) -> HttpResponse:
 # -- one person ----------------------------------------------------------------------------------------
 
 
-@staff_view()
-def export(request: HttpRequest, staff: Staff, who: str) -> HttpResponse:
+@staff_view(people=True)
+def export(request: HttpRequest, staff: Staff, who: UUID) -> HttpResponse:
     """Serve all data of a person as a file: `format` is json or html."""
     if not staff.can_import:
         return _refused(request)
@@ -144,8 +145,8 @@ def export(request: HttpRequest, staff: Staff, who: str) -> HttpResponse:
     return response
 
 
-@staff_view()
-def ask_erase(request: HttpRequest, staff: Staff, who: str) -> HttpResponse:
+@staff_view(people=True)
+def ask_erase(request: HttpRequest, staff: Staff, who: UUID) -> HttpResponse:
     """Ask once more: it cannot be taken back."""
     if not staff.can_import:
         return _refused(request)
@@ -154,12 +155,12 @@ def ask_erase(request: HttpRequest, staff: Staff, who: str) -> HttpResponse:
         request,
         staff,
         "privacy/erase.html",
-        {"who": who, "profile": profile, "profile_count": profile.person().count()},
+        {"who": who, "profile_count": profile.person().count()},
     )
 
 
-@staff_view(acts=True)
-def erase(request: HttpRequest, staff: Staff, who: str) -> HttpResponse:
+@staff_view(acts=True, people=True)
+def erase(request: HttpRequest, staff: Staff, who: UUID) -> HttpResponse:
     if not staff.can_import:
         return _refused(request)
     done = privacy.erase(
@@ -174,13 +175,13 @@ def erase(request: HttpRequest, staff: Staff, who: str) -> HttpResponse:
     )
 
 
-def _found(staff: Staff, who: str) -> Profile:
-    """Return the person with this key or reference."""
-    people = Profile.objects.of(staff.installation).select_related("installation")
-    if who.isdecimal() and len(who) < 19:
-        profile = people.filter(pk=int(who)).first()
-    else:
-        profile = queries.find(installation=staff.installation, who=who)
+def _found(staff: Staff, who: UUID) -> Profile:
+    profile = (
+        Profile.objects.of(staff.installation)
+        .filter(public_id=who)
+        .select_related("installation")
+        .first()
+    )
     if profile is None:
         raise Http404
     return profile

@@ -74,13 +74,13 @@ urlpatterns = [
     path(
         "dashboard/people/<uuid:who>/join/<uuid:other>/", people.join, name="dashboard-person-join"
     ),
-    path("dashboard/people/<str:who>/export/", privacy.export, name="dashboard-person-export"),
+    path("dashboard/people/<uuid:who>/export/", privacy.export, name="dashboard-person-export"),
     path(
-        "dashboard/people/<str:who>/erase/ask/",
+        "dashboard/people/<uuid:who>/erase/ask/",
         privacy.ask_erase,
         name="dashboard-person-ask-erase",
     ),
-    path("dashboard/people/<str:who>/erase/", privacy.erase, name="dashboard-person-erase"),
+    path("dashboard/people/<uuid:who>/erase/", privacy.erase, name="dashboard-person-erase"),
     path("dashboard/settings/", views.save_settings, name="dashboard-settings"),
     path("health/", health.health, name="health"),
     path("health/ready/", health.ready, name="health-ready"),

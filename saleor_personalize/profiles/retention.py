@@ -107,23 +107,25 @@ def _delete_unknown(installation: Installation, pks: list[int], now: datetime) -
     tombstones.hold(installation)
     ids = Identity.objects.of(installation).filter(profile__in=pks)
     identity.lock_identities(installation, ids.values_list("kind", "value"))
-    still = _unknown(Profile.objects.of(installation).filter(pk__in=pks))
+    still = _unknown(Profile.objects.of(installation).filter(pk__in=pks), installation)
     count = still.count()
     still.delete()
     return count
 
 
-def _unknown(people: QuerySet[Profile]) -> QuerySet[Profile]:
+def _unknown(people: QuerySet[Profile], installation: Installation) -> QuerySet[Profile]:
     """Leave those without any fact. A customer of the shop, or a card, is a fact by itself."""
     own = {"profile": OuterRef("pk")}
     for model in (
         Event, Session, Order, Checkout, Consent, Favourite, SharedFavourites, Message, Enrollment,
     ):  # fmt: skip
-        people = people.filter(~Exists(model.objects.filter(**own)))
-    named = Identity.objects.filter(
+        people = people.filter(~Exists(model.objects.of(installation).filter(**own)))
+    named = Identity.objects.of(installation).filter(
         **own, kind__in=(IdentityKind.SALEOR_USER, IdentityKind.EXTERNAL_ID)
     )
-    joined = Merge.objects.filter(Q(first=OuterRef("pk")) | Q(second=OuterRef("pk")))
+    joined = Merge.objects.of(installation).filter(
+        Q(first=OuterRef("pk")) | Q(second=OuterRef("pk"))
+    )
     return people.filter(~Exists(named), ~Exists(joined))
 
 
@@ -226,7 +228,7 @@ def _purge(kind: Kind, installation: Installation, now: datetime, most: int) -> 
 
 def _due(kind: Kind, installation: Installation, now: datetime) -> QuerySet[Any]:
     due = kind.due(installation, now)
-    return _unknown(due) if kind.key == "unknown_people" else due
+    return _unknown(due, installation) if kind.key == "unknown_people" else due
 
 
 @dataclass(frozen=True)
@@ -259,7 +261,7 @@ def _is_late(kind: Kind, installation: Installation, now: datetime) -> bool:
 def _figures(kind: Kind, installation: Installation, now: datetime) -> Figures:
     rows = kind.rows(installation)
     if kind.key == "unknown_people":
-        rows = _unknown(rows)
+        rows = _unknown(rows, installation)
     counted = _in_time(lambda: rows.order_by()[: COUNTED + 1].count(), default=None)
     oldest = _in_time(lambda: rows.aggregate(oldest=Min(kind.moment))["oldest"], default=None)
     return Figures(

@@ -494,7 +494,9 @@ def erase_by(how: str, life: Life) -> None:
         assert answer["data"]["profileErase"]["reference"] == str(Erasure.objects.get().public_id)
     elif how == "dashboard":
         profile = Identity.objects.of(shop).get(value=ERINS_USER).profile
-        response = life.client.post(f"/dashboard/people/{profile.pk}/erase/", headers=headers(shop))
+        response = life.client.post(
+            f"/dashboard/people/{profile.public_id}/erase/", headers=headers(shop)
+        )
         assert response.status_code == 200, response.content
     else:
         out = io.StringIO()
@@ -840,7 +842,7 @@ def test_b122_the_export_holds_everything_under_stable_keys(rich: Life) -> None:
     installation = rich.installation
     profile = Identity.objects.of(installation).get(value=ERINS_USER).profile
     response = rich.client.get(
-        f"/dashboard/people/{profile.pk}/export/?format=json", headers=headers(installation)
+        f"/dashboard/people/{profile.public_id}/export/?format=json", headers=headers(installation)
     )
     assert response["Content-Disposition"] == 'attachment; filename="person.json"'
     document = json.loads(response.content)
@@ -930,19 +932,19 @@ def test_b122_nobody_else_gets_an_export(rich: Life, elsewhere: Phones) -> None:
     assert rich.gql(text, user="VXNlcjo0MDQ=")["data"]["profileExport"] is None
     installation = rich.installation
     hers = Identity.objects.of(elsewhere.installation).get(value=ERINS_USER).profile
-    for path in (f"{hers.pk}/export/", f"{hers.public_id}/export/", f"{hers.pk}/erase/ask/"):
+    for path in (f"{hers.public_id}/export/", f"{hers.public_id}/erase/ask/"):
         url = f"/dashboard/people/{path}"
         assert rich.client.get(url, headers=headers(installation)).status_code == 404
         assert rich.client.get(url).status_code == 401
     few = ["MANAGE_ORDERS", "MANAGE_CHECKOUTS"]
     mine = Identity.objects.of(installation).get(value=ERINS_USER).profile
     refused = headers(installation, permissions=few, user_permissions=few)
-    url = f"/dashboard/people/{mine.pk}"
+    url = f"/dashboard/people/{mine.public_id}"
     assert rich.client.get(f"{url}/export/", headers=refused).status_code == 403
     assert rich.client.post(f"{url}/erase/", headers=refused).status_code == 403
     assert (
         rich.client.post(
-            f"/dashboard/people/{hers.pk}/erase/", headers=headers(installation)
+            f"/dashboard/people/{hers.public_id}/erase/", headers=headers(installation)
         ).status_code
         == 404
     )

@@ -295,11 +295,11 @@ def test_b123_none_keeps_for_ever(alice: Profile, settings: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "fault"),
     [
-        ({"chekouts": DAY}, "E060"),
-        ({"checkouts": timedelta(hours=1)}, "E061"),
-        ({"checkouts": 2 * DAY}, "E062"),
-        ({"messages": 3 * DAY}, "E062"),
-        ({"unconfirmed_consents": 7 * DAY}, "E063"),
+        ({"chekouts": DAY}, "E070"),
+        ({"checkouts": timedelta(hours=1)}, "E071"),
+        ({"checkouts": 2 * DAY}, "E072"),
+        ({"messages": 3 * DAY}, "E072"),
+        ({"unconfirmed_consents": 7 * DAY}, "E073"),
         ({"checkouts": 90}, "E012"),
     ],
 )

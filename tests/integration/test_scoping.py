@@ -52,6 +52,7 @@ ACROSS = {
     "ingestion/imports/operations.py",  # claims imports, and purges, of every shop
     "ingestion/deliveries.py",  # claims waiting deliveries of every shop
     "ingestion/backfill.py",  # claims runs of every shop
+    "ingestion/erasure.py",  # searches for erased people of every shop
     "ingestion/queries.py",  # the health endpoint sums over shops
     "journeys/operations.py",  # claims due enrollments of every shop
     "messaging/opt_in.py",  # asks the people of every shop
