@@ -24,8 +24,8 @@ MIN_PEOPLE = 200
 MIN_OUTCOMES = 50
 #: People who came back after the split, without whom dates are not measured.
 MIN_RETURNS = 100
-#: How much smaller the error must be than that of a person's own mean gap.
-MIN_GAIN = 0.05
+#: How much smaller the error must be than that of a person's own mean gap, and of one number for all.
+MIN_GAIN, MIN_GAIN_OVER_CONSTANT = 0.05, 0.02
 #: Moments of the past that are learned from, half a horizon apart.
 MOMENTS = 4
 #: A median needs no more, and its fit grows quickly with them.
@@ -201,7 +201,7 @@ def _next_order(known: _Seen, unseen: _Seen, newest: _Seen, gap: float, horizon:
     }
     is_better = (
         figures["median_error"] <= figures["own_gap_error"] * (1 - MIN_GAIN)
-        and figures["median_error"] < figures["constant_error"]
+        and figures["median_error"] <= figures["constant_error"] * (1 - MIN_GAIN_OVER_CONSTANT)
     )
     if not is_better:
         return Trained(None, {**figures, "reason": "not_better"})

@@ -165,8 +165,13 @@ def _write(
         for person in wanted
     }
     predictions.foretell(installation=installation, rows=found, facts=facts, now=now)
+    same = {person for person, row in found.items() if _is_same(stored.get(person), row)}
+    rows.filter(profile__in=same).update(computed_at=now)
     ComputedTraits.objects.bulk_create(
-        found.values(), update_conflicts=True, unique_fields=["profile"], update_fields=_COLUMNS
+        [row for person, row in found.items() if person not in same],
+        update_conflicts=True,
+        unique_fields=["profile"],
+        update_fields=_COLUMNS,
     )
     rows.filter(profile__in=refused).delete()
     if tells:
@@ -189,6 +194,13 @@ def _claim(installation: Installation, people: set[int]) -> dict[int, ComputedTr
 def _refused(installation: Installation, people: set[int]) -> set[int]:
     members = Profile.objects.of(installation).filter(Q(pk__in=people) | Q(merged_into__in=people))
     return consent.refused_profiling(installation=installation, profiles=members)
+
+
+def _is_same(before: ComputedTraits | None, row: ComputedTraits) -> bool:
+    """Tell whether nothing differs from what is stored, as on most days of most people."""
+    return before is not None and all(
+        getattr(before, name) == getattr(row, name) for name in _COLUMNS if name != "computed_at"
+    )
 
 
 def _stands_elsewhere(

@@ -125,7 +125,7 @@ def test_b12_a_date_must_beat_the_persons_own_rhythm() -> None:
     date = returning.train(bought, today=TODAY, horizon=HORIZON)["next_order"]
     figures = date.figures
     assert figures["median_error"] <= 0.95 * figures["own_gap_error"]
-    assert figures["median_error"] < figures["constant_error"]
+    assert figures["median_error"] <= 0.98 * figures["constant_error"]
     assert date.parameters is not None
     waits = days_to_next(
         date.parameters,
