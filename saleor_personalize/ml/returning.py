@@ -19,6 +19,8 @@ Numbers = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int64]
 Parameters = dict[str, Any]
 
+#: Shortest and longest time foretold, in days.
+MIN_HORIZON, MAX_HORIZON = 14, 180
 #: People at the split, and people of each outcome, without whom nothing is measured.
 MIN_PEOPLE = 200
 MIN_OUTCOMES = 50
@@ -86,6 +88,11 @@ class Trained:
 
     parameters: Parameters | None
     figures: dict[str, Any]
+
+
+def horizon_of(*, at_risk_days: int) -> int:
+    """Return how far is foretold: until somebody is at risk, within limits."""
+    return min(max(at_risk_days, MIN_HORIZON), MAX_HORIZON)
 
 
 def features(history: History, gap: float) -> Numbers:
@@ -199,10 +206,9 @@ def _next_order(known: _Seen, unseen: _Seen, newest: _Seen, gap: float, horizon:
         "own_gap_error": _median_error(own_gap(unseen.history), unseen),
         "constant_error": _median_error(np.median(known.wait), unseen),
     }
-    is_better = (
-        figures["median_error"] <= figures["own_gap_error"] * (1 - MIN_GAIN)
-        and figures["median_error"] <= figures["constant_error"] * (1 - MIN_GAIN_OVER_CONSTANT)
-    )
+    is_better = figures["median_error"] <= figures["own_gap_error"] * (1 - MIN_GAIN) and figures[
+        "median_error"
+    ] <= figures["constant_error"] * (1 - MIN_GAIN_OVER_CONSTANT)
     if not is_better:
         return Trained(None, {**figures, "reason": "not_better"})
     return Trained(_fit_next_order(newest, gap, horizon), figures)

@@ -35,8 +35,6 @@ logger = logging.getLogger(__name__)
 SINCE = timedelta(days=1_095)
 #: More buyers teach nothing more: of a bigger shop a part that is the same every day is learned from.
 MAX_BUYERS = 50_000
-#: Shortest and longest time foretold, in days. Between them it is that of the stage "at risk".
-MIN_HORIZON, MAX_HORIZON = 14, 180
 
 _PURCHASES = f"""
 SELECT DISTINCT person_id, (placed_at AT TIME ZONE 'UTC')::date - DATE '1970-01-01' AS day FROM (
@@ -57,7 +55,7 @@ def train(*, installation: Installation, now: datetime) -> int:
     yardstick = Yardstick.objects.of(installation).first() or yardsticks.measure(
         installation=installation, now=now
     )
-    horizon = min(max(yardstick.at_risk_days, MIN_HORIZON), MAX_HORIZON)
+    horizon = returning.horizon_of(at_risk_days=yardstick.at_risk_days)
     trained = returning.train(
         _purchases(installation, yardstick, now), today=_day(now), horizon=horizon
     )
