@@ -5,16 +5,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import ViewportSize, sync_playwright
 
 IMAGES = Path(__file__).with_name("images")
+SIZE: ViewportSize = {"width": 1100, "height": 800}
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 
 
 def main(url: str) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
-        page = browser.new_page(viewport={"width": 1100, "height": 800})
+        page = browser.new_page(viewport=SIZE)
         page.goto(url)
         page.wait_for_selector("body[data-ready]")
         page.wait_for_load_state("networkidle")
@@ -24,6 +25,16 @@ def main(url: str) -> None:
         frame.get_by_role("heading", level=1).first.wait_for()
         page.wait_for_timeout(4_000)
         page.screenshot(path=IMAGES / "dashboard.png")
+        page.goto(url)
+        page.wait_for_selector("body[data-ready]")
+        page.locator("#person").click()
+        # High enough for the whole timeline.
+        page.set_viewport_size({"width": 1100, "height": 2400})
+        timeline = frame.get_by_role("region", name="Timeline")
+        timeline.wait_for()
+        page.wait_for_timeout(1_000)
+        timeline.screenshot(path=IMAGES / "person.png")
+        page.set_viewport_size(SIZE)
         page.goto(f"{url}/mailbox/0")
         page.wait_for_load_state("networkidle")
         page.screenshot(path=IMAGES / "reminder.png")

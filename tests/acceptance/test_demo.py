@@ -38,4 +38,29 @@ def test_b112_d2_the_demo_tells_the_whole_story() -> None:
     for ids in story["recommendations"].values():
         assert len(ids) == len(set(ids)) == 4
     assert story["messages_sent"] == 1
-    assert story["messages_not_sent"] == {"no_consent": 1, "ordered": 2}
+    assert story["messages_not_sent"] == {"no_consent": 1, "ordered": 3}
+    # B1, B9: phone, laptop and store are one person.
+    ana = story["person"]
+    assert [sorted(one["kind"] for one in row["ids"]) for row in ana["profiles"]] == [
+        ["email", "saleor_user"],
+        ["anonymous_id", "checkout"],
+        ["anonymous_id"],
+    ]
+    assert {row["proof"] for row in ana["merges"]} == {"login", "checkout"}
+    assert all(row["evidence"] and row["why"] and not row["undone_at"] for row in ana["merges"])
+    times = [row["at"] for row in ana["timeline"]]
+    assert times == sorted(times)
+    assert [
+        (row["what"], row.get("device", ""))
+        for row in ana["timeline"]
+        if row["kind"] in {"event", "order", "message"}
+    ] == [
+        ("product_viewed", "mobile"),
+        ("cart_added", "mobile"),
+        ("product_viewed", "desktop"),
+        ("offline", ""),
+        ("not_sent", ""),
+    ]
+    assert ana["reminder"] == {"status": "not_sent", "reason": "ordered"}
+    assert ana["segments"] == ["store-and-web"]
+    assert "ana@example.com" not in done.stdout

@@ -49,11 +49,16 @@ class DemoPages:
 
     def config(self) -> dict[str, Any]:
         """Return what the pages' scripts need to know."""
+        ana = (user["id"] for user in self.shop.users.values() if user["email"] == person.EMAIL)
         return {
             "saleorApiUrl": self.shop.api_url,
             "personalizeUrl": self.stack.url,
             "channel": self.shop.default_channel,
-            "customer": {"email": person.EMAIL, "firstName": person.FIRST_NAME},
+            "customer": {
+                "id": next(ana, ""),
+                "email": person.EMAIL,
+                "firstName": person.FIRST_NAME,
+            },
         }
 
     def frame(self) -> dict[str, Any]:

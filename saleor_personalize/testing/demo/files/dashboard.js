@@ -30,5 +30,7 @@ address.search = new URLSearchParams({
   saleorApiUrl: given.saleorApiUrl,
   id: given.appId,
   theme,
+  // From the page of a customer the app is opened at that person.
+  customerId: new URLSearchParams(location.search).get("customerId") ?? "",
 });
 frame.src = address;

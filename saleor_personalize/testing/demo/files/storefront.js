@@ -130,6 +130,7 @@ function signOut() {
   cart.textContent = "Empty.";
   sign.textContent = `Sign in as ${firstName}`;
 }
+document.getElementById("person").href = `/dashboard?customerId=${encodeURIComponent(config.customer.id)}`;
 sign.textContent = `Sign in as ${firstName}`;
 sign.onclick = () => (state.token ? signOut() : signIn());
 
