@@ -158,8 +158,14 @@ def track(
         # What a browser kept from before its person was erased, and late tokens of deleted accounts.
         results = [_ignored(result) if result.event_id in old else result for result in results]
         good = {event_id: row for event_id, row in good.items() if event_id not in old}
-        if gone.accounts or (old and not good):
-            return results
+        # A cart that was erased stays so, whoever shows it.
+        shown = {
+            kind: value
+            for kind, value in shown.items()
+            if kind != IdentityKind.CHECKOUT or (kind, value) not in gone.until
+        }
+        if gone.accounts or not shown or (not good and (old or len(shown) < 2)):
+            return [_ignored_if_accepted(result) for result in results]
         # Holds the person's ids until the commit: two batches of one person never run side by side.
         profile = identity.show(installation=installation, shown=shown, now=now)
         if not consent.may_profile(profile=profile):

@@ -275,7 +275,7 @@ class Life:
         )
         return response.json()
 
-    def collect(self, anonymous_id: str, *events: dict[str, Any]) -> list[str]:
+    def collect(self, anonymous_id: str, *events: dict[str, Any], cart: str = "") -> list[str]:
         response = self.client.post(
             "/collect",
             json.dumps(
@@ -284,6 +284,7 @@ class Life:
                     "anonymousId": anonymous_id,
                     "session": {"id": SESSION, "deviceType": "mobile"},
                     "events": list(events),
+                    **({"checkoutId": cart} if cart else {}),
                 }
             ),
             content_type="application/json",
@@ -636,6 +637,20 @@ def test_b121_whoever_comes_anew_is_somebody_new(rich: Life, elsewhere: Phones) 
             )
     assert not Identity.objects.of(installation).filter(value=ERINS_USER).exists()
     assert traces([ERINS_USER]) == []
+
+
+def test_b121_a_browser_with_an_erased_cart_is_a_browser_without_one(
+    rich: Life, elsewhere: Phones
+) -> None:
+    installation = rich.installation
+    elsewhere.installation.delete()
+    with later(HOUR):
+        erase_by("command", rich)
+    with later(2 * HOUR):
+        assert rich.collect(FRANKS_PHONE, rich.viewed("now"), cart=GUEST_CART) == ["ACCEPTED"]
+        assert rich.collect("phone-ffffeeeeddddcccc", cart=GUEST_CART) == []
+    assert traces([GUEST_CART]) == []
+    assert not Identity.objects.of(installation).filter(value="phone-ffffeeeeddddcccc").exists()
 
 
 def test_b121_a_deletion_that_is_told_again_erases_nobody_new(
