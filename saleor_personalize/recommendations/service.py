@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import NamedTuple
 
 from django.db.models import QuerySet
-from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 
 from saleor_personalize.catalog import queries as catalog
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import DeliveryChannel
 from saleor_personalize.exceptions import UnknownAlias
-from saleor_personalize.ml import ArtefactError, Candidate, Chain, Context, ReasonCode, Recommender
+from saleor_personalize.ml import Candidate, Chain, Context, ReasonCode
 from saleor_personalize.models import (
     Checkout,
     Installation,
     OrderLine,
     Product,
     Profile,
-    TrainedModel,
 )
 from saleor_personalize.profiles import consent
+from saleor_personalize.recommendations import models_store
 
 logger = logging.getLogger(__name__)
 
 #: Bought this recently is not recommended again.
 JUST_BOUGHT = timedelta(days=30)
-#: How long a server goes on with the models and names it knows before it looks for newer ones.
-MODELS_SECONDS = 1.0
+#: How long a server goes on with the names it knows.
 NAMES_SECONDS = 60.0
 _MAX_NAMES = 50_000
 
@@ -93,7 +89,7 @@ def recommend(
             found -= catalog.sensitive_ids(installation=installation, ids=found)
         return found
 
-    models = _models.of(installation, channel_slug)
+    models = models_store.recommenders_of(installation, channel_slug)
     chain = Chain({alias: models[alias] for alias in aliases if alias in models}, _leave_out)
     found = chain.recommend(context, count, allowed)
     if len(found) < count:
@@ -211,62 +207,6 @@ def _newest_products(
     ]
 
 
-class _Models:
-    """Published models, memory-mapped once per process and swapped when a newer one is published."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._loaded: dict[str, Recommender] = {}
-        self._answers: dict[tuple[int, str], tuple[float, dict[str, Recommender]]] = {}
-
-    def of(self, installation: Installation, channel_slug: str) -> dict[str, Recommender]:
-        key = (installation.pk, channel_slug)
-        known = self._answers.get(key)
-        if known is not None and known[0] > time.monotonic():
-            return known[1]
-        rows = list(
-            TrainedModel.objects.of(installation)
-            .filter(channel_slug=channel_slug, is_published=True)
-            .values_list("recommender", "path")
-        )
-        with self._lock:
-            models = {}
-            for alias, path in rows:
-                model = self._loaded.get(path) or _load(alias, path)
-                if model is not None:
-                    self._loaded[path] = models[alias] = model
-            if known is not None:
-                current = {path for _, path in rows}
-                for path in [p for p, m in self._loaded.items() if m in known[1].values()]:
-                    if path not in current:
-                        del self._loaded[path]
-            if rows:
-                self._answers[key] = (time.monotonic() + MODELS_SECONDS, models)
-            else:
-                # Not remembered: anybody may ask for any text as a sales channel.
-                self._answers.pop(key, None)
-        return models
-
-    def clear(self) -> None:
-        with self._lock:
-            self._loaded.clear()
-            self._answers.clear()
-
-
-def _load(alias: str, path: str) -> Recommender | None:
-    """Map a model into memory; a damaged one is left out, and the chain goes on without it."""
-    entry = settings.RECOMMENDERS.get(alias)
-    if entry is None:
-        return None
-    backend = import_string(entry if isinstance(entry, str) else entry["BACKEND"])
-    try:
-        model: Recommender = backend.load(Path(settings.MODEL_DIRECTORY) / path)
-    except ArtefactError as error:
-        logger.warning("The model of %r is not used: %s Train it again.", alias, error)
-        return None
-    return model
-
-
 class _Names:
     """Names of products that reasons speak of, remembered for a minute."""
 
@@ -295,11 +235,10 @@ class _Names:
         self._names.clear()
 
 
-_models = _Models()
 _names = _Names()
 
 
 def forget() -> None:
     """Drop what this process remembers of models and names."""
-    _models.clear()
+    models_store.forget()
     _names.clear()

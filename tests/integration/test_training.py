@@ -23,7 +23,7 @@ from saleor_personalize.models import (
     SalesChannel,
     TrainedModel,
 )
-from saleor_personalize.recommendations import queries, service, training
+from saleor_personalize.recommendations import models_store, queries, service, training
 from saleor_personalize.tasks import training as tasks
 from tests.catalogue import Catalogue, Phones, gid
 from tests.conftest import make_installation
@@ -202,7 +202,7 @@ def test_the_way_back_is_that_of_one_shop(
 def test_a_running_server_takes_up_the_new_models(
     shop: Phones, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "MODELS_SECONDS", 0.0)
+    monkeypatch.setattr(models_store, "SECONDS", 0.0)
 
     def first() -> str:
         return service.recommend(
@@ -220,13 +220,13 @@ def test_a_running_server_takes_up_the_new_models(
         shop.order(shop.phone, shop.lamp, days_ago=1)
     training.train(installation=shop.installation, now=now)
     assert first() == shop.lamp
-    assert set(service._models._loaded) == set(rows(shop).values())
+    assert set(models_store._models._loaded) == set(rows(shop).values())
 
 
 def test_models_are_mapped_and_not_read(shop: Phones, now: datetime) -> None:
     training.train(installation=shop.installation, now=now)
     assert related(shop, now) == [(shop.case, "bought_together")]
-    loaded = service._models.of(shop.installation, "us")
+    loaded = models_store._models.of(shop.installation, "us")
     assert sorted(loaded) == ALIASES
     for model in loaded.values():
         assert isinstance(model, Recommender)
@@ -285,7 +285,7 @@ def test_b32_a_deleted_product_is_out_of_the_next_training(shop: Phones, now: da
     )
     training.train(installation=shop.installation, now=now)
     service.forget()
-    loaded = service._models.of(shop.installation, "us")
+    loaded = models_store._models.of(shop.installation, "us")
     for alias in ("similar", "newest"):
         assert shop.case.encode() not in loaded[alias].arrays["ids"].tolist()
     found = service.recommend(
