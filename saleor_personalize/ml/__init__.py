@@ -14,12 +14,14 @@ from saleor_personalize.ml.base import (
 )
 from saleor_personalize.ml.chain import Chain
 from saleor_personalize.ml.data import InteractionEvent, Interactions, Items
+from saleor_personalize.ml.engine import Engine
 
 __all__ = [
     "ArtefactError",
     "Candidate",
     "Chain",
     "Context",
+    "Engine",
     "InteractionEvent",
     "Interactions",
     "Items",

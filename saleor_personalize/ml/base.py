@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from saleor_personalize.ml.data import Interactions, Items
+from saleor_personalize.ml.data import InteractionEvent, Interactions, Items
 
 #: What a fitted recommender knows: names to arrays, nothing else, so that it can be memory-mapped.
 Arrays = dict[str, NDArray[Any]]
@@ -22,6 +22,7 @@ Arrays = dict[str, NDArray[Any]]
 #: Version of the folder written by `save`; raise it when older folders can no longer be read.
 FORMAT = 1
 _METADATA = "metadata.json"
+_EVENTS = frozenset(str(event) for event in InteractionEvent)
 
 
 class NotTrained(RuntimeError):
@@ -39,15 +40,38 @@ class ReasonCode(StrEnum):
     BOUGHT_TOGETHER = "bought_together"
     SIMILAR = "similar"
     NEWEST = "newest"
+    #: Looked at in the same visits as something of this visit.
+    VIEWED_TOGETHER = "viewed_together"
+    #: What visits like this one went on to.
+    SESSION = "session"
+    #: What people with such a history like.
+    FOR_YOU = "for_you"
+    TRENDING = "trending"
+    #: Bought before, and due again.
+    BUY_AGAIN = "buy_again"
+    #: Looked at before.
+    RECENT = "recent"
+    #: Chosen by hand.
+    CURATED = "curated"
+    SAME_CATEGORY = "same_category"
+    SAME_BRAND = "same_brand"
+    #: Looks alike.
+    VISUAL = "visual"
+    #: Found for the words of a search.
+    SEARCH = "search"
+    UP_SELL = "up_sell"
+    DOWN_SELL = "down_sell"
 
 
 @dataclass(frozen=True)
 class Context:
     """Who asks, and where. Any iterable of ids is taken.
 
-    `session`: items of this visit, newest last. `seeds`: items to complement or replace (the
-    product of the page, the lines of the cart); they are never recommended. `exclude`: items not
-    to recommend. `now`: unix seconds, for recommenders whose answer depends on the hour.
+    `session`: items of this visit, newest last. `events`: what was done with each of them
+    (`InteractionEvent`), as long as `session`, or empty where that is not known. `seeds`: items to
+    complement or replace (the product of the page, the lines of the cart); they are never
+    recommended. `exclude`: items not to recommend. `now`: unix seconds, for recommenders whose
+    answer depends on the hour.
     """
 
     session: tuple[str, ...] = ()
@@ -55,13 +79,26 @@ class Context:
     exclude: frozenset[str] = frozenset()
     visitor_id: str | None = None
     now: float | None = None
+    events: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Normalise; a seed given twice counts once."""
-        for name in ("session", "seeds", "exclude"):
+        """Normalise; a seed given twice counts once. ValueError: `events` do not fit `session`."""
+        for name in ("session", "seeds", "exclude", "events"):
             if isinstance(getattr(self, name), str):
-                raise TypeError(f"{name} takes a collection of item ids, not one string.")
+                what = "kinds of events" if name == "events" else "item ids"
+                raise TypeError(f"{name} takes a collection of {what}, not one string.")
         object.__setattr__(self, "session", tuple(self.session))
+        object.__setattr__(self, "events", tuple(self.events))
+        if self.events and len(self.events) != len(self.session):
+            raise ValueError(
+                f"events has {len(self.events)} kinds for the {len(self.session)} items of the "
+                "session; give one each, or none."
+            )
+        for kind in self.events:
+            if kind not in _EVENTS:
+                raise ValueError(
+                    f"Unknown event {kind!r}; known are {', '.join(InteractionEvent)}."
+                )
         object.__setattr__(self, "seeds", tuple(dict.fromkeys(self.seeds)))
         object.__setattr__(self, "exclude", frozenset(self.exclude))
 

@@ -36,22 +36,61 @@ class Strings:
     values: NDArray[np.bytes_]
 
     @classmethod
-    def of(cls, column: Iterable[str | None], name: str, *, optional: bool = False) -> Self:
-        """Encode a column. TypeError or ValueError name the column and the value at fault."""
+    def of(cls, column: Iterable[Any] | Strings, name: str, *, optional: bool = False) -> Self:
+        """Encode strings, or an array of whole numbers, which become their decimal digits.
+
+        TypeError or ValueError name the column and the value at fault. Strings already encoded are
+        taken as they are. NaN in an array of floats is what is missing there.
+        """
+        if isinstance(column, Strings):
+            return cls(column.codes, column.values)
+        if isinstance(column, np.ndarray) and column.dtype.kind in "iuf":
+            return cls._of_numbers(column, name, optional=optional)
         # `tolist` turns numpy and pandas scalars into the Python strings that hash fastest.
         listed: list[Any] = column.tolist() if hasattr(column, "tolist") else list(column)
-        first_seen: dict[Any, int] = {}
-        codes = np.fromiter(
-            (first_seen.setdefault(value, len(first_seen)) for value in listed),
-            dtype=np.int32,
-            count=len(listed),
-        )
-        present = [value for value in first_seen if value is not None or not optional]
-        encoded = [_encode(value, name) for value in present]
-        order = sorted(range(len(encoded)), key=encoded.__getitem__)
-        rank = np.full(len(first_seen) + 1, -1, dtype=np.int32)
-        rank[[first_seen[present[position]] for position in order]] = np.arange(len(order))
-        return cls(rank[codes], np.array([encoded[position] for position in order], dtype="S"))
+        first_seen = {value: at for at, value in enumerate(dict.fromkeys(listed))}
+        codes = np.fromiter(map(first_seen.__getitem__, listed), dtype=np.int32, count=len(listed))
+        return cls.coded(codes, list(first_seen), name, optional=optional)
+
+    @classmethod
+    def coded(
+        cls, codes: NDArray[Any], texts: Sequence[Any], name: str, *, optional: bool = False
+    ) -> Self:
+        """Encode a column of categories: `codes` are positions in `texts`, or below 0 for none."""
+        places = [at for at, text in enumerate(texts) if text is not None or not optional]
+        encoded = [_encode(texts[at], name) for at in places]
+        if not optional and codes.size and codes.min() < 0:
+            raise TypeError(f"{name} holds strings, not None.")
+        values = np.array(sorted(set(encoded)), dtype="S")
+        rank = np.full(len(texts) + 1, -1, dtype=np.int32)
+        if encoded:
+            rank[places] = np.searchsorted(values, np.array(encoded, dtype=values.dtype))
+        ranked = rank[codes]
+        ranked[codes < 0] = -1
+        strings = cls(ranked, values)
+        is_used = np.zeros(len(values) + 1, dtype=bool)
+        is_used[ranked] = True
+        return strings if is_used[:-1].all() else strings.select(np.arange(len(ranked)))
+
+    @classmethod
+    def _of_numbers(cls, column: NDArray[Any], name: str, *, optional: bool) -> Self:
+        is_there = np.ones(len(column), dtype=bool)
+        if column.dtype.kind == "f":
+            is_there = ~np.isnan(column)
+            at_fault = np.flatnonzero(is_there & (column != np.trunc(column)))
+            if at_fault.size:
+                raise TypeError(f"{name} holds whole numbers, not {column[at_fault[0]]}.")
+            if not optional and not is_there.all():
+                raise TypeError(f"{name} is missing in row {np.flatnonzero(~is_there)[0]}.")
+        numbers = column[is_there].astype(np.int64 if column.dtype.kind == "f" else column.dtype)
+        distinct, codes = _distinct(numbers)
+        texts = distinct.astype("S")
+        order = np.argsort(texts)
+        rank = np.empty(len(order), dtype=np.int32)
+        rank[order] = np.arange(len(order), dtype=np.int32)
+        ranked = np.full(len(column), -1, dtype=np.int32)
+        ranked[is_there] = rank[codes]
+        return cls(ranked, texts[order])
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -85,7 +124,8 @@ class Interactions:
     """(profile, item, event, time) rows, as columns of one length. Build them with `of`.
 
     `timestamp` is in unix seconds (float64). `order_id` groups the purchases of one basket and is
-    missing (code -1) elsewhere. `quantity` is in pieces.
+    missing (code -1) elsewhere. `quantity` is in pieces. `session_id` is the visit, missing where
+    that is not known. `price` is of one piece, NaN where unknown.
     """
 
     visitor_id: Strings
@@ -94,19 +134,26 @@ class Interactions:
     timestamp: NDArray[np.float64]
     order_id: Strings
     quantity: NDArray[np.float64]
+    session_id: Strings
+    price: NDArray[np.float64]
 
     @classmethod
     def of(
         cls,
         *,
-        visitor_id: Iterable[str],
-        item_id: Iterable[str],
-        event: Iterable[str],
+        visitor_id: Iterable[str] | Strings,
+        item_id: Iterable[str] | Strings,
+        event: Iterable[str] | Strings,
         timestamp: Iterable[float],
-        order_id: Iterable[str | None] | None = None,
+        order_id: Iterable[str | None] | Strings | None = None,
         quantity: Iterable[float] | None = None,
+        session_id: Iterable[str | None] | Strings | None = None,
+        price: Iterable[float | None] | None = None,
     ) -> Self:
-        """Build from any sequences. ValueError: unequal lengths, unknown event, time not finite."""
+        """Build from any sequences; ids may be arrays of whole numbers, too.
+
+        ValueError: unequal lengths, unknown event, time not finite.
+        """
         times = _floats(timestamp, "timestamp")
         size = len(times)
         return cls(
@@ -114,10 +161,10 @@ class Interactions:
             item_id=Strings.of(item_id, "item_id"),
             event=Strings.of(event, "event"),
             timestamp=times,
-            order_id=Strings.of(
-                [None] * size if order_id is None else order_id, "order_id", optional=True
-            ),
+            order_id=_optional(order_id, size, "order_id"),
             quantity=np.ones(size) if quantity is None else _floats(quantity, "quantity"),
+            session_id=_optional(session_id, size, "session_id"),
+            price=np.full(size, np.nan) if price is None else _floats(price, "price"),
         )
 
     def __post_init__(self) -> None:
@@ -125,6 +172,7 @@ class Interactions:
         _check_lengths({name: len(column) for name, column in vars(self).items()})
         for name in ("timestamp", "quantity"):
             _check_finite(getattr(self, name), name)
+        _check_finite(self.price[~np.isnan(self.price)], "price")
         known = {event.encode() for event in InteractionEvent}
         for event in self.event.values.tolist():
             if event not in known:
@@ -144,6 +192,8 @@ class Interactions:
             timestamp=self.timestamp[rows],
             order_id=self.order_id.select(rows),
             quantity=self.quantity[rows],
+            session_id=self.session_id.select(rows),
+            price=self.price[rows],
         )
 
 
@@ -162,7 +212,7 @@ class Items:
     @classmethod
     def of(
         cls,
-        item_id: Iterable[str],
+        item_id: Iterable[str] | Strings,
         *,
         created_at: Iterable[float | None] | None = None,
         **text: Iterable[str | None],
@@ -194,6 +244,25 @@ class Items:
         return len(self.created_at)
 
 
+def _distinct(numbers: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Like np.unique with its inverse, without sorting where the numbers lie close together."""
+    if numbers.size:
+        low, high = int(numbers.min()), int(numbers.max())
+        if high - low < 4 * numbers.size + 1_000:
+            offset = (numbers - numbers.dtype.type(low)).astype(np.int64)
+            is_there = np.zeros(high - low + 1, dtype=bool)
+            is_there[offset] = True
+            rank = np.cumsum(is_there, dtype=np.int32) - np.int32(1)
+            return np.flatnonzero(is_there) + low, rank[offset]
+    return np.unique(numbers, return_inverse=True)
+
+
+def _optional(column: Iterable[Any] | Strings | None, size: int, name: str) -> Strings:
+    if column is None:
+        return Strings(np.full(size, -1, dtype=np.int32), np.array([], dtype="S1"))
+    return Strings.of(column, name, optional=True)
+
+
 def _encode(value: object, name: str) -> bytes:
     if not isinstance(value, str):
         raise TypeError(f"{name} holds strings, not {value!r}.")
@@ -205,7 +274,7 @@ def _encode(value: object, name: str) -> bytes:
     return encoded
 
 
-def _floats(column: Iterable[float], name: str) -> NDArray[np.float64]:
+def _floats(column: Iterable[float | None], name: str) -> NDArray[np.float64]:
     listed = column if isinstance(column, np.ndarray) else list(column)
     try:
         return np.array(listed, dtype=np.float64)

@@ -1,0 +1,251 @@
+"""Tables of any library as columns: pandas, polars, pyarrow, or a mapping of lists or arrays.
+
+None of the libraries is imported: what is asked of a column is what they have in common.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, TypeGuard
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saleor_personalize.ml.data import Interactions, Items, Strings
+
+REQUIRED = ("visitor_id", "item_id", "event", "timestamp")
+OPTIONAL = ("session_id", "order_id", "quantity", "price")
+
+
+class Ids(NamedTuple):
+    """A column of ids, and whether they were whole numbers."""
+
+    strings: Strings
+    are_numbers: bool
+
+
+class Table:
+    """A table by its columns. TypeError: it has none."""
+
+    def __init__(self, frame: Any, name: str) -> None:
+        """Keep what was given; `name` is what errors call it."""
+        if isinstance(frame, Mapping):
+            self.names = [str(key) for key in frame]
+        elif hasattr(frame, "column_names"):
+            self.names = list(frame.column_names)
+        elif hasattr(frame, "columns") and hasattr(frame, "__getitem__"):
+            self.names = [str(key) for key in frame.columns]
+        else:
+            raise TypeError(
+                f"{name} is a table (pandas, polars, pyarrow) or a mapping of columns, "
+                f"not {type(frame).__name__}."
+            )
+        self.name = name
+        self._frame = frame
+
+    def __getitem__(self, name: str) -> Any:
+        """Give a column. ValueError: the table lacks it."""
+        if name not in self.names:
+            raise ValueError(
+                f"{self.name} lacks the column {name!r}; it has {', '.join(self.names) or 'none'}."
+            )
+        return self._frame[name]
+
+    def get(self, name: str) -> Any:
+        """Give a column, None if the table lacks it."""
+        return self._frame[name] if name in self.names else None
+
+
+def ids_of(column: Any, name: str, *, optional: bool = False) -> Ids:
+    """Encode a column of ids. TypeError or ValueError name the column and the value at fault."""
+    categories = _categories(column)
+    if categories is not None:
+        codes, texts = categories
+        numbers = bool(texts) and all(_is_whole(text) for text in texts if not _is_missing(text))
+        listed = [None if _is_missing(text) else _text(text) for text in texts]
+        return Ids(Strings.coded(codes, listed, name, optional=optional), numbers)
+    values = _values(column)
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
+        return Ids(Strings.of(values, name, optional=optional), True)
+    listed = values.tolist() if hasattr(values, "tolist") else list(values)
+    kinds = set(map(type, listed))
+    if not kinds <= {str}:
+        present = [value for value in listed if not _is_missing(value)]
+        if present and all(_is_whole(value) for value in present):
+            texts = [None if _is_missing(value) else _text(value) for value in listed]
+            return Ids(Strings.of(texts, name, optional=optional), True)
+        listed = [None if _is_missing(value) else value for value in listed]
+    return Ids(Strings.of(listed, name, optional=optional), False)
+
+
+def numbers_of(column: Any, name: str, *, missing: float = np.nan) -> NDArray[np.float64]:
+    """Give a column as float64; moments become unix seconds, what is missing `missing`.
+
+    ValueError names the column and the value.
+    """
+    values = _values(column)
+    if not isinstance(values, np.ndarray):
+        values = list(values)
+        if values and isinstance(values[0], np.datetime64):
+            values = np.array(values)
+    if isinstance(values, np.ndarray) and values.dtype.kind == "M":
+        found = values.astype("datetime64[us]").astype(np.int64) / 1e6
+        found[np.isnat(values)] = missing
+        return np.asarray(found, dtype=np.float64)
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iufb":
+        found = values.astype(np.float64)
+    else:
+        listed = values.tolist() if isinstance(values, np.ndarray) else values
+        found = np.array(
+            [missing if _is_missing(value) else _number(value, name) for value in listed],
+            dtype=np.float64,
+        )
+    if not np.isnan(missing):
+        found[np.isnan(found)] = missing
+    return found
+
+
+def interactions_of(frame: Any) -> tuple[Interactions, bool, bool]:
+    """Read a table of events; tell whether its item ids and visitor ids are whole numbers.
+
+    Columns as in `Interactions`; others are left alone. Errors name the column and the value.
+    """
+    if isinstance(frame, Interactions):
+        return frame, False, False
+    table = Table(frame, "events")
+    missing = [name for name in REQUIRED if name not in table.names]
+    if missing:
+        raise ValueError(
+            f"events lacks {', '.join(missing)}; it has {', '.join(table.names) or 'no columns'}."
+        )
+    item_id, visitor_id = (ids_of(table[name], name) for name in ("item_id", "visitor_id"))
+    given: dict[str, Any] = {}
+    for name in ("session_id", "order_id"):
+        if (column := table.get(name)) is not None:
+            given[name] = ids_of(column, name, optional=True).strings
+    if (quantity := table.get("quantity")) is not None:
+        given["quantity"] = numbers_of(quantity, "quantity", missing=1.0)
+    if (price := table.get("price")) is not None:
+        given["price"] = numbers_of(price, "price")
+    interactions = Interactions.of(
+        visitor_id=visitor_id.strings,
+        item_id=item_id.strings,
+        event=ids_of(table["event"], "event").strings,
+        timestamp=numbers_of(table["timestamp"], "timestamp"),
+        **given,
+    )
+    return interactions, item_id.are_numbers, visitor_id.are_numbers
+
+
+def items_of(frame: Any) -> tuple[Items, bool]:
+    """Read a catalogue; tell whether its ids are whole numbers.
+
+    `item_id` is needed, `created_at` is a time, columns of texts (or lists of texts) are kept,
+    numbers are left alone: they say nothing that words do.
+    """
+    if isinstance(frame, Items):
+        return frame, False
+    table = Table(frame, "items")
+    item_id = ids_of(table["item_id"], "item_id")
+    created = table.get("created_at")
+    texts: dict[str, Any] = {}
+    for name in table.names:
+        if name in ("item_id", "created_at"):
+            continue
+        column = _texts(table[name])
+        if column is not None:
+            texts[name] = column
+    items = Items(
+        item_id=item_id.strings,
+        created_at=(
+            np.full(len(item_id.strings), np.nan)
+            if created is None
+            else numbers_of(created, "created_at")
+        ),
+        text=texts,
+    )
+    return items, item_id.are_numbers
+
+
+def _texts(column: Any) -> list[str] | None:
+    """A column of texts, None if it holds anything else."""
+    categories = _categories(column)
+    if categories is not None:
+        codes, values = categories
+        listed = [*values, None]
+        column = [listed[code] for code in np.where(codes < 0, len(values), codes).tolist()]
+    values = _values(column)
+    if isinstance(values, np.ndarray) and values.dtype.kind not in "OUT":
+        return None
+    found: list[str] = []
+    for value in values.tolist() if hasattr(values, "tolist") else values:
+        if isinstance(value, str):
+            found.append(value)
+        elif isinstance(value, (list, tuple, np.ndarray)):
+            found.append(" ".join(str(part) for part in value))
+        elif _is_missing(value):
+            found.append("")
+        else:
+            return None
+    return found
+
+
+def _values(column: Any) -> Any:
+    """A numpy array where the library gives one without loss, else something to iterate over."""
+    if isinstance(column, (np.ndarray, list, tuple)):
+        return column
+    if hasattr(column, "null_count"):  # pyarrow has a number there, polars a method
+        nulls = column.null_count
+        if (nulls() if callable(nulls) else nulls) == 0 and hasattr(column, "to_numpy"):
+            return column.to_numpy()
+    for name in ("to_pylist", "to_list"):
+        if hasattr(column, name) and not hasattr(column, "iloc"):
+            return getattr(column, name)()
+    return column.to_numpy() if hasattr(column, "to_numpy") else list(column)
+
+
+def _categories(column: Any) -> tuple[NDArray[Any], list[Any]] | None:
+    """Codes and texts of a categorical (pandas) or dictionary or string (pyarrow) column."""
+    dtype: Any = getattr(column, "dtype", None)
+    if hasattr(dtype, "categories") and hasattr(column, "cat") and hasattr(column.cat, "codes"):
+        return np.asarray(column.cat.codes), list(dtype.categories)
+    if hasattr(column, "dictionary_encode"):
+        if hasattr(column, "combine_chunks"):
+            column = column.combine_chunks()
+        kind = str(column.type)
+        if not kind.startswith(("string", "large_string", "string_view", "dictionary")):
+            return None
+        encoded = column if kind.startswith("dictionary") else column.dictionary_encode()
+        if hasattr(encoded, "chunks"):
+            return None  # several chunks with a dictionary each; read as texts
+        codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        return codes.astype(np.int64), encoded.dictionary.to_pylist()
+    return None
+
+
+def _is_missing(value: Any) -> bool:
+    return (
+        value is None
+        or (isinstance(value, float) and value != value)
+        or type(value).__name__ in {"NAType", "NaTType"}
+    )
+
+
+def _is_whole(value: Any) -> TypeGuard[int]:
+    return (isinstance(value, (int, np.integer)) and not isinstance(value, bool)) or (
+        isinstance(value, (float, np.floating)) and float(value).is_integer()
+    )
+
+
+def _text(value: Any) -> Any:
+    return str(int(value)) if _is_whole(value) else value
+
+
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} holds numbers, not {value!r}.") from error
