@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import log2
-from typing import Literal, Protocol
+from time import perf_counter
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -153,17 +154,26 @@ def evaluate(
 ) -> Report:
     """Ask every case and average; coverage and novelty are relative to `train`."""
     lists = [[c.item_id for c in recommender.recommend(case.context, k)] for case in cases]
+    return report_of(lists, [case.relevant for case in cases], train, k=k)
+
+
+def report_of(
+    lists: Sequence[Sequence[str]],
+    relevant: Sequence[Collection[str]],
+    train: Interactions,
+    *,
+    k: int,
+) -> Report:
+    """Average over answers given; coverage and novelty are relative to `train`."""
     counts = np.bincount(train.item_id.codes, minlength=len(train.item_id.values)).tolist()
     names = [item.decode() for item in train.item_id.values.tolist()]
 
     def mean(metric: Callable[[Sequence[str], Collection[str], int], float]) -> float:
-        found = [
-            metric(ranked, case.relevant, k) for ranked, case in zip(lists, cases, strict=True)
-        ]
+        found = [metric(ranked, right, k) for ranked, right in zip(lists, relevant, strict=True)]
         return sum(found) / len(found) if found else 0.0
 
     return Report(
-        cases=len(cases),
+        cases=len(lists),
         k=k,
         recall=mean(recall_at_k),
         ndcg=mean(ndcg_at_k),
@@ -202,3 +212,141 @@ def backtest(
 
 def _texts(column: Iterable[str | None]) -> list[str]:
     return [value for value in column if value is not None]
+
+
+#: Tasks of a folder of cases, and how many items are asked for in each.
+CASE_TASKS: Mapping[str, int] = {"session": 20, "user": 20, "basket": 10, "cold": 10}
+
+
+class Answers(Protocol):
+    """What is asked: an `Engine`, or a peer that it is compared with."""
+
+    def recommend(
+        self,
+        visitor_id: Any = None,
+        session: Iterable[Any] = (),
+        events: Iterable[str] = (),
+        k: int = 20,
+        exclude: Iterable[Any] = (),
+        now: float | None = None,
+    ) -> list[Any]:
+        """Give `k` item ids for a visit or a visitor."""
+
+    def related(self, item_id: Any, k: int = 10) -> list[Any]:
+        """Give `k` item ids that go with one."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One case of a folder: what is asked with which words, and what came to pass.
+
+    `task`: session, user, basket or cold. `relevant`: the answers that count as right.
+    """
+
+    task: str
+    asked: Mapping[str, Any]
+    relevant: frozenset[str]
+
+    def ask(self, engine: Answers) -> list[str]:
+        """Give the answer as texts, so that ids of a CSV and of JSON compare."""
+        found = (
+            engine.related(**self.asked)
+            if self.task in ("basket", "cold")
+            else engine.recommend(**self.asked)
+        )
+        return [str(item) for item in found]
+
+
+def questions_of(
+    cases: Mapping[str, Any], *, exclude_current: bool | None = None
+) -> dict[str, list[Question]]:
+    """Read `cases_public.json`: four lists by task, each of lists in a fixed order.
+
+    `session`: [items so far, kinds of events or null, next item, items that follow, visitor or
+    null, unix seconds or null]; the next item is the one right answer. `user`: [visitor, items
+    bought, items that are not asked for]. `basket` and `cold`: [item, the others of its basket].
+    `exclude_current`: the item being viewed is no answer; by default so where it never is one.
+    ValueError names the case that is not of this form.
+    """
+    found: dict[str, list[Question]] = {}
+    sessions = cases.get("session") or []
+    try:
+        if exclude_current is None:
+            exclude_current = all(case[0][-1] != case[2] for case in sessions)
+    except (IndexError, TypeError, KeyError):
+        exclude_current = False
+    for task, k in CASE_TASKS.items():
+        found[task] = []
+        for number, case in enumerate(cases.get(task) or []):
+            try:
+                asked, relevant = _question(task, case, exclude_current=exclude_current)
+            except (IndexError, TypeError, ValueError) as error:
+                raise ValueError(
+                    f"Case {number} of {task!r} is not of its form: {error}"
+                ) from error
+            if relevant:
+                found[task].append(
+                    Question(task, {**asked, "k": k}, frozenset(str(item) for item in relevant))
+                )
+    return found
+
+
+def _question(
+    task: str, case: Sequence[Any], *, exclude_current: bool
+) -> tuple[dict[str, Any], list[Any]]:
+    if task == "session":
+        so_far, kinds, following, _, visitor, now = case
+        asked = {
+            "session": tuple(so_far),
+            "events": tuple(kinds or ()),
+            "visitor_id": visitor,
+            "now": now,
+            "exclude": (so_far[-1],) if exclude_current else (),
+        }
+        return asked, [following]
+    if task == "user":
+        visitor, relevant, exclude = case
+        return {"visitor_id": visitor, "exclude": tuple(exclude)}, list(relevant)
+    item, relevant = case
+    return {"item_id": item}, list(relevant)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Means over the questions of one task, and milliseconds of one answer."""
+
+    cases: int
+    k: int
+    recall: float
+    ndcg: float
+    hit_rate: float
+    mrr: float
+    coverage: float
+    novelty: float
+    p50_ms: float
+    p99_ms: float
+
+
+def measure(
+    engine: Answers,
+    questions: Sequence[Question],
+    train: Interactions,
+    *,
+    on_answer: Callable[[], None] = lambda: None,
+) -> Measured:
+    """Ask all questions of one task, one after the other, and average.
+
+    Recall is hits over the smaller of k and what is right; coverage and novelty are of the items
+    of `train`. All figures are 0 without a question.
+    """
+    lists, seconds = [], []
+    for question in questions:
+        started = perf_counter()
+        lists.append(question.ask(engine))
+        seconds.append(perf_counter() - started)
+        on_answer()
+    k = int(questions[0].asked["k"]) if questions else 0
+    relevant = [question.relevant for question in questions]
+    report = report_of(lists, relevant, train, k=k)
+    p50, p99 = np.quantile(seconds, (0.5, 0.99)) * 1e3 if seconds else (0.0, 0.0)
+    return Measured(**vars(report), p50_ms=float(p50), p99_ms=float(p99))
