@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from math import log2
 from time import perf_counter
 from typing import Any, Literal, Protocol
@@ -296,6 +297,8 @@ def _question(
 ) -> tuple[dict[str, Any], list[Any]]:
     if task == "session":
         so_far, kinds, following, _, visitor, now = case
+        if not so_far:
+            raise ValueError("it has no item so far")
         asked = {
             "session": tuple(so_far),
             "events": tuple(kinds or ()),
@@ -350,3 +353,30 @@ def measure(
     report = report_of(lists, relevant, train, k=k)
     p50, p99 = np.quantile(seconds, (0.5, 0.99)) * 1e3 if seconds else (0.0, 0.0)
     return Measured(**vars(report), p50_ms=float(p50), p99_ms=float(p99))
+
+
+class MostPopular:
+    """The yardstick of every measurement: the same items for everybody, by number of events."""
+
+    def __init__(self, train: Interactions) -> None:
+        """Count once."""
+        counts = np.bincount(train.item_id.codes, minlength=len(train.item_id.values))
+        order = np.lexsort((np.arange(len(counts)), -counts))
+        self._items = [item.decode() for item in train.item_id.values[order].tolist()]
+
+    def recommend(
+        self,
+        visitor_id: Any = None,
+        session: Iterable[Any] = (),
+        events: Iterable[str] = (),
+        k: int = 20,
+        exclude: Iterable[Any] = (),
+        now: float | None = None,
+    ) -> list[Any]:
+        """Give the first `k` that are not excluded."""
+        hidden = {str(item) for item in exclude}
+        return list(islice((item for item in self._items if item not in hidden), k))
+
+    def related(self, item_id: Any, k: int = 10) -> list[Any]:
+        """Give the first `k` but the item itself."""
+        return self.recommend(k=k, exclude=(item_id,))

@@ -12,6 +12,7 @@ COMMANDS = {
     "check": "check",
     "doctor": "personalize_doctor",
     "erase": "personalize_erase",
+    "evaluate": "personalize_evaluate",
     "events": "personalize_events",
     "export": "personalize_export",
     "forget": "personalize_forget",
@@ -36,6 +37,7 @@ WORDS = {
     "doctor": "say what is wrong, and what mends it",
     "backfill": "read a shop's history",
     "train": "fit and publish the recommenders now",
+    "evaluate": "measure the recommenders on a folder of events and cases",
     "import": "bring purchases from outside Saleor, from a file",
     "segments": "see, count and copy segments",
     "events": "make the months of events that come next, drop old ones",
@@ -52,7 +54,7 @@ NEEDED = {
     "DATABASE_URL": "postgresql://user:password@host:5432/personalize",
 }
 #: words that work without them
-WITHOUT_SETTINGS = ("check", "generate-key")
+WITHOUT_SETTINGS = ("check", "evaluate", "generate-key")
 #: word -> what it does; these start processes and need no Django in this one
 PROCESSES = ("demo", "serve", "worker", "beat")
 

@@ -90,6 +90,26 @@ def open_table(file: BinaryIO, *, name: str, encoding: str = "utf-8", delimiter:
     return _Csv(file, _encoding(file, encoding), delimiter)
 
 
+def read_columns(file: BinaryIO, *, name: str) -> Any:
+    """Read a whole file into memory: a Parquet table as it is, other formats as lists of texts by column.
+
+    A text that is empty is None. Raises UnreadableFile with what to do about it.
+    """
+    table = open_table(file, name=name)
+    if isinstance(table, _Parquet):
+        return table.read()
+    columns: dict[str, list[str | None]] = {column: [] for column in table.columns}
+    for row in table.rows():
+        if row.fault is not None:
+            raise UnreadableFile(
+                _("Row %(number)s cannot be read. %(reason)s")
+                % {"number": row.number, "reason": row.fault.reason}
+            )
+        for column, value in zip(table.columns, row.values, strict=True):
+            columns[column].append(value or None)
+    return columns
+
+
 def _encoding(file: BinaryIO, given: str) -> str:
     """Return how to decode; the mark that some programs put before the text says more than an option."""
     file.seek(0)
@@ -239,6 +259,12 @@ class _Parquet:
             raise UnreadableFile(_("The file is no Parquet file, or was cut off.")) from error
         self._broken = (ArrowException, OSError)
         self.columns = _checked(list(self._file.schema_arrow.names))
+
+    def read(self) -> Any:
+        try:
+            return self._file.read()
+        except self._broken as error:
+            raise UnreadableFile(_("The file is no Parquet file, or was cut off.")) from error
 
     def rows(self) -> Iterator[Row]:
         number = 0
