@@ -61,6 +61,15 @@ class ReasonCode(StrEnum):
     SEARCH = "search"
     UP_SELL = "up_sell"
     DOWN_SELL = "down_sell"
+    #: Goes with, or is like, something this person looked at, or bought.
+    BECAUSE_VIEWED = "because_viewed"
+    BECAUSE_BOUGHT = "because_bought"
+    #: Sells most, perhaps in a category.
+    BEST_SELLER = "best_seller"
+    #: Put into a cart and not ordered.
+    LEFT_BEHIND = "left_behind"
+    #: Put in this place by the shop.
+    PINNED = "pinned"
 
 
 @dataclass(frozen=True)
@@ -186,6 +195,14 @@ class Recommender(ABC):
     def get_params(self) -> dict[str, Any]:
         """Give the options, as `type(self)(**params)` takes them."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def sibling(self) -> Self:
+        """Give an unfitted one with the same options, to be measured on an earlier time.
+
+        One that searches for its options while fitting gives what it found, so that the measurement
+        need not search again.
+        """
+        return type(self)(**self.get_params())
 
     def save(self, directory: Path | str) -> None:
         """Write arrays as .npy and the rest as JSON into a folder of its own.

@@ -35,6 +35,8 @@ class Chain:
     ) -> list[Candidate]:
         """Give `k` candidates, each once, each with the alias that gave it as `strategy`.
 
+        A candidate that already says who gave it keeps that.
+
         Every recommender is asked, further down its list each time, until the answer is full or it
         has no more: the answer is shorter than `k` only if fewer than `k` allowed items exist.
         `allowed` is asked about several candidates for each open place at once, whoever gave them,
@@ -50,7 +52,10 @@ class Chain:
             kept = set(ids) if allowed is None else allowed(ids)
             chosen += [(alias, found) for alias, found in batch if found.item_id in kept]
             depth *= OVERFETCH
-        return [found._replace(strategy=alias) for alias, found in chosen[:k]]
+        return [
+            found if found.strategy else found._replace(strategy=alias)
+            for alias, found in chosen[:k]
+        ]
 
     def _in_order(self, context: Context, depth: int) -> Iterator[tuple[str, Candidate]]:
         """All candidates with their alias, first choice first, each item once.

@@ -374,7 +374,11 @@ class MostPopular:
         now: float | None = None,
     ) -> list[Any]:
         """Give the first `k` that are not excluded."""
-        hidden = {str(item) for item in exclude}
+        return self.answer(Context(exclude=frozenset(str(item) for item in exclude)), k)
+
+    def answer(self, context: Context, k: int) -> list[str]:
+        """Give the first `k` that are neither seeds nor excluded."""
+        hidden = context.exclude.union(context.seeds)
         return list(islice((item for item in self._items if item not in hidden), k))
 
     def related(self, item_id: Any, k: int = 10) -> list[Any]:

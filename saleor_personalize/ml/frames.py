@@ -106,20 +106,21 @@ def numbers_of(column: Any, name: str, *, missing: float = np.nan) -> NDArray[np
     return found
 
 
-def interactions_of(frame: Any) -> tuple[Interactions, bool, bool]:
-    """Read a table of events; tell whether its item ids and visitor ids are whole numbers.
+def interactions_of(frame: Any) -> tuple[Interactions, bool]:
+    """Read a table of events; tell whether its item ids are whole numbers.
 
     Columns as in `Interactions`; others are left alone. Errors name the column and the value.
     """
     if isinstance(frame, Interactions):
-        return frame, False, False
+        return frame, False
     table = Table(frame, "events")
     missing = [name for name in REQUIRED if name not in table.names]
     if missing:
         raise ValueError(
             f"events lacks {', '.join(missing)}; it has {', '.join(table.names) or 'no columns'}."
         )
-    item_id, visitor_id = (ids_of(table[name], name) for name in ("item_id", "visitor_id"))
+    item_id = ids_of(table["item_id"], "item_id")
+    visitor_id = ids_of(table["visitor_id"], "visitor_id", optional=True)
     given: dict[str, Any] = {}
     for name in ("session_id", "order_id"):
         if (column := table.get(name)) is not None:
@@ -129,13 +130,80 @@ def interactions_of(frame: Any) -> tuple[Interactions, bool, bool]:
     if (price := table.get("price")) is not None:
         given["price"] = numbers_of(price, "price")
     interactions = Interactions.of(
-        visitor_id=visitor_id.strings,
+        visitor_id=_apart(visitor_id, given),
         item_id=item_id.strings,
         event=ids_of(table["event"], "event").strings,
         timestamp=numbers_of(table["timestamp"], "timestamp"),
         **given,
     )
-    return interactions, item_id.are_numbers, visitor_id.are_numbers
+    return interactions, item_id.are_numbers
+
+
+def without_duplicates(interactions: Interactions) -> Interactions:
+    """Leave out rows that say again what another says: a webhook or file that came twice.
+
+    Such a row equals another in visitor, item, event, time, visit, order and quantity. Where no visit has two
+    different times there is no clock, and only lines of an order can come twice.
+    """
+    key = np.zeros(len(interactions), dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        for column in (
+            interactions.visitor_id.codes,
+            interactions.item_id.codes,
+            interactions.event.codes,
+            interactions.session_id.codes,
+            interactions.order_id.codes,
+            interactions.timestamp.view(np.uint64),
+            interactions.quantity.view(np.uint64),
+        ):
+            key = (key ^ column.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+            key ^= key >> np.uint64(29)
+    rows = np.argsort(key, kind="stable")
+    is_again = np.zeros(len(interactions), dtype=bool)
+    is_again[rows[1:]] = key[rows[1:]] == key[rows[:-1]]
+    if not is_again.any():
+        return interactions
+    if not _has_clock(interactions):
+        is_again &= interactions.order_id.codes >= 0
+    return interactions.select(~is_again) if is_again.any() else interactions
+
+
+def _has_clock(interactions: Interactions) -> bool:
+    group = np.where(
+        interactions.session_id.codes >= 0,
+        interactions.session_id.codes,
+        interactions.visitor_id.codes.astype(np.int64) + len(interactions.session_id.values),
+    )
+    size = len(interactions.session_id.values) + len(interactions.visitor_id.values)
+    first, last = np.full(size, np.inf), np.full(size, -np.inf)
+    np.minimum.at(first, group, interactions.timestamp)
+    np.maximum.at(last, group, interactions.timestamp)
+    return bool((last > first).any())
+
+
+def _apart(visitor_id: Ids, given: Mapping[str, Any]) -> Strings:
+    """Make of whoever is not known (missing, or a number below 0) somebody new in each order or visit.
+
+    As one visitor they would be a giant who likes everything.
+    """
+    codes, values = visitor_id.strings.codes, visitor_id.strings.values
+    is_unknown = codes < 0
+    if visitor_id.are_numbers and len(values):
+        is_unknown |= np.char.startswith(values, b"-")[codes]
+    rows = np.flatnonzero(is_unknown)
+    if not rows.size:
+        return visitor_id.strings
+    group = -1 - rows
+    for name in ("session_id", "order_id"):
+        if name in given:
+            known = given[name].codes[rows]
+            group = np.where(known >= 0, known + len(codes) * (name == "order_id"), group)
+    distinct, number = np.unique(group, return_inverse=True)
+    names = [value.decode() for value in values.tolist()]
+    names += [f"?{at}" for at in range(len(distinct))]
+    found = codes.astype(np.int64)
+    found[rows] = len(values) + number
+    return Strings.coded(found, names, "visitor_id")
 
 
 def items_of(frame: Any) -> tuple[Items, bool]:

@@ -77,13 +77,13 @@ class Command(BaseCommand):
         try:
             with Progress(*columns, console=Console(stderr=True)) as progress:
                 bar = progress.add_task("reading", total=100)
-                train, _, _ = interactions_of(events)
+                train, _ = interactions_of(events)
                 started = perf_counter()
                 engine.fit(
                     events,
                     items,
-                    progress=lambda alias, share: progress.update(
-                        bar, description=f"fitting {alias}", completed=round(100 * share)
+                    progress=lambda step, share: progress.update(
+                        bar, description=step or "fitted", completed=round(100 * share)
                     ),
                 )
                 seconds = perf_counter() - started
