@@ -27,7 +27,13 @@ from saleor_personalize.ml.recommenders.covisitation import BoughtTogether
 from saleor_personalize.ml.recommenders.history import LastSeen
 from saleor_personalize.ml.recommenders.newest import Newest
 from saleor_personalize.ml.recommenders.popularity import Popular
-from saleor_personalize.ml.windows import anyone_cases, seed_cases, visit_cases, visitor_cases
+from saleor_personalize.ml.windows import (
+    alternative_cases,
+    anyone_cases,
+    seed_cases,
+    visit_cases,
+    visitor_cases,
+)
 
 #: Version of the folder written by `save`; raise it when older folders can no longer be read.
 FORMAT = 1
@@ -39,7 +45,7 @@ QUESTIONS = {
     "personal": "visitor",
     "buy_again": "repeat",
     "bought_together": "seed",
-    "similar": "seed",
+    "similar": "alternative",
     "popular": "anyone",
     "trending": "anyone",
     "newest": "anyone",
@@ -60,7 +66,7 @@ WINDOW = 0.15
 MOST_CASES = 1_000
 FEWEST_CASES = 30
 #: Items of an answer that count, by question.
-PLACES = {"seed": 10}
+PLACES = {"seed": 10, "alternative": 10}
 MOST_PLACES = 20
 
 #: Told what is at work and the share of all work that is done, 0 to 1.
@@ -346,6 +352,7 @@ class _Measuring:
             "visitor": visitor_cases(past, window, repeats=False, limit=MOST_CASES, random=random),
             "repeat": visitor_cases(past, window, repeats=True, limit=MOST_CASES, random=random),
             "seed": seed_cases(window, limit=MOST_CASES, random=random),
+            "alternative": alternative_cases(window, limit=MOST_CASES, random=random),
             "anyone": anyone_cases(window, limit=MOST_CASES, random=random),
         }
         asked = {name: cases for name, cases in questions.items() if len(cases) >= FEWEST_CASES}
@@ -375,14 +382,17 @@ class _Measuring:
                 **_rounded(report),
                 "popularity": _rounded(baseline[question]),
             }
-        used = {
-            alias: sibling for alias, sibling in siblings.items() if aliases[alias]["published"]
-        }
+        used = {}
+        for alias, recommender in self._fitted.items():
+            if aliases[alias]["published"]:
+                if alias not in siblings:
+                    siblings[alias] = recommender.sibling().fit(past, self._items)
+                used[alias] = siblings[alias]
         blends: dict[str, Any] = {}
         for name in BLENDS:
             blends[name] = self._choose(name, used, asked.get(name, []), past, aliases)
         return {
-            "measured": bool(siblings),
+            "measured": any(found["measured"] for found in aliases.values()),
             "cut": float(window.timestamp.min()),
             "events": len(past),
             "events_after": len(window),
@@ -405,8 +415,6 @@ class _Measuring:
             for part, weight in self.weights.get(name, {}).items()
             if part not in is_lost
         }
-        if not cases:
-            return {"measured": False, "weights": self.weights[name]}
         known = dict(used)
         if "past_visits" in BLENDS[name] and "next_item" in used:
             known[_HISTORY] = LastSeen().fit(past)
@@ -415,13 +423,14 @@ class _Measuring:
         relevant = [case.relevant for case in cases]
         k = _places(name)
         weights = tuned_weights(lists, relevant, k=k)
-        if weights:
-            self.weights[name] = weights
+        if not weights:
+            return {"measured": False, "weights": self.weights[name]}
+        self.weights[name] = weights
         blend = Blend({part: (parts[part], weight) for part, weight in weights.items()})
-        found = _lists(blend.recommend, cases, k) if weights else [[] for _ in cases]
+        found = _lists(blend.recommend, cases, k)
         return {
-            "measured": bool(weights),
-            "weights": self.weights[name],
+            "measured": True,
+            "weights": weights,
             **_rounded(self._report(found, cases, past, name)),
         }
 

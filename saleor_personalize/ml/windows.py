@@ -68,6 +68,17 @@ def visit_cases(window: Interactions, *, limit: int, random: np.random.Generator
     return cases
 
 
+def alternative_cases(
+    window: Interactions, *, limit: int, random: np.random.Generator
+) -> list[Case]:
+    """Ask, for an item being looked at, for the one that is looked at next in the visit."""
+    looked = window.select(_is_kind(window, InteractionEvent.VIEW))
+    return [
+        Case(Context(seeds=case.context.session[-1:]), case.relevant)
+        for case in visit_cases(looked, limit=limit, random=random)
+    ]
+
+
 def visitor_cases(
     past: Interactions,
     window: Interactions,
@@ -155,11 +166,13 @@ def _visit_of_row(interactions: Interactions) -> Codes:
 
 
 def _purchases(interactions: Interactions) -> Interactions:
+    return interactions.select(_is_kind(interactions, InteractionEvent.PURCHASE))
+
+
+def _is_kind(interactions: Interactions, kind: InteractionEvent) -> NDArray[np.bool_]:
     values = interactions.event.values.tolist()
-    name = InteractionEvent.PURCHASE.encode()
-    if name not in values:
-        return interactions.select(np.zeros(len(interactions), dtype=bool))
-    return interactions.select(interactions.event.codes == values.index(name))
+    code = values.index(kind.encode()) if kind.encode() in values else -1
+    return np.asarray(interactions.event.codes == code)
 
 
 def _of_visitors(interactions: Interactions, names: NDArray[np.bytes_]) -> Interactions:
