@@ -123,6 +123,9 @@ class Defaults:
     MAX_RECOMMENDATIONS: int = 100
     # Folder for trained models, shared by web and workers.
     MODEL_DIRECTORY: str | Path = "var/models"
+    # How long a training may take, and how many cores it uses; 0: half of them.
+    TRAINING_TIME_LIMIT: timedelta = timedelta(hours=4)
+    TRAINING_THREADS: Count = 0
 
     # alias (a DeliveryChannel value) -> backend.
     CHANNELS: Backends = field(

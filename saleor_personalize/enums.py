@@ -27,6 +27,30 @@ class BackfillStatus(TextChoices):
     FAILED = "failed", "Failed"
 
 
+class TrainingStatus(TextChoices):
+    PENDING = "pending", "Waiting for a worker"
+    RUNNING = "running", "Running"
+    DONE = "done", "Done"
+    FAILED = "failed", "Failed"
+
+
+class TrainingReason(TextChoices):
+    """Why a training was asked for."""
+
+    NIGHTLY = "nightly", "It was night"
+    CHANGED = "changed", "Enough has changed"
+    ASKED = "asked", "Somebody asked for it"
+
+
+class HeldBack(TextChoices):
+    """Why a version was trained and not published."""
+
+    WORSE = "worse", "It answers much worse than the published one"
+    FEWER_EVENTS = "fewer_events", "It learned from less than half of what the published one had"
+    FEWER_PRODUCTS = "fewer_products", "It knows less than half of the published one's products"
+    ROLLED_BACK = "rolled_back", "Somebody rolled back and keeps that version for now"
+
+
 class IdentityKind(TextChoices):
     SALEOR_USER = "saleor_user", "Saleor user"
     EMAIL = "email", "E-mail address"
@@ -137,6 +161,16 @@ class ImportStatus(TextChoices):
     RUNNING = "running", "Running"
     DONE = "done", "Done"
     FAILED = "failed", "Failed"
+
+
+class RuleEffect(TextChoices):
+    """What a merchandising rule does with the products it speaks of."""
+
+    INCLUDE = "include", "Show nothing else"
+    EXCLUDE = "exclude", "Never show"
+    BOOST = "boost", "Show higher up"
+    BURY = "bury", "Show further down"
+    PIN = "pin", "Show in this place"
 
 
 class LifecycleStage(TextChoices):

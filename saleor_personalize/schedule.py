@@ -34,7 +34,11 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "task": "personalize.purge",
         "schedule": crontab(hour="2", minute="11"),
     },
-    "training: nightly": {"task": "personalize.train", "schedule": crontab(hour="4", minute="7")},
+    "training: nightly": {
+        "task": "personalize.request_trainings",
+        "schedule": crontab(hour="4", minute="7"),
+    },
+    "training: changed": {"task": "personalize.request_changed_trainings", "schedule": 60.0},
     "webhooks: purge": {
         "task": "personalize.purge_deliveries",
         "schedule": crontab(hour="5", minute="23"),

@@ -212,13 +212,14 @@ def _journey(staff: Staff) -> Context:
 
 
 def _models(staff: Staff) -> Context:
-    found = published_models(installation=staff.installation)
-    channels: dict[str, list[Any]] = {}
-    for model in found:
-        name = words.RECOMMENDERS.get(model.recommender, model.recommender)
-        channels.setdefault(model.channel_slug, []).append(name)
+    found = published_models(installation=staff.installation, now=timezone.now())
     return {
-        "models": channels,
+        "models": {
+            model.channel_slug: [
+                words.RECOMMENDERS.get(alias, alias) for alias in model.recommenders
+            ]
+            for model in found
+        },
         "trained_at": max((model.trained_at for model in found), default=None),
     }
 

@@ -12,7 +12,7 @@ from saleor_personalize.conf import settings
 from saleor_personalize.enums import InstallationStatus
 from saleor_personalize.ingestion.imports import stored
 from saleor_personalize.models import Import, Installation, Scoped
-from saleor_personalize.recommendations import training
+from saleor_personalize.recommendations import versions
 from saleor_personalize.saleor_api import installations
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def forget(*, installation: Installation, now: datetime) -> dict[str, int]:
     with transaction.atomic():
         # A row that came in between goes along.
         Installation.objects.filter(pk=number).delete()
-    training.forget(installation_id=number)
+    versions.forget(installation_id=number)
     logger.info("Installation %s: forgotten, %s rows", number, sum(counts.values()))
     return counts
 

@@ -46,6 +46,8 @@ ALTER TABLE saleor_personalize_event
         REFERENCES saleor_personalize_profile (id) DEFERRABLE INITIALLY DEFERRED;
 CREATE INDEX event_timeline ON saleor_personalize_event (profile_id, occurred_at DESC);
 CREATE INDEX event_training ON saleor_personalize_event (installation_id, channel_slug, occurred_at);
+CREATE INDEX event_attributed ON saleor_personalize_event (installation_id, occurred_at)
+    WHERE attribution_id <> '';
 """
 
 

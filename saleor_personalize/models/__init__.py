@@ -6,6 +6,7 @@ from saleor_personalize.models.catalog import (
     PriceChange,
     Product,
     ProductListing,
+    ProductTranslation,
     ProductVariant,
     SalesChannel,
     Stock,
@@ -19,9 +20,10 @@ from saleor_personalize.models.ingestion import Backfill, BackfillStage
 from saleor_personalize.models.installation import Installation, PendingToken, Scoped
 from saleor_personalize.models.journeys import Enrollment, Journey
 from saleor_personalize.models.messaging import Message
+from saleor_personalize.models.placements import Exposure, MerchandisingRule, Placement
 from saleor_personalize.models.privacy import Erasure
 from saleor_personalize.models.profiles import Consent, Identity, Merge, Profile, Suppression
-from saleor_personalize.models.recommendations import TrainedModel
+from saleor_personalize.models.recommendations import TrainedModel, Training
 from saleor_personalize.models.segments import ChangedProfile, Segment, SegmentMembership
 from saleor_personalize.models.traits import ComputedTraits, Predictor, Yardstick
 from saleor_personalize.models.webhooks import WebhookDelivery
@@ -39,21 +41,25 @@ __all__ = [
     "Enrollment",
     "Erasure",
     "Event",
+    "Exposure",
     "Favourite",
     "Identity",
     "Import",
     "ImportReject",
     "Installation",
     "Journey",
+    "MerchandisingRule",
     "Merge",
     "Message",
     "Order",
     "OrderLine",
     "PendingToken",
+    "Placement",
     "Predictor",
     "PriceChange",
     "Product",
     "ProductListing",
+    "ProductTranslation",
     "ProductVariant",
     "Profile",
     "SalesChannel",
@@ -65,6 +71,7 @@ __all__ = [
     "Stock",
     "Suppression",
     "TrainedModel",
+    "Training",
     "VariantPrice",
     "WebhookDelivery",
     "Yardstick",

@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVector
 from django.db import models
 
 from saleor_personalize.models.installation import Scoped
@@ -71,10 +73,41 @@ class Product(SaleorObject):
     product_type = models.CharField(max_length=255, blank=True)
     category_saleor_id = models.CharField(max_length=100, blank=True)
     collection_saleor_ids = models.JSONField(default=list)
-    # [{"attribute": slug, "values": [name, ...]}, ...]
+    # [{"attribute": slug, "values": [name, ...]}, ...]; one that refers to products also has their
+    # global ids: "references".
     attributes = models.JSONField(default=list)
     thumbnail_url = models.CharField(max_length=1000, blank=True)
     saleor_created_at = models.DateTimeField(null=True)
+
+    class Meta(SaleorObject.Meta):
+        indexes = [
+            models.Index(
+                "installation",
+                models.F("saleor_created_at").desc(nulls_last=True),
+                "saleor_id",
+                name="product_newest",
+            ),
+            models.Index(fields=["installation", "category_saleor_id"], name="product_of_category"),
+            GinIndex(SearchVector("name", config="simple"), name="product_words"),
+        ]
+
+
+class ProductTranslation(Scoped):
+    """The name of a product in a further language, as the shop translated it in Saleor."""
+
+    product_saleor_id = models.CharField(max_length=100)
+    # As in a browser's Accept-Language, lower case: "de", "pt-br".
+    language_code = models.CharField(max_length=35)
+    name = models.CharField(max_length=255)
+    recorded_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["installation", "product_saleor_id", "language_code"],
+                name="product_translation_once",
+            )
+        ]
 
 
 class ProductVariant(SaleorObject):
@@ -141,6 +174,8 @@ class VariantPrice(Scoped):
     currency = models.CharField(max_length=3)
     price = models.DecimalField(max_digits=20, decimal_places=3, null=True)
     discounted_price = models.DecimalField(max_digits=20, decimal_places=3, null=True)
+    # What it costs the shop, where the shop told Saleor.
+    cost_price = models.DecimalField(max_digits=20, decimal_places=3, null=True)
     recorded_at = models.DateTimeField()
 
     class Meta:

@@ -65,6 +65,8 @@ class Event(Scoped):
     channel_slug = models.CharField(max_length=255, blank=True)
     session_id = models.CharField(max_length=100, blank=True)
     product_saleor_id = models.CharField(max_length=100, blank=True)
+    # The answer of ours that led to it (`events.attribution`); empty for everything else.
+    attribution_id = models.CharField(max_length=32, blank=True)
     properties = models.JSONField(default=dict)
 
     class Meta:
@@ -77,6 +79,11 @@ class Event(Scoped):
             models.Index(fields=["profile", "-occurred_at"], name="event_timeline"),
             models.Index(
                 fields=["installation", "channel_slug", "occurred_at"], name="event_training"
+            ),
+            models.Index(
+                fields=["installation", "occurred_at"],
+                name="event_attributed",
+                condition=~models.Q(attribution_id=""),
             ),
         ]
 
@@ -152,4 +159,7 @@ class OrderLine(Scoped):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["installation", "saleor_id"], name="order_line_once")
+        ]
+        indexes = [
+            models.Index(fields=["installation", "product_saleor_id"], name="order_line_of_product")
         ]

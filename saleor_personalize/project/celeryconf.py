@@ -20,6 +20,8 @@ app.conf.update(
     # A broker that takes the connection and never answers must not hold a web server's thread for ever.
     broker_transport_options={"socket_connect_timeout": 2, "socket_timeout": 5},
     task_default_queue="personalize",
+    # So that another machine can be given them: docs/howto/train-and-roll-back.md.
+    task_routes={"personalize.train": {"queue": "personalize-training"}},
     timezone="UTC",
 )
 app.autodiscover_tasks(["saleor_personalize"])

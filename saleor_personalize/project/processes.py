@@ -33,7 +33,7 @@ def serve(argv: list[str]) -> int:
 
 
 def worker(argv: list[str]) -> int:
-    """Run a Celery worker; further options are Celery's own."""
+    """Run a Celery worker; further options are Celery's own. `-Q` says which queues, if not both."""
     return _replace_process(
         [
             "celery",
@@ -41,7 +41,7 @@ def worker(argv: list[str]) -> int:
             "saleor_personalize.project.celeryconf",
             "worker",
             "-Q",
-            "personalize",
+            "personalize,personalize-training",
             *argv,
         ]
     )

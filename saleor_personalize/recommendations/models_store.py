@@ -1,88 +1,154 @@
-"""The published models of each shop and sales channel, as this process has them mapped into memory."""
+"""The engine that answers for each shop and sales channel, as this process has it mapped into memory.
+
+A version that is missing or damaged is never waited for: the one before it answers, the row says what
+is wrong (health, doctor, the Dashboard page), and a training is due.
+"""
 
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
-from pathlib import Path
+from dataclasses import dataclass, field
+from typing import Any
 
-from django.utils.module_loading import import_string
+from django.utils import timezone
 
-from saleor_personalize.conf import settings
-from saleor_personalize.ml import ArtefactError, Recommender
-from saleor_personalize.models import Installation, TrainedModel
+from saleor_personalize.ml import ArtefactError, Candidate, Context, Engine
+from saleor_personalize.models import Installation, Profile, TrainedModel
+from saleor_personalize.recommendations import reading, versions
 
 logger = logging.getLogger(__name__)
 
-#: How long a server goes on with the models it knows before it looks for newer ones.
+#: How long a server goes on with the engine it knows before it looks for a newer one.
 SECONDS = 1.0
+#: How long it waits before it tries a damaged version again: a shared folder may have been away.
+RETRY_SECONDS = 30.0
 
 
-def recommenders_of(installation: Installation, channel_slug: str) -> dict[str, Recommender]:
-    """Return the published recommenders of a sales channel by alias."""
-    return _models.of(installation, channel_slug)
+def engine_of(installation: Installation, channel_slug: str) -> Engine | None:
+    """Return the engine that answers in a sales channel; None if none was ever trained, or none can be read.
+
+    Ask anew for each answer: it is looked up at most once a second, and a newer one is taken up then.
+    """
+    return _store.of(installation, channel_slug)
+
+
+def visitor_id_of(profile: Profile) -> str:
+    """Return what an engine calls the person of a profile: the `visitor_id` of a Context."""
+    return reading.visitor_id_of(profile)
 
 
 def forget() -> None:
-    """Drop what this process remembers of models."""
-    _models.clear()
+    """Drop what this process remembers."""
+    _store.clear()
 
 
-class _Models:
-    """Published models, memory-mapped once per process and swapped when a newer one is published."""
+@dataclass
+class _Known:
+    """What answers for one sales channel, which version it is, and until when nobody looks again."""
 
+    engine: Engine | None = None
+    path: str = ""
+    until: float = 0.0
+    #: path -> when a version that could not be loaded is tried again
+    damaged: dict[str, float] = field(default_factory=dict)
+
+
+class _Store:
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._loaded: dict[str, Recommender] = {}
-        self._answers: dict[tuple[int, str], tuple[float, dict[str, Recommender]]] = {}
+        self._known: dict[tuple[int, str], _Known] = {}
 
-    def of(self, installation: Installation, channel_slug: str) -> dict[str, Recommender]:
+    def of(self, installation: Installation, channel_slug: str) -> Engine | None:
         key = (installation.pk, channel_slug)
-        known = self._answers.get(key)
-        if known is not None and known[0] > time.monotonic():
-            return known[1]
-        rows = list(
-            TrainedModel.objects.of(installation)
-            .filter(channel_slug=channel_slug, is_published=True)
-            .values_list("recommender", "path")
+        known = self._known.get(key)
+        if known is not None and known.until > time.monotonic():
+            return known.engine
+        # While one thread maps a new version, the others go on with the old one.
+        if not self._lock.acquire(blocking=known is None):
+            return known.engine if known is not None else None
+        try:
+            return self._look(key, installation, channel_slug)
+        finally:
+            self._lock.release()
+
+    def _look(
+        self, key: tuple[int, str], installation: Installation, channel_slug: str
+    ) -> Engine | None:
+        known = self._known.get(key) or _Known()
+        rows = versions.fallbacks(
+            versions.available(installation=installation, channel_slug=channel_slug)
         )
-        with self._lock:
-            models = {}
-            for alias, path in rows:
-                model = self._loaded.get(path) or _load(alias, path)
-                if model is not None:
-                    self._loaded[path] = models[alias] = model
-            if known is not None:
-                current = {path for _, path in rows}
-                for path in [p for p, m in self._loaded.items() if m in known[1].values()]:
-                    if path not in current:
-                        del self._loaded[path]
-            if rows:
-                self._answers[key] = (time.monotonic() + SECONDS, models)
+        if not rows:
+            # Not remembered: anybody may ask for any text as a sales channel.
+            self._known.pop(key, None)
+            return None
+        for row in rows:
+            if known.engine is not None and row.path == known.path:
+                break
+            if known.damaged.get(row.path, 0.0) > time.monotonic():
+                continue
+            try:
+                known.engine = versions.load(row.path)
+            except ArtefactError as error:
+                known.damaged[row.path] = time.monotonic() + RETRY_SECONDS
+                _note(row, error)
             else:
-                # Not remembered: anybody may ask for any text as a sales channel.
-                self._answers.pop(key, None)
-        return models
+                known.path = row.path
+                known.damaged.pop(row.path, None)
+                break
+        else:
+            # Nothing that is on the disk can be read: what is mapped already goes on.
+            if known.path not in {row.path for row in rows}:
+                known.engine, known.path = None, ""
+        known.damaged = {
+            path: at for path, at in known.damaged.items() if path in {r.path for r in rows}
+        }
+        known.until = time.monotonic() + SECONDS
+        self._known[key] = known
+        return known.engine
 
     def clear(self) -> None:
         with self._lock:
-            self._loaded.clear()
-            self._answers.clear()
+            self._known.clear()
 
 
-def _load(alias: str, path: str) -> Recommender | None:
-    """Map a model into memory; a damaged one is left out, and the chain goes on without it."""
-    entry = settings.RECOMMENDERS.get(alias)
-    if entry is None:
-        return None
-    backend = import_string(entry if isinstance(entry, str) else entry["BACKEND"])
-    try:
-        model: Recommender = backend.load(Path(settings.MODEL_DIRECTORY) / path)
-    except ArtefactError as error:
-        logger.warning("The model of %r is not used: %s Train it again.", alias, error)
-        return None
-    return model
+def _note(row: TrainedModel, error: ArtefactError) -> None:
+    """Have the row of a version say that it cannot be loaded here."""
+    fault = f"On {socket.gethostname()}: {error}"
+    logger.error(
+        "Installation %s, %s: version %s cannot be used, so the one before it answers. %s "
+        "`saleor-personalize train` makes a new one.",
+        row.installation_id,
+        row.channel_slug,
+        row.version,
+        error,
+    )
+    TrainedModel.objects.of(row.installation_id).filter(pk=row.pk).update(
+        fault=fault[:2_000], fault_at=timezone.now()
+    )
 
 
-_models = _Models()
+_store = _Store()
+
+
+# -- by alias ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Alias:
+    """One recommender of an engine, as `Chain` asks it."""
+
+    engine: Engine
+    alias: str
+
+    def recommend(self, context: Context, k: int) -> list[Candidate]:
+        return self.engine.candidates(self.alias, context, k)
+
+
+def recommenders_of(installation: Installation, channel_slug: str) -> dict[str, Any]:
+    """Return the recommenders of the engine of a sales channel by alias."""
+    engine = engine_of(installation, channel_slug)
+    return {} if engine is None else {alias: _Alias(engine, alias) for alias in engine.aliases}

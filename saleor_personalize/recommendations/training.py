@@ -1,248 +1,400 @@
-"""Fitting the recommenders of a shop, one set per sales channel, and publishing them all at once."""
+"""Trainings: asked for, taken up by one process, and turned into a version per sales channel.
+
+A training is a row, so the page and the command show how far it is, it never runs twice at once for
+a shop, and one whose process was killed is taken up by the next. What answers stays as it is until a
+version is complete (`versions`).
+"""
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import shutil
+import os
+import socket
+import threading
+import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-from django.db import transaction
-from django.db.models.functions import Coalesce
+from django.db import connection, transaction
+from django.db.models import Max, Q
+from django.utils import timezone
 
-from saleor_personalize.conf import build_backend, settings
-from saleor_personalize.enums import EventType
-from saleor_personalize.ml import Interactions, Items, Recommender
-from saleor_personalize.ml.evaluation import backtest
+from saleor_personalize.enums import InstallationStatus, TrainingReason, TrainingStatus
+from saleor_personalize.exceptions import PersonalizeError
+from saleor_personalize.ml import Interactions, Items
 from saleor_personalize.models import (
-    Category,
     Event,
     Installation,
-    OrderLine,
+    Order,
     Product,
     ProductListing,
     SalesChannel,
     TrainedModel,
+    Training,
 )
-from saleor_personalize.models.locks import lock
-from saleor_personalize.profiles import consent
+from saleor_personalize.recommendations import reading, versions
 
 logger = logging.getLogger(__name__)
 
 #: Older interactions say little about what sells now.
 HISTORY = timedelta(days=730)
-#: Fewer orders than this tell nothing about quality on a time split.
-MIN_ORDERS_TO_MEASURE = 50
+#: How long a process may stay silent before another one takes its training over.
+LEASE = timedelta(minutes=2)
+#: A training that takes its process with it so often is given up.
+MAX_ATTEMPTS = 3
+#: How many trainings of a shop are remembered.
+ROWS = 50
 
-_EVENT_NAMES = {
-    EventType.PRODUCT_VIEWED: "view",
-    EventType.CART_ADDED: "cart",
-    EventType.FAVOURITE_ADDED: "favourite",
-}
+# When enough has changed (docs/howto/train-and-roll-back.md): not more often than this, and not more
+# than this share of the time is spent on it.
+MIN_PAUSE = timedelta(minutes=3)
+SHARE_OF_TIME = 0.05
+CHANGED_SHARE = 0.1
+CHANGED_AT_LEAST = 100
+
+# Share of a channel's time that is over when these are.
+_READ, _FITTED = 0.15, 0.95
+#: Seconds between two signs of life, and between two looks at how far it is.
+_HEARTBEAT = 20.0
+_REPORT = 1.0
+
+OPEN = (TrainingStatus.PENDING, TrainingStatus.RUNNING)
+
+#: Told the row whenever it changes.
+OnProgress = Callable[[Training], None]
 
 
-def train(*, installation: Installation, now: datetime) -> int:
-    """Fit, save and publish every recommender for every sales channel; return how many.
+class TrainingLostError(PersonalizeError):
+    """Another process took this training over: what this one made does not count."""
 
-    What servers use stays in place until the new set is complete; the set before it is kept on disk
-    for a way back. Two trainings of one shop never run at once.
+
+# -- asking ------------------------------------------------------------------------------------------
+
+
+def request(*, installation: Installation, reason: TrainingReason, now: datetime) -> Training:
+    """Return the open training of a shop, or ask for one; a worker takes it up."""
+    with transaction.atomic():
+        Installation.objects.select_for_update().get(pk=installation.pk)
+        found = Training.objects.of(installation).filter(status__in=OPEN).first()
+        if found is not None:
+            return found
+        old = Training.objects.of(installation).order_by("-pk").values_list("pk", flat=True)[ROWS:]
+        Training.objects.of(installation).filter(pk__in=list(old)).delete()
+        return Training.objects.create(installation=installation, reason=reason, asked_at=now)
+
+
+def request_all(*, now: datetime) -> int:
+    """Ask for a training of every active shop; return how many."""
+    shops = list(Installation.objects.filter(status=InstallationStatus.ACTIVE))
+    for installation in shops:
+        request(installation=installation, reason=TrainingReason.NIGHTLY, now=now)
+    return len(shops)
+
+
+def request_changed(*, now: datetime) -> int:
+    """Ask for a training of every active shop in which enough has changed; return how many."""
+    count = 0
+    for installation in Installation.objects.filter(status=InstallationStatus.ACTIVE):
+        if is_due(installation=installation, now=now):
+            request(installation=installation, reason=TrainingReason.CHANGED, now=now)
+            count += 1
+    return count
+
+
+def is_due(*, installation: Installation, now: datetime) -> bool:
+    """Tell whether a shop has products, people or orders that its models know too little of.
+
+    One new product is enough, so that a small shop's models know it within five minutes. A training
+    that took long is followed by a pause twenty times as long.
     """
-    published = 0
-    for channel in SalesChannel.objects.of(installation).filter(deleted_at=None):
-        with transaction.atomic():
-            lock(installation, [f"training:{channel.slug}"])
-            published += _train_channel(installation, channel, now)
-    return published
+    if Training.objects.of(installation).filter(status__in=OPEN).exists():
+        return False
+    last = Training.objects.of(installation).order_by("-pk").first()
+    if last is not None and last.started_at and last.finished_at:
+        took = last.finished_at - last.started_at
+        if now < last.finished_at + max(MIN_PAUSE, took / SHARE_OF_TIME):
+            return False
+    newest = (
+        TrainedModel.objects.of(installation)
+        .values("channel_slug")
+        .annotate(pk_of_newest=Max("pk"))
+        .values_list("pk_of_newest", flat=True)
+    )
+    known = {
+        row.channel_slug: row for row in TrainedModel.objects.of(installation).filter(pk__in=newest)
+    }
+    channels = SalesChannel.objects.of(installation).filter(deleted_at=None)
+    return any(_has_changed(channel, known.get(channel.slug), now) for channel in channels)
 
 
-def _train_channel(installation: Installation, channel: SalesChannel, now: datetime) -> int:
-    channel_slug = channel.slug
-    models = TrainedModel.objects.of(installation).filter(channel_slug=channel_slug)
-    # Not by the slug: a shop chooses that, and it would become part of a path.
-    folder = f"{installation.pk}/{channel.pk}"
-    _sweep(folder, keep=set(models.values_list("path", flat=True)))
-    interactions = _interactions(installation, channel_slug, now)
-    items = _items(installation, channel_slug)
-    version = f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
-    rows = []
-    for alias in settings.RECOMMENDERS:
-        recommender: Recommender = build_backend("RECOMMENDERS", alias)
-        metrics = _measure(recommender, interactions, items)
-        recommender.fit(interactions, items)
-        path = f"{folder}/{alias}/{version}"
-        recommender.save(Path(settings.MODEL_DIRECTORY) / path)
-        rows.append(
-            TrainedModel(
-                installation=installation,
-                channel_slug=channel_slug,
-                recommender=alias,
-                path=path,
-                trained_at=now,
-                metrics={**metrics, "interactions": len(interactions), "items": len(items)},
-                is_published=True,
-            )
+def _has_changed(channel: SalesChannel, newest: TrainedModel | None, now: datetime) -> bool:
+    listed = ProductListing.objects.of(channel.installation).filter(channel_slug=channel.slug)
+    if newest is None:
+        return listed.exists()
+    faulty = TrainedModel.objects.of(channel.installation).filter(
+        channel_slug=channel.slug, is_published=True, fault_at__gt=newest.trained_at
+    )
+    if faulty.exists():
+        return True
+    fresh = Product.objects.of(channel.installation).filter(
+        deleted_at=None,
+        saleor_created_at__gt=newest.trained_at,
+        saleor_created_at__lte=now,
+        saleor_id__in=listed.values("product_saleor_id"),
+    )
+    if fresh.exists():
+        return True
+    enough = max(CHANGED_AT_LEAST, int(CHANGED_SHARE * newest.interaction_count))
+    since = newest.trained_at
+    events = Event.objects.of(channel.installation).filter(
+        channel_slug=channel.slug, occurred_at__gt=since, type__in=list(reading.KINDS)
+    )
+    orders = Order.objects.of(channel.installation).filter(
+        channel_slug=channel.slug, placed_at__gt=since
+    )
+    # Counted no further than is needed.
+    return events[:enough].count() + orders[:enough].count() >= enough
+
+
+# -- taking up ---------------------------------------------------------------------------------------
+
+
+def waiting(*, now: datetime) -> list[int]:
+    """Return the keys of the trainings that a process may take up, oldest first."""
+    return list(_free(now).order_by("pk").values_list("pk", flat=True))
+
+
+def is_busy(*, host: str, now: datetime) -> bool:
+    """Tell whether a process of this machine trains: one at a time leaves room for serving."""
+    return Training.objects.filter(
+        status=TrainingStatus.RUNNING, lease_expires_at__gt=now, worker__startswith=f"{host}:"
+    ).exists()
+
+
+def claim(*, pk: int, now: datetime) -> Training | None:
+    """Take up a training; None if another process has it, or it is over.
+
+    One that has ended its process too often is given up.
+    """
+    with transaction.atomic():
+        found = (
+            _free(now)
+            .filter(pk=pk)
+            .select_related("installation")
+            .select_for_update(skip_locked=True, of=("self",))
+            .first()
         )
-    old = list(models.filter(is_published=False))
-    models.filter(is_published=True).update(is_published=False)
-    TrainedModel.objects.bulk_create(rows)
-    models.filter(pk__in=[row.pk for row in old]).delete()
-    # Not before the rows are gone for good.
-    transaction.on_commit(lambda: _remove(row.path for row in old))
+        if found is None:
+            return None
+        if found.attempts >= MAX_ATTEMPTS:
+            found.status = TrainingStatus.FAILED
+            found.finished_at = now
+            found.error = (
+                f"Its process ended {found.attempts} times before it was done, perhaps for lack of "
+                "memory. Give the worker more, or train on another machine "
+                f"(docs/howto/train-and-roll-back.md). {found.error}".rstrip()
+            )
+            found.save()
+            return None
+        found.status = TrainingStatus.RUNNING
+        found.attempts += 1
+        found.started_at = found.started_at or now
+        found.worker = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        found.lease_expires_at = now + LEASE
+        found.progress, found.channel_slug, found.step = 0.0, "", ""
+        found.save()
+        return found
+
+
+def _free(now: datetime) -> Any:
+    return Training.objects.filter(
+        Q(status=TrainingStatus.PENDING)
+        | Q(status=TrainingStatus.RUNNING, lease_expires_at__lt=now),
+        installation__status=InstallationStatus.ACTIVE,
+    )
+
+
+def interrupt(*, pk: int, error: str, now: datetime, is_final: bool = False) -> None:
+    """Note that the process of a training is gone: the next may take it up at once, unless `is_final`."""
+    running = Training.objects.filter(pk=pk, status=TrainingStatus.RUNNING)
+    if is_final:
+        running.update(status=TrainingStatus.FAILED, finished_at=now, error=error)
+    else:
+        running.update(lease_expires_at=now - timedelta(seconds=1), error=error)
+
+
+# -- doing -------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Progress:
+    """Writes how far a training is into its row, at most once a second."""
+
+    training: Training
+    on_progress: OnProgress | None
+    channels: int
+    done: int = 0
+    written_at: float = 0.0
+
+    def __call__(self, step: str, share: float, *, at_once: bool = False) -> None:
+        row = self.training
+        row.step = step[:60]
+        row.progress = round((self.done + min(max(share, 0.0), 1.0)) / self.channels, 4)
+        if at_once or time.monotonic() - self.written_at >= _REPORT:
+            self.written_at = time.monotonic()
+            _renew(row, progress=row.progress, channel_slug=row.channel_slug, step=row.step)
+            if self.on_progress is not None:
+                self.on_progress(row)
+
+
+def _renew(row: Training, **changes: Any) -> None:
+    """Say that we are alive. Raises TrainingLostError if the row is no longer ours."""
+    ours = Training.objects.of(row.installation_id).filter(pk=row.pk, worker=row.worker)
+    expires = timezone.now() + LEASE
+    if not ours.filter(status=TrainingStatus.RUNNING).update(lease_expires_at=expires, **changes):
+        raise TrainingLostError(f"Training {row.pk} was taken over by another process.")
+
+
+@contextlib.contextmanager
+def _heartbeat(row: Training) -> Iterator[None]:
+    """Renew the lease from a thread of its own: fitting may be silent for long."""
+    over = threading.Event()
+
+    def beat() -> None:
+        try:
+            while not over.wait(_HEARTBEAT):
+                with contextlib.suppress(TrainingLostError):
+                    _renew(row)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=beat, name="training-heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def work(
+    training: Training,
+    *,
+    now: datetime,
+    force: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Training:
+    """Train every sales channel of a claimed training, and publish; return its row.
+
+    A channel that fails leaves its old version in place, and the others go on; the row then says which
+    and why. `force`: publish even what would be held back. Raises TrainingLostError.
+    """
+    began = time.monotonic()
+    installation = training.installation
+    channels = list(
+        SalesChannel.objects.of(installation).filter(deleted_at=None).order_by("slug", "pk")
+    )
+    progress = _Progress(training, on_progress, max(len(channels), 1))
+    faults = []
+    with _heartbeat(training):
+        for done, channel in enumerate(channels):
+            progress.done = done
+            training.channel_slug = channel.slug
+            try:
+                model = _train_channel(training, channel, progress, now=now, force=force)
+            except TrainingLostError:
+                raise
+            except Exception as error:
+                # Whatever a recommender of the shop's own may raise; the others are not to blame.
+                logger.exception("Installation %s, %s: not trained", installation.pk, channel.slug)
+                faults.append(f"{channel.slug}: {type(error).__name__}: {error}"[:1_000])
+            else:
+                training.published_count += model.is_published
+                training.held_back_count += not model.is_published
+    if not channels:
+        faults.append("No sales channel is known. Read the shop's history first (back-fill).")
+    training.status = TrainingStatus.FAILED if faults else TrainingStatus.DONE
+    training.error = "\n".join(faults)
+    training.progress, training.channel_slug, training.step = 1.0, "", ""
+    training.finished_at = now + timedelta(seconds=round(time.monotonic() - began, 3))
+    training.lease_expires_at = None
+    training.save()
+    if on_progress is not None:
+        on_progress(training)
+    return training
+
+
+def _train_channel(
+    training: Training, channel: SalesChannel, progress: _Progress, *, now: datetime, force: bool
+) -> TrainedModel:
+    began = time.monotonic()
+    progress("read", 0.0, at_once=True)
+    versions.sweep(channel=channel)
+    interactions = reading.interactions(
+        installation=training.installation,
+        channel_slug=channel.slug,
+        since=now - HISTORY,
+        until=now,
+    )
+    items = reading.items(installation=training.installation, channel_slug=channel.slug)
+    progress("fit", _READ, at_once=True)
+    engine = versions.new_engine().fit(
+        interactions,
+        items,
+        progress=lambda alias, share: progress(alias or "fit", _READ + (_FITTED - _READ) * share),
+    )
+    progress("save", _FITTED, at_once=True)
+    version = versions.name(now)
+    path = f"{versions.folder_of(channel)}/{version}"
+    versions.save(engine, path)
+    model = TrainedModel(
+        installation=training.installation,
+        channel_slug=channel.slug,
+        version=version,
+        path=path,
+        training=training,
+        trained_at=now,
+        seconds=round(time.monotonic() - began, 3),
+        interaction_count=len(interactions),
+        product_count=len(items),
+        metrics=engine.report,
+    )
+    with transaction.atomic():
+        # Whoever took this training over must not be overtaken by it.
+        _renew(training)
+        versions.publish(model=model, now=now, force=force)
+    _log(channel, model, interactions, items)
+    return model
+
+
+def _log(
+    channel: SalesChannel, model: TrainedModel, interactions: Interactions, items: Items
+) -> None:
     logger.info(
-        "Installation %s, %s: trained on %s interactions with %s products",
-        installation.pk,
-        channel_slug,
+        "Installation %s, %s: version %s learned from %s interactions with %s products in %.1f s",
+        channel.installation_id,
+        channel.slug,
+        model.version,
         len(interactions),
         len(items),
-    )
-    return len(rows)
-
-
-def _sweep(folder: str, *, keep: set[str]) -> None:
-    """Remove what a training that failed or was killed left behind."""
-    root = Path(settings.MODEL_DIRECTORY)
-    found = {path.relative_to(root).as_posix() for path in (root / folder).glob("*/*")}
-    _remove(found - keep)
-
-
-def _remove(paths: Iterable[str]) -> None:
-    """Remove folders of models. A server that has one mapped keeps its pages."""
-    for path in paths:
-        shutil.rmtree(Path(settings.MODEL_DIRECTORY) / path, ignore_errors=True)
-
-
-def roll_back(*, installation: Installation) -> int:
-    """Publish the set before the current one; return how many models changed places."""
-    swapped = 0
-    with transaction.atomic():
-        channels = TrainedModel.objects.of(installation).values_list("channel_slug", flat=True)
-        for slug in channels.distinct():
-            lock(installation, [f"training:{slug}"])
-            models = TrainedModel.objects.of(installation).filter(channel_slug=slug)
-            current = list(models.filter(is_published=True).values_list("pk", flat=True))
-            before = list(models.filter(is_published=False).values_list("pk", flat=True))
-            if before:
-                models.filter(pk__in=current).update(is_published=False)
-                swapped += models.filter(pk__in=before).update(is_published=True)
-    return swapped
-
-
-def forget(*, installation_id: int) -> None:
-    """Remove all model files of a shop whose rows are gone."""
-    _remove([str(installation_id)])
-
-
-def _measure(recommender: Recommender, interactions: Interactions, items: Items) -> dict[str, Any]:
-    """Return quality figures on the last fifth of the time, or say that there is too little data."""
-    orders = len(set(interactions.order_id.codes[interactions.order_id.codes >= 0].tolist()))
-    if orders < MIN_ORDERS_TO_MEASURE:
-        return {"measured": False}
-    report = backtest(recommender, interactions, items, max_cases=1_000)
-    return {
-        "measured": report.cases > 0,
-        "cases": report.cases,
-        "recall": round(report.recall, 4),
-        "ndcg": round(report.ndcg, 4),
-        "coverage": round(report.coverage, 4),
-    }
-
-
-def _interactions(installation: Installation, channel_slug: str, now: datetime) -> Interactions:
-    rows = [
-        *_purchases(installation, channel_slug, now - HISTORY),
-        *_events(installation, channel_slug, now - HISTORY),
-    ]
-    columns = list(zip(*rows, strict=True)) if rows else [()] * 6
-    return Interactions.of(
-        visitor_id=columns[0],
-        item_id=columns[1],
-        event=columns[2],
-        timestamp=columns[3],
-        order_id=columns[4],
-        quantity=columns[5],
+        model.seconds,
     )
 
 
-def _purchases(
-    installation: Installation, channel_slug: str, since: datetime
-) -> Iterator[tuple[str, str, str, float, str | None, float]]:
-    lines = (
-        OrderLine.objects.of(installation)
-        .filter(order__channel_slug=channel_slug, order__placed_at__gte=since)
-        .exclude(product_saleor_id="")
-        .order_by("order__placed_at", "order_id", "pk")
-        .values_list(
-            Coalesce("order__profile__merged_into_id", "order__profile_id"),
-            "product_saleor_id",
-            "order__placed_at",
-            "order__saleor_id",
-            "quantity",
-        )
-    )
-    refused = consent.refused_profiling(installation=installation)
-    for profile_id, product_id, placed_at, order_id, quantity in lines.iterator(chunk_size=5_000):
-        is_known = profile_id and profile_id not in refused
-        yield (
-            # Orders of who refused profiling say what goes together, and not what one person bought.
-            str(profile_id if is_known else f"order:{order_id}"),
-            product_id,
-            "purchase",
-            placed_at.timestamp(),
-            order_id,
-            float(quantity),
-        )
+def train(*, installation: Installation, now: datetime, force: bool = False) -> int:
+    """Train a shop in this process; return how many sales channels answer from a new version.
 
-
-def _events(
-    installation: Installation, channel_slug: str, since: datetime
-) -> Iterator[tuple[str, str, str, float, str | None, float]]:
-    events = (
-        Event.objects.of(installation)
-        .filter(channel_slug=channel_slug, occurred_at__gte=since, type__in=list(_EVENT_NAMES))
-        .exclude(product_saleor_id="")
-        .order_by("occurred_at", "pk")
-        .values_list(
-            Coalesce("profile__merged_into_id", "profile_id"),
-            "product_saleor_id",
-            "type",
-            "occurred_at",
-        )
-    )
-    for profile_id, product_id, type_, occurred_at in events.iterator(chunk_size=5_000):
-        yield (
-            str(profile_id),
-            product_id,
-            _EVENT_NAMES[EventType(type_)],
-            occurred_at.timestamp(),
-            None,
-            1.0,
-        )
-
-
-def _items(installation: Installation, channel_slug: str) -> Items:
-    """Return the products sold in the channel, with the words that describe them."""
-    categories = dict(Category.objects.of(installation).values_list("saleor_id", "name"))
-    listed = ProductListing.objects.of(installation).filter(channel_slug=channel_slug)
-    products = list(
-        Product.objects.of(installation)
-        .filter(deleted_at=None, saleor_id__in=listed.values_list("product_saleor_id", flat=True))
-        .order_by("saleor_id")
-    )
-    return Items.of(
-        [product.saleor_id for product in products],
-        created_at=[
-            product.saleor_created_at.timestamp() if product.saleor_created_at else None
-            for product in products
-        ],
-        name=[product.name for product in products],
-        description=[product.description for product in products],
-        category=[categories.get(product.category_saleor_id, "") for product in products],
-        product_type=[product.product_type for product in products],
-        attributes=[
-            " ".join(value for row in product.attributes for value in row["values"])
-            for product in products
-        ],
-    )
+    0 if another process trains it at the moment. Raises PersonalizeError with what went wrong.
+    """
+    asked = request(installation=installation, reason=TrainingReason.ASKED, now=now)
+    claimed = claim(pk=asked.pk, now=now)
+    if claimed is None:
+        return 0
+    done = work(claimed, now=now, force=force)
+    if done.status == TrainingStatus.FAILED and done.error and not done.published_count:
+        raise PersonalizeError(done.error)
+    return done.published_count

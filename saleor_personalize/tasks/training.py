@@ -1,17 +1,96 @@
-"""Tasks of training."""
+"""Tasks of training: who is due, and a process of its own for each."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
 
 from celery import shared_task
 from django.utils import timezone
 
-from saleor_personalize.enums import InstallationStatus
+from saleor_personalize.conf import settings
+from saleor_personalize.enums import InstallationStatus, TrainingReason
 from saleor_personalize.models import Installation
-from saleor_personalize.recommendations import training
+from saleor_personalize.recommendations import training, versions
+from saleor_personalize.tasks.broker import send
+
+logger = logging.getLogger(__name__)
+
+#: Read when numpy and its like are loaded: how many cores they may take.
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @shared_task(name="personalize.train")  # type: ignore[untyped-decorator,unused-ignore]
 def train(installation_id: int | None = None) -> int:
-    """Train one shop, or every active one; return how many models were published."""
-    rows = Installation.objects.filter(status=InstallationStatus.ACTIVE)
+    """Run the trainings that wait, one after another; return how many.
+
+    With a shop, one of it is asked for first. One at a time on a machine; the others wait for the next
+    worker, or the next look.
+    """
     if installation_id is not None:
-        rows = rows.filter(pk=installation_id)
-    return sum(training.train(installation=row, now=timezone.now()) for row in rows)
+        active = Installation.objects.filter(status=InstallationStatus.ACTIVE)
+        for installation in active.filter(pk=installation_id):
+            training.request(
+                installation=installation, reason=TrainingReason.ASKED, now=timezone.now()
+            )
+    count = 0
+    for pk in training.waiting(now=timezone.now()):
+        if training.is_busy(host=socket.gethostname(), now=timezone.now()):
+            break
+        _run(pk)
+        count += 1
+    return count
+
+
+def _run(pk: int) -> None:
+    """Train in a process of its own: of low priority, for a limited time, and all its memory comes back."""
+    threads = str(settings.TRAINING_THREADS or max(1, (os.cpu_count() or 1) // 2))
+    limit = settings.TRAINING_TIME_LIMIT.total_seconds()
+    try:
+        done = subprocess.run(  # noqa: S603 (our own command)
+            [sys.executable, "-m", "django", "personalize_train", "--run", str(pk)],
+            env={**dict.fromkeys(_THREADS, threads), **os.environ},
+            timeout=limit,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        training.interrupt(
+            pk=pk,
+            error=f"It was not done within TRAINING_TIME_LIMIT ({settings.TRAINING_TIME_LIMIT}).",
+            now=timezone.now(),
+            is_final=True,
+        )
+        logger.warning("Training %s took longer than %s and was ended.", pk, limit)
+        return
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        logger.error("The process of training %s was ended by %s.", pk, name)
+        training.interrupt(pk=pk, error=f"Its process was ended by {name}.", now=timezone.now())
+    elif done.returncode:
+        training.interrupt(
+            pk=pk,
+            error=f"Its process ended with {done.returncode}; the log of the worker says why.",
+            now=timezone.now(),
+        )
+
+
+@shared_task(name="personalize.request_trainings")  # type: ignore[untyped-decorator,unused-ignore]
+def request_trainings() -> int:
+    """Ask for a training of every active shop, and let go of the files of shops that are gone."""
+    versions.forget_strangers()
+    count = training.request_all(now=timezone.now())
+    send("personalize.train")
+    return count
+
+
+@shared_task(name="personalize.request_changed_trainings")  # type: ignore[untyped-decorator,unused-ignore]
+def request_changed_trainings() -> int:
+    """Ask for a training of every shop in which enough has changed; return how many."""
+    count = training.request_changed(now=timezone.now())
+    if count or training.waiting(now=timezone.now()):
+        send("personalize.train")
+    return count

@@ -70,11 +70,11 @@ def lively_shop(installation: Installation, alice: Profile, bob: Profile) -> Ins
     make_message(alice, MessageStatus.NOT_SENT, NotSentReason.ORDERED)
     make_message(alice, MessageStatus.UNCERTAIN)
     for channel in ("default-channel", "channel-pln"):
-        for name in ("popular", "bought_together", "similar"):
-            TrainedModel.objects.create(
-                installation=installation, channel_slug=channel, recommender=name, path="x",
-                trained_at=now - timedelta(hours=7), is_published=True,
-            )  # fmt: skip
+        TrainedModel.objects.create(
+            installation=installation, channel_slug=channel, version="1", path="x",
+            metrics={"aliases": {"bought_together": {}, "popular": {}, "similar": {}}},
+            trained_at=now - timedelta(hours=7), is_published=True,
+        )  # fmt: skip
     return installation
 
 

@@ -484,11 +484,11 @@ def test_messages_say_what_became_of_them_without_naming_anybody(
 def test_models_are_listed_by_sales_channel(
     client: Client, installation: Installation, signed: dict[str, str]
 ) -> None:
-    for name in ("popular", "bought_together"):
-        TrainedModel.objects.create(
-            installation=installation, channel_slug="default-channel", recommender=name,
-            path="x", trained_at=timezone.now(), is_published=True,
-        )  # fmt: skip
+    TrainedModel.objects.create(
+        installation=installation, channel_slug="default-channel", version="1", path="x",
+        metrics={"aliases": {"bought_together": {}, "popular": {}}},
+        trained_at=timezone.now(), is_published=True,
+    )  # fmt: skip
     page = client.get("/dashboard/overview/", headers=signed).content.decode()
     assert "default-channel" in page
     assert "Bought together, Popular" in page

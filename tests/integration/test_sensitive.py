@@ -13,7 +13,7 @@ from django.test import Client
 from saleor_personalize.enums import DeliveryChannel
 from saleor_personalize.events import callers
 from saleor_personalize.models import Category, Collection, Installation, Message, Product
-from saleor_personalize.recommendations import service, training
+from saleor_personalize.recommendations import service, training, versions
 from tests.catalogue import Phones, gid
 from tests.conftest import NOW
 from tests.integration.reminders import World, mailbox, use_smtp
@@ -222,7 +222,7 @@ def test_b126_the_catalogue_itself_fills_messages_without_it(
     client: Client, installation: Installation, phones: Phones
 ) -> None:
     """Nothing was trained: what is newest is shown, and nothing sensitive."""
-    training.forget(installation_id=installation.pk)
+    versions.forget(installation_id=installation.pk)
     installation.refresh_from_db()
     from saleor_personalize.models import TrainedModel
 

@@ -1,39 +1,139 @@
-"""`saleor-personalize train`: fit and publish the recommenders now, or go back to the set before."""
+"""`saleor-personalize train`: make new versions of a shop's models now, and say how good they are."""
 
 from __future__ import annotations
 
+import os
+import time
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import close_old_connections
 from django.utils import timezone
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from saleor_personalize.enums import InstallationStatus, TrainingReason, TrainingStatus
 from saleor_personalize.management.installations import (
     add_installation_argument,
     chosen_installation,
 )
+from saleor_personalize.management.models_table import models_table
+from saleor_personalize.models import Installation, TrainedModel, Training
 from saleor_personalize.recommendations import training
+
+#: How much the process that a worker starts gives way to others.
+NICENESS = 10
+#: Exit codes: done but something was held back; beside 0 (published) and 1 (failed).
+HELD_BACK = 3
+_LOOK = 0.5
 
 
 class Command(BaseCommand):
-    help = "Fit and publish the recommenders of a shop."
+    help = (
+        "Make new versions of a shop's models, publish what proves itself, and print how good they are. "
+        "Exit code: 0 published, 1 failed, 3 trained but a version was held back."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_installation_argument(parser)
+        parser.add_argument("--all", action="store_true", help="every shop, one after another")
         parser.add_argument(
-            "--roll-back", action="store_true", help="publish the set before the current one"
+            "--publish", action="store_true", help="publish even what would be held back"
+        )
+        parser.add_argument(
+            "--background", action="store_true", help="leave the work to the Celery workers"
+        )
+        parser.add_argument(
+            "--run", type=int, metavar="ID", help="take up one training that waits (for workers)"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        installation = chosen_installation(options["installation"])
-        if options["roll_back"]:
-            count = training.roll_back(installation=installation)
-            if not count:
-                raise CommandError("There is no set before the current one.")
-            self.stdout.write(f"{count} models are back in use.")
+        if options["run"] is not None:
+            self._take_up(options["run"])
             return
-        count = training.train(installation=installation, now=timezone.now())
-        if not count:
+        if options["all"] and options["installation"]:
+            raise CommandError("Say --all or --installation, not both.")
+        shops = (
+            list(Installation.objects.filter(status=InstallationStatus.ACTIVE).order_by("pk"))
+            if options["all"]
+            else [chosen_installation(options["installation"])]
+        )
+        if not shops:
+            raise CommandError("No shop has the app switched on.")
+        asked = [
+            training.request(installation=shop, reason=TrainingReason.ASKED, now=timezone.now())
+            for shop in shops
+        ]
+        if options["background"]:
+            self.stdout.write(f"{len(asked)} training(s) wait for a worker.")
+            return
+        done = [self._see_through(row, force=options["publish"]) for row in asked]
+        failed = [row for row in done if row.status == TrainingStatus.FAILED]
+        if failed:
+            raise CommandError("\n".join(row.error for row in failed))
+        if any(row.held_back_count for row in done):
             raise CommandError(
-                "Nothing to train: no sales channel is known. Run the back-fill first."
+                "A version was held back: see above. `saleor-personalize train --publish` publishes anyway.",
+                returncode=HELD_BACK,
             )
-        self.stdout.write(f"{count} models published.")
+
+    def _take_up(self, pk: int) -> None:
+        os.nice(NICENESS)
+        claimed = training.claim(pk=pk, now=timezone.now())
+        if claimed is not None:
+            training.work(claimed, now=timezone.now())
+
+    def _see_through(self, asked: Training, *, force: bool) -> Training:
+        """Train here, or watch whoever does, until it is over; print what came of it."""
+        columns = (
+            TextColumn("{task.description:<36}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+        )
+        console = Console(stderr=True)
+        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+            bar = progress.add_task("waiting", total=1.0)
+
+            def show(row: Training) -> None:
+                words = f"{row.channel_slug}: {row.step}" if row.channel_slug else "done"
+                progress.update(bar, description=words[:36], completed=row.progress)
+
+            row = self._follow(asked, show, force=force)
+        self._print(row)
+        return row
+
+    def _follow(self, asked: Training, show: training.OnProgress, *, force: bool) -> Training:
+        is_told = False
+        while True:
+            claimed = training.claim(pk=asked.pk, now=timezone.now())
+            if claimed is not None:
+                return self._work(claimed, show, force=force)
+            asked.refresh_from_db()
+            show(asked)
+            if asked.status not in training.OPEN:
+                return asked
+            if not is_told:
+                is_told = True
+                host, process, *_ = asked.worker.split(":")
+                self.stderr.write(f"It runs already, as process {process} on {host}: waiting.")
+            time.sleep(_LOOK)
+            close_old_connections()
+
+    def _work(self, claimed: Training, show: training.OnProgress, *, force: bool) -> Training:
+        try:
+            return training.work(claimed, now=timezone.now(), force=force, on_progress=show)
+        except KeyboardInterrupt:
+            training.interrupt(
+                pk=claimed.pk, error="It was stopped by hand.", now=timezone.now(), is_final=True
+            )
+            raise
+
+    def _print(self, row: Training) -> None:
+        shop = row.installation
+        made = TrainedModel.objects.of(shop).filter(training=row).order_by("channel_slug", "pk")
+        self.stdout.write(f"{shop.saleor_api_url}: {row.get_status_display().lower()}")
+        for line in models_table(list(made)):
+            self.stdout.write(f"  {line}")
+        if row.error:
+            self.stdout.write(f"  {row.error}")

@@ -24,21 +24,25 @@ from saleor_personalize.models import (
     Enrollment,
     Erasure,
     Event,
+    Exposure,
     Favourite,
     Identity,
     Import,
     ImportReject,
     Installation,
     Journey,
+    MerchandisingRule,
     Merge,
     Message,
     Order,
     OrderLine,
     PendingToken,
+    Placement,
     Predictor,
     PriceChange,
     Product,
     ProductListing,
+    ProductTranslation,
     ProductVariant,
     Profile,
     SalesChannel,
@@ -49,6 +53,7 @@ from saleor_personalize.models import (
     Stock,
     Suppression,
     TrainedModel,
+    Training,
     VariantPrice,
     WebhookDelivery,
     Yardstick,
@@ -151,6 +156,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         *_MIRRORED, "name", "slug", "description", "product_type", "category_saleor_id",
         "collection_saleor_ids", "attributes", "thumbnail_url", "saleor_created_at",
     ),
+    ProductTranslation: _shops("product_saleor_id", "language_code", "name", "recorded_at"),
     ProductVariant: _shops(*_MIRRORED, "product_saleor_id", "sku", "name", "is_stock_tracked"),
     Stock: _shops(
         "variant_saleor_id", "warehouse_saleor_id", "quantity", "quantity_allocated", "recorded_at"
@@ -161,7 +167,8 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         "best_variant_saleor_id",
     ),
     VariantPrice: _shops(
-        "variant_saleor_id", "channel_slug", "currency", "price", "discounted_price", "recorded_at"
+        "variant_saleor_id", "channel_slug", "currency", "price", "discounted_price", "cost_price",
+        "recorded_at",
     ),
     PriceChange: _shops("variant_saleor_id", "channel_slug", "currency", "price", "changed_at"),
     Journey: _shops("key", "is_live", "live_at", "delay"),
@@ -170,7 +177,19 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         "full_evaluation_due_at",
     ),
     TrainedModel: _shops(
-        "channel_slug", "recommender", "path", "trained_at", "metrics", "is_published"
+        "channel_slug", "version", "path", "training", "trained_at", "seconds", "interaction_count",
+        "product_count", "metrics", "is_published", "published_at", "held_back", "rejected_at",
+        "kept_until", "fault", "fault_at",
+    ),
+    Training: _shops(
+        "status", "reason", "asked_at", "started_at", "finished_at", "attempts", "worker",
+        "lease_expires_at", "progress", "channel_slug", "step", "published_count",
+        "held_back_count", "error",
+    ),
+    Placement: _shops("key", "recommenders", "fallback", "options", "updated_at"),
+    MerchandisingRule: _shops(
+        "name", "is_active", "effect", "conditions", "placements", "channels", "factor", "slot",
+        "starts_at", "ends_at", "position", "updated_at",
     ),
     Yardstick: _shops(
         "measured_at", "buyer_count", "return_count", "at_risk_days", "lapsed_days", "limits"
@@ -228,7 +247,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         "events", "events", "profile", "month",
         event_id="id", type="type", occurred_at="occurred_at", received_at="received_at",
         source="source", channel_slug="channel", session_id="session_id",
-        product_saleor_id="product_id", properties="properties",
+        product_saleor_id="product_id", attribution_id="attribution_id", properties="properties",
     ),
     Checkout: _persons(
         "checkouts", "checkouts", "profile", "email_hash", "user_saleor_id", "saleor_updated_at",
@@ -247,6 +266,11 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         "favourites", "person", "profile",
         product_saleor_id="product_id", variant_saleor_id="variant_id", channel_slug="channel",
         added_at="added_at", removed_at="removed_at",
+    ),
+    Exposure: _persons(
+        "exposures", "exposures", "profile",
+        product_saleor_id="product_id", shown_count="shown_count", last_shown_at="last_shown_at",
+        clicked_at="clicked_at",
     ),
     SharedFavourites: _persons(
         "shared_favourites", "person", "profile",
