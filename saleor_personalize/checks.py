@@ -30,6 +30,7 @@ from saleor_personalize.conf import (
 )
 from saleor_personalize.enums import ConsentRule
 from saleor_personalize.exceptions import ConfigurationError
+from saleor_personalize.recommendations import placements
 from saleor_personalize.segments.rules import known_rules
 
 APP = "saleor_personalize"
@@ -57,7 +58,6 @@ _TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
         'a list of texts, such as ["...", "..."]',
     ),
     "Backends": (lambda v: isinstance(v, Mapping), "a dict"),
-    "Mapping[str, Sequence[str] | None]": (lambda v: isinstance(v, Mapping), "a dict"),
     "Mapping[str, str | None]": (lambda v: isinstance(v, Mapping), "a dict"),
     "Mapping[str, timedelta | None]": (
         lambda v: (
@@ -235,21 +235,20 @@ def _backends() -> Iterator[CheckMessage]:
 
 
 def _placements() -> Iterator[CheckMessage]:
-    known = settings.RECOMMENDERS
-    for key, aliases in settings.PLACEMENTS.items():
-        if not isinstance(aliases, list | tuple) or not aliases:
-            yield Error(
-                f"{_at('PLACEMENTS', key)} is {aliases!r}: it needs a list of recommenders.",
-                hint='List aliases of RECOMMENDERS, first choice first, such as ["similar", "popular"].',
-                id=f"{APP}.E009",
-            )
-            continue
-        for alias in aliases:
-            if alias not in known:
+    for key, entry in settings.PLACEMENTS.items():
+        for fault in placements.faults_of(entry):
+            if isinstance(fault, placements.UnknownRecommender):
                 yield Error(
-                    f"{_at('PLACEMENTS', key)} names {alias!r}, which RECOMMENDERS does not have.",
-                    hint=f"Known: {', '.join(sorted(known))}.",
+                    f"{_at('PLACEMENTS', key)} names {fault.alias!r}, which RECOMMENDERS does not have.",
+                    hint=fault.hint,
                     id=f"{APP}.E010",
+                )
+            else:
+                yield Error(
+                    f"{_at('PLACEMENTS', key)} cannot be read: {fault}",
+                    hint='List aliases of RECOMMENDERS, first choice first, such as ["similar", "popular"], '
+                    "or write a dict of RECOMMENDERS, FALLBACK and OPTIONS.",
+                    id=f"{APP}.E009",
                 )
 
 

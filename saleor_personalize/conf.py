@@ -40,14 +40,100 @@ def _recommenders() -> dict[str, Any]:
 
 
 def _placements() -> dict[str, Any]:
+    """Return the built-in placements. What their names mean: docs/reference/placements.md."""
+    similar, together = "similar", "bought_together"
+    rest = ["popular", "newest"]
+    personal = ["for_you", "like_viewed", "favourite_category"]
     return {
-        "home": ["popular", "newest"],
-        "product_page_related": ["bought_together", "similar", "popular", "newest"],
-        "product_page_similar": ["similar", "popular", "newest"],
-        "cart": ["bought_together", "similar", "popular", "newest"],
-        "category_page": ["popular", "newest"],
-        "search_empty": ["popular", "newest"],
-        "email": ["bought_together", "similar", "popular", "newest"],
+        "home": {"RECOMMENDERS": [*personal, *rest], "OPTIONS": {"max_per_category": 4}},
+        "personal_boutique": {
+            "RECOMMENDERS": ["for_you", "like_viewed", *rest],
+            "OPTIONS": {"is_paged": True, "is_rotated": False},
+        },
+        "product_page_related": ["curated", together, similar, *rest],
+        "product_page_similar": {
+            "RECOMMENDERS": ["curated", "visual", similar, *rest],
+            "OPTIONS": {"curated": ["alternatives", "similar-products"]},
+        },
+        "product_page_complements": {
+            "RECOMMENDERS": ["curated", together],
+            "FALLBACK": rest,
+            "OPTIONS": {"curated": ["accessories", "complements", "related-products"]},
+        },
+        "out_of_stock_alternatives": {
+            "RECOMMENDERS": ["curated", "visual", similar, "catalogue"],
+            "FALLBACK": [similar, *rest],
+            "OPTIONS": {
+                "curated": ["alternatives", "similar-products"],
+                "same_type": True,
+            },
+        },
+        "complete_the_look": {
+            "RECOMMENDERS": ["curated", together, similar],
+            "FALLBACK": rest,
+            "OPTIONS": {"curated": ["look", "complete-the-look"], "other_category": True},
+        },
+        "up_sell": {
+            "RECOMMENDERS": [similar, together, "catalogue"],
+            "FALLBACK": [similar, *rest],
+            "OPTIONS": {"same_type": True, "price_from": 1.1, "price_to": 1.4},
+        },
+        "down_sell": {
+            "RECOMMENDERS": [similar, together, "catalogue"],
+            "FALLBACK": [similar, *rest],
+            "OPTIONS": {"same_type": True, "price_from": 0.6, "price_to": 0.9},
+        },
+        "category_page": {
+            "RECOMMENDERS": ["for_you", "best_sellers", *rest, "catalogue"],
+            "FALLBACK": ["best_sellers", *rest],
+            "OPTIONS": {"in_category": True},
+        },
+        "best_sellers": {
+            "RECOMMENDERS": ["best_sellers", "popular", "catalogue"],
+            "FALLBACK": rest,
+            "OPTIONS": {"in_category": True, "is_rotated": False},
+        },
+        "trending": {
+            "RECOMMENDERS": ["trending", "popular", "catalogue"],
+            "FALLBACK": rest,
+            "OPTIONS": {"in_category": True, "is_rotated": False, "window_days": 7},
+        },
+        "new_arrivals": {
+            "RECOMMENDERS": ["catalogue"],
+            "FALLBACK": rest,
+            "OPTIONS": {"in_category": True, "is_rotated": False},
+        },
+        "top_in_your_category": {"RECOMMENDERS": ["favourite_category"], "FALLBACK": rest},
+        "search": ["search", "for_you", *rest],
+        "search_empty": ["search", "for_you", "like_viewed", *rest],
+        "cart": ["curated", together, similar, *rest],
+        "added_to_cart": {
+            "RECOMMENDERS": ["curated", together],
+            "FALLBACK": [similar, *rest],
+            "OPTIONS": {"curated": ["accessories", "complements", "related-products"]},
+        },
+        "checkout": {"RECOMMENDERS": [together], "FALLBACK": rest},
+        "order_confirmation": {
+            "RECOMMENDERS": ["curated", together, "for_you"],
+            "FALLBACK": rest,
+        },
+        "recently_viewed": {
+            "RECOMMENDERS": ["viewed"],
+            "FALLBACK": ["for_you", *rest],
+            "OPTIONS": {"is_rotated": False},
+        },
+        "continue_shopping": {
+            "RECOMMENDERS": ["left_behind", "viewed"],
+            "FALLBACK": ["for_you", *rest],
+            "OPTIONS": {"is_rotated": False},
+        },
+        "buy_again": {
+            "RECOMMENDERS": ["due_again"],
+            "FALLBACK": ["for_you", *rest],
+            "OPTIONS": {"is_rotated": False},
+        },
+        "content_page": ["for_you", "like_viewed", *rest],
+        "email": [together, similar, "for_you", "like_viewed", *rest],
     }
 
 
@@ -77,6 +163,7 @@ def _retention() -> dict[str, timedelta]:
         "unconfirmed_consents": 30,
         "memberships": 395,
         "removed_favourites": 90,
+        "exposures": 30,
         "unknown_people": 90,
         "uninstalled": 30,
     }
@@ -112,15 +199,25 @@ class Defaults:
     # Seconds for one call to Saleor, and the page size of back-fills (Saleor's limit is 100).
     SALEOR_TIMEOUT: float = 15.0
     BACKFILL_PAGE_SIZE: int = 100
+    # Languages in which names of products are read from Saleor, beside the shop's own.
+    PRODUCT_LANGUAGES: Sequence[str] = ("de", "es", "fr", "pl")
     # Largest webhook body in bytes, and how long raw deliveries are kept.
     WEBHOOK_MAX_BYTES: int = 1_000_000
     WEBHOOK_RAW_RETENTION: timedelta = timedelta(days=14)
 
     # alias -> dotted path, or {"BACKEND": dotted path, "OPTIONS": {...}}.
     RECOMMENDERS: Backends = field(default_factory=_recommenders)
-    # placement key -> recommender aliases, first choice first.
-    PLACEMENTS: Mapping[str, Sequence[str] | None] = field(default_factory=_placements)
+    # placement key -> aliases of recommenders and sources, first choice first, or {"RECOMMENDERS": [...],
+    # "FALLBACK": [...], "OPTIONS": {...}}.
+    PLACEMENTS: Mapping[str, Any] = field(default_factory=_placements)
     MAX_RECOMMENDATIONS: int = 100
+    # Product type -> how long a product is not recommended to who bought it; None: never again. "*": all
+    # other types.
+    HIDE_BOUGHT: Mapping[str, timedelta | None] = field(
+        default_factory=lambda: {"*": timedelta(days=30)}
+    )
+    # A product that a person was shown so often and did not click sinks to the end; 0: never.
+    ROTATE_AFTER: Count = 5
     # Folder for trained models, shared by web and workers.
     MODEL_DIRECTORY: str | Path = "var/models"
     # How long a training may take, and how many cores it uses; 0: half of them.
@@ -169,6 +266,8 @@ class Defaults:
     # How far a client's clock may be wrong before its events are dated by ours.
     TRACK_MAX_CLOCK_SKEW: timedelta = timedelta(minutes=10)
     TRACK_MAX_AGE: timedelta = timedelta(days=7)
+    # How long after a click or a cart addition an order counts as led to by its recommendation.
+    ATTRIBUTION_WINDOW: timedelta = timedelta(days=7)
     # Limits of one batch of /collect: rows that are read, and bytes.
     COLLECT_MAX_EVENTS: int = 1_000
     COLLECT_MAX_BYTES: int = 1_000_000

@@ -85,6 +85,10 @@ class UnknownAlias(PersonalizeError):
     """A recommender, placement, delivery channel or trigger of that name is not configured."""
 
 
+class InvalidCursor(PersonalizeError):
+    """A page was asked for after a place that no answer of ours names."""
+
+
 class ChannelError(PersonalizeError):
     """A delivery channel could not hand a message over.
 

@@ -176,6 +176,7 @@ DATA = {
     "unconfirmed_consents": gettext_lazy("Permissions that were never confirmed"),
     "memberships": gettext_lazy("Stays in segments that ended"),
     "removed_favourites": gettext_lazy("Favourites that were removed"),
+    "exposures": gettext_lazy("Which recommendations were shown how often"),
     "unknown_people": gettext_lazy("People of whom only an id is known"),
     "orders": gettext_lazy("Orders"),
     "person": gettext_lazy("People"),

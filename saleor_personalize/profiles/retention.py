@@ -28,6 +28,7 @@ from saleor_personalize.models import (
     Enrollment,
     Erasure,
     Event,
+    Exposure,
     Favourite,
     Identity,
     ImportReject,
@@ -118,6 +119,7 @@ def _unknown(people: QuerySet[Profile], installation: Installation) -> QuerySet[
     own = {"profile": OuterRef("pk")}
     for model in (
         Event, Session, Order, Checkout, Consent, Favourite, SharedFavourites, Message, Enrollment,
+        Exposure,
     ):  # fmt: skip
         people = people.filter(~Exists(model.objects.of(installation).filter(**own)))
     named = Identity.objects.of(installation).filter(
@@ -191,6 +193,7 @@ KINDS: tuple[Kind, ...] = (
         Q(removed_at__isnull=False),
         _delete(Favourite),
     ),
+    Kind("exposures", "RETENTION", Exposure, "last_shown_at", end=_delete(Exposure)),
     Kind("unknown_people", "RETENTION", Profile, "first_seen_at", end=_delete_unknown),
     Kind("orders", "", Order, "placed_at"),
     Kind("person", "", Profile, "first_seen_at"),

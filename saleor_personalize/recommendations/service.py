@@ -1,42 +1,43 @@
-"""Answering a placement: the configured recommenders in order, filtered at the moment of asking."""
+"""Answering placements: for one spot, for all spots of a page, for a list that is given."""
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import NamedTuple
-
-from django.db.models import QuerySet
-from django.utils.translation import gettext as _
 
 from saleor_personalize.catalog import queries as catalog
 from saleor_personalize.conf import settings
-from saleor_personalize.enums import DeliveryChannel
-from saleor_personalize.exceptions import UnknownAlias
-from saleor_personalize.ml import Candidate, Chain, Context, ReasonCode
-from saleor_personalize.models import (
-    Checkout,
-    Installation,
-    OrderLine,
-    Product,
-    Profile,
-)
+from saleor_personalize.exceptions import InvalidCursor
+from saleor_personalize.ml import Candidate, Context, Engine
+from saleor_personalize.models import Checkout, Installation, Profile
 from saleor_personalize.profiles import consent
-from saleor_personalize.recommendations import models_store
+from saleor_personalize.recommendations import (
+    history,
+    models_store,
+    placements,
+    reasons,
+    remembered,
+    rules,
+    selection,
+    sources,
+)
+from saleor_personalize.recommendations.asking import Asking
+from saleor_personalize.recommendations.last_good import last_good
+from saleor_personalize.recommendations.selection import Entry
 
-logger = logging.getLogger(__name__)
-
-#: Bought this recently is not recommended again.
-JUST_BOUGHT = timedelta(days=30)
-#: How long a server goes on with the names it knows.
-NAMES_SECONDS = 60.0
-_MAX_NAMES = 50_000
+#: Ids of a list that is re-ranked, and of products that are hidden.
+MAX_IDS = 1_000
 
 
 class Recommendation(NamedTuple):
-    """A product to show: `slot` counts from 1, `strategy` is the alias of the recommender."""
+    """A product to show: `slot` counts from 1, `strategy` is the alias of who suggested it.
+
+    `cursor` is where the next page of a paged placement begins (`after`); empty elsewhere.
+    """
 
     product_id: str
     slot: int
@@ -44,6 +45,21 @@ class Recommendation(NamedTuple):
     strategy: str
     reason_code: str
     reason_text: str
+    cursor: str = ""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a page tells about itself, the same for all its placements."""
+
+    product_id: str | None = None
+    product_ids: Sequence[str] = ()
+    checkout_id: str | None = None
+    category_id: str | None = None
+    query: str | None = None
+    country_code: str | None = None
+    situation: Mapping[str, str] = field(default_factory=dict)
+    hidden: Sequence[str] = ()
 
 
 def recommend(
@@ -53,106 +69,242 @@ def recommend(
     channel_slug: str,
     now: datetime,
     product_id: str | None = None,
+    product_ids: Sequence[str] = (),
     checkout_id: str | None = None,
+    category_id: str | None = None,
+    query: str | None = None,
+    country_code: str | None = None,
+    situation: Mapping[str, str] | None = None,
     profile: Profile | None = None,
+    hidden: Sequence[str] = (),
+    after: str | None = None,
     first: int = 10,
 ) -> list[Recommendation]:
     """Return up to `first` products for a placement, best first, none twice.
 
-    Never the product of the page, what is in the cart, what the profile just bought, or what cannot
-    be seen and bought in the sales channel now. The list is shorter only when the shop has no more.
-    Who refused profiling is answered as if we did not know them. No reason names a sensitive product;
-    in a message (`is_of_message`) none is shown, nor shown because of one.
+    `product_id`: the product of the page; `product_ids`: several of them, such as the lines of an order.
+    `category_id`, `query`: of the page. `country_code`: where the person is, else what we know of them.
+    `situation`: what rules may ask about the moment, such as {"weather": "rain"}. `hidden`: products
+    that the page shows already. `after`: the cursor of the last product of the page before.
 
-    Raises UnknownAlias for a placement that is not configured.
+    Never a product of the page, what is in the cart, what the profile just bought (HIDE_BOUGHT), or
+    what cannot be seen and bought in the sales channel now. The list is shorter only when the shop has
+    no more. Who refused profiling is answered as if we did not know them. No reason names a sensitive
+    product; in a message (`placements.is_of_message`) none is shown, nor shown because of one.
+
+    Raises UnknownAlias for a placement that is not configured, InvalidCursor for an `after` of none of
+    our answers.
     """
-    aliases = _aliases(placement)
+    question = Question(
+        product_id,
+        product_ids,
+        checkout_id,
+        category_id,
+        query,
+        country_code,
+        situation or {},
+        hidden,
+    )
+    until, position = _read_cursor(after, now) if after else (now, -1)
+    known = _known_of(installation, channel_slug, profile, until)
+    asking = _asking(known, placement, question, now=now, until=until, first=first)
+    entries = selection.select(asking, known.models, rules.in_force(asking), after=position)
+    return _told(asking, entries)
+
+
+def recommend_page(
+    *,
+    installation: Installation,
+    placements: Sequence[str],
+    channel_slug: str,
+    now: datetime,
+    profile: Profile | None = None,
+    question: Question | None = None,
+    first: int = 10,
+) -> dict[str, list[Recommendation]]:
+    """Return up to `first` products for each placement of one page; none stands in two of them.
+
+    What a placement would show first is given to it before another one fills up with it: a complement
+    stays a complement. Raises UnknownAlias.
+    """
+    known = _known_of(installation, channel_slug, profile, now)
+    question = question or Question()
+    askings = [
+        _asking(known, key, question, now=now, until=now, first=first)
+        for key in dict.fromkeys(placements)
+    ]
+    taken: set[str] = set()
+    kept: dict[str, list[Entry]] = {asking.placement.key: [] for asking in askings}
+    # First what each is there for, then what fills.
+    for fills in (False, True):
+        for asking in askings:
+            mine = kept[asking.placement.key]
+            if len(mine) >= asking.count:
+                continue
+            asked = replace(asking, hidden=asking.hidden | taken)
+            for entry in selection.select(asked, known.models, rules.in_force(asked)):
+                is_own = entry.candidate.strategy in _OWN or _is_first(asking, entry)
+                if len(mine) < asking.count and (fills or is_own):
+                    mine.append(entry)
+                    taken.add(entry.item_id)
+    return {asking.placement.key: _told(asking, kept[asking.placement.key]) for asking in askings}
+
+
+#: Whoever suggests these is not there to fill up.
+_OWN = frozenset({"curated", "pinned"})
+_FILLERS = frozenset({"popular", "newest", "catalogue", "for_you"})
+
+
+def _is_first(asking: Asking, entry: Entry) -> bool:
+    strategy = entry.candidate.strategy or ""
+    if strategy in asking.placement.fallback and strategy not in asking.placement.recommenders:
+        return False
+    wanted = [alias for alias in asking.placement.recommenders if alias not in _FILLERS]
+    # The last of several is what fills up: "bought together, else similar".
+    return strategy in (wanted[:-1] if len(wanted) > 2 else wanted)
+
+
+def rerank(
+    *,
+    installation: Installation,
+    channel_slug: str,
+    ids: Sequence[str],
+    now: datetime,
+    placement: str = "home",
+    profile: Profile | None = None,
+    question: Question | None = None,
+) -> list[Recommendation]:
+    """Return those of `ids` that may be shown now, the ones this person should like most first.
+
+    What nobody says anything about keeps its order. At most MAX_IDS; ValueError for more.
+    """
+    if len(ids) > MAX_IDS:
+        raise ValueError(f"{len(ids)} products to rank; at most {MAX_IDS} are.")
+    known = _known_of(installation, channel_slug, profile, now)
+    asking = _asking(
+        known,
+        placement,
+        question or Question(),
+        now=now,
+        until=now,
+        first=settings.MAX_RECOMMENDATIONS,
+    )
+    # A list of the shop's own is not thinned by what was bought lately.
+    asking = replace(asking, hidden=frozenset(question.hidden if question else ()))
+    ranked = selection.rerank(asking, known.models, ids)
+    offers = catalog.offers(
+        installation=installation,
+        channel_slug=channel_slug,
+        ids=[each.item_id for each in ranked],
+        now=now,
+    )
+    entries = [
+        Entry(each, offers[each.item_id], place)
+        for place, each in enumerate(ranked)
+        if each.item_id in offers
+    ]
+    return _told(asking, entries)
+
+
+# -- what is known ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What holds for all questions of a request."""
+
+    installation: Installation
+    channel_slug: str
+    profile: Profile | None
+    history: history.History
+    models: sources.Models
+
+
+def _known_of(
+    installation: Installation, channel_slug: str, profile: Profile | None, until: datetime
+) -> _Known:
     if profile is not None and not consent.may_profile(profile=profile):
         profile = None
+    did = history.read(profile, until) if profile is not None else history.NOTHING
+    return _Known(installation, channel_slug, profile, did, _models(installation, channel_slug))
+
+
+@dataclass(frozen=True)
+class _Rank:
+    """The engine's own answer, asked like a recommender."""
+
+    engine: Engine
+
+    def recommend(self, context: Context, k: int) -> list[Candidate]:
+        return self.engine.rank(context, k)
+
+
+@dataclass(frozen=True)
+class _Alias:
+    engine: Engine
+    alias: str
+
+    def recommend(self, context: Context, k: int) -> list[Candidate]:
+        return self.engine.candidates(self.alias, context, k)
+
+
+def _models(installation: Installation, channel_slug: str) -> sources.Models:
+    engine = models_store.engine_of(installation, channel_slug)
+    if engine is None:
+        return {}
+    models: dict[str, sources.Trained] = {alias: _Alias(engine, alias) for alias in engine.aliases}
+    models["rank"] = _Rank(engine)
+    return models
+
+
+def _asking(
+    known: _Known,
+    key: str,
+    question: Question,
+    *,
+    now: datetime,
+    until: datetime,
+    first: int,
+) -> Asking:
+    installation = known.installation
+    shop = placements.shop_of(installation)
+    placement = shop.placement(key)
     count = max(1, min(first, settings.MAX_RECOMMENDATIONS))
-    seeds = [product_id] if product_id else []
-    if checkout_id:
-        seeds += _products_in_cart(installation, checkout_id)
-    exclude = _just_bought(profile, now) if profile else frozenset()
-    without_sensitive = is_of_message(placement)
-    if without_sensitive:
+    page = [question.product_id] if question.product_id else []
+    page += [id_ for id_ in question.product_ids[:MAX_IDS] if id_]
+    seeds = [*page]
+    if question.checkout_id:
+        seeds += _products_in_cart(installation, question.checkout_id)
+    hidden = {*question.hidden[:MAX_IDS], *known.history.hidden(until)}
+    if placement.is_of_message:
         sensitive = catalog.sensitive_ids(installation=installation, ids=seeds)
-        exclude |= sensitive
+        hidden |= sensitive
         seeds = [id_ for id_ in seeds if id_ not in sensitive]
-    context = Context(seeds=tuple(seeds), exclude=exclude, now=now.timestamp())
-
-    def allowed(ids: Sequence[str]) -> set[str]:
-        found = catalog.recommendable_ids(
-            installation=installation, channel_slug=channel_slug, ids=ids, now=now
-        )
-        if without_sensitive:
-            found -= catalog.sensitive_ids(installation=installation, ids=found)
-        return found
-
-    models = models_store.recommenders_of(installation, channel_slug)
-    chain = Chain({alias: models[alias] for alias in aliases if alias in models}, _leave_out)
-    found = chain.recommend(context, count, allowed)
-    if len(found) < count:
-        found += _newest_products(
-            installation,
-            channel_slug,
-            hidden={*seeds, *exclude, *(candidate.item_id for candidate in found)},
-            count=count - len(found),
-            now=now,
-            without_sensitive=without_sensitive,
-        )
-    reasons = {(candidate.reason_code, candidate.reason_item_id) for candidate in found}
-    named = {item_id for _, item_id in reasons if item_id is not None}
-    named -= catalog.sensitive_ids(installation=installation, ids=named)
-    names = _names.of(installation, named)
-    texts = {
-        (code, item_id): reason_text(code, names.get(item_id or "", ""))
-        for code, item_id in reasons
-    }
-    return [
-        Recommendation(
-            product_id=candidate.item_id,
-            slot=slot,
-            score=candidate.score,
-            strategy=candidate.strategy or "",
-            reason_code=candidate.reason_code,
-            reason_text=texts[candidate.reason_code, candidate.reason_item_id],
-        )
-        for slot, candidate in enumerate(found, start=1)
-    ]
-
-
-def is_of_message(placement: str) -> bool:
-    """Tell whether a placement stands in a message: it is called after a delivery channel ("email_more")."""
-    return any(
-        placement == channel or placement.startswith(f"{channel}_")
-        for channel in DeliveryChannel.values
+        page = [id_ for id_ in page if id_ not in sensitive]
+    asking = Asking(
+        installation=installation,
+        shop=shop,
+        placement=placement,
+        channel_slug=known.channel_slug,
+        now=now,
+        until=until,
+        seeds=tuple(dict.fromkeys(seeds)),
+        page_products=tuple(page),
+        category_id=question.category_id or "",
+        query=question.query or "",
+        country_code=(
+            question.country_code or (known.profile.country_code if known.profile else "") or ""
+        ).upper(),
+        situation=question.situation,
+        history=known.history,
+        hidden=frozenset(hidden),
+        count=count,
     )
-
-
-def reason_text(code: str, name: str) -> str:
-    """Return the sentence of a reason in the active language; `name` is the product it speaks of."""
-    if code == ReasonCode.BOUGHT_TOGETHER and name:
-        return _("Often bought together with %(name)s") % {"name": name}
-    if code == ReasonCode.SIMILAR and name:
-        return _("Similar to %(name)s") % {"name": name}
-    if code == ReasonCode.NEWEST:
-        return _("New in the shop")
-    return _("Popular in the shop")
-
-
-def _leave_out(alias: str, error: Exception) -> None:
-    """A recommender that breaks is left out, and the next ones answer."""
-    logger.error("The recommender %r broke and is left out. Train it again.", alias, exc_info=error)
-
-
-def _aliases(placement: str) -> Sequence[str]:
-    aliases = settings.PLACEMENTS.get(placement)
-    if aliases is None:
-        raise UnknownAlias(
-            f"There is no placement {placement!r}. Known: {', '.join(sorted(settings.PLACEMENTS))}."
-        )
-    return aliases  # type: ignore[no-any-return]
+    if "due_again" in placement.recommenders:
+        # What is due was bought lately, and is meant to come back.
+        due = {each.item_id for each in sources.due_again(asking, known.models, count)}
+        asking = replace(asking, hidden=asking.hidden - (due - set(question.hidden)))
+    return asking
 
 
 def _products_in_cart(installation: Installation, checkout_id: str) -> list[str]:
@@ -165,80 +317,56 @@ def _products_in_cart(installation: Installation, checkout_id: str) -> list[str]
     return [line["product_id"] for line in lines or [] if line["product_id"]]
 
 
-def _just_bought(profile: Profile, now: datetime) -> frozenset[str]:
-    return frozenset(
-        OrderLine.objects.of(profile.installation)
-        .filter(order__profile__in=profile.person(), order__placed_at__gt=now - JUST_BOUGHT)
-        .exclude(product_saleor_id="")
-        .values_list("product_saleor_id", flat=True)
-    )
+# -- the answer -------------------------------------------------------------------------------------
 
 
-def _newest_products(
-    installation: Installation,
-    channel_slug: str,
-    *,
-    hidden: set[str],
-    count: int,
-    now: datetime,
-    without_sensitive: bool,
-) -> list[Candidate]:
-    """Fill from the catalogue itself: nothing trained yet, or products younger than the training."""
-    sold = catalog.recommendable(installation=installation, channel_slug=channel_slug, now=now)
-    products: QuerySet[Product] = Product.objects.of(installation)
-    if without_sensitive:
-        products = catalog.without_sensitive(products, installation=installation)
-    rows = (
-        products.filter(
-            deleted_at=None, saleor_id__in=sold.values_list("product_saleor_id", flat=True)
-        )
-        .exclude(saleor_id__in=hidden)
-        .order_by("-saleor_created_at", "saleor_id")
-        .values_list("saleor_id", "saleor_created_at")[:count]
-    )
+def _told(asking: Asking, entries: Sequence[Entry]) -> list[Recommendation]:
+    found = reasons.true_ones(asking, [entry.candidate for entry in entries])
+    texts = reasons.texts(asking.installation, found)
+    is_paged = asking.options.is_paged
     return [
-        Candidate(
-            item_id=saleor_id,
-            score=created_at.timestamp() if created_at else 0.0,
-            reason_code=ReasonCode.NEWEST,
-            strategy="newest",
+        Recommendation(
+            product_id=candidate.item_id,
+            slot=slot,
+            score=candidate.score,
+            strategy=candidate.strategy or "",
+            reason_code=candidate.reason_code,
+            reason_text=texts[candidate.reason_code, candidate.reason_item_id],
+            cursor=_cursor(asking.until, entry.position) if is_paged else "",
         )
-        for saleor_id, created_at in rows
+        for slot, (candidate, entry) in enumerate(zip(found, entries, strict=True), start=1)
     ]
 
 
-class _Names:
-    """Names of products that reasons speak of, remembered for a minute."""
-
-    def __init__(self) -> None:
-        self._names: dict[tuple[int, str], tuple[float, str]] = {}
-
-    def of(self, installation: Installation, ids: set[str]) -> dict[str, str]:
-        now = time.monotonic()
-        found, missing = {}, []
-        for id_ in ids:
-            known = self._names.get((installation.pk, id_))
-            if known is not None and known[0] > now:
-                found[id_] = known[1]
-            else:
-                missing.append(id_)
-        if missing:
-            read = catalog.names(installation=installation, ids=missing)
-            if len(self._names) > _MAX_NAMES:
-                self._names.clear()
-            for id_ in missing:
-                found[id_] = read.get(id_, "")
-                self._names[installation.pk, id_] = (now + NAMES_SECONDS, found[id_])
-        return found
-
-    def clear(self) -> None:
-        self._names.clear()
+def _cursor(until: datetime, position: int) -> str:
+    """Name a place in a list, and the moment of which all its pages are."""
+    text = f"{until.timestamp():.6f}:{position}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-_names = _Names()
+def _read_cursor(text: str, now: datetime) -> tuple[datetime, int]:
+    try:
+        padded = text + "=" * (-len(text) % 4)
+        moment, _, position = base64.urlsafe_b64decode(padded.encode()).decode().partition(":")
+        until = datetime.fromtimestamp(float(moment), tz=UTC)
+        place = int(position)
+    except (ValueError, OverflowError, OSError, binascii.Error):
+        raise InvalidCursor(
+            "`after` is no cursor of ours: send that of the last product of the page before."
+        ) from None
+    if place < 0 or until > now:
+        raise InvalidCursor("`after` lies in the future: send it as the recommendation had it.")
+    return until, place
+
+
+def is_of_message(placement: str) -> bool:
+    """Tell whether a placement stands in a message (`placements.is_of_message`)."""
+    return placements.is_of_message(placement)
 
 
 def forget() -> None:
-    """Drop what this process remembers of models and names."""
+    """Drop what this process remembers."""
     models_store.forget()
-    _names.clear()
+    placements.forget()
+    remembered.forget()
+    last_good.clear()

@@ -22,7 +22,7 @@ from saleor_personalize.models import (
     SalesChannel,
     TrainedModel,
 )
-from saleor_personalize.recommendations import service, training
+from saleor_personalize.recommendations import reasons, service, training
 from tests.api.conftest import ALICE, ANONYMOUS, Ask
 from tests.catalogue import Catalogue, Phones, gid, product_id
 
@@ -174,7 +174,7 @@ def test_b30_every_placement_fills_in_a_shop_without_events(
         rows = recs(placement, product=shop.phone, first=5)
         assert len(set(ids(rows))) == 5
         assert shop.phone not in ids(rows)
-        assert {row["strategy"] for row in rows} <= {"similar", "newest"}
+        assert {row["strategy"] for row in rows} <= {"similar", "newest", "catalogue"}
     similar = recs("product_page_similar", product=shop.phone, first=1)
     assert similar[0]["strategy"] == ("similar" if is_trained else "newest")
     assert similar[0]["productId"] == (shop.mini if is_trained else shop.stand)
@@ -483,7 +483,7 @@ def test_reasons_speak_the_language_asked_for(
     accept: str,
     expected: str,
 ) -> None:
-    monkeypatch.setattr(service, "_", lambda text: f"{translation.get_language()}: {text}")
+    monkeypatch.setattr(reasons, "_", lambda text: f"{translation.get_language()}: {text}")
     headers = {"Accept-Language": accept} if accept else {}
     rows = recs(
         "product_page_related",

@@ -18,6 +18,7 @@ from saleor_personalize.models import (
     Consent,
     Enrollment,
     Event,
+    Exposure,
     Favourite,
     Identity,
     Installation,
@@ -96,6 +97,7 @@ def _rows(
     lines = OrderLine.objects.of(installation).filter(order__in=orders.order_by().values("pk"))
     yield OrderLine, lines.select_related("order").order_by("pk")
     yield of(Favourite, "added_at")
+    yield of(Exposure, "last_shown_at")
     yield of(SharedFavourites)
     enrollments, rows = of(Enrollment)
     yield enrollments, rows.select_related("journey")

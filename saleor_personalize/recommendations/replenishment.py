@@ -1,0 +1,93 @@
+"""What a person should need again: from how often they buy it, or how often others do (B29)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import pairwise
+from statistics import median
+
+from saleor_personalize.ml import Candidate, ReasonCode
+from saleor_personalize.models import Installation, Order, OrderLine, prepared
+from saleor_personalize.recommendations.history import Purchase
+from saleor_personalize.recommendations.remembered import Remembered
+
+_DAY = 86_400.0
+#: Due is what is this near to its interval, and no later than this many intervals.
+_FROM, _TO = 0.8, 4.0
+#: People must have come back for a product so often before it has an interval of its own.
+_RETURNS = 3
+_MOST_PRODUCTS, _MOST_LINES = 200, 20_000
+
+_intervals: Remembered[float | None] = Remembered(seconds=3600, most=50_000)
+
+# The gap before each purchase of a product by the same person, on different days.
+_GAPS = f"""
+SELECT product_id, percentile_cont(0.5) WITHIN GROUP (ORDER BY gap), count(*) FROM (
+  SELECT product_id, EXTRACT(EPOCH FROM day - lag(day) OVER (
+    PARTITION BY profile_id, product_id ORDER BY day
+  )) / {_DAY} AS gap FROM (
+    SELECT DISTINCT purchase.profile_id, line.product_saleor_id AS product_id,
+      date_trunc('day', purchase.placed_at) AS day
+    FROM (
+      SELECT order_id, product_saleor_id FROM {OrderLine._meta.db_table}
+      WHERE installation_id = %(installation)s
+        AND product_saleor_id = ANY (string_to_array(%(products)s, ' '))
+      ORDER BY id DESC LIMIT {_MOST_LINES}
+    ) AS line
+    JOIN {Order._meta.db_table} AS purchase ON purchase.id = line.order_id
+    WHERE purchase.profile_id IS NOT NULL AND purchase.deleted_at IS NULL
+  ) AS bought
+) AS gaps
+WHERE gap IS NOT NULL GROUP BY product_id
+"""  # noqa: S608 (the names of the tables are ours)
+
+
+def due(
+    *, installation: Installation, purchases: Sequence[Purchase], now: datetime
+) -> list[Candidate]:
+    """Return what is due again, the most overdue share of its interval first.
+
+    The interval is the median of the person's own gaps between purchases of the product; who bought it
+    once is held to that of the product among all people, where at least three gaps are known.
+    """
+    bought: dict[str, set[float]] = {}
+    for each in purchases:
+        bought.setdefault(each.product_id, set()).add(each.at.timestamp() // _DAY)
+    bought = dict(list(bought.items())[:_MOST_PRODUCTS])
+    own = {
+        product_id: median(late - early for early, late in pairwise(days))
+        for product_id, found in bought.items()
+        if len(days := sorted(found)) > 1
+    }
+    others = _of_products(installation, [id_ for id_ in bought if id_ not in own])
+    today = now.timestamp() // _DAY
+    candidates = []
+    for product_id, found in bought.items():
+        interval = own.get(product_id) or others.get(product_id)
+        if interval and _FROM <= (passed := (today - max(found)) / interval) <= _TO:
+            candidates.append(
+                Candidate(product_id, passed, ReasonCode.BUY_AGAIN, product_id, "due_again")
+            )
+    return sorted(candidates, key=lambda each: (-each.score, each.item_id))
+
+
+def _of_products(installation: Installation, ids: Sequence[str]) -> dict[str, float]:
+    """Return the usual interval of products in days, where it is known."""
+
+    def read(keys: list[tuple[int, str]]) -> dict[tuple[int, str], float | None]:
+        fresh = _read(installation, [id_ for _, id_ in keys])
+        return {key: fresh.get(key[1]) for key in keys}
+
+    known = _intervals.get_many([(installation.pk, id_) for id_ in ids], read)
+    return {id_: interval for (_, id_), interval in known.items() if interval}
+
+
+def _read(installation: Installation, ids: Sequence[str]) -> dict[str, float]:
+    with prepared.cursor() as cursor:
+        cursor.execute(_GAPS, {"installation": installation.pk, "products": " ".join(ids)})
+        return {
+            product_id: float(gap)
+            for product_id, gap, count in cursor.fetchall()
+            if count >= _RETURNS
+        }
