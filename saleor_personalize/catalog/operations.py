@@ -22,6 +22,7 @@ from saleor_personalize.models import (
     PriceChange,
     Product,
     ProductListing,
+    ProductTranslation,
     ProductVariant,
     SalesChannel,
     Stock,
@@ -36,6 +37,7 @@ from saleor_personalize.saleor_api.nodes import (
     CollectionData,
     ProductData,
     StockData,
+    TranslationData,
     VariantData,
 )
 
@@ -143,11 +145,33 @@ def record_products(
         newest = [p for p in data if p.id in taken]
         changed = {id_ for id_, is_changed in taken.items() if is_changed}
         changed |= _record_listings(installation, newest)
+        changed |= _record_translations(
+            installation,
+            [
+                TranslationData(p.id, language_code, name)
+                for p in newest
+                for language_code, name in p.translations.items()
+            ],
+            seen_at=seen_at,
+        )
         changed |= _record_variants(
             installation, [v for p in newest for v in p.variants], seen_at=seen_at
         )
         _refresh_listings(installation, changed)
     return len(changed)
+
+
+def record_translations(
+    *,
+    installation: Installation,
+    data: Sequence[TranslationData],
+    now: datetime,
+    seen_at: datetime,
+) -> int:
+    """Record names of products in further languages; return how many products changed."""
+    with transaction.atomic():
+        lock(installation, [_LOCK])
+        return len(_record_translations(installation, data, seen_at=seen_at))
 
 
 def record_variants(
@@ -230,6 +254,7 @@ def record_deletion(
             row.save(update_fields=["deleted_at"])
         if model is Product:
             ProductListing.objects.of(installation).filter(product_saleor_id=saleor_id).delete()
+            ProductTranslation.objects.of(installation).filter(product_saleor_id=saleor_id).delete()
         elif isinstance(row, ProductVariant):
             Stock.objects.of(installation).filter(variant_saleor_id=saleor_id).delete()
             VariantPrice.objects.of(installation).filter(variant_saleor_id=saleor_id).delete()
@@ -390,6 +415,46 @@ def _record_listings(installation: Installation, products: Sequence[ProductData]
         stored.filter(product_saleor_id__in=[p.id for p in products]),
         "product_saleor_id",
     )
+
+
+def _record_translations(
+    installation: Installation, translations: Sequence[TranslationData], *, seen_at: datetime
+) -> set[str]:
+    """Record names, or that there is none any more; return the ids of the products changed.
+
+    Names of languages that were not looked at stay as they are.
+    """
+    stored = ProductTranslation.objects.of(installation)
+    merged = bulk.merge(
+        ProductTranslation,
+        installation,
+        [
+            {
+                "product_saleor_id": seen.product_id,
+                "language_code": seen.language_code,
+                "name": seen.name[:255],
+                "recorded_at": seen_at,
+            }
+            for seen in translations
+            if seen.name
+        ],
+        key=["product_saleor_id", "language_code"],
+        silent=["recorded_at"],
+        when="stored.recorded_at <= seen.recorded_at",
+    )
+    changed = {row.key[0] for row in merged if row.is_changed}
+    without: dict[str, list[str]] = {}
+    for seen in translations:
+        if not seen.name:
+            without.setdefault(seen.language_code, []).append(seen.product_id)
+    for language_code, ids in without.items():
+        gone = stored.filter(
+            language_code=language_code, product_saleor_id__in=ids, recorded_at__lte=seen_at
+        )
+        if found := set(gone.values_list("product_saleor_id", flat=True)):
+            gone.delete()
+            changed |= found
+    return changed
 
 
 def _owners_changed(merged: Sequence[bulk.Merged], stored: QuerySet[Any], owner: str) -> set[str]:

@@ -13,7 +13,7 @@ from saleor_personalize.enums import EventSource, IdentityKind
 from saleor_personalize.events import timeline
 from saleor_personalize.exceptions import AccessDenied, InvalidToken
 from saleor_personalize.models import Installation, Profile
-from saleor_personalize.saleor_api import auth, installations
+from saleor_personalize.saleor_api import auth, installations, staff
 
 _GLOBAL_ID = re.compile(r"[A-Za-z0-9+/=_-]{1,100}")
 #: Chosen by the storefront, hard to guess: a UUID, a nanoid, ...
@@ -29,6 +29,8 @@ class Caller:
     installation: Installation
     shown: Mapping[IdentityKind, str] = field(default_factory=dict)
     is_server: bool = False
+    #: Of a staff member: what they may do is asked of the shop with it, when it matters.
+    staff_token: str = field(default="", repr=False)
 
     @property
     def source(self) -> EventSource:
@@ -49,6 +51,21 @@ class Caller:
             IdentityKind.ANONYMOUS_ID: anonymous_id or "",
         }
         return Caller(self.installation, {k: v for k, v in shown.items() if v}, is_server=True)
+
+    def may_read(self, user_id: str) -> bool:
+        """Tell whether the caller may read what we know of a Saleor user: as in Saleor, the user, servers
+        of the shop, and staff who may see its customers. Raises SaleorApiError."""
+        if self.is_server or (bool(user_id) and user_id == self.user_id):
+            return True
+        return bool(self.staff_token) and staff.may_see_customers(
+            installation=self.installation, token=self.staff_token
+        )
+
+    def reading(self, user_id: str) -> Caller:
+        """Return the caller as somebody who reads what is known of a Saleor user. Raises AccessDenied."""
+        if not self.may_read(user_id):
+            raise AccessDenied("Only the user, the shop's servers and its staff read that.")
+        return Caller(self.installation, {IdentityKind.SALEOR_USER: user_id})
 
     def showing(self, checkout_id: str) -> Caller:
         """Add the cart that the caller has in hand. Its id is the secret that opens it in Saleor too."""
@@ -150,9 +167,10 @@ def identify(
             return Caller(installation, is_server=True)
         claims = auth.read_customer_token(installation, token, now=now)
         shown = {IdentityKind.SALEOR_USER: claims.user_id}
+        staff_token = token if claims.is_staff else ""
     else:
-        shown = {}
+        shown, staff_token = {}, ""
     if anonymous_id:
         check_anonymous_id(anonymous_id)
         shown[IdentityKind.ANONYMOUS_ID] = anonymous_id
-    return Caller(installation, shown)
+    return Caller(installation, shown, staff_token=staff_token)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -14,7 +14,7 @@ from django.db import connection, transaction
 
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import EventSource, EventType, IdentityKind
-from saleor_personalize.events import favourites, sessions
+from saleor_personalize.events import attribution, favourites, sessions
 from saleor_personalize.models import Event, Installation, Profile, SalesChannel
 from saleor_personalize.models.fields import month_of
 from saleor_personalize.profiles import consent, identity, tombstones
@@ -28,6 +28,7 @@ PROPERTIES = {
     "listId": "list_id",
     "placement": "placement",
     "slot": "slot",
+    "attributionId": "attribution_id",
     "name": "name",
     "properties": "properties",
 }
@@ -91,6 +92,8 @@ class Row:
     session_id: str = ""
     product_id: str = ""
     properties: Mapping[str, Any] = field(default_factory=dict)
+    #: The answer of ours that led to it, taken out of the properties.
+    answer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +140,9 @@ def track(
     check = _Check(channels, now)
     results: list[RowResult] = []
     good: dict[str, Row] = {}
-    for row in rows:
-        if fault := check(row):
+    for given in rows:
+        row, fault = _attributed(given, installation)
+        if fault := fault or check(row):
             results.append(rejected(row.event_id, fault))
         elif row.event_id in good:
             results.append(RowResult(row.event_id, RowStatus.DUPLICATE))
@@ -196,6 +200,21 @@ def track(
         else result
         for result in results
     ]
+
+
+def _attributed(row: Row, installation: Installation) -> tuple[Row, Fault | None]:
+    """Put what an attribution id says in the place of what the row says itself."""
+    if not (attribution_id := row.properties.get("attribution_id")):
+        return row, None
+    found = attribution.read(installation=installation, attribution_id=attribution_id)
+    if found is None:
+        message = "`attributionId` is none of this shop: send it as the recommendation had it."
+        return row, ("INVALID_ATTRIBUTION", "attributionId", message)
+    said = {name: value for name, value in row.properties.items() if name != "attribution_id"}
+    known = {"placement": found.placement, "strategy": found.strategy}
+    return replace(
+        row, properties=said | known, channel_slug=found.channel_slug, answer=found.answer
+    ), None
 
 
 def _is_said(event: _Event, recorded: set[str], rows: Mapping[str, Row]) -> bool:
@@ -257,6 +276,7 @@ class _Event:
                 "c": row.channel_slug or context.channel_slug,
                 "s": session_id,
                 "p": row.product_id,
+                "a": row.answer,
                 "x": row.properties,
             },
         )
@@ -298,11 +318,11 @@ def _insert(
             """
             INSERT INTO saleor_personalize_event (
                 installation_id, profile_id, received_at, source, event_id, type, occurred_at, month,
-                channel_slug, session_id, product_saleor_id, properties
+                channel_slug, session_id, product_saleor_id, attribution_id, properties
             )
-            SELECT %s, %s, %s, %s, e, t, o, m, c, s, p, x
+            SELECT %s, %s, %s, %s, e, t, o, m, c, s, p, a, x
             FROM json_to_recordset(%s::json)
-                AS r(e text, t text, o timestamptz, m date, c text, s text, p text, x jsonb)
+                AS r(e text, t text, o timestamptz, m date, c text, s text, p text, a text, x jsonb)
             ON CONFLICT (installation_id, event_id, profile_id, month) DO NOTHING
             RETURNING event_id
             """,
@@ -372,7 +392,9 @@ class _Check:
         for code, name in _NEEDED.get(row.type, ()):
             if not given.get(PROPERTIES[name]):
                 return code, name, f"{row.type.name} needs `{name}`."
-        if "placement" in given and given["placement"] not in self._placements:
+        # A placement of ours may have gone since its answer.
+        is_told = "placement" in given and not row.answer
+        if is_told and given["placement"] not in self._placements:
             return "UNKNOWN_PLACEMENT", "placement", "No placement of that key is configured."
         if "slot" in given and not 1 <= given["slot"] <= settings.MAX_RECOMMENDATIONS:
             most = settings.MAX_RECOMMENDATIONS

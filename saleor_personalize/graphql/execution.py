@@ -2,12 +2,13 @@
 
 A list of recommendations is dozens of fields that are plain attributes. graphql-core resolves each of
 them through arguments, path and info, which takes longer than finding the recommendations. Types
-listed in `PLAIN` promise that every field is a function of the object alone and never fails, so their
+listed in `PLAIN` promise that these fields are functions of the object alone and never fail, so their
 values are taken directly.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,18 +25,51 @@ from graphql.pyutils import Path
 #: type -> field -> what it is of the object
 PLAIN: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
     "Recommendation": {
-        "productId": lambda found: found.product_id,
-        "slot": lambda found: found.slot,
-        "score": lambda found: found.score,
-        "strategy": lambda found: found.strategy,
+        "productId": lambda shown: shown.found.product_id,
+        "variantId": lambda shown: _of_card(shown, "variant_id"),
+        "variantName": lambda shown: _of_card(shown, "variant_name"),
+        "sku": lambda shown: _of_card(shown, "sku"),
+        "name": lambda shown: _of_card(shown, "name"),
+        "slug": lambda shown: _of_card(shown, "slug"),
+        "thumbnailUrl": lambda shown: _of_card(shown, "thumbnail_url"),
+        "isAvailable": lambda shown: shown.card is not None and shown.card.is_available,
+        "slot": lambda shown: shown.found.slot,
+        "score": lambda shown: shown.found.score,
+        "strategy": lambda shown: shown.found.strategy,
+        "attributionId": lambda shown: shown.attribution_id,
     },
     "RecommendationReason": {
-        "code": lambda found: str(found.reason_code).upper(),
-        "text": lambda found: found.reason_text,
+        "code": lambda shown: str(shown.found.reason_code).upper(),
+        "text": lambda shown: shown.found.reason_text,
+    },
+    "PersonalizeMoney": {
+        "amount": lambda money: float(money.amount),
+        "currency": lambda money: money.currency,
+    },
+    "Product": {
+        "id": lambda product: product.id,
+        "channel": lambda product: product.channel,
     },
 }
-#: (type, field) -> the plain type below it, made of the same object
-BELOW = {("Recommendation", "reason"): "RecommendationReason"}
+#: (type, field) -> the plain type below it, and what it is made of; null where that is None
+BELOW: Mapping[tuple[str, str], tuple[str, Callable[[Any], Any]]] = {
+    ("Recommendation", "reason"): ("RecommendationReason", lambda shown: shown),
+    ("Recommendation", "price"): ("PersonalizeMoney", lambda shown: _of_card(shown, "price")),
+    ("Recommendation", "undiscountedPrice"): (
+        "PersonalizeMoney",
+        lambda shown: _of_card(shown, "undiscounted_price"),
+    ),
+    ("Recommendation", "product"): ("Product", lambda shown: shown.product),
+}
+
+
+def _of_card(shown: Any, name: str) -> Any:
+    """Return a field of a card; what the shop left empty is null."""
+    return getattr(shown.card, name, None) or None
+
+
+class _NotPlain(Exception):
+    """A field has a resolver of its own: the list takes the long way."""
 
 
 class PlainExecutionContext(ExecutionContext):
@@ -51,8 +85,9 @@ class PlainExecutionContext(ExecutionContext):
     ) -> Any:
         item_type = get_nullable_type(return_type.of_type)
         if isinstance(item_type, GraphQLObjectType) and item_type.name in PLAIN:
-            take = self._plain(item_type, field_nodes)
-            return [take(found) for found in result]
+            with contextlib.suppress(_NotPlain):
+                take = self._plain(item_type, field_nodes)
+                return [take(found) for found in result]
         return super().complete_list_value(return_type, field_nodes, info, path, result)
 
     def _plain(
@@ -72,7 +107,11 @@ class PlainExecutionContext(ExecutionContext):
         if name == "__typename":
             return lambda found: type_.name
         if (type_.name, name) in BELOW:
-            below = self.schema.get_type(BELOW[type_.name, name])
+            below_name, made_of = BELOW[type_.name, name]
+            below = self.schema.get_type(below_name)
             assert isinstance(below, GraphQLObjectType)  # noqa: S101 (the schema is ours)
-            return self._plain(below, field_nodes)
+            take = self._plain(below, field_nodes)
+            return lambda found: None if (of := made_of(found)) is None else take(of)
+        if name not in PLAIN[type_.name]:
+            raise _NotPlain
         return PLAIN[type_.name][name]

@@ -14,6 +14,7 @@ from graphql import (
     GraphQLError,
     InlineFragmentNode,
     IntValueNode,
+    ListValueNode,
     OperationDefinitionNode,
     SelectionSetNode,
     VariableNode,
@@ -31,8 +32,16 @@ _LISTS = frozenset(
         "consentStandings",
         "favourites",
         "sharedFavourites",
+        "topProducts",
+        "recommendationPage",
+        "recommendationTouchpoints",
     }
 )
+#: Lists as long as what is asked for, and the argument that lists it.
+_AS_LONG_AS = {"_entities": "representations", "recommendationPage": "placements"}
+#: The whole schema as one text, which weighs as much as so many fields.
+_SDL = "_service"
+_SDL_COST = 500
 #: Lists of the schema about itself. Types lead to fields and fields to types, without an end.
 _SCHEMA_LISTS = frozenset(
     {"types", "fields", "inputFields", "interfaces", "possibleTypes", "args", "enumValues"}
@@ -127,8 +136,22 @@ class _Measure:
         if name.startswith("__"):
             # Below is the schema: it has its own limit, and its own depth.
             return _Size(introspection=1 + below.introspection + below.cost)
-        times = self._times(node)
-        return _Size(below.depth + 1, 1 + below.cost * times, below.introspection * times)
+        times = self._times(node) * self._asked(node)
+        cost = _SDL_COST if name == _SDL else 1
+        return _Size(below.depth + 1, cost + below.cost * times, below.introspection * times)
+
+    def _asked(self, node: FieldNode) -> int:
+        """Return how many things are listed in the argument that makes a list as long."""
+        name = _AS_LONG_AS.get(node.name.value)
+        for argument in node.arguments:
+            if argument.name.value == name:
+                value = argument.value
+                if isinstance(value, ListValueNode):
+                    return max(1, len(value.values))
+                if isinstance(value, VariableNode):
+                    given = self.variables.get(value.name.value)
+                    return max(1, len(given)) if isinstance(given, list) else 1
+        return 1
 
     def _times(self, node: FieldNode) -> int:
         for argument in node.arguments:

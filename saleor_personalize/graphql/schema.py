@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import graphene
-from django.utils import timezone, translation
+from django.utils import timezone
 from graphene.utils.str_converters import to_camel_case
 from graphql import GraphQLError
 
@@ -15,40 +15,26 @@ from saleor_personalize.conf import settings
 from saleor_personalize.enums import EventType
 from saleor_personalize.events import rates, sessions, tracking
 from saleor_personalize.graphql import (
+    federation,
     mutations_consent,
     mutations_favourites,
     types,
     types_privacy,
+    types_recommendations,
     types_segments,
 )
-from saleor_personalize.recommendations import service
 
 
 class Query(
+    types_recommendations.RecommendationQueries,
     types_segments.SegmentQueries,
     mutations_favourites.FavouriteQueries,
     types_privacy.PrivacyQueries,
+    federation.FederationQueries,
     graphene.ObjectType,
 ):
     """Questions of a storefront, and of the shop's servers."""
 
-    recommendations = graphene.List(
-        graphene.NonNull(types.Recommendation),
-        required=True,
-        description="Products for a placement, best first.",
-        placement=graphene.String(required=True, description='E.g. "product_page_related".'),
-        channel=graphene.String(required=True, description="Slug of the sales channel."),
-        product_id=graphene.ID(description="The product of the page."),
-        checkout_id=graphene.ID(
-            description="The cart: its products are complemented and never shown."
-        ),
-        first=graphene.Int(default_value=types.DEFAULT_PAGE, description="1 to 100."),
-        language_code=graphene.String(
-            description='Language of the reasons, e.g. "DE"; else that of the request.'
-        ),
-        user_id=graphene.ID(description="Server only: on behalf of this Saleor user."),
-        anonymous_id=graphene.String(description="Server only: on behalf of this visitor."),
-    )
     profile = graphene.Field(
         types.Profile,
         description="The caller's own profile; null while nothing is known.",
@@ -57,59 +43,15 @@ class Query(
     )
 
     @staticmethod
-    def resolve_recommendations(
-        root: None,
-        info: graphene.ResolveInfo,
-        placement: str,
-        channel: str,
-        first: int | None,
-        product_id: str | None = None,
-        checkout_id: str | None = None,
-        language_code: str | None = None,
-        user_id: str | None = None,
-        anonymous_id: str | None = None,
-    ) -> Any:
-        caller = _caller(info, user_id, anonymous_id)
-        for given in (placement, channel, product_id, checkout_id):
-            types.text(given)
-        with translation.override(_language(language_code)):
-            return service.recommend(
-                installation=caller.installation,
-                placement=placement,
-                channel_slug=channel,
-                product_id=product_id,
-                checkout_id=checkout_id,
-                profile=caller.profile() if caller.user_id else None,
-                first=types.page(first),
-                now=timezone.now(),
-            )
-
-    @staticmethod
     def resolve_profile(
         root: None,
         info: graphene.ResolveInfo,
         user_id: str | None = None,
         anonymous_id: str | None = None,
     ) -> Any:
-        caller = _caller(info, user_id, anonymous_id)
+        caller = types.caller_of(info, user_id, anonymous_id)
         profile = caller.profile()
         return (profile, caller.user_id) if profile else None
-
-
-def _caller(info: graphene.ResolveInfo, user_id: str | None, anonymous_id: str | None) -> Any:
-    """Return who the request speaks of. Raises AccessDenied for all but servers that name somebody."""
-    return info.context.caller.speaking_of(user_id=types.text(user_id), anonymous_id=anonymous_id)
-
-
-def _language(code: str | None) -> str | None:
-    """Return the language that we have for a code like "DE_AT", else that of the request.
-
-    Django keeps the catalogue of every language it was ever asked for, so it gets known ones only.
-    """
-    try:
-        return translation.get_supported_language_variant((code or "").replace("_", "-").lower())
-    except LookupError:
-        return translation.get_language()
 
 
 class TrackEventInput(graphene.InputObjectType):
@@ -127,6 +69,9 @@ class TrackEventInput(graphene.InputObjectType):
     list_id = graphene.String(description="Which list: a collection's id, or a name of your own.")
     placement = graphene.String(description="Where the recommendation was shown.")
     slot = graphene.Int(description="Which place of the placement, from 1.")
+    attribution_id = graphene.String(
+        description="Of the recommendation that led to it; tells placement and channel by itself."
+    )
     name = graphene.String(description="Name of a CUSTOM event.")
     properties = graphene.String(
         description="Further values of a CUSTOM event: a flat JSON object, as text."
@@ -205,7 +150,7 @@ class Track(graphene.Mutation):
         anonymous_id: str | None = None,
         checkout_id: str | None = None,
     ) -> Track:
-        caller = _caller(info, user_id, anonymous_id).showing(types.text(checkout_id) or "")
+        caller = types.caller_of(info, user_id, anonymous_id).showing(types.text(checkout_id) or "")
         if len(events) > settings.TRACK_MAX_EVENTS:
             raise GraphQLError(
                 f"{len(events)} events at once; {settings.TRACK_MAX_EVENTS} are allowed.",
@@ -275,16 +220,12 @@ def _row(event: Any) -> tracking.Row:
     return tracking.Row(
         event_id=event.id,
         type=EventType(event.type.value if hasattr(event.type, "value") else event.type),
-        occurred_at=_aware(event.get("occurred_at")),
+        occurred_at=types.aware(moment) if (moment := event.get("occurred_at")) else None,
         channel_slug=event.get("channel") or "",
         session_id=event.get("session_id") or "",
         product_id=event.get("product_id") or "",
         properties=properties,
     )
-
-
-def _aware(moment: Any) -> Any:
-    return timezone.make_aware(moment) if moment and timezone.is_naive(moment) else moment
 
 
 class Mutation(

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import graphene
-from django.utils import timezone
+from django.utils import timezone, translation
 from graphql import GraphQLError
 
 from saleor_personalize.enums import EventType
 from saleor_personalize.events import favourites, timeline
+from saleor_personalize.events.callers import Caller
 from saleor_personalize.events.tracking import TOLD, RowStatus
 from saleor_personalize.graphql import types_consent, types_favourites, types_traits
 from saleor_personalize.messaging import preferences
-from saleor_personalize.ml import ReasonCode
 from saleor_personalize.profiles import queries
 from saleor_personalize.segments import queries as segments
 from saleor_personalize.traits import queries as traits
@@ -34,32 +35,6 @@ TrackStatus = graphene.Enum(
     [(status.name, status.value) for status in RowStatus],
     description=lambda value: None if value else "What became of an event.",
 )
-RecommendationReasonCode = graphene.Enum(
-    "RecommendationReasonCode",
-    [(code.name, code.value) for code in ReasonCode],
-    description=lambda value: None if value else "Why a product is shown.",
-)
-
-
-class RecommendationReason(graphene.ObjectType):
-    """Why a product is shown."""
-
-    code = graphene.Field(RecommendationReasonCode, required=True)
-    text = graphene.String(required=True, description="A sentence for the shopper.")
-
-
-class Recommendation(graphene.ObjectType):
-    """A product that the shopper can see and buy now."""
-
-    product_id = graphene.ID(
-        required=True, description="Global id for Saleor's products(filter: {ids: [...]})."
-    )
-    slot = graphene.Int(required=True, description="Position, from 1.")
-    score = graphene.Float(
-        required=True, description="Comparable within one strategy of one answer."
-    )
-    strategy = graphene.String(required=True, description="Alias of the recommender.")
-    reason = graphene.Field(RecommendationReason, required=True)
 
 
 class PersonalizeMoney(graphene.ObjectType):
@@ -280,3 +255,27 @@ def text(value: str | None) -> str | None:
             extensions={"code": "INVALID_TEXT"},
         )
     return value
+
+
+def aware(moment: datetime) -> datetime:
+    """Take a time without a zone for one of the service's zone."""
+    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+
+
+def caller_of(
+    info: graphene.ResolveInfo, user_id: str | None = None, anonymous_id: str | None = None
+) -> Caller:
+    """Return who a request speaks of. Raises AccessDenied for all but servers that name somebody."""
+    caller: Caller = info.context.caller
+    return caller.speaking_of(user_id=text(user_id), anonymous_id=anonymous_id)
+
+
+def language(code: str | None) -> str | None:
+    """Return the language that we have for a code like "DE_AT", else that of the request.
+
+    Django keeps the catalogue of every language it was ever asked for, so it gets known ones only.
+    """
+    try:
+        return translation.get_supported_language_variant((code or "").replace("_", "-").lower())
+    except LookupError:
+        return translation.get_language()

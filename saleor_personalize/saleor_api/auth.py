@@ -51,10 +51,14 @@ _MAX_LOOKED_UP = 500
 
 @dataclass(frozen=True)
 class CustomerClaims:
-    """A signed-in shopper: Saleor's global id of the user, and the e-mail address of the account."""
+    """A signed-in shopper: Saleor's global id of the user, and the e-mail address of the account.
+
+    Staff sign in in the same way; what they may do is not in the token.
+    """
 
     user_id: str
     email: str
+    is_staff: bool
 
 
 @dataclass(frozen=True)
@@ -290,7 +294,11 @@ def read_customer_token(installation: Installation, token: str, *, now: datetime
     # to any other app, would open their own account here.
     if claims.get("type") != "access":
         raise InvalidToken("This is not an access token of a customer. Sign in with tokenCreate.")
-    return CustomerClaims(user_id=_text(claims, "user_id"), email=_text(claims, "email"))
+    return CustomerClaims(
+        user_id=_text(claims, "user_id"),
+        email=_text(claims, "email"),
+        is_staff=claims.get("is_staff") is True,
+    )
 
 
 def read_dashboard_token(token: str, *, now: datetime) -> DashboardClaims:

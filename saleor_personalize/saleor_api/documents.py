@@ -11,7 +11,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from saleor_personalize.conf import settings
 from saleor_personalize.exceptions import ConfigurationError
+
+#: What the name of a product in a language is called in an answer, before Saleor's code of the language.
+TRANSLATION = "name_"
 
 _QUERIES = Path(__file__).with_name("queries")
 # A definition starts in the first column and ends at a closing brace there, or on its own line.
@@ -47,7 +51,7 @@ def _definitions() -> tuple[dict[str, str], dict[str, str]]:
 
 def _with_fragments(text: str) -> str:
     """Append the fragments that `text` spreads, and those that they spread, each once."""
-    fragments = _definitions()[1]
+    fragments = {**_definitions()[1], "ProductNames": _product_names()}
     needed: dict[str, str] = {}
     waiting = _SPREAD.findall(text)
     while waiting:
@@ -63,7 +67,15 @@ def _with_fragments(text: str) -> str:
     return "\n\n".join([text, *needed.values()])
 
 
-@functools.cache
+def _product_names() -> str:
+    """Return the fragment that asks for the names of a product in the languages of the settings."""
+    asked = [
+        f"  {TRANSLATION}{code}: translation(languageCode: {code}) {{ name }}"
+        for code in (language.upper().replace("-", "_") for language in settings.PRODUCT_LANGUAGES)
+    ]
+    return "\n".join(["fragment ProductNames on Product {", *(asked or ["  id"]), "}"])
+
+
 def operation(name: str) -> str:
     """Return the query or mutation `name` with its fragments.
 

@@ -17,6 +17,7 @@ from typing import Any
 from django.utils.dateparse import parse_datetime
 
 from saleor_personalize.exceptions import MalformedPayload
+from saleor_personalize.saleor_api.documents import TRANSLATION
 
 Node = Mapping[str, Any]
 
@@ -99,6 +100,17 @@ class ProductData:
     updated_at: datetime | None
     listings: tuple[ListingData, ...]
     variants: tuple[VariantData, ...]
+    # language, such as "de" or "pt-br" -> name; empty where the shop has no translation.
+    translations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TranslationData:
+    """The name of a product in a language; empty when it was taken back."""
+
+    product_id: str
+    language_code: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -350,7 +362,30 @@ def read_product(node: Node) -> ProductData:
                 for listing in node["channelListings"] or ()
             ),
             variants=variants,
+            translations={
+                _language_of(name.removeprefix(TRANSLATION)): _name_of(translation)
+                for name, translation in node.items()
+                if name.startswith(TRANSLATION)
+            },
         )
+
+
+def read_translation(node: Node) -> TranslationData:
+    with _reading("A translation of a product", node):
+        return TranslationData(
+            product_id=str(node["translatableContent"]["productId"]),
+            language_code=_language_of(str(node["language"]["code"])),
+            name=_name_of(node),
+        )
+
+
+def _language_of(code: str) -> str:
+    """Return a language of Saleor ("PT_BR") as browsers write it, in lower case ("pt-br")."""
+    return code.lower().replace("_", "-")
+
+
+def _name_of(translation: Node | None) -> str:
+    return str((translation or {}).get("name") or "")
 
 
 def read_checkout(node: Node) -> CheckoutData:

@@ -10,13 +10,17 @@ from saleor_personalize.graphql.execution import BELOW, PLAIN, PlainExecutionCon
 from saleor_personalize.graphql.schema import schema
 
 FOUND = SimpleNamespace(
-    product_id="UHJvZHVjdDox",
-    slot=1,
-    score=0.5,
-    strategy="popular",
-    reason_code="bought_together",
-    reason_text="Often bought together with a cup",
+    found=SimpleNamespace(
+        product_id="UHJvZHVjdDox",
+        slot=1,
+        score=0.5,
+        strategy="popular",
+        reason_code="bought_together",
+        reason_text="Often bought together with a cup",
+    )
 )
+#: Fields that take arguments: a list with one of them goes the long way.
+WITH_ARGUMENTS = {"Product": {"recommendations", "reasonFor"}}
 QUERY = """
 query($with: Boolean!) {
   recommendations(placement: "home", channel: "c") {
@@ -32,7 +36,7 @@ def test_every_field_of_a_plain_type_has_its_short_way() -> None:
         type_ = schema.graphql_schema.get_type(name)
         assert isinstance(type_, GraphQLObjectType)
         below = {field for owner, field in BELOW if owner == name}
-        assert set(type_.fields) == {*fields, *below}
+        assert set(type_.fields) == {*fields, *below, *WITH_ARGUMENTS.get(name, ())}
 
 
 def test_b104_aliases_fragments_and_directives_work_on_the_short_way() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import saleor_personalize
 import saleor_personalize.graphql
+from saleor_personalize.graphql import federation
 from saleor_personalize.graphql.schema import schema
 
 PUBLISHED = Path(saleor_personalize.graphql.__file__).parent / "schema.graphql"
@@ -16,7 +17,7 @@ def test_b104_the_published_schema_is_the_one_served() -> None:
 
 
 def test_b104_no_type_shares_a_name_with_saleor() -> None:
-    """Storefronts stitch both graphs. `Query` and `Mutation` are merged; `Profile` is ours alone."""
+    """Storefronts stitch both graphs. Roots and entities are merged; `Profile` is ours alone."""
     saleors = (
         Path(saleor_personalize.__file__).parent / "testing" / "saleor" / "schema.graphql"
     ).read_text(encoding="utf-8")
@@ -26,4 +27,4 @@ def test_b104_no_type_shares_a_name_with_saleor() -> None:
         if not name.startswith("__")
         and any(f"{kind} {name} " in saleors for kind in ("type", "input", "enum", "interface"))
     }
-    assert shared == {"Query", "Mutation"}
+    assert shared == {"Query", "Mutation", *federation.KEYS}

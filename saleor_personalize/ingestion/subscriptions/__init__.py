@@ -6,6 +6,7 @@ from saleor_personalize.ingestion.subscriptions.base import Envelope, Subscripti
 SUBSCRIPTIONS: tuple[type[Subscription], ...] = (
     catalog.ProductSaved,
     catalog.ProductDeleted,
+    catalog.ProductTranslated,
     catalog.VariantSaved,
     catalog.VariantDeleted,
     catalog.StockChanged,

@@ -94,6 +94,43 @@ class ProductDeleted(_Deletion):
     model = Product
 
 
+class ProductTranslated(Subscription):
+    """Translating a product announces only this. Saleor sends it for all that can be translated."""
+
+    events = ("translation_created", "translation_updated")
+    permission = "MANAGE_TRANSLATIONS"
+    selection = (
+        "translation { __typename ... on ProductTranslation {"
+        " id name language { code } translatableContent { productId } } }"
+    )
+
+    @classmethod
+    def normalise(cls, payload: Payload) -> nodes.TranslationData | None:
+        node = payload.get("translation")
+        if not isinstance(node, dict):
+            raise MalformedPayload("The payload has no 'translation'.")
+        is_of_product = node.get("__typename") == "ProductTranslation"
+        return nodes.read_translation(node) if is_of_product else None
+
+    @classmethod
+    def apply(
+        cls,
+        *,
+        installation: Installation,
+        facts: nodes.TranslationData | None,
+        envelope: Envelope,
+        now: datetime,
+    ) -> bool:
+        return facts is not None and bool(
+            catalog.record_translations(
+                installation=installation,
+                data=[facts],
+                now=now,
+                seen_at=envelope.issued_at or now,
+            )
+        )
+
+
 class VariantSaved(_Saved):
     events = ("product_variant_created", "product_variant_updated")
     permission = "MANAGE_PRODUCTS"

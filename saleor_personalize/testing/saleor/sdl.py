@@ -52,6 +52,7 @@ _EVENTS = {
             "AccountDeleted",
         ),
     ),
+    "translation": ("TranslationTypes", ("TranslationCreated", "TranslationUpdated")),
     "app": ("App", ("AppStatusChanged", "AppDeleted")),
 }
 _CONNECTIONS = (

@@ -113,6 +113,7 @@ class _Root:
                 self._for_app("MANAGE_USERS", shop.users.values(), a), a
             ),
             "user": lambda info, id: self._user(id),
+            "me": self.caller.user and {"isStaff": False, **self.caller.user},
             "orders": self.orders,
             "checkouts": lambda info, **a: _page(
                 self._for_app("MANAGE_CHECKOUTS", reversed(shop.checkouts.values()), a), a

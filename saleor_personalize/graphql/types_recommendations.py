@@ -1,0 +1,454 @@
+"""Recommendations in the public graph: a card per product, why it is shown, and the id that events bring back."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, TypeGuard
+
+import graphene
+from django.utils import timezone, translation
+from graphql import GraphQLError
+
+from saleor_personalize.catalog.cards import Card, cards
+from saleor_personalize.conf import settings
+from saleor_personalize.events import attribution
+from saleor_personalize.events.callers import Caller
+from saleor_personalize.exceptions import AccessDenied
+from saleor_personalize.graphql import types
+from saleor_personalize.ml import ReasonCode
+from saleor_personalize.models import Installation
+from saleor_personalize.recommendations import service
+
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8}){0,3}")
+#: Blocks of one page.
+MAX_BLOCKS = 10
+
+RecommendationReasonCode = graphene.Enum(
+    "RecommendationReasonCode",
+    [(code.name, code.value) for code in ReasonCode],
+    description=lambda value: None if value else "Why a product is shown.",
+)
+
+
+# -- what resolvers hand on -------------------------------------------------------------------------
+
+
+class Cards:
+    """The cards of one request. All that are wanted are read at once, when the first is looked at."""
+
+    def __init__(self, installation: Installation, now: datetime) -> None:
+        self._installation = installation
+        self._now = now
+        self._wanted: dict[tuple[str, str], set[str]] = {}
+        self._read: dict[tuple[str, str], dict[str, Card]] = {}
+
+    def want(self, where: tuple[str, str], ids: Iterable[str]) -> None:
+        """Announce products of a (sales channel, language)."""
+        self._wanted.setdefault(where, set()).update(ids)
+
+    def get(self, where: tuple[str, str], product_id: str) -> Card | None:
+        if wanted := self._wanted.pop(where, None):
+            found = cards(
+                installation=self._installation,
+                channel_slug=where[0],
+                language_code=where[1],
+                ids=wanted,
+                now=self._now,
+            )
+            self._read.setdefault(where, {}).update(found)
+        return self._read.get(where, {}).get(product_id)
+
+
+class Answer:
+    """What one placement answered."""
+
+    def __init__(
+        self,
+        found: Sequence[service.Recommendation],
+        *,
+        context: Any,
+        placement: str,
+        channel_slug: str,
+        language_code: str,
+        now: datetime,
+    ) -> None:
+        self.placement = placement
+        self.channel_slug = channel_slug
+        self.items = [Shown(each, self) for each in found]
+        self._where = (channel_slug, language_code)
+        self._cards: Cards = context.cards
+        self._cards.want(self._where, [each.product_id for each in found])
+        self.attribution_id = attribution.Signer(
+            installation=context.caller.installation,
+            placement=placement,
+            channel_slug=channel_slug,
+            now=now,
+        )
+
+    def card(self, product_id: str) -> Card | None:
+        return self._cards.get(self._where, product_id)
+
+    @functools.cached_property
+    def products(self) -> dict[str, ProductReference]:
+        together = Together()
+        return {
+            id_: ProductReference(id_, self.channel_slug, together)
+            for id_ in (each.found.product_id for each in self.items)
+        }
+
+
+class Shown:
+    """A recommendation with its card and its attribution id, both made when they are asked for."""
+
+    __slots__ = ("answer", "found")
+
+    def __init__(self, found: service.Recommendation, answer: Answer) -> None:
+        self.found = found
+        self.answer = answer
+
+    @property
+    def card(self) -> Card | None:
+        return self.answer.card(self.found.product_id)
+
+    @property
+    def attribution_id(self) -> str:
+        return self.answer.attribution_id(self.found.strategy)
+
+    @property
+    def product(self) -> ProductReference:
+        return self.answer.products[self.found.product_id]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked of the recommendations of a product, a person or a category."""
+
+    placement: str
+    first: int
+    language_code: str | None = None
+    checkout_id: str | None = None
+    product_id: str | None = None
+    category_id: str | None = None
+
+
+@dataclass
+class Together:
+    """Products that came in one request: what is asked of one is asked of all, and answered at once."""
+
+    products: list[ProductReference] = field(default_factory=list)
+    #: (what is asked, sales channel) -> product -> what goes with it
+    answers: dict[tuple[Wish, str], Mapping[str, Answer]] = field(default_factory=dict)
+    #: (what is asked, sales channel) -> product -> what shows it
+    shown: dict[tuple[Wish, str], Mapping[str, Shown]] = field(default_factory=dict)
+
+
+class ProductReference:
+    """A product of Saleor in a sales channel. We answer for it without looking whether it exists."""
+
+    __slots__ = ("channel", "id", "together")
+
+    def __init__(self, id_: str, channel: str | None, together: Together) -> None:
+        self.id = id_
+        self.channel = channel
+        self.together = together
+        together.products.append(self)
+
+    def answer(self, wish: Wish, context: Any) -> Answer:
+        """Return what goes with this product, on its own page."""
+        channel_slug = self._channel()
+        answers = self.together.answers
+        key = (wish, channel_slug)
+        if key not in answers:
+            ids = {each.id for each in self.together.products if each.channel == channel_slug}
+            answers[key] = {
+                id_: recommend(context, replace(wish, product_id=id_), channel_slug)
+                for id_ in sorted(ids)
+            }
+        return answers[key][self.id]
+
+    def shown(self, wish: Wish, context: Any) -> Shown | None:
+        """Return how this product is shown in a placement, or None."""
+        channel_slug = self._channel()
+        shown = self.together.shown
+        key = (wish, channel_slug)
+        if key not in shown:
+            items = recommend(context, wish, channel_slug).items
+            shown[key] = {each.found.product_id: each for each in items}
+        return shown[key].get(self.id)
+
+    def _channel(self) -> str:
+        if self.channel is None:
+            raise GraphQLError(
+                "The product has no channel: ask Saleor for it with `channel`.",
+                extensions={"code": "CHANNEL_REQUIRED"},
+            )
+        return self.channel
+
+
+def recommend(context: Any, wish: Wish, channel_slug: str, caller: Caller | None = None) -> Answer:
+    """Ask the service, for the caller of the request or whom they may name."""
+    caller = caller or context.caller
+    asked = {"product_id": wish.product_id, "checkout_id": wish.checkout_id}
+    if wish.category_id:
+        asked["category_id"] = wish.category_id
+    for given in (wish.placement, channel_slug, *asked.values()):
+        types.text(given)
+    now = timezone.now()
+    spoken = types.language(wish.language_code)
+    with translation.override(spoken):
+        found = service.recommend(
+            installation=caller.installation,
+            placement=wish.placement,
+            channel_slug=channel_slug,
+            **asked,
+            profile=caller.profile() if caller.user_id else None,
+            first=wish.first,
+            now=now,
+        )
+    return Answer(
+        found,
+        context=context,
+        placement=wish.placement,
+        channel_slug=channel_slug,
+        language_code=wish.language_code if _is_language(wish.language_code) else spoken or "",
+        now=now,
+    )
+
+
+def _is_language(code: str | None) -> TypeGuard[str]:
+    return code is not None and _LANGUAGE.fullmatch(code) is not None
+
+
+def _of_card(name: str) -> Callable[[Shown, Any], Any]:
+    """Return the resolver of a field that a card has; what the shop left empty is null."""
+
+    def resolve(root: Shown, info: Any) -> Any:
+        return getattr(root.card, name, None) or None
+
+    return resolve
+
+
+# -- types ------------------------------------------------------------------------------------------
+
+
+class RecommendationReason(graphene.ObjectType):
+    """Why a product is shown."""
+
+    code = graphene.Field(RecommendationReasonCode, required=True)
+    text = graphene.String(required=True, description="A sentence for the shopper.")
+
+    @staticmethod
+    def resolve_code(root: Shown, info: Any) -> str:
+        return root.found.reason_code
+
+    @staticmethod
+    def resolve_text(root: Shown, info: Any) -> str:
+        return root.found.reason_text
+
+
+class Recommendation(graphene.ObjectType):
+    """A product that the shopper can see and buy now: one card, with its best available variant."""
+
+    product_id = graphene.ID(
+        required=True, description="Global id for Saleor's products(filter: {ids: [...]})."
+    )
+    variant_id = graphene.ID(description="Its cheapest variant that is in stock in the channel.")
+    variant_name = graphene.String()
+    sku = graphene.String()
+    name = graphene.String(description="In `languageCode` where the shop has translated it.")
+    slug = graphene.String()
+    thumbnail_url = graphene.String()
+    price = graphene.Field(
+        types.PersonalizeMoney, description="What a shopper of the channel pays for the variant."
+    )
+    undiscounted_price = graphene.Field(
+        types.PersonalizeMoney, description="Before a promotion; null where that is the same."
+    )
+    is_available = graphene.Boolean(
+        required=True, description="Whether it can be bought in the channel at this moment."
+    )
+    slot = graphene.Int(required=True, description="Position, from 1.")
+    score = graphene.Float(
+        required=True, description="Comparable within one strategy of one answer."
+    )
+    strategy = graphene.String(required=True, description="Alias of the recommender.")
+    reason = graphene.Field(RecommendationReason, required=True)
+    attribution_id = graphene.String(
+        required=True,
+        description="Send it back with what the shopper does: impressions, clicks, cart additions.",
+    )
+    product = graphene.Field(
+        lambda: Product, required=True, description="The product in a federated graph."
+    )
+
+    resolve_variant_id = _of_card("variant_id")
+    resolve_variant_name = _of_card("variant_name")
+    resolve_sku = _of_card("sku")
+    resolve_name = _of_card("name")
+    resolve_slug = _of_card("slug")
+    resolve_thumbnail_url = _of_card("thumbnail_url")
+    resolve_price = _of_card("price")
+    resolve_undiscounted_price = _of_card("undiscounted_price")
+
+    @staticmethod
+    def resolve_product_id(root: Shown, info: Any) -> str:
+        return root.found.product_id
+
+    @staticmethod
+    def resolve_is_available(root: Shown, info: Any) -> bool:
+        return root.card is not None and root.card.is_available
+
+    @staticmethod
+    def resolve_slot(root: Shown, info: Any) -> int:
+        return root.found.slot
+
+    @staticmethod
+    def resolve_score(root: Shown, info: Any) -> float:
+        return root.found.score
+
+    @staticmethod
+    def resolve_strategy(root: Shown, info: Any) -> str:
+        return root.found.strategy
+
+    @staticmethod
+    def resolve_reason(root: Shown, info: Any) -> Shown:
+        return root
+
+
+class RecommendationBlock(graphene.ObjectType):
+    """What one placement of a page shows."""
+
+    placement = graphene.String(required=True)
+    items = graphene.List(graphene.NonNull(Recommendation), required=True)
+
+
+class RecommendationTouchpoints(graphene.ObjectType):
+    """What became of the answers of a placement. Of one answer and one person a hundred clicks are one."""
+
+    placement = graphene.String(required=True)
+    strategy = graphene.String(required=True)
+    channel = graphene.String(required=True)
+    shown = graphene.Int(required=True, description="Answers of which something was seen.")
+    clicked = graphene.Int(required=True, description="Answers of which something was clicked.")
+    added = graphene.Int(required=True, description="Answers of which something went into a cart.")
+    ordered = graphene.Int(
+        required=True, description="Orders, each at the last answer that led to it."
+    )
+
+    @staticmethod
+    def resolve_channel(root: attribution.Touchpoints, info: Any) -> str:
+        return root.channel_slug
+
+
+CHANNEL = graphene.String(required=True, description="Slug of the sales channel.")
+ASKED = {
+    "placement": graphene.String(required=True, description='E.g. "product_page_related".'),
+    "first": graphene.Int(default_value=types.DEFAULT_PAGE, description="1 to 100."),
+    "language_code": graphene.String(
+        description='Language of names and reasons, e.g. "DE"; else that of the request.'
+    ),
+}
+
+
+class Product(graphene.ObjectType):
+    """A product of Saleor. With Saleor's graph composed, its other fields are Saleor's."""
+
+    id = graphene.ID(required=True)
+    channel = graphene.String(description="Slug of the sales channel in which it was asked for.")
+    recommendations = graphene.List(
+        graphene.NonNull(Recommendation),
+        description="What goes with this product.",
+        checkout_id=graphene.ID(description="The cart: its products are never shown."),
+        **ASKED,
+    )
+    reason_for = graphene.Field(
+        RecommendationReason,
+        description="Why the caller is shown this product in a placement; null when they are not.",
+        placement=ASKED["placement"],
+        product_id=graphene.ID(description="The product of the page."),
+        checkout_id=graphene.ID(description="The cart."),
+        language_code=ASKED["language_code"],
+    )
+
+    @staticmethod
+    def resolve_recommendations(
+        root: ProductReference,
+        info: Any,
+        placement: str,
+        first: int | None,
+        language_code: str | None = None,
+        checkout_id: str | None = None,
+    ) -> list[Shown]:
+        wish = Wish(placement, types.page(first), language_code, checkout_id)
+        return root.answer(wish, info.context).items
+
+    @staticmethod
+    def resolve_reason_for(
+        root: ProductReference,
+        info: Any,
+        placement: str,
+        language_code: str | None = None,
+        product_id: str | None = None,
+        checkout_id: str | None = None,
+    ) -> Shown | None:
+        wish = Wish(placement, settings.MAX_RECOMMENDATIONS, language_code, checkout_id, product_id)
+        return root.shown(wish, info.context)
+
+
+class RecommendationQueries(graphene.ObjectType):
+    """What to show."""
+
+    recommendations = graphene.List(
+        graphene.NonNull(Recommendation),
+        required=True,
+        description="Products for a placement, best first.",
+        channel=CHANNEL,
+        product_id=graphene.ID(description="The product of the page."),
+        checkout_id=graphene.ID(
+            description="The cart: its products are complemented and never shown."
+        ),
+        user_id=graphene.ID(description="Server only: on behalf of this Saleor user."),
+        anonymous_id=graphene.String(description="Server only: on behalf of this visitor."),
+        **ASKED,
+    )
+    recommendation_touchpoints = graphene.List(
+        graphene.NonNull(RecommendationTouchpoints),
+        required=True,
+        description="Server only: what became of what was shown, by placement, strategy and channel.",
+        since=graphene.DateTime(required=True),
+        until=graphene.DateTime(description="By default now."),
+    )
+
+    @staticmethod
+    def resolve_recommendations(
+        root: None,
+        info: graphene.ResolveInfo,
+        placement: str,
+        channel: str,
+        first: int | None,
+        product_id: str | None = None,
+        checkout_id: str | None = None,
+        language_code: str | None = None,
+        user_id: str | None = None,
+        anonymous_id: str | None = None,
+    ) -> list[Shown]:
+        wish = Wish(placement, types.page(first), language_code, checkout_id, product_id)
+        caller = types.caller_of(info, user_id, anonymous_id)
+        return recommend(info.context, wish, channel, caller).items
+
+    @staticmethod
+    def resolve_recommendation_touchpoints(
+        root: None, info: graphene.ResolveInfo, since: datetime, until: datetime | None = None
+    ) -> list[attribution.Touchpoints]:
+        caller: Caller = info.context.caller
+        if not caller.is_server:
+            raise AccessDenied("Only a server with the app token reads what became of answers.")
+        return attribution.touchpoints(
+            installation=caller.installation,
+            since=types.aware(since),
+            until=types.aware(until) if until else timezone.now(),
+        )
