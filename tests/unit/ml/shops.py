@@ -7,11 +7,20 @@ from saleor_personalize.ml.recommenders.content import Similar
 from saleor_personalize.ml.recommenders.covisitation import BoughtTogether
 from saleor_personalize.ml.recommenders.newest import Newest
 from saleor_personalize.ml.recommenders.popularity import Popular
+from saleor_personalize.ml.recommenders.sequential import Sequential
+from saleor_personalize.ml.recommenders.session import Session
 
 DAY = 86_400.0
 NOTHING = Interactions.of(visitor_id=[], item_id=[], event=[], timestamp=[])
 
-RECOMMENDERS: list[type[Recommender]] = [Popular, BoughtTogether, Similar, Newest]
+RECOMMENDERS: list[type[Recommender]] = [
+    Popular,
+    BoughtTogether,
+    Similar,
+    Newest,
+    Session,
+    Sequential,
+]
 
 
 def orders(*baskets: str, spacing: float = 0.0) -> Interactions:

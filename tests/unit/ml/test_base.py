@@ -167,7 +167,7 @@ def test_answers_hold_for_any_shop(
     assert found == recommender().fit(interactions, items).recommend(context, k + 5)[:k]
     for candidate in found:
         assert (candidate.reason_item_id is not None) is recommender.needs_context
-        assert candidate.reason_item_id is None or candidate.reason_item_id in context.seeds
+        assert candidate.reason_item_id in (None, *context.seeds, *context.session)
 
 
 @every_recommender
