@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from saleor_personalize.ingestion.queries import WebhookHealth, overall_webhook_health
+from saleor_personalize.recommendations.queries import ModelsHealth, overall_models_health
 from saleor_personalize.segments import queries
 from saleor_personalize.tasks.broker import broker_fault
 
@@ -20,10 +21,12 @@ def health(request: HttpRequest) -> JsonResponse:
     """Answer 200 when database and broker answer, else 503; lags are in seconds, over a day."""
     webhooks: dict[str, Any] | None = None
     segments: dict[str, Any] | None = None
+    models: dict[str, Any] | None = None
     database = "ok"
     try:
         webhooks = _figures(overall_webhook_health(now=timezone.now()))
         lag = queries.lag(now=timezone.now())
+        models = _models(overall_models_health())
         segments = {"waiting": lag.waiting, "lag_seconds": round(lag.behind.total_seconds(), 3)}
     except DatabaseError as error:
         database = type(error).__name__
@@ -36,6 +39,7 @@ def health(request: HttpRequest) -> JsonResponse:
             "broker": broker,
             "webhooks": webhooks,
             "segments": segments,
+            "models": models,
         },
         status=200 if is_well else 503,
         headers={"Cache-Control": "no-store"},
@@ -55,6 +59,19 @@ def ready(request: HttpRequest) -> JsonResponse:
     except DatabaseError as error:
         return JsonResponse({"status": "down", "database": type(error).__name__}, status=503)
     return JsonResponse({"status": "ok", "database": "ok"})
+
+
+def _models(health: ModelsHealth) -> dict[str, Any]:
+    oldest = health.oldest_trained_at
+    return {
+        "status": "damaged" if health.damaged else "ok",
+        "published": health.published,
+        # The version before each of them answers; `saleor-personalize doctor` says what to do.
+        "damaged": health.damaged,
+        "oldest_trained_at": oldest.isoformat() if oldest else None,
+        "trainings_waiting": health.trainings_waiting,
+        "trainings_running": health.trainings_running,
+    }
 
 
 def _figures(health: WebhookHealth) -> dict[str, Any]:

@@ -212,7 +212,7 @@ def _journey(staff: Staff) -> Context:
 
 
 def _models(staff: Staff) -> Context:
-    found = published_models(installation=staff.installation, now=timezone.now())
+    found = published_models(installation=staff.installation)
     return {
         "models": {
             model.channel_slug: [

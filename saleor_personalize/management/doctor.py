@@ -22,13 +22,21 @@ from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from saleor_personalize.conf import settings
-from saleor_personalize.enums import BackfillStatus, InstallationStatus
+from saleor_personalize.enums import BackfillStatus, InstallationStatus, TrainingStatus
 from saleor_personalize.exceptions import ConfigurationError, SaleorApiError, TokenRefused
 from saleor_personalize.ingestion.permissions import events_of, needed_permissions
 from saleor_personalize.ingestion.queries import latest_backfill, webhook_health
 from saleor_personalize.messaging.operations import sender_of
+from saleor_personalize.ml import ArtefactError
 from saleor_personalize.models import Erasure, Installation
 from saleor_personalize.profiles import retention
+from saleor_personalize.recommendations import versions
+from saleor_personalize.recommendations.queries import (
+    held_back,
+    is_waiting_long,
+    latest_training,
+    published_models,
+)
 from saleor_personalize.saleor_api import auth, documents
 from saleor_personalize.saleor_api.client import AppIdentity, SaleorClient
 from saleor_personalize.tasks.broker import broker_fault, workers_seen
@@ -223,6 +231,7 @@ def _installation(installation: Installation, now: datetime) -> Iterator[Finding
             yield from _webhooks(client, identity)
     yield from _deliveries(installation, now)
     yield from _data(installation, now)
+    yield from _trained(installation, now)
     if not sender_of(installation):
         yield Finding(
             "sender",
@@ -260,6 +269,70 @@ def _data(installation: Installation, now: datetime) -> Iterator[Finding]:
         )
     if not late:
         yield Finding("retention", OK, "Nothing is kept longer than it may be.")
+
+
+def _trained(installation: Installation, now: datetime) -> Iterator[Finding]:
+    faults = [*_damaged(installation), *_trainings(installation, now)]
+    yield from faults
+    published = published_models(installation=installation)
+    if not published:
+        yield Finding(
+            "recommenders",
+            WARN,
+            "Nothing was trained yet: recommendations are the newest products.",
+            "Run `saleor-personalize train` once the history was read.",
+        )
+    elif not faults:
+        oldest = min(model.trained_at for model in published)
+        yield Finding(
+            "recommenders",
+            OK,
+            f"{len(published)} sales channel(s) answer; the oldest model is of "
+            f"{oldest:%Y-%m-%d %H:%M} UTC.",
+        )
+
+
+def _damaged(installation: Installation) -> Iterator[Finding]:
+    for model in published_models(installation=installation):
+        fault = model.fault
+        try:
+            versions.check(model.path)
+        except ArtefactError as error:
+            fault = fault or str(error)
+        if fault:
+            yield Finding(
+                "recommenders",
+                FAIL,
+                f"The model of {model.channel_slug} ({model.version}) cannot be used, so the one before it "
+                f"answers. {fault}",
+                "See that every server has MODEL_DIRECTORY mounted, or run `saleor-personalize train`.",
+            )
+
+
+def _trainings(installation: Installation, now: datetime) -> Iterator[Finding]:
+    last = latest_training(installation=installation)
+    if is_waiting_long(last, now):
+        yield Finding(
+            "training",
+            FAIL,
+            "A training waits, and no worker takes it up.",
+            "Start `saleor-personalize worker`; with queues of your own, one for personalize-training.",
+        )
+    elif last is not None and last.status == TrainingStatus.FAILED:
+        yield Finding(
+            "training",
+            FAIL,
+            f"The last one failed: {last.error}",
+            "Run `saleor-personalize train`.",
+        )
+    for model in held_back(installation=installation):
+        yield Finding(
+            "training",
+            WARN,
+            f"The newest model of {model.channel_slug} is held back: "
+            f"{model.get_held_back_display().lower()}.",
+            "See the model report on the app's page; `saleor-personalize train --publish` publishes anyway.",
+        )
 
 
 def _token(client: SaleorClient) -> Generator[Finding, None, AppIdentity | None]:

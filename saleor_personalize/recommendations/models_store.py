@@ -98,6 +98,7 @@ class _Store:
             else:
                 known.path = row.path
                 known.damaged.pop(row.path, None)
+                _mended(row)
                 break
         else:
             # Nothing that is on the disk can be read: what is mapped already goes on.
@@ -129,6 +130,13 @@ def _note(row: TrainedModel, error: ArtefactError) -> None:
     TrainedModel.objects.of(row.installation_id).filter(pk=row.pk).update(
         fault=fault[:2_000], fault_at=timezone.now()
     )
+
+
+def _mended(row: TrainedModel) -> None:
+    if row.fault_at is not None:
+        TrainedModel.objects.of(row.installation_id).filter(pk=row.pk).update(
+            fault="", fault_at=None
+        )
 
 
 _store = _Store()

@@ -41,6 +41,14 @@ def test_b119_health_of_a_service_in_good_order(
             "lag_p95_seconds": 1.95,
         },
         "segments": {"waiting": 0, "lag_seconds": 0.0},
+        "models": {
+            "status": "ok",
+            "published": 0,
+            "damaged": 0,
+            "oldest_trained_at": None,
+            "trainings_waiting": 0,
+            "trainings_running": 0,
+        },
     }
 
 

@@ -57,7 +57,9 @@ ACROSS = {
     "journeys/operations.py",  # claims due enrollments of every shop
     "messaging/opt_in.py",  # asks the people of every shop
     "messaging/operations.py",  # settles interrupted messages of every shop
-    "recommendations/training.py",
+    "recommendations/queries.py",  # the health endpoint counts over shops
+    "recommendations/training.py",  # takes up the trainings of every shop
+    "recommendations/versions.py",  # finds files of shops that are gone
     "saleor_api/installations.py",
     "segments/operations.py",  # evaluates the segments of every shop
     "segments/queries.py",  # the health endpoint takes the lag over all shops

@@ -87,7 +87,7 @@ def related(shop: Phones, now: datetime, channel: str = "us") -> list[tuple[str,
 
 def test_b19_each_channel_has_an_engine_of_its_own(shop: Phones, now: datetime) -> None:
     assert training.train(installation=shop.installation, now=now) == 2
-    published = queries.published_models(installation=shop.installation, now=now)
+    published = queries.published_models(installation=shop.installation)
     assert [(m.channel_slug, m.trained_at) for m in published] == [("pl", now), ("us", now)]
     assert related(shop, now) == [(shop.case, "bought_together")]
     # In "pl" nothing was ordered yet, and what sells elsewhere is not taken for it.
