@@ -21,7 +21,7 @@ from saleor_personalize.ml.blend import DEPTH, Blend, Part, tuned_weights
 from saleor_personalize.ml.chain import Chain
 from saleor_personalize.ml.data import Interactions, Items
 from saleor_personalize.ml.evaluation import Case, MostPopular, Report, report_of, time_split
-from saleor_personalize.ml.frames import interactions_of, items_of, without_duplicates
+from saleor_personalize.ml.frames import in_time, interactions_of, items_of, without_duplicates
 from saleor_personalize.ml.recommenders.content import Similar
 from saleor_personalize.ml.recommenders.covisitation import BoughtTogether
 from saleor_personalize.ml.recommenders.history import LastSeen
@@ -131,7 +131,7 @@ class Engine:
         """
         interactions, events_have_numbers = interactions_of(events)
         catalogue, items_have_numbers = (None, False) if items is None else items_of(items)
-        interactions = without_duplicates(interactions)
+        interactions = in_time(without_duplicates(interactions))
         usable = {
             alias: recommender
             for alias, recommender in self.recommenders.items()

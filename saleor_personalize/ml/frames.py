@@ -139,6 +139,17 @@ def interactions_of(frame: Any) -> tuple[Interactions, bool]:
     return interactions, item_id.are_numbers
 
 
+def in_time(interactions: Interactions) -> Interactions:
+    """Bring rows into the order of time, so that the order in which they came changes no sum.
+
+    Rows of one visitor and moment keep theirs.
+    """
+    times = interactions.timestamp
+    if (times[1:] >= times[:-1]).all():
+        return interactions
+    return interactions.select(np.lexsort((interactions.visitor_id.codes, times)))
+
+
 def without_duplicates(interactions: Interactions) -> Interactions:
     """Leave out rows that say again what another says: a webhook or file that came twice.
 
