@@ -14,8 +14,8 @@ from django.db import connection, transaction
 
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import EventSource, EventType, IdentityKind
-from saleor_personalize.events import attribution, favourites, sessions
-from saleor_personalize.models import Event, Installation, Profile, SalesChannel
+from saleor_personalize.events import attribution, exposures, favourites, sessions
+from saleor_personalize.models import Event, Installation, Placement, Profile, SalesChannel
 from saleor_personalize.models.fields import month_of
 from saleor_personalize.profiles import consent, identity, tombstones
 from saleor_personalize.profiles.changes import mark_changed
@@ -61,6 +61,7 @@ _OF_PRODUCT = frozenset(
         EventType.RECOMMENDATION_CLICKED,
     }
 )
+_OF_EXPOSURE = frozenset({EventType.RECOMMENDATION_SHOWN, EventType.RECOMMENDATION_CLICKED})
 _OF_FAVOURITES = frozenset({EventType.FAVOURITE_ADDED, EventType.FAVOURITE_REMOVED})
 _MAX_ID = 100
 _MAX_TEXT = 200
@@ -137,7 +138,7 @@ def track(
         SalesChannel.objects.of(installation).filter(deleted_at=None).values_list("slug", flat=True)
     )
     context = (context or sessions.Context()).known_to(channels)
-    check = _Check(channels, now)
+    check = _Check(installation, channels, now)
     results: list[RowResult] = []
     good: dict[str, Row] = {}
     for given in rows:
@@ -191,6 +192,18 @@ def track(
                 if _is_said(row, recorded, good)
             ],
             now=now,
+        )
+        exposures.record(
+            profile=profile,
+            seen=[
+                exposures.Seen(
+                    good[row.event_id].product_id,
+                    row.occurred_at,
+                    good[row.event_id].type is EventType.RECOMMENDATION_CLICKED,
+                )
+                for row in new
+                if row.event_id in recorded and good[row.event_id].type in _OF_EXPOSURE
+            ],
         )
         if recorded:
             mark_changed(installation=installation, profiles=[profile], now=now)
@@ -340,9 +353,12 @@ def _insert(
 class _Check:
     """Finds what is wrong with a row: (code, field, message), or None. Made once for a batch."""
 
-    def __init__(self, channels: set[str], now: datetime) -> None:
+    def __init__(self, installation: Installation, channels: set[str], now: datetime) -> None:
         self._channels = channels
         self._placements = settings.PLACEMENTS
+        self._installation = installation
+        #: Those that the shop made itself, read when one is asked for.
+        self._own_placements: set[str] | None = None
         self._oldest = now - settings.TRACK_MAX_AGE
         self._newest = now + settings.TRACK_MAX_CLOCK_SKEW
 
@@ -394,7 +410,7 @@ class _Check:
                 return code, name, f"{row.type.name} needs `{name}`."
         # A placement of ours may have gone since its answer.
         is_told = "placement" in given and not row.answer
-        if is_told and given["placement"] not in self._placements:
+        if is_told and not self._is_placement(given["placement"]):
             return "UNKNOWN_PLACEMENT", "placement", "No placement of that key is configured."
         if "slot" in given and not 1 <= given["slot"] <= settings.MAX_RECOMMENDATIONS:
             most = settings.MAX_RECOMMENDATIONS
@@ -406,6 +422,14 @@ class _Check:
                 "`name` takes 1 to 60 letters, digits, '_', '.', ':' or '-'.",
             )
         return _fault_of_custom(given["properties"]) if "properties" in given else None
+
+    def _is_placement(self, key: str) -> bool:
+        if key in self._placements:
+            return True
+        if self._own_placements is None:
+            rows = Placement.objects.of(self._installation)
+            self._own_placements = set(rows.values_list("key", flat=True))
+        return key in self._own_placements
 
     def _where_and_when(self, row: Row) -> Fault | None:
         if row.channel_slug and row.channel_slug not in self._channels:

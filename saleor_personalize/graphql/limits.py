@@ -34,11 +34,16 @@ _LISTS = frozenset(
         "sharedFavourites",
         "topProducts",
         "recommendationPage",
+        "recommendationRanking",
         "recommendationTouchpoints",
     }
 )
 #: Lists as long as what is asked for, and the argument that lists it.
-_AS_LONG_AS = {"_entities": "representations", "recommendationPage": "placements"}
+_AS_LONG_AS = {
+    "_entities": "representations",
+    "recommendationPage": "placements",
+    "recommendationRanking": "productIds",
+}
 #: The whole schema as one text, which weighs as much as so many fields.
 _SDL = "_service"
 _SDL_COST = 500

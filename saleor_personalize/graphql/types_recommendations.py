@@ -26,6 +26,8 @@ from saleor_personalize.recommendations import service
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8}){0,3}")
 #: Blocks of one page.
 MAX_BLOCKS = 10
+#: A page that tells nothing more about itself.
+NO_MORE = service.Question()
 
 RecommendationReasonCode = graphene.Enum(
     "RecommendationReasonCode",
@@ -61,6 +63,26 @@ class Cards:
             )
             self._read.setdefault(where, {}).update(found)
         return self._read.get(where, {}).get(product_id)
+
+
+@dataclass
+class Asked:
+    """What the recommendations of one request share: who asks, and what the page shows already."""
+
+    known: dict[tuple[Any, str], service.Known] = field(default_factory=dict)
+    #: (sales channel, page) -> placement -> what it shows
+    shown: dict[tuple[str, service.Question], dict[str, list[str]]] = field(default_factory=dict)
+
+    def known_of(self, caller: Caller, channel_slug: str, now: datetime) -> service.Known:
+        key = (tuple(caller.shown.items()), channel_slug)
+        if key not in self.known:
+            self.known[key] = service.known_of(
+                installation=caller.installation,
+                channel_slug=channel_slug,
+                profile=caller.profile(),
+                until=now,
+            )
+        return self.known[key]
 
 
 class Answer:
@@ -133,6 +155,18 @@ class Wish:
     checkout_id: str | None = None
     product_id: str | None = None
     category_id: str | None = None
+    #: What else the page tells, and the cursor after which its next products come.
+    about: service.Question = NO_MORE
+    after: str | None = None
+
+    @property
+    def question(self) -> service.Question:
+        return replace(
+            self.about,
+            product_id=self.product_id,
+            checkout_id=self.checkout_id,
+            category_id=self.category_id,
+        )
 
 
 @dataclass
@@ -192,11 +226,7 @@ class ProductReference:
 def recommend(context: Any, wish: Wish, channel_slug: str, caller: Caller | None = None) -> Answer:
     """Ask the service, for the caller of the request or whom they may name."""
     caller = caller or context.caller
-    asked = {"product_id": wish.product_id, "checkout_id": wish.checkout_id}
-    if wish.category_id:
-        asked["category_id"] = wish.category_id
-    for given in (wish.placement, channel_slug, *asked.values()):
-        types.text(given)
+    _check_texts(wish, channel_slug)
     now = timezone.now()
     spoken = types.language(wish.language_code)
     with translation.override(spoken):
@@ -204,10 +234,12 @@ def recommend(context: Any, wish: Wish, channel_slug: str, caller: Caller | None
             installation=caller.installation,
             placement=wish.placement,
             channel_slug=channel_slug,
-            **asked,
-            profile=caller.profile() if caller.user_id else None,
+            known=None if wish.after else context.asked.known_of(caller, channel_slug, now),
+            profile=caller.profile() if wish.after else None,
+            after=wish.after,
             first=wish.first,
             now=now,
+            **service.as_keywords(wish.question),
         )
     return Answer(
         found,
@@ -217,6 +249,54 @@ def recommend(context: Any, wish: Wish, channel_slug: str, caller: Caller | None
         language_code=wish.language_code if _is_language(wish.language_code) else spoken or "",
         now=now,
     )
+
+
+def recommend_page(
+    context: Any, wishes: Sequence[Wish], channel_slug: str, caller: Caller
+) -> list[Answer]:
+    """Ask for all blocks of one page: no product stands in two of them."""
+    for wish in wishes:
+        _check_texts(wish, channel_slug)
+    now = timezone.now()
+    spoken = types.language(wishes[0].language_code)
+    with translation.override(spoken):
+        found = service.recommend_page(
+            installation=caller.installation,
+            placements=[wish.placement for wish in wishes],
+            channel_slug=channel_slug,
+            profile=caller.profile(),
+            question=wishes[0].question,
+            first=wishes[0].first,
+            now=now,
+        )
+    code = wishes[0].language_code
+    return [
+        Answer(
+            items,
+            context=context,
+            placement=placement,
+            channel_slug=channel_slug,
+            language_code=code if _is_language(code) else spoken or "",
+            now=now,
+        )
+        for placement, items in found.items()
+    ]
+
+
+def _check_texts(wish: Wish, channel_slug: str) -> None:
+    asked = wish.question
+    for given in (
+        wish.placement, channel_slug, wish.after, asked.product_id, asked.checkout_id,
+        asked.category_id, asked.query, asked.country_code, *asked.product_ids, *asked.hidden,
+        *(text for pair in asked.situation for text in pair),
+    ):  # fmt: skip
+        types.text(given)
+    for name, ids in (("productIds", asked.product_ids), ("hidden", asked.hidden)):
+        if len(ids) > service.MAX_IDS:
+            raise GraphQLError(
+                f"`{name}` takes at most {service.MAX_IDS} ids.",
+                extensions={"code": "TOO_MANY_IDS"},
+            )
 
 
 def _is_language(code: str | None) -> TypeGuard[str]:
@@ -277,6 +357,9 @@ class Recommendation(graphene.ObjectType):
     )
     strategy = graphene.String(required=True, description="Alias of the recommender.")
     reason = graphene.Field(RecommendationReason, required=True)
+    cursor = graphene.String(
+        description="Of a paged placement: `after` for the products that follow this one."
+    )
     attribution_id = graphene.String(
         required=True,
         description="Send it back with what the shopper does: impressions, clicks, cart additions.",
@@ -317,6 +400,56 @@ class Recommendation(graphene.ObjectType):
     @staticmethod
     def resolve_reason(root: Shown, info: Any) -> Shown:
         return root
+
+    @staticmethod
+    def resolve_cursor(root: Shown, info: Any) -> str | None:
+        return root.found.cursor or None
+
+
+class SituationInput(graphene.InputObjectType):
+    """Something that holds at the moment, which merchandising rules may ask for."""
+
+    name = graphene.String(required=True, description='E.g. "weather".')
+    value = graphene.String(required=True, description='E.g. "rain".')
+
+
+#: What a page tells about itself.
+_ABOUT = {
+    "product_id": graphene.ID(description="The product of the page."),
+    "product_ids": graphene.List(
+        graphene.NonNull(graphene.ID), description="Several of them, such as those of an order."
+    ),
+    "checkout_id": graphene.ID(
+        description="The cart: its products are complemented and never shown."
+    ),
+    "category_id": graphene.ID(description="The category of the page, with all below it."),
+    "query": graphene.String(description="What was searched for."),
+    "country_code": graphene.String(description="Where the shopper is: two letters."),
+    "situation": graphene.List(
+        graphene.NonNull(SituationInput), description="What else holds, for merchandising rules."
+    ),
+    "hidden": graphene.List(
+        graphene.NonNull(graphene.ID), description="Products that the page shows already."
+    ),
+    "user_id": graphene.ID(description="Server only: on behalf of this Saleor user."),
+    "anonymous_id": graphene.String(description="Server only: on behalf of this visitor."),
+}
+
+
+def _about(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a page told as a wish has it."""
+    return {
+        "checkout_id": given.get("checkout_id"),
+        "product_id": given.get("product_id"),
+        "category_id": given.get("category_id"),
+        "about": service.Question(
+            product_ids=tuple(given.get("product_ids") or ()),
+            query=given.get("query"),
+            country_code=given.get("country_code"),
+            situation=tuple((each.name, each.value) for each in given.get("situation") or ()),
+            hidden=tuple(given.get("hidden") or ()),
+        ),
+    }
 
 
 class RecommendationBlock(graphene.ObjectType):
@@ -407,13 +540,33 @@ class RecommendationQueries(graphene.ObjectType):
         required=True,
         description="Products for a placement, best first.",
         channel=CHANNEL,
-        product_id=graphene.ID(description="The product of the page."),
-        checkout_id=graphene.ID(
-            description="The cart: its products are complemented and never shown."
+        after=graphene.String(
+            description="Of a paged placement: the cursor of the last product shown."
         ),
-        user_id=graphene.ID(description="Server only: on behalf of this Saleor user."),
-        anonymous_id=graphene.String(description="Server only: on behalf of this visitor."),
+        **_ABOUT,
         **ASKED,
+    )
+    recommendation_page = graphene.List(
+        graphene.NonNull(RecommendationBlock),
+        required=True,
+        description="All blocks of a page at once: no product stands in two of them.",
+        placements=graphene.List(
+            graphene.NonNull(graphene.String), required=True, description="Most important first."
+        ),
+        channel=CHANNEL,
+        **_ABOUT,
+        **{name: each for name, each in ASKED.items() if name != "placement"},
+    )
+    recommendation_ranking = graphene.List(
+        graphene.NonNull(Recommendation),
+        required=True,
+        description="A list of your own, what the shopper should like most first; what cannot be bought is left out.",
+        product_ids=graphene.List(graphene.NonNull(graphene.ID), required=True),
+        channel=CHANNEL,
+        placement=graphene.String(default_value="home", description="Whose recommenders judge."),
+        language_code=ASKED["language_code"],
+        user_id=_ABOUT["user_id"],
+        anonymous_id=_ABOUT["anonymous_id"],
     )
     recommendation_touchpoints = graphene.List(
         graphene.NonNull(RecommendationTouchpoints),
@@ -430,15 +583,79 @@ class RecommendationQueries(graphene.ObjectType):
         placement: str,
         channel: str,
         first: int | None,
-        product_id: str | None = None,
-        checkout_id: str | None = None,
+        language_code: str | None = None,
+        after: str | None = None,
+        user_id: str | None = None,
+        anonymous_id: str | None = None,
+        **about: Any,
+    ) -> list[Shown]:
+        wish = Wish(placement, types.page(first), language_code, after=after, **_about(about))
+        caller = types.caller_of(info, user_id, anonymous_id)
+        # Two placements of one page in one request: no product stands in both.
+        page = info.context.asked.shown.setdefault((channel, wish.question), {})
+        others = [id_ for key, ids in page.items() if key != placement for id_ in ids]
+        if others:
+            hidden = (*wish.about.hidden, *others)
+            wish = replace(wish, about=replace(wish.about, hidden=hidden))
+        items = recommend(info.context, wish, channel, caller).items
+        page.setdefault(placement, []).extend(each.found.product_id for each in items)
+        return items
+
+    @staticmethod
+    def resolve_recommendation_page(
+        root: None,
+        info: graphene.ResolveInfo,
+        placements: list[str],
+        channel: str,
+        first: int | None,
+        language_code: str | None = None,
+        user_id: str | None = None,
+        anonymous_id: str | None = None,
+        **about: Any,
+    ) -> list[Answer]:
+        if not 1 <= len(placements) <= MAX_BLOCKS:
+            raise GraphQLError(
+                f"A page has 1 to {MAX_BLOCKS} blocks.", extensions={"code": "INVALID_PAGE"}
+            )
+        wishes = [
+            Wish(key, types.page(first), language_code, **_about(about)) for key in placements
+        ]
+        caller = types.caller_of(info, user_id, anonymous_id)
+        return recommend_page(info.context, wishes, channel, caller)
+
+    @staticmethod
+    def resolve_recommendation_ranking(
+        root: None,
+        info: graphene.ResolveInfo,
+        product_ids: list[str],
+        channel: str,
+        placement: str,
         language_code: str | None = None,
         user_id: str | None = None,
         anonymous_id: str | None = None,
     ) -> list[Shown]:
-        wish = Wish(placement, types.page(first), language_code, checkout_id, product_id)
+        wish = Wish(placement, 1, about=service.Question(product_ids=tuple(product_ids)))
+        _check_texts(wish, channel)
         caller = types.caller_of(info, user_id, anonymous_id)
-        return recommend(info.context, wish, channel, caller).items
+        now = timezone.now()
+        spoken = types.language(language_code)
+        with translation.override(spoken):
+            found = service.rerank(
+                installation=caller.installation,
+                channel_slug=channel,
+                ids=product_ids,
+                placement=placement,
+                profile=caller.profile(),
+                now=now,
+            )
+        return Answer(
+            found,
+            context=info.context,
+            placement=placement,
+            channel_slug=channel,
+            language_code=language_code if _is_language(language_code) else spoken or "",
+            now=now,
+        ).items
 
     @staticmethod
     def resolve_recommendation_touchpoints(

@@ -30,6 +30,7 @@ from saleor_personalize.conf import settings
 from saleor_personalize.events import callers
 from saleor_personalize.exceptions import (
     AccessDenied,
+    InvalidCursor,
     InvalidToken,
     KeysUnavailable,
     PersonalizeError,
@@ -39,7 +40,7 @@ from saleor_personalize.exceptions import (
 from saleor_personalize.graphql import federation, limits
 from saleor_personalize.graphql.execution import PlainExecutionContext
 from saleor_personalize.graphql.schema import schema
-from saleor_personalize.graphql.types_recommendations import Cards
+from saleor_personalize.graphql.types_recommendations import Asked, Cards
 from saleor_personalize.saleor_api.auth import JWKS_REFRESH_INTERVAL
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ _CODES: dict[type[Exception], str] = {
     InvalidToken: "INVALID_TOKEN",
     AccessDenied: "FORBIDDEN",
     UnknownAlias: "NOT_FOUND",
+    InvalidCursor: "INVALID_CURSOR",
 }
 
 
@@ -66,6 +68,11 @@ class RequestContext:
     address: str
     user_agent: str
     accepted_languages: str
+
+    @functools.cached_property
+    def asked(self) -> Asked:
+        """What the recommendations of this request share."""
+        return Asked()
 
     @functools.cached_property
     def cards(self) -> Cards:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from django.utils.translation import gettext as _
 
 from saleor_personalize.catalog import queries as catalog
+from saleor_personalize.catalog.queries import Offer
 from saleor_personalize.ml import Candidate, ReasonCode
 from saleor_personalize.models import Category, Installation
 from saleor_personalize.recommendations.asking import Asking
@@ -29,11 +30,11 @@ _OF_PAGE = frozenset(
 )  # fmt: skip
 
 
-def true_ones(asking: Asking, found: Iterable[Candidate]) -> list[Candidate]:
+def true_ones(asking: Asking, found: Iterable[tuple[Candidate, Offer]]) -> list[Candidate]:
     """Return the candidates with reasons that hold for who asks: nobody is told what they did not do."""
     seen = {each.product_id for each in asking.history.done}
     bought = {each.product_id for each in asking.history.own_purchases}
-    return [_true(each, asking, seen, bought) for each in found]
+    return [_priced(_true(each, asking, seen, bought), offer, asking) for each, offer in found]
 
 
 def _true(each: Candidate, asking: Asking, seen: set[str], bought: set[str]) -> Candidate:
@@ -42,7 +43,7 @@ def _true(each: Candidate, asking: Asking, seen: set[str], bought: set[str]) -> 
         return each
     if code in _OF_PAGE:
         if item_id in asking.seeds:
-            return _priced(each, asking)
+            return each
         if item_id in seen:
             return each._replace(reason_code=Code.BECAUSE_VIEWED)
         if item_id in bought:
@@ -62,16 +63,16 @@ def _true(each: Candidate, asking: Asking, seen: set[str], bought: set[str]) -> 
     return each
 
 
-def _priced(each: Candidate, asking: Asking) -> Candidate:
+def _priced(each: Candidate, offer: Offer, asking: Asking) -> Candidate:
     """Say of what is a step up or down in price that it is one."""
     options = asking.options
-    if each.strategy in asking.placement.fallback:
+    is_up = options.price_from is not None and options.price_from >= 1
+    is_down = options.price_to is not None and options.price_to <= 1
+    page = asking.page_offer if is_up or is_down else None
+    if page is None or page.price is None or not asking.fits(offer):
         return each
-    if options.price_from is not None and options.price_from >= 1:
-        return each._replace(reason_code=Code.UP_SELL)
-    if options.price_to is not None and options.price_to <= 1:
-        return each._replace(reason_code=Code.DOWN_SELL)
-    return each
+    code = Code.UP_SELL if is_up else Code.DOWN_SELL
+    return each._replace(reason_code=code, reason_item_id=page.product_id)
 
 
 def texts(

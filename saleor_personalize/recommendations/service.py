@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from saleor_personalize.catalog import queries as catalog
 from saleor_personalize.conf import settings
@@ -53,13 +53,14 @@ class Question:
     """What a page tells about itself, the same for all its placements."""
 
     product_id: str | None = None
-    product_ids: Sequence[str] = ()
+    product_ids: tuple[str, ...] = ()
     checkout_id: str | None = None
     category_id: str | None = None
     query: str | None = None
     country_code: str | None = None
-    situation: Mapping[str, str] = field(default_factory=dict)
-    hidden: Sequence[str] = ()
+    #: (name, value), each name once
+    situation: tuple[tuple[str, str], ...] = ()
+    hidden: tuple[str, ...] = ()
 
 
 def recommend(
@@ -79,13 +80,15 @@ def recommend(
     hidden: Sequence[str] = (),
     after: str | None = None,
     first: int = 10,
+    known: Known | None = None,
 ) -> list[Recommendation]:
     """Return up to `first` products for a placement, best first, none twice.
 
     `product_id`: the product of the page; `product_ids`: several of them, such as the lines of an order.
     `category_id`, `query`: of the page. `country_code`: where the person is, else what we know of them.
     `situation`: what rules may ask about the moment, such as {"weather": "rain"}. `hidden`: products
-    that the page shows already. `after`: the cursor of the last product of the page before.
+    that the page shows already. `known`: what was read for another question of the request, instead of
+    `profile`. `after`: the cursor of the last product of the page before.
 
     Never a product of the page, what is in the cart, what the profile just bought (HIDE_BOUGHT), or
     what cannot be seen and bought in the sales channel now. The list is shorter only when the shop has
@@ -97,19 +100,27 @@ def recommend(
     """
     question = Question(
         product_id,
-        product_ids,
+        tuple(product_ids),
         checkout_id,
         category_id,
         query,
         country_code,
-        situation or {},
-        hidden,
+        tuple((situation or {}).items()),
+        tuple(hidden),
     )
     until, position = _read_cursor(after, now) if after else (now, -1)
-    known = _known_of(installation, channel_slug, profile, until)
+    if known is None or after:
+        known = known_of(
+            installation=installation, channel_slug=channel_slug, profile=profile, until=until
+        )
     asking = _asking(known, placement, question, now=now, until=until, first=first)
     entries = selection.select(asking, known.models, rules.in_force(asking), after=position)
     return _told(asking, entries)
+
+
+def as_keywords(question: Question) -> dict[str, Any]:
+    """Return what `recommend` takes for a question."""
+    return {**vars(question), "situation": dict(question.situation)}
 
 
 def recommend_page(
@@ -127,7 +138,9 @@ def recommend_page(
     What a placement would show first is given to it before another one fills up with it: a complement
     stays a complement. Raises UnknownAlias.
     """
-    known = _known_of(installation, channel_slug, profile, now)
+    known = known_of(
+        installation=installation, channel_slug=channel_slug, profile=profile, until=now
+    )
     question = question or Question()
     askings = [
         _asking(known, key, question, now=now, until=now, first=first)
@@ -180,7 +193,9 @@ def rerank(
     """
     if len(ids) > MAX_IDS:
         raise ValueError(f"{len(ids)} products to rank; at most {MAX_IDS} are.")
-    known = _known_of(installation, channel_slug, profile, now)
+    known = known_of(
+        installation=installation, channel_slug=channel_slug, profile=profile, until=now
+    )
     asking = _asking(
         known,
         placement,
@@ -210,7 +225,7 @@ def rerank(
 
 
 @dataclass(frozen=True)
-class _Known:
+class Known:
     """What holds for all questions of a request."""
 
     installation: Installation
@@ -220,13 +235,14 @@ class _Known:
     models: sources.Models
 
 
-def _known_of(
-    installation: Installation, channel_slug: str, profile: Profile | None, until: datetime
-) -> _Known:
+def known_of(
+    *, installation: Installation, channel_slug: str, profile: Profile | None, until: datetime
+) -> Known:
+    """Read what holds for all questions of one request; hand it to each `recommend` of it."""
     if profile is not None and not consent.may_profile(profile=profile):
         profile = None
     did = history.read(profile, until) if profile is not None else history.NOTHING
-    return _Known(installation, channel_slug, profile, did, _models(installation, channel_slug))
+    return Known(installation, channel_slug, profile, did, _models(installation, channel_slug))
 
 
 @dataclass(frozen=True)
@@ -252,13 +268,15 @@ def _models(installation: Installation, channel_slug: str) -> sources.Models:
     engine = models_store.engine_of(installation, channel_slug)
     if engine is None:
         return {}
-    models: dict[str, sources.Trained] = {alias: _Alias(engine, alias) for alias in engine.aliases}
+    models: dict[str, sources.Trained] = {
+        alias: _Alias(engine, alias) for alias in models_store.aliases_of(engine)
+    }
     models["rank"] = _Rank(engine)
     return models
 
 
 def _asking(
-    known: _Known,
+    known: Known,
     key: str,
     question: Question,
     *,
@@ -295,7 +313,7 @@ def _asking(
         country_code=(
             question.country_code or (known.profile.country_code if known.profile else "") or ""
         ).upper(),
-        situation=question.situation,
+        situation=dict(question.situation),
         history=known.history,
         hidden=frozenset(hidden),
         count=count,
@@ -321,7 +339,7 @@ def _products_in_cart(installation: Installation, checkout_id: str) -> list[str]
 
 
 def _told(asking: Asking, entries: Sequence[Entry]) -> list[Recommendation]:
-    found = reasons.true_ones(asking, [entry.candidate for entry in entries])
+    found = reasons.true_ones(asking, [(entry.candidate, entry.offer) for entry in entries])
     texts = reasons.texts(asking.installation, found)
     is_paged = asking.options.is_paged
     return [
@@ -330,7 +348,7 @@ def _told(asking: Asking, entries: Sequence[Entry]) -> list[Recommendation]:
             slot=slot,
             score=candidate.score,
             strategy=candidate.strategy or "",
-            reason_code=candidate.reason_code,
+            reason_code=str(candidate.reason_code),
             reason_text=texts[candidate.reason_code, candidate.reason_item_id],
             cursor=_cursor(asking.until, entry.position) if is_paged else "",
         )

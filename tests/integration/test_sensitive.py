@@ -191,7 +191,7 @@ def test_b126_no_reason_names_a_sensitive_product(
     callers.active.clear()
     after = recommended(client, phones, "product_page_related", phones.case)
     assert [product for product, _ in after] == [product for product, _ in before]
-    assert after[0] == (phones.charger, "Popular in the shop")
+    assert after[0] == (phones.charger, "Recommended by the shop")
     assert "Leather case" not in str(after)
 
 

@@ -167,9 +167,27 @@ def test_another_database_than_postgresql_is_refused(
 
 
 def test_a_removed_alias_is_missed_where_it_is_named(settings: Any) -> None:
-    faults = found(settings, RECOMMENDERS={"newest": None})
+    faults = found(settings, RECOMMENDERS={"similar": None})
     assert {m.id for m in faults} == {"saleor_personalize.E010"}
-    assert len(faults) == 7
+    named = {m.msg.split("'")[3] for m in faults}
+    assert {"cart", "product_page_similar", "up_sell", "email"} <= named
+    assert "home" not in named
+
+
+@pytest.mark.parametrize(
+    ("entry", "what"),
+    [
+        ({"RECOMMENDERS": []}, "it needs a list of recommenders"),
+        ({"RECOMMENDERS": ["similar"], "FILTER": 1}, "'FILTER' is none of"),
+        ({"RECOMMENDERS": ["similar"], "OPTIONS": {"max_per_brant": 1}}, "Did you mean 'max_per_brand'?"),
+        ({"RECOMMENDERS": ["similar"], "OPTIONS": {"max_per_brand": 0}}, "a whole number above 0"),
+        ({"RECOMMENDERS": ["similar"], "OPTIONS": {"price_from": float("nan")}}, "a number, 0 or more"),
+    ],
+)  # fmt: skip
+def test_a_placement_that_cannot_be_read_is_told(settings: Any, entry: Any, what: str) -> None:
+    (fault,) = found(settings, PLACEMENTS={"mine": entry})
+    assert fault.id == "saleor_personalize.E009"
+    assert what in fault.msg
 
 
 def test_every_id_is_documented_and_used_once() -> None:
