@@ -106,3 +106,17 @@ def test_the_graphql_examples_of_the_docs_are_valid() -> None:
             assert validate(schema, parse(query)) == [], f"{path.name}: {query}"
             checked += 1
     assert checked >= 6
+
+
+def test_the_example_of_the_engine_says_what_comes_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [code] = re.findall(r"```python\n(.*?)```", REFERENCE["engine"], re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    # Each line with a list in its comment becomes an assertion.
+    asserted, count = re.subn(
+        r"^(engine|Engine)(.*?)  # (\[.*?\]).*$", r"assert \1\2 == \3", code, flags=re.MULTILINE
+    )
+    assert count == 3
+    known: dict[str, object] = {}
+    exec(compile(asserted, "docs/reference/engine.md", "exec", dont_inherit=True), known)  # noqa: S102
