@@ -27,6 +27,7 @@ from saleor_personalize.ml.recommenders.covisitation import BoughtTogether
 from saleor_personalize.ml.recommenders.history import LastSeen
 from saleor_personalize.ml.recommenders.newest import Newest
 from saleor_personalize.ml.recommenders.popularity import Popular
+from saleor_personalize.ml.recommenders.session import Session
 from saleor_personalize.ml.windows import (
     alternative_cases,
     anyone_cases,
@@ -76,6 +77,7 @@ Progress = Callable[[str, float], None]
 def built_in(*, rerank: bool = True, seed: int = 0) -> dict[str, Recommender]:
     """Make the recommenders that ship with the library, by alias."""
     return {
+        "next_item": Session(),
         "bought_together": BoughtTogether(),
         "similar": Similar(),
         "popular": Popular(),
