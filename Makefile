@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint fix demo schema initial bench bench-quality e2e record lock screenshots npm clean
+.PHONY: help install gateway test lint fix demo schema initial bench bench-quality e2e record lock screenshots npm clean
 
 help: ## print this
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -21,7 +21,14 @@ install: $(STAMP) ## make .venv from the lock file
 demo: $(STAMP) ## a made-up shop, this app and a mailbox on this machine; prints the URLs
 	$(BIN)/saleor-personalize demo
 
-test: lint $(STAMP) ## the whole suite, nothing else to install
+# Apollo's composition and gateway, for the tests of federation. Without Node they are skipped, and say so.
+GATEWAY := examples/federation/node_modules/.package-lock.json
+$(GATEWAY): examples/federation/package-lock.json
+	-@command -v npm >/dev/null && cd examples/federation && npm ci --silent --ignore-scripts --no-audit --no-fund
+
+gateway: $(GATEWAY) ## fetch what examples/federation needs (needs Node)
+
+test: lint $(STAMP) $(GATEWAY) ## the whole suite, nothing else to install
 	$(BIN)/pytest
 
 lint: $(STAMP) ## style, types, architecture, migrations, schema
@@ -31,13 +38,15 @@ lint: $(STAMP) ## style, types, architecture, migrations, schema
 	$(BIN)/lint-imports --no-logo
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py personalize_schema | diff -u saleor_personalize/graphql/schema.graphql -
+	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py personalize_schema --federation | diff -u saleor_personalize/graphql/subgraph.graphql -
 
 fix: $(STAMP) ## format and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schema: $(STAMP) ## write graphql/schema.graphql anew
+schema: $(STAMP) ## write graphql/schema.graphql and graphql/subgraph.graphql anew
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py personalize_schema > saleor_personalize/graphql/schema.graphql
+	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py personalize_schema --federation > saleor_personalize/graphql/subgraph.graphql
 
 initial: $(STAMP) ## write the first migration anew (until the first release)
 	rm saleor_personalize/migrations/0001_initial.py

@@ -226,7 +226,7 @@ def _read(given: Any) -> tuple[str, str]:
             "A representation is an object with `__typename` and the fields of its key."
         )
     type_, id_ = given.get("__typename"), given.get("id")
-    if type_ not in KEYS:
+    if not isinstance(type_, str) or type_ not in KEYS:
         raise _malformed(f"This graph adds to {', '.join(KEYS)}; `__typename` names none of them.")
     if not isinstance(id_, str) or not types.text(id_):
         raise _malformed("`id` takes a global id of Saleor.")

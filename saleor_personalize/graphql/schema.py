@@ -19,6 +19,7 @@ from saleor_personalize.graphql import (
     mutations_consent,
     mutations_favourites,
     types,
+    types_merchandising,
     types_privacy,
     types_recommendations,
     types_segments,
@@ -28,6 +29,7 @@ from saleor_personalize.graphql import (
 class Query(
     types_recommendations.RecommendationQueries,
     types_segments.SegmentQueries,
+    types_merchandising.MerchandisingQueries,
     mutations_favourites.FavouriteQueries,
     types_privacy.PrivacyQueries,
     federation.FederationQueries,
@@ -230,6 +232,7 @@ def _row(event: Any) -> tracking.Row:
 
 class Mutation(
     types_segments.SegmentMutations,
+    types_merchandising.MerchandisingMutations,
     mutations_consent.ConsentMutations,
     mutations_favourites.FavouriteMutations,
     types_privacy.PrivacyMutations,
