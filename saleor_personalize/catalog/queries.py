@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection as AnyCollection
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -231,8 +232,9 @@ def facts(
         )
         return {
             id_: Facts(
-                collections=collections,
-                attributes={row["attribute"]: row["values"] for row in attributes},
+                # Django's connections leave JSON as text.
+                collections=json.loads(collections),
+                attributes={row["attribute"]: row["values"] for row in json.loads(attributes)},
                 stock=None if stock is None else float(stock),
                 margin=None if margin is None else float(margin),
             )

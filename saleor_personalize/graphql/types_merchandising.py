@@ -15,7 +15,9 @@ from saleor_personalize.graphql.types import aware, page, text
 from saleor_personalize.graphql.types_segments import SegmentFault
 from saleor_personalize.models import Installation
 from saleor_personalize.models import MerchandisingRule as RuleRow
-from saleor_personalize.recommendations import merchandising, placements
+from saleor_personalize.recommendations import merchandising
+from saleor_personalize.recommendations.placements import Placement, shop_of
+from saleor_personalize.recommendations.service import Question
 from saleor_personalize.segments.definition import InvalidDefinition
 
 MerchandisingEffect = graphene.Enum(
@@ -126,8 +128,8 @@ class MerchandisingQueries(graphene.ObjectType):
         return merchandising.rules_of(installation=_server(info))
 
     @staticmethod
-    def resolve_placements(root: None, info: Any) -> list[placements.Placement]:
-        found = placements.shop_of(_server(info)).placements
+    def resolve_placements(root: None, info: Any) -> list[Placement]:
+        found = shop_of(_server(info)).placements
         return [found[key] for key in sorted(found)]
 
     @staticmethod
@@ -159,7 +161,7 @@ class MerchandisingQueries(graphene.ObjectType):
                 placement=placement,
                 channel_slug=channel,
                 draft=made,
-                question=merchandising.Question(
+                question=Question(
                     product_id=product_id, category_id=category_id, country_code=country_code
                 ),
                 first=page(first),
@@ -272,7 +274,9 @@ class PlacementDelete(graphene.Mutation):
     def mutate(root: None, info: Any, key: str) -> Any:
         installation = _server(info)
         key = str(text(key))
-        return PlacementDelete(ok=merchandising.delete_placement(installation=installation, key=key))
+        return PlacementDelete(
+            ok=merchandising.delete_placement(installation=installation, key=key)
+        )
 
 
 class MerchandisingMutations(graphene.ObjectType):

@@ -45,7 +45,11 @@ Recs = Callable[..., list[Row]]
 
 @pytest.fixture
 def recs(gql: Ask) -> Recs:
-    """`recs(placement, token=, anonymous_id=, **arguments) -> rows`."""
+    return asker(gql)
+
+
+def asker(gql: Ask) -> Recs:
+    """Return `recs(placement, token=, anonymous_id=, **arguments) -> rows`."""
 
     def ask(placement: str, *, token: str = "", anonymous_id: str = ANONYMOUS, **given: Any) -> Any:
         answer = gql(ONE, {"placement": placement, **given}, token=token, anonymous_id=anonymous_id)
