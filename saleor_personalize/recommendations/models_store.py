@@ -11,11 +11,11 @@ import socket
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 from django.utils import timezone
 
-from saleor_personalize.ml import ArtefactError, Candidate, Context, Engine
+from saleor_personalize.ml import ArtefactError, Engine
+from saleor_personalize.ml.engine import FILLERS
 from saleor_personalize.models import Installation, Profile, TrainedModel
 from saleor_personalize.recommendations import reading, versions
 
@@ -33,6 +33,21 @@ def engine_of(installation: Installation, channel_slug: str) -> Engine | None:
     Ask anew for each answer: it is looked up at most once a second, and a newer one is taken up then.
     """
     return _store.of(installation, channel_slug)
+
+
+def aliases_of(engine: Engine) -> list[str]:
+    """Return the recommenders of an engine that may be used: none that lost to popularity (B39).
+
+    What fills up when nothing else has more to say is popularity itself, and what is too new for it.
+    """
+    return [alias for alias in engine.aliases if alias in FILLERS or engine.is_published(alias)]
+
+
+def model_of(installation: Installation, channel_slug: str) -> TrainedModel | None:
+    """Return the version that answers in this process: the published one, unless it is damaged."""
+    path = _store.path_of(installation, channel_slug)
+    models = TrainedModel.objects.of(installation).filter(channel_slug=channel_slug)
+    return models.filter(path=path).first() if path else None
 
 
 def visitor_id_of(profile: Profile) -> str:
@@ -111,6 +126,11 @@ class _Store:
         self._known[key] = known
         return known.engine
 
+    def path_of(self, installation: Installation, channel_slug: str) -> str:
+        self.of(installation, channel_slug)
+        known = self._known.get((installation.pk, channel_slug))
+        return known.path if known is not None and known.engine is not None else ""
+
     def clear(self) -> None:
         with self._lock:
             self._known.clear()
@@ -140,23 +160,3 @@ def _mended(row: TrainedModel) -> None:
 
 
 _store = _Store()
-
-
-# -- by alias ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Alias:
-    """One recommender of an engine, as `Chain` asks it."""
-
-    engine: Engine
-    alias: str
-
-    def recommend(self, context: Context, k: int) -> list[Candidate]:
-        return self.engine.candidates(self.alias, context, k)
-
-
-def recommenders_of(installation: Installation, channel_slug: str) -> dict[str, Any]:
-    """Return the recommenders of the engine of a sales channel by alias."""
-    engine = engine_of(installation, channel_slug)
-    return {} if engine is None else {alias: _Alias(engine, alias) for alias in engine.aliases}

@@ -113,9 +113,9 @@ def recommend(
         known = known_of(
             installation=installation, channel_slug=channel_slug, profile=profile, until=until
         )
-    asking = _asking(known, placement, question, now=now, until=until, first=first)
+    asking = asking_of(known, placement, question, now=now, until=until, first=first)
     entries = selection.select(asking, known.models, rules.in_force(asking), after=position)
-    return _told(asking, entries)
+    return told(asking, entries)
 
 
 def as_keywords(question: Question) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def recommend_page(
     )
     question = question or Question()
     askings = [
-        _asking(known, key, question, now=now, until=now, first=first)
+        asking_of(known, key, question, now=now, until=now, first=first)
         for key in dict.fromkeys(placements)
     ]
     taken: set[str] = set()
@@ -160,7 +160,7 @@ def recommend_page(
                 if len(mine) < asking.count and (fills or is_own):
                     mine.append(entry)
                     taken.add(entry.item_id)
-    return {asking.placement.key: _told(asking, kept[asking.placement.key]) for asking in askings}
+    return {asking.placement.key: told(asking, kept[asking.placement.key]) for asking in askings}
 
 
 #: Whoever suggests these is not there to fill up.
@@ -196,7 +196,7 @@ def rerank(
     known = known_of(
         installation=installation, channel_slug=channel_slug, profile=profile, until=now
     )
-    asking = _asking(
+    asking = asking_of(
         known,
         placement,
         question or Question(),
@@ -218,7 +218,7 @@ def rerank(
         for place, each in enumerate(ranked)
         if each.item_id in offers
     ]
-    return _told(asking, entries)
+    return told(asking, entries)
 
 
 # -- what is known ----------------------------------------------------------------------------------
@@ -275,7 +275,7 @@ def _models(installation: Installation, channel_slug: str) -> sources.Models:
     return models
 
 
-def _asking(
+def asking_of(
     known: Known,
     key: str,
     question: Question,
@@ -284,6 +284,7 @@ def _asking(
     until: datetime,
     first: int,
 ) -> Asking:
+    """Put a question together for a placement. Raises UnknownAlias."""
     installation = known.installation
     shop = placements.shop_of(installation)
     placement = shop.placement(key)
@@ -338,7 +339,8 @@ def _products_in_cart(installation: Installation, checkout_id: str) -> list[str]
 # -- the answer -------------------------------------------------------------------------------------
 
 
-def _told(asking: Asking, entries: Sequence[Entry]) -> list[Recommendation]:
+def told(asking: Asking, entries: Sequence[Entry]) -> list[Recommendation]:
+    """Return what was selected with its slots and reasons."""
     found = reasons.true_ones(asking, [(entry.candidate, entry.offer) for entry in entries])
     texts = reasons.texts(asking.installation, found)
     is_paged = asking.options.is_paged

@@ -82,7 +82,7 @@ def rule(gql: Ask, installation: Installation) -> Rule:
 def names(shop: Phones, rows: Any) -> list[str]:
     called = {
         getattr(shop, name): name
-        for name in "phone mini case charger cable lamp bulb stand".split()
+        for name in ["phone", "mini", "case", "charger", "cable", "lamp", "bulb", "stand"]
     }
     return [called[id_] for id_ in ids(rows)]
 
