@@ -2,7 +2,16 @@
 
 from django.urls import path, re_path
 
-from saleor_personalize.dashboard import health, imports, people, privacy, segments, views
+from saleor_personalize.dashboard import (
+    health,
+    imports,
+    people,
+    playground,
+    privacy,
+    reports,
+    segments,
+    views,
+)
 
 urlpatterns = [
     # The Dashboard opens `appUrl` as it stands and appends `/` for the entry in its menu.
@@ -81,6 +90,16 @@ urlpatterns = [
         name="dashboard-person-ask-erase",
     ),
     path("dashboard/people/<uuid:who>/erase/", privacy.erase, name="dashboard-person-erase"),
+    path("dashboard/models/", reports.page, name="dashboard-models"),
+    path("dashboard/models/training/", reports.progress, name="dashboard-training"),
+    path("dashboard/models/train/", reports.train, name="dashboard-train"),
+    path(
+        "dashboard/models/<int:model_id>/answer/",
+        reports.answer_with,
+        name="dashboard-model-answer",
+    ),
+    path("dashboard/playground/", playground.page, name="dashboard-playground"),
+    path("dashboard/playground/ask/", playground.ask, name="dashboard-playground-ask"),
     path("dashboard/settings/", views.save_settings, name="dashboard-settings"),
     path("health/", health.health, name="health"),
     path("health/ready/", health.ready, name="health-ready"),

@@ -10,13 +10,16 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from saleor_personalize.enums import (
     BackfillStatus,
+    HeldBack,
     ImportStatus,
     InstallationStatus,
     MessageStatus,
     NotSentReason,
+    TrainingStatus,
 )
 from saleor_personalize.ingestion.queries import BackfillProgress, WebhookHealth
-from saleor_personalize.models import Import, Installation, Message
+from saleor_personalize.models import Import, Installation, Message, TrainedModel, Training
+from saleor_personalize.recommendations.reports import Measured
 from saleor_personalize.segments.queries import Lag
 
 
@@ -41,11 +44,61 @@ STAGES = {
     "orders": gettext_lazy("Orders"),
     "checkouts": gettext_lazy("Open carts"),
 }
+#: recommenders, sources and the engine's own answer by alias; one of the shop's own shows as it is called
 RECOMMENDERS = {
     "popular": gettext_lazy("Popular"),
     "bought_together": gettext_lazy("Bought together"),
     "similar": gettext_lazy("Similar products"),
     "newest": gettext_lazy("Newest"),
+    "next_item": gettext_lazy("Visits like this one"),
+    "past_visits": gettext_lazy("Visits of this person"),
+    "viewed_together": gettext_lazy("Looked at together"),
+    "personal": gettext_lazy("People like this one"),
+    "buy_again": gettext_lazy("Buy again"),
+    "trending": gettext_lazy("Trending"),
+    "for_you": gettext_lazy("For this person"),
+    "like_viewed": gettext_lazy("Like what was looked at"),
+    "favourite_category": gettext_lazy("From the favourite category"),
+    "best_sellers": gettext_lazy("Best sellers"),
+    "curated": gettext_lazy("Chosen by hand"),
+    "viewed": gettext_lazy("Looked at before"),
+    "left_behind": gettext_lazy("Left behind"),
+    "due_again": gettext_lazy("Due again"),
+    "search": gettext_lazy("Found by words"),
+    "catalogue": gettext_lazy("From the catalogue"),
+    "visual": gettext_lazy("Looks alike"),
+    "pinned": gettext_lazy("Pinned by a rule"),
+    "visitor": gettext_lazy("Blend for a person"),
+    "seed": gettext_lazy("Blend for a product"),
+}
+#: blends of recommenders, by the question that they answer
+BLENDS = {
+    "visitor": gettext_lazy("Blend for a person"),
+    "seed": gettext_lazy("Blend for a product"),
+}
+#: what recommenders are measured by
+QUESTIONS = {
+    "visit": gettext_lazy("What is looked at next in a visit"),
+    "visitor": gettext_lazy("What somebody turns to next"),
+    "repeat": gettext_lazy("What somebody buys again"),
+    "seed": gettext_lazy("What is bought along with a product"),
+    "alternative": gettext_lazy("What is looked at after a product"),
+    "anyone": gettext_lazy("What anybody turns to next"),
+}
+#: what a training is at; "fitting" and "measuring" are followed by an alias
+TRAINING_STEPS = {
+    "read": gettext_lazy("reading"),
+    "fit": gettext_lazy("learning"),
+    "fitting": gettext_lazy("learning"),
+    "measuring": gettext_lazy("measuring"),
+    "save": gettext_lazy("saving"),
+}
+RULE_EFFECTS = {
+    "include": gettext_lazy("shows nothing else"),
+    "exclude": gettext_lazy("never shows it"),
+    "boost": gettext_lazy("shows it higher up"),
+    "bury": gettext_lazy("shows it further down"),
+    "pin": gettext_lazy("shows it in its place"),
 }
 TEMPLATES = {
     "abandoned_checkout": gettext_lazy("Cart reminder"),
@@ -75,6 +128,73 @@ def installation_state(installation: Installation) -> State:
             _("Install it again under Extensions in your Dashboard; nothing known is lost."),
         ),
     }[InstallationStatus(installation.status)]
+
+
+def training_state(training: Training | None, *, is_late: bool) -> State:
+    if training is None:
+        return State("", _("Not trained yet"))
+    if is_late:
+        return State(
+            "bad",
+            _("Waiting for a worker"),
+            _("Nobody takes the training up. What answers now stays as it is."),
+            _("Whoever runs this service starts it with “saleor-personalize worker” and “beat”."),
+        )
+    if training.status == TrainingStatus.FAILED:
+        return State(
+            "bad",
+            _("The last training failed"),
+            training.error,
+            _("What answered before goes on. Train again once the cause is gone."),
+        )
+    return {
+        TrainingStatus.PENDING: State("busy", _("Waiting for a worker")),
+        TrainingStatus.RUNNING: State("busy", _("Training")),
+        TrainingStatus.DONE: State("good", _("Trained")),
+    }[TrainingStatus(training.status)]
+
+
+def training_step(step: str) -> str:
+    """Return what a training is at, in words."""
+    kind, _sep, alias = step.partition(" ")
+    told = str(TRAINING_STEPS.get(kind, kind))
+    return f"{told}, {RECOMMENDERS.get(alias, alias)}" if alias else told
+
+
+def version_state(model: TrainedModel) -> State:
+    """Tell what became of a version."""
+    if model.is_published:
+        if model.fault:
+            return State("bad", _("Damaged"), model.fault)
+        return State("good", _("Answers"))
+    if model.rejected_at is not None:
+        return State("warn", _("Rolled back from"))
+    if model.held_back:
+        return State("warn", _("Held back"), _HELD_BACK[HeldBack(model.held_back)]())
+    return State("", _("Answered before"))
+
+
+_HELD_BACK = {
+    HeldBack.WORSE: lambda: _("It answers much worse than the one in use."),
+    HeldBack.FEWER_EVENTS: lambda: _(
+        "It learned from less than half of what the one in use had: is something no longer recorded?"
+    ),
+    HeldBack.FEWER_PRODUCTS: lambda: _(
+        "It knows less than half of the products of the one in use."
+    ),
+    HeldBack.ROLLED_BACK: lambda: _(
+        "Somebody went back to an earlier version and keeps it for now."
+    ),
+}
+
+
+def recommender_state(row: Measured) -> State:
+    """Tell whether a recommender is used, and why not."""
+    if row.figures is None:
+        return State("", _("Not enough data"))
+    if row.is_used:
+        return State("good", _("Used"))
+    return State("warn", _("Not used"), _("It is no better than popularity."))
 
 
 def webhook_state(health: WebhookHealth, now: datetime) -> State:
