@@ -217,13 +217,17 @@ class Recommender(ABC):
         directory.mkdir(parents=True, exist_ok=True)
         for name, array in arrays.items():
             np.save(directory / f"{name}.npy", array, allow_pickle=False)
+        # Last, so that a folder that was not written to the end cannot be loaded.
+        self._describe(directory, arrays)
+
+    def _describe(self, directory: Path, arrays: Arrays) -> None:
+        """Write what `load` reads first, when all arrays are in place."""
         metadata = {
             "format": FORMAT,
             "recommender": _path_of(type(self)),
             "params": self.get_params(),
             "arrays": {name: _shape_of(array) for name, array in arrays.items()},
         }
-        # Last, so that a folder that was not written to the end cannot be loaded.
         (directory / _METADATA).write_text(json.dumps(metadata, indent=2), encoding="utf-8")
 
     @classmethod
