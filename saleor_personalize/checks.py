@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
 from django.conf import settings as django_settings
+from django.conf.locale import LANG_INFO
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004
 from django.db import connection
 
@@ -86,6 +87,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         *_keys(),
         *_backends(),
         *_placements(),
+        *_languages(),
         *_mail(),
         *_events(),
         *_segment_rules(),
@@ -250,6 +252,20 @@ def _placements() -> Iterator[CheckMessage]:
                     "or write a dict of RECOMMENDERS, FALLBACK and OPTIONS.",
                     id=f"{APP}.E009",
                 )
+
+
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8}){0,2}")
+
+
+def _languages() -> Iterator[CheckMessage]:
+    for code in settings.PRODUCT_LANGUAGES:
+        if not _LANGUAGE.fullmatch(code) or code.partition("-")[0] not in LANG_INFO:
+            yield Error(
+                f"{_at('PRODUCT_LANGUAGES')} holds {code!r}, which is no language: Saleor would refuse to "
+                "install the app.",
+                hint='Write codes in small letters, such as "de" or "pt-br".',
+                id=f"{APP}.E014",
+            )
 
 
 def _mail() -> Iterator[CheckMessage]:

@@ -210,8 +210,10 @@ def access(installation: Installation, **changes: Any) -> dict[str, Any]:
 def test_b106_a_customers_token_tells_who_they_are(installation: Installation) -> None:
     token = TEST_KEY.jwt(access(installation))
     assert auth.read_customer_token(installation, token, now=NOW) == auth.CustomerClaims(
-        user_id="VXNlcjox", email="alice@example.com"
+        user_id="VXNlcjox", email="alice@example.com", is_staff=False
     )
+    staff = TEST_KEY.jwt({**access(installation), "is_staff": True})
+    assert auth.read_customer_token(installation, staff, now=NOW).is_staff
 
 
 @pytest.mark.parametrize(
