@@ -12,8 +12,8 @@ export function usePersonalize(): Personalize;
 
 /**
  * Products for a placement, asked again when one of the values changes. Mark what is shown by
- * `data-personalize-placement`, `data-personalize-product` and `data-personalize-slot`: views and
- * clicks are then told by themselves.
+ * `data-personalize-placement`, `data-personalize-product`, `data-personalize-slot` and
+ * `data-personalize-attribution`: views and clicks are then told by themselves.
  */
 export function useRecommendations(wanted: Wanted): {
   recommendations: Recommendation[];

@@ -518,6 +518,30 @@ def test_b7_a_click_on_a_recommendation_is_told_before_the_page_is_left(shop: Br
     ]
 
 
+def test_b41_what_is_seen_and_clicked_carries_the_id_of_its_answer(
+    phones: Phones, shop: Browse
+) -> None:
+    visit = shop()
+    page = visit.open(consent="granted")
+    (row,) = page.evaluate("personalize.recommendations({ placement: 'home', first: 1 })")
+    assert (row["name"], row["isAvailable"]) == ("Oak stand", True)
+    assert row["price"] == {"amount": 10, "currency": "USD"}
+    page.evaluate(LISTED, [[row["productId"]]])
+    page.evaluate(
+        "id => document.querySelector('li').dataset.personalizeAttribution = id",
+        row["attributionId"],
+    )
+    page.get_by_text("Look").click()
+    page.evaluate(
+        "row => personalize.addToCart(row.productId, { attributionId: row.attributionId })", row
+    )
+    flush(page)
+    clicked, added = sorted(arrived(2), key=lambda event: event.type, reverse=True)
+    assert {clicked.type, added.type} == {EventType.RECOMMENDATION_CLICKED, EventType.CART_ADDED}
+    assert clicked.attribution_id == added.attribution_id != ""
+    assert added.properties == {"placement": "home", "strategy": row["strategy"]}
+
+
 def test_b7_without_a_yes_nobody_watches_what_is_seen(shop: Browse) -> None:
     visit = shop()
     page = visit.open()

@@ -118,6 +118,8 @@ export type Properties = Record<string, string | number | boolean | null>;
 export interface Place {
   placement: string;
   slot: number;
+  /** That of the recommendation. Add it to `addToCart` too: then an order is known to come from it. */
+  attributionId?: string;
 }
 
 export interface Context {
@@ -149,8 +151,19 @@ export interface Favourite {
 export interface Recommendation {
   /** For Saleor's `products(filter: { ids: [...] })`. */
   productId: string;
+  /** Its cheapest variant in stock. */
+  variantId: string | null;
+  /** In the language of the context where the shop has translated it. */
+  name: string | null;
+  slug: string | null;
+  thumbnailUrl: string | null;
+  isAvailable: boolean;
+  /** Of the variant, in the sales channel. */
+  price: { amount: number; currency: string } | null;
   slot: number;
   score: number;
   strategy: string;
+  /** For `data-personalize-attribution`, and for `addToCart`. */
+  attributionId: string;
   reason: { code: string; text: string };
 }

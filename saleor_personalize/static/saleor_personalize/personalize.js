@@ -15,7 +15,10 @@ const RECOMMENDATIONS = `
   query($placement: String!, $channel: String!, $languageCode: String, $productId: ID, $checkoutId: ID, $first: Int) {
     rows: recommendations(
       placement: $placement, channel: $channel, languageCode: $languageCode, productId: $productId, checkoutId: $checkoutId, first: $first
-    ) { productId slot score strategy reason { code text } }
+    ) {
+      productId variantId name slug thumbnailUrl isAvailable price { amount currency }
+      slot score strategy attributionId reason { code text }
+    }
   }`;
 const FAVOURITES = "{ rows: profile { favourites(first: 100) { productId variantId isAvailable } } }";
 
@@ -138,7 +141,6 @@ export function createPersonalize(options) {
     return post(path, request);
   }
 
-  // The oldest rows of one visit.
   function nextBatch() {
     const rows = stored(ROW).slice(0, BATCH_ROWS).map((key) => ({ key, ...read(key) }));
     return rows.filter(({ visit }) => visit && visit === rows[0].visit);
@@ -177,7 +179,6 @@ export function createPersonalize(options) {
     return (sending ??= sendAll().finally(() => (sending = undefined)));
   });
 
-  // The rows stay until an answer came.
   function leave() {
     const rows = nextBatch();
     if (rows[0]) send(rows);
@@ -192,6 +193,7 @@ export function createPersonalize(options) {
         productId: element.getAttribute(PRODUCT),
         placement: element.closest("[data-personalize-placement]")?.dataset.personalizePlacement,
         slot: Number(element.dataset.personalizeSlot),
+        attributionId: element.dataset.personalizeAttribution,
       });
     const show = safely((element) => {
       watcher.unobserve(element);

@@ -55,6 +55,7 @@ async function recommend(placement, productId) {
       const item = card(byId.get(row.productId), row.reason.text);
       item.dataset.personalizeProduct = row.productId;
       item.dataset.personalizeSlot = row.slot;
+      item.dataset.personalizeAttribution = row.attributionId;
       return item;
     }),
   );
