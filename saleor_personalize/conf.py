@@ -32,6 +32,7 @@ Backends = Mapping[str, "str | Mapping[str, Any] | None"]
 def _recommenders() -> dict[str, Any]:
     rooms = "saleor_personalize.ml.recommenders"
     return {
+        "next_item": f"{rooms}.session.Session",
         "popular": f"{rooms}.popularity.Popular",
         "bought_together": f"{rooms}.covisitation.BoughtTogether",
         "similar": f"{rooms}.content.Similar",

@@ -28,7 +28,7 @@ from saleor_personalize.ingestion.permissions import events_of, needed_permissio
 from saleor_personalize.ingestion.queries import latest_backfill, webhook_health
 from saleor_personalize.messaging.operations import sender_of
 from saleor_personalize.ml import ArtefactError
-from saleor_personalize.models import Erasure, Installation
+from saleor_personalize.models import Erasure, Installation, SalesChannel
 from saleor_personalize.profiles import retention
 from saleor_personalize.recommendations import versions
 from saleor_personalize.recommendations.queries import (
@@ -275,14 +275,16 @@ def _trained(installation: Installation, now: datetime) -> Iterator[Finding]:
     faults = [*_damaged(installation), *_trainings(installation, now)]
     yield from faults
     published = published_models(installation=installation)
-    if not published:
+    channels = SalesChannel.objects.of(installation).filter(deleted_at=None)
+    slugs = set(channels.values_list("slug", flat=True)) - {one.channel_slug for one in published}
+    if slugs:
         yield Finding(
             "recommenders",
             WARN,
-            "Nothing was trained yet: recommendations are the newest products.",
+            f"Nothing was trained yet for {', '.join(sorted(slugs))}: the catalogue answers there.",
             "Run `saleor-personalize train` once the history was read.",
         )
-    elif not faults:
+    elif published and not faults:
         oldest = min(model.trained_at for model in published)
         yield Finding(
             "recommenders",

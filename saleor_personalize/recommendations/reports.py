@@ -59,7 +59,7 @@ def read(report: Mapping[str, Any]) -> Report:
             figures=_figures(found),
             popularity=_figures(found.get("popularity") or {}),
         )
-        for alias, found in report.get("aliases", {}).items()
+        for alias, found in sorted(report.get("aliases", {}).items())
     ]
     popularity = {row.question: row.popularity for row in rows}
     rows += [
@@ -71,7 +71,7 @@ def read(report: Mapping[str, Any]) -> Report:
             popularity=popularity.get(name),
             weights=found["weights"],
         )
-        for name, found in report.get("blends", {}).items()
+        for name, found in sorted(report.get("blends", {}).items())
         if len(found.get("weights") or {}) > 1
     ]
     cut = report.get("cut")

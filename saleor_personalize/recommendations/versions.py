@@ -16,14 +16,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from django.db import transaction
 
 from saleor_personalize import signals
 from saleor_personalize.conf import build_backend, settings
 from saleor_personalize.enums import HeldBack
-from saleor_personalize.ml import ArtefactError, Engine
+from saleor_personalize.ml import ArtefactError, Engine, Recommender
+from saleor_personalize.ml.engine import built_in
 from saleor_personalize.models import Installation, SalesChannel, TrainedModel
 from saleor_personalize.models.locks import lock
 from saleor_personalize.recommendations.reports import lift, questions_of
@@ -57,8 +57,18 @@ def new_engine() -> Engine:
     return Engine(recommenders=_recommenders())
 
 
-def _recommenders() -> dict[str, Any]:
-    return {alias: build_backend("RECOMMENDERS", alias) for alias in settings.RECOMMENDERS}
+def _recommenders() -> dict[str, Recommender]:
+    """Make the recommenders of the settings; those that ship as the engine would make them itself."""
+    shipped = {
+        alias: (f"{type(one).__module__}.{type(one).__qualname__}", one)
+        for alias, one in built_in().items()
+    }
+    found = {}
+    for alias, entry in settings.RECOMMENDERS.items():
+        path, one = shipped.get(alias, ("", None))
+        is_as_shipped = one is not None and entry == path
+        found[alias] = one if is_as_shipped else build_backend("RECOMMENDERS", alias)
+    return found
 
 
 def folder_of(channel: SalesChannel) -> str:

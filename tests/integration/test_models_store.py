@@ -48,7 +48,7 @@ def shop(installation: Installation, now: datetime) -> Phones:
 
     SalesChannel.objects.of(installation).filter(slug="pl").delete()
     training.train(installation=installation, now=now)
-    for _ in range(20):
+    for _ in range(5):
         shop.order(shop.phone, shop.lamp, days_ago=1)
     training.train(installation=installation, now=now + timedelta(hours=1))
     return shop
@@ -198,6 +198,15 @@ DAMAGES = [
 ]
 
 
+def test_a_sales_channel_without_models_is_told(installation: Installation, now: datetime) -> None:
+    Phones(installation, now)
+    (finding,) = doctor._trained(installation, now)
+    assert (finding.level, finding.text) == (
+        doctor.WARN,
+        "Nothing was trained yet for pl, us: the catalogue answers there.",
+    )
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_b40_of_a_damaged_version_the_one_before_answers_and_it_is_told(
     shop: Phones, now: datetime, models: Path, damage: Any, client: Client
@@ -227,7 +236,7 @@ def test_b40_a_new_version_that_is_damaged_leaves_the_mapped_one_in_place(
     shop: Phones, now: datetime, models: Path, clock: Callable[[float], None]
 ) -> None:
     assert beside_the_phone(shop, now) == shop.lamp
-    for _ in range(40):
+    for _ in range(9):
         shop.order(shop.phone, shop.bulb, days_ago=1)
     training.train(installation=shop.installation, now=now + timedelta(hours=2))
     cut_short(folder(models))

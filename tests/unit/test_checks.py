@@ -107,6 +107,8 @@ def test_settings_in_order_have_nothing_to_tell(settings: Any) -> None:
         ("E012", {"DRY_RUN": "false"}, "is of type str"),
         ("E012", {"ABANDONED_CHECKOUT_DELAY": 3600}, "is 3600"),
         ("E012", {"TRACK_MAX_AGE": timedelta(-1)}, "datetime.timedelta(days=-1)"),
+        ("E012", {"TRAINING_TIME_LIMIT": timedelta(-1)}, "datetime.timedelta(days=-1)"),
+        ("E012", {"TRAINING_THREADS": -1}, "is -1"),
         ("E012", {"BACKFILL_PAGE_SIZE": 0}, "is 0"),
         ("E012", {"GRAPHQL_MAX_DEPTH": True}, "is True"),
         ("E012", {"SALEOR_TIMEOUT": "15"}, "is of type str"),

@@ -4,8 +4,9 @@ import pytest
 from django.core import checks
 from django.test import override_settings
 
-from saleor_personalize.conf import build_backend, settings
+from saleor_personalize.conf import Defaults, build_backend, settings
 from saleor_personalize.exceptions import ConfigurationError, UnknownAlias
+from saleor_personalize.ml.engine import built_in
 from saleor_personalize.ml.recommenders.popularity import Popular
 
 
@@ -57,3 +58,12 @@ def test_a_backend_is_built_by_alias() -> None:
     assert isinstance(build_backend("RECOMMENDERS", "popular"), Popular)
     with pytest.raises(UnknownAlias, match=r"no entry 'nope'. Known: bought_together"):
         build_backend("RECOMMENDERS", "nope")
+
+
+def test_every_recommender_that_ships_is_a_setting() -> None:
+    """What `Engine()` has, production has: a new one belongs into conf and docs/reference/settings.md."""
+    shipped = {
+        alias: f"{type(one).__module__}.{type(one).__qualname__}"
+        for alias, one in built_in().items()
+    }
+    assert shipped == Defaults().RECOMMENDERS
