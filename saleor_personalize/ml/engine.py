@@ -26,11 +26,13 @@ from saleor_personalize.ml.recommenders.content import Similar
 from saleor_personalize.ml.recommenders.covisitation import BoughtTogether
 from saleor_personalize.ml.recommenders.history import LastSeen
 from saleor_personalize.ml.recommenders.newest import Newest
+from saleor_personalize.ml.recommenders.personal import Personal
 from saleor_personalize.ml.recommenders.popularity import Popular
 from saleor_personalize.ml.recommenders.session import Session
 from saleor_personalize.ml.windows import (
     alternative_cases,
     anyone_cases,
+    count_returning,
     seed_cases,
     visit_cases,
     visitor_cases,
@@ -53,11 +55,15 @@ QUESTIONS = {
 }
 #: Answer when all else has nothing more to say, whatever they measure.
 FILLERS = ("popular", "newest")
+#: Are of no use where fewer visitors than FEWEST_CASES ever came back, and left out there.
+OF_RETURNING = ("personal", "buy_again")
 #: Aliases of the blends, and what each is made of: first the one taken without a measurement.
 BLENDS: Mapping[str, tuple[str, ...]] = {
     "visitor": ("personal", "past_visits", "trending"),
     "seed": ("bought_together", "viewed_together", "similar"),
 }
+#: Parts that are no recommenders themselves -> whom they ask.
+_NEEDS = {"past_visits": "next_item", "viewed_together": "next_item"}
 #: Keeps the last items of each visitor, where the blend for visitors asks for them.
 _HISTORY = "last_seen"
 
@@ -74,10 +80,11 @@ MOST_PLACES = 20
 Progress = Callable[[str, float], None]
 
 
-def built_in(*, rerank: bool = True, seed: int = 0) -> dict[str, Recommender]:
+def built_in(*, rerank: bool = True, tune: bool = True, seed: int = 0) -> dict[str, Recommender]:
     """Make the recommenders that ship with the library, by alias."""
     return {
         "next_item": Session(),
+        "personal": Personal(tune=tune, seed=seed),
         "bought_together": BoughtTogether(),
         "similar": Similar(),
         "popular": Popular(),
@@ -111,7 +118,7 @@ class Engine:
         self.tune = tune
         self.seed = seed
         self.recommenders = dict(
-            built_in(rerank=rerank, seed=seed) if recommenders is None else recommenders
+            built_in(rerank=rerank, tune=tune, seed=seed) if recommenders is None else recommenders
         )
         for alias in self.recommenders:
             if not alias.isidentifier():
@@ -134,10 +141,12 @@ class Engine:
         interactions, events_have_numbers = interactions_of(events)
         catalogue, items_have_numbers = (None, False) if items is None else items_of(items)
         interactions = in_time(without_duplicates(interactions))
+        is_revisited = count_returning(interactions) >= FEWEST_CASES
         usable = {
             alias: recommender
             for alias, recommender in self.recommenders.items()
-            if catalogue is not None or not recommender.needs_items
+            if (catalogue is not None or not recommender.needs_items)
+            and (is_revisited or alias not in OF_RETURNING)
         }
         tell = _Steps(progress, len(usable) * (2 if self.tune else 1) + 1)
         fitted: dict[str, Recommender] = {}
@@ -341,7 +350,9 @@ class _Measuring:
         self._seed = seed
         # What is used as long as nothing is known.
         self.weights: dict[str, dict[str, float]] = {
-            name: {parts[0]: 1.0} for name, parts in BLENDS.items() if parts[0] in fitted
+            name: {part: 1.0}
+            for name, parts in BLENDS.items()
+            if (part := next((part for part in parts if _NEEDS.get(part, part) in fitted), None))
         }
 
     def run(self, tell: Callable[[str], None]) -> dict[str, Any]:

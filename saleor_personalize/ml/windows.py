@@ -17,6 +17,7 @@ from saleor_personalize.ml.evaluation import Case
 
 #: A visit without an id ends after so many seconds without an event.
 GAP = 1_800.0
+DAY = 86_400.0
 #: More items of a visit than these are not handed on.
 LONGEST = 50
 
@@ -43,6 +44,19 @@ def visits_of(interactions: Interactions, *, gap: float = GAP) -> Visits:
         (ordered[1:] >= offset) & (at[1:] - at[:-1] > gap)
     )
     return Visits(rows, np.append(np.flatnonzero(is_first), len(rows)))
+
+
+def count_returning(interactions: Interactions) -> int:
+    """Count visitors with more than one visit or order; without ids of these, on more than one day."""
+    part = interactions.timestamp // DAY
+    for column in (interactions.session_id, interactions.order_id):
+        part = np.where(column.codes >= 0, -1.0 - column.codes, part)
+    visitors = interactions.visitor_id.codes
+    first = np.full(len(interactions.visitor_id.values), np.inf)
+    last = np.full(len(first), -np.inf)
+    np.minimum.at(first, visitors, part)
+    np.maximum.at(last, visitors, part)
+    return int((last > first).sum())
 
 
 def visit_cases(window: Interactions, *, limit: int, random: np.random.Generator) -> list[Case]:
