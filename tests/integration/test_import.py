@@ -48,7 +48,7 @@ from saleor_personalize.models import (
     email_hash,
 )
 from saleor_personalize.profiles import consent
-from saleor_personalize.recommendations.training import _purchases
+from saleor_personalize.recommendations import reading
 from tests.catalogue import Catalogue, gid, product_id
 from tests.conftest import NOW, make_installation
 from tests.integration.reminders import World, mailbox, use_smtp
@@ -164,10 +164,10 @@ def test_b9_rows_become_orders_of_the_people_they_name(
     assert merge.undone_at is None
     # A receipt without a name is nobody's, and tells what is bought all the same.
     assert second.profile is None
-    assert {row[1] for row in _purchases(installation, "us", NOW - timedelta(days=9))} == {
-        product_id(3),
-        product_id(6),
-    }
+    learned = reading.interactions(
+        installation=installation, channel_slug="us", since=NOW - timedelta(days=9), until=NOW
+    )
+    assert set(learned.item_id.decode()) == {product_id(3), product_id(6)}
 
 
 def test_b9_a_second_run_of_the_same_file_changes_nothing(
