@@ -133,7 +133,12 @@ def record_products(
                     "category_saleor_id": p.category_id,
                     "collection_saleor_ids": p.collection_ids,
                     "attributes": [
-                        {"attribute": slug, "values": values} for slug, values in p.attributes
+                        {
+                            "attribute": slug,
+                            "values": values,
+                            **({"references": p.references[slug]} if slug in p.references else {}),
+                        }
+                        for slug, values in p.attributes
                     ],
                     "thumbnail_url": p.thumbnail_url,
                     "saleor_created_at": p.created_at,
@@ -364,6 +369,7 @@ def _record_prices(
                 "channel_slug": seen.channel_slug,
                 "currency": seen.currency,
                 "price": seen.price,
+                "cost_price": seen.cost_price,
                 "recorded_at": seen_at,
             }
             for variant in variants

@@ -182,6 +182,28 @@ def newest_offers(
         return [Offer(*row) for row in cursor.fetchall()]
 
 
+_REFERENCES = f"""
+SELECT saleor_id, attribute ->> 'attribute', attribute -> 'references'
+FROM {Product._meta.db_table}, jsonb_array_elements(attributes) WITH ORDINALITY AS row(attribute, place)
+WHERE installation_id = %(installation)s AND saleor_id = ANY (string_to_array(%(ids)s, ' '))
+  AND attribute ? 'references'
+ORDER BY saleor_id, place
+"""  # noqa: S608 (the name of the table is ours)
+
+
+def references(
+    *, installation: Installation, ids: AnyCollection[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the attributes of products that refer to products: {"attribute": slug, "references": ids}."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    with prepared.cursor() as cursor:
+        cursor.execute(_REFERENCES, {"installation": installation.pk, "ids": " ".join(ids)})
+        for id_, slug, to in cursor.fetchall():
+            row = {"attribute": slug, "references": json.loads(to)}
+            found.setdefault(id_, []).append(row)
+    return found
+
+
 @dataclass(frozen=True)
 class Facts:
     """What merchandising rules ask about a product. `margin` in percent, where a cost is known."""

@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from saleor_personalize.conf import settings
-from saleor_personalize.enums import EventType
+from saleor_personalize.enums import ConsentState, EventType, Purpose
 from saleor_personalize.events.queries import NOT_CARRIED_OUT
 from saleor_personalize.models import (
     Checkout,
+    Consent,
     Event,
     Exposure,
     Order,
@@ -75,6 +76,14 @@ UNION ALL
    AND closed_at IS NULL AND deleted_at IS NULL AND last_changed_at > %(since)s
    AND line ->> 'product_id' <> ''
  ORDER BY last_changed_at DESC LIMIT {_MOST_EVENTS})
+UNION ALL
+-- `profiles.consent.may_profile`, in the same way to the database: a newest line that says no.
+(SELECT 'refused', profile_id, '', '', recorded_at, '', FALSE, 0 FROM (
+  SELECT DISTINCT ON (profile_id) profile_id, state, recorded_at FROM {Consent._meta.db_table}
+  WHERE profile_id IN (SELECT id FROM member) AND installation_id = %(installation)s
+    AND purpose = '{Purpose.PROFILING.value}' AND delivery_channel = '' AND topic = ''
+  ORDER BY profile_id, id DESC
+) AS newest WHERE state = '{ConsentState.DENIED.value}')
 UNION ALL
 (SELECT 'shown', profile_id, product_saleor_id, '', last_shown_at, '', FALSE, shown_count
  FROM {Exposure._meta.db_table}
@@ -147,10 +156,12 @@ class History:
 _DEFAULT = timedelta(days=30)
 
 NOTHING = History()
+#: Of somebody who refused profiling nothing is looked at.
+REFUSED = History()
 
 
 def read(profile: Profile, now: datetime) -> History:
-    """Read what the person behind a profile did until `now`."""
+    """Read what the person behind a profile did until `now`; REFUSED for who refused profiling."""
     worn_for = settings.RETENTION.get("exposures") or LOOKED_BACK
     often = settings.ROTATE_AFTER or 2_000_000_000
     with prepared.cursor() as cursor:
@@ -169,6 +180,8 @@ def read(profile: Profile, now: datetime) -> History:
             },
         )
         rows = cursor.fetchall()
+    if any(row[0] == "refused" for row in rows):
+        return REFUSED
     owners = {row[1] for row in rows}
     readable = merging.readable(profile) if owners - {profile.pk} else {profile.pk}
     of_kind: dict[str, list[Any]] = {

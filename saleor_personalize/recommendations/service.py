@@ -13,8 +13,7 @@ from saleor_personalize.catalog import queries as catalog
 from saleor_personalize.conf import settings
 from saleor_personalize.exceptions import InvalidCursor
 from saleor_personalize.ml import Candidate, Context, Engine
-from saleor_personalize.models import Checkout, Installation, Profile
-from saleor_personalize.profiles import consent
+from saleor_personalize.models import Checkout, Installation, Profile, prepared
 from saleor_personalize.recommendations import (
     history,
     models_store,
@@ -239,9 +238,9 @@ def known_of(
     *, installation: Installation, channel_slug: str, profile: Profile | None, until: datetime
 ) -> Known:
     """Read what holds for all questions of one request; hand it to each `recommend` of it."""
-    if profile is not None and not consent.may_profile(profile=profile):
-        profile = None
     did = history.read(profile, until) if profile is not None else history.NOTHING
+    if did is history.REFUSED:
+        profile = None
     return Known(installation, channel_slug, profile, did, _models(installation, channel_slug))
 
 
@@ -326,14 +325,16 @@ def asking_of(
     return asking
 
 
+_CART = f"""
+SELECT line ->> 'product_id' FROM {Checkout._meta.db_table}, jsonb_array_elements(lines) AS line
+WHERE installation_id = %(installation)s AND saleor_id = %(checkout)s AND line ->> 'product_id' <> ''
+"""  # noqa: S608 (the name of the table is ours)
+
+
 def _products_in_cart(installation: Installation, checkout_id: str) -> list[str]:
-    lines = (
-        Checkout.objects.of(installation)
-        .filter(saleor_id=checkout_id)
-        .values_list("lines", flat=True)
-        .first()
-    )
-    return [line["product_id"] for line in lines or [] if line["product_id"]]
+    with prepared.cursor() as cursor:
+        cursor.execute(_CART, {"installation": installation.pk, "checkout": checkout_id})
+        return [product_id for (product_id,) in cursor.fetchall()]
 
 
 # -- the answer -------------------------------------------------------------------------------------

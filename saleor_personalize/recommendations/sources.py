@@ -79,18 +79,14 @@ def curated(asking: Asking, models: Models, reach: int) -> Iterator[Candidate]:
     if not asking.seeds:
         return
     wanted, others = asking.shop.curated_slugs(asking.placement)
-    rows = dict(
-        Product.objects.of(asking.installation)
-        .filter(saleor_id__in=asking.seeds)
-        .values_list("saleor_id", "attributes")
-    )
+    rows = catalog.references(installation=asking.installation, ids=asking.seeds)
     place = 0
     for seed in asking.seeds:
         for attribute in rows.get(seed, ()):
             slug = attribute["attribute"]
             if slug not in wanted if wanted else slug in others:
                 continue
-            for product_id in attribute.get("references", ()):
+            for product_id in attribute["references"]:
                 place += 1
                 yield Candidate(product_id, 1 / place, ReasonCode.CURATED, seed)
 

@@ -6,6 +6,7 @@ the path of what is missing or of the wrong kind; it never guesses.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -59,6 +60,8 @@ class VariantPriceData:
     channel_slug: str
     currency: str
     price: Decimal | None
+    # What it costs the shop; None where that is not told.
+    cost_price: Decimal | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,8 @@ class ProductData:
     variants: tuple[VariantData, ...]
     # language, such as "de" or "pt-br" -> name; empty where the shop has no translation.
     translations: Mapping[str, str] = field(default_factory=dict)
+    # slug of an attribute -> global ids of the products that it refers to
+    references: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -320,10 +325,23 @@ def read_variant(node: Node) -> VariantData:
                     channel_slug=str(listing["channel"]["slug"]),
                     currency=str(listing["channel"]["currencyCode"]),
                     price=None if listing["price"] is None else _amount(listing["price"]),
+                    cost_price=_amount(listing["costPrice"]) if listing.get("costPrice") else None,
                 )
                 for listing in node["channelListings"] or ()
             ),
         )
+
+
+def _products_among(values: Any) -> tuple[str, ...]:
+    """Return the products that values of an attribute refer to; older deliveries tell none."""
+    return tuple(str(value["reference"]) for value in values if _is_product(value.get("reference")))
+
+
+def _is_product(global_id: Any) -> bool:
+    try:
+        return base64.b64decode(str(global_id or ""), validate=True).startswith(b"Product:")
+    except ValueError:
+        return False
 
 
 def read_product(node: Node) -> ProductData:
@@ -362,6 +380,11 @@ def read_product(node: Node) -> ProductData:
                 for listing in node["channelListings"] or ()
             ),
             variants=variants,
+            references={
+                str(row["attribute"]["slug"] or ""): found
+                for row in node["attributes"]
+                if (found := _products_among(row["values"]))
+            },
             translations={
                 _language_of(name.removeprefix(TRANSLATION)): _name_of(translation)
                 for name, translation in node.items()

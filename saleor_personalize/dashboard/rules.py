@@ -1,0 +1,341 @@
+"""The pages of merchandising rules: the list, and the editor that shows what a rule would do."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from saleor_personalize.dashboard.access import Staff, staff_view
+from saleor_personalize.dashboard.views import Context, _render, _tell
+from saleor_personalize.enums import RuleEffect
+from saleor_personalize.exceptions import UnknownAlias
+from saleor_personalize.models import MerchandisingRule, SalesChannel
+from saleor_personalize.recommendations import merchandising, placements
+from saleor_personalize.recommendations.service import Question
+from saleor_personalize.segments import queries as names
+from saleor_personalize.segments.definition import Fault, InvalidDefinition
+
+#: Products of the preview, and of one lookup.
+SHOWN, LOOKED_UP = 10, 20
+_LONGEST = 20_000
+
+EFFECTS = {
+    RuleEffect.BOOST: gettext_lazy("Show higher up"),
+    RuleEffect.BURY: gettext_lazy("Show further down"),
+    RuleEffect.PIN: gettext_lazy("Show in a place"),
+    RuleEffect.EXCLUDE: gettext_lazy("Never show"),
+    RuleEffect.INCLUDE: gettext_lazy("Show nothing else"),
+}
+#: Conditions that are lists of texts, one to a line of a field.
+LISTS = {
+    "product_ids": gettext_lazy("Products (global ids, one per line)"),
+    "categories": gettext_lazy("Categories, with all below (global ids, one per line)"),
+    "collections": gettext_lazy("Collections (global ids, one per line)"),
+    "product_types": gettext_lazy("Product types (names, one per line)"),
+    "countries": gettext_lazy("Only in these countries (two letters, one per line)"),
+}
+RANGES = {
+    "price": gettext_lazy("Price"),
+    "margin": gettext_lazy("Margin in percent, where the cost is known"),
+    "stock": gettext_lazy("Pieces in stock"),
+}
+
+
+@staff_view()
+def page(request: HttpRequest, staff: Staff) -> HttpResponse:
+    return _page(request, staff)
+
+
+def _page(request: HttpRequest, staff: Staff) -> HttpResponse:
+    now = timezone.now()
+    rows = [
+        {
+            "pk": row.pk,
+            "name": row.name,
+            "effect": EFFECTS[RuleEffect(row.effect)],
+            "placements": ", ".join(row.placements),
+            "channels": ", ".join(row.channels),
+            "state": _state(row, now),
+        }
+        for row in merchandising.rules_of(installation=staff.installation)
+    ]
+    return _render(request, staff, "rules/page.html", {"rules": rows})
+
+
+def _state(row: MerchandisingRule, now: datetime) -> str:
+    if not row.is_active:
+        return _("Switched off")
+    if row.ends_at is not None and row.ends_at <= now:
+        return _("Over")
+    if row.starts_at is not None and row.starts_at > now:
+        return _("Waits for its start")
+    return _("In force")
+
+
+@staff_view()
+def new(request: HttpRequest, staff: Staff) -> HttpResponse:
+    blank = MerchandisingRule(installation=staff.installation, effect=RuleEffect.BOOST)
+    return _edit(request, staff, _form_of(blank), None)
+
+
+@staff_view()
+def one(request: HttpRequest, staff: Staff, rule_id: int) -> HttpResponse:
+    rule = _found(staff, rule_id)
+    return _edit(request, staff, _form_of(rule), rule)
+
+
+@staff_view(acts=True)
+def save(request: HttpRequest, staff: Staff) -> HttpResponse:
+    rule, values, faults = _posted(request, staff)
+    now = timezone.now()
+    if not faults:
+        try:
+            if rule is None:
+                merchandising.create_rule(installation=staff.installation, now=now, **values)
+            else:
+                merchandising.update_rule(rule=rule, now=now, **values)
+        except InvalidDefinition as error:
+            faults = list(error.faults)
+    if faults:
+        response = _edit(request, staff, request.POST.dict(), rule, faults, request.POST)
+        return _tell(response, "error", _("Not saved"), _("Mend the fields that are marked."))
+    text = _("It counts within seconds.")
+    return _tell(_page(request, staff), "success", _("Rule saved"), text)
+
+
+@staff_view(acts=True)
+def delete(request: HttpRequest, staff: Staff, rule_id: int) -> HttpResponse:
+    merchandising.delete_rule(rule=_found(staff, rule_id))
+    return _tell(_page(request, staff), "success", _("Rule deleted"), "")
+
+
+@staff_view(acts=True)
+def preview(request: HttpRequest, staff: Staff) -> HttpResponse:
+    """Show what the rule in the form does to a list; nothing is saved."""
+    rule, values, faults = _posted(request, staff)
+    context: Context = {"is_complete": False}
+    if not faults:
+        now = timezone.now()
+        draft = merchandising.draft_of(
+            installation=staff.installation, now=now, rule=rule, **values
+        )
+        try:
+            found = merchandising.preview(
+                installation=staff.installation,
+                draft=draft,
+                question=Question(
+                    product_id=request.POST.get("preview_product", "").strip()[:100] or None,
+                    country_code=(values["conditions"].get("countries") or [None])[0],
+                    situation=tuple(
+                        (name, texts[0])
+                        for name, texts in values["conditions"].get("situation", {}).items()
+                    ),
+                ),
+                first=SHOWN,
+                now=now,
+                placement=request.POST.get("preview_placement", "home")[:100],
+                channel_slug=request.POST.get("preview_channel", "")[:255],
+            )
+        except (InvalidDefinition, UnknownAlias):
+            pass
+        else:
+            context = {
+                "is_complete": True,
+                "places": found.places,
+                "count": next((n for row, n in found.effects if row is draft), 0),
+                "is_in_force": any(row is draft for row, _n in found.effects),
+            }
+    return _render(request, staff, "rules/preview.html", context)
+
+
+@staff_view()
+def choices(request: HttpRequest, staff: Staff) -> HttpResponse:
+    """Serve products whose name begins as typed."""
+    found = names.choices_of(
+        installation=staff.installation,
+        kind="product",
+        limit=LOOKED_UP,
+        begins=request.GET.get("preview_product", "")[:100],
+    )
+    return _render(request, staff, "segments/choices.html", {"choices": found})
+
+
+# -- the form ---------------------------------------------------------------------------------------
+
+
+def _form_of(rule: MerchandisingRule) -> dict[str, str]:
+    """Return a rule as the fields of the form hold it."""
+    held = rule.conditions
+    form = {
+        "name": rule.name,
+        "effect": str(rule.effect),
+        "factor": f"{rule.factor:g}",
+        "slot": str(rule.slot),
+        "position": str(rule.position),
+        "starts_at": _local(rule.starts_at),
+        "ends_at": _local(rule.ends_at),
+        "months": ", ".join(map(str, held.get("months", ()))),
+        "attributes": "\n".join(
+            f"{each['attribute']}: {', '.join(each['values'])}"
+            for each in held.get("attributes", ())
+        ),
+        "situation": "\n".join(
+            f"{name}: {', '.join(values)}" for name, values in held.get("situation", {}).items()
+        ),
+        **{name: "\n".join(held.get(name, ())) for name in LISTS},
+    }
+    for name in RANGES:
+        for limit in ("at_least", "at_most"):
+            value = held.get(name, {}).get(limit)
+            form[f"{name}_{limit}"] = "" if value is None else f"{value:g}"
+    if rule.is_active:
+        form["is_active"] = "on"
+    form["placements"] = "\n".join(rule.placements)
+    form["channels"] = "\n".join(rule.channels)
+    return form
+
+
+def _local(moment: datetime | None) -> str:
+    return "" if moment is None else moment.strftime("%Y-%m-%dT%H:%M")
+
+
+def _posted(
+    request: HttpRequest, staff: Staff
+) -> tuple[MerchandisingRule | None, dict[str, Any], list[Fault]]:
+    """Return the rule that is edited, the values of the form, and what cannot be read in it."""
+    post = request.POST
+    given = post.get("rule", "")
+    rule = _found(staff, int(given)) if given.isdecimal() and len(given) < 19 else None
+    faults: list[Fault] = []
+    conditions: dict[str, Any] = {}
+    for name in LISTS:
+        if lines := _lines(post, name):
+            conditions[name] = [line.upper() for line in lines] if name == "countries" else lines
+    if pairs := _pairs(post, "attributes", faults):
+        conditions["attributes"] = [{"attribute": name, "values": v} for name, v in pairs]
+    if pairs := _pairs(post, "situation", faults):
+        conditions["situation"] = dict(pairs)
+    if months := post.get("months", "").replace(",", " ").split():
+        conditions["months"] = [int(m) if m.isdecimal() and len(m) < 3 else m for m in months]
+    for name in RANGES:
+        limits = {
+            limit: value
+            for limit in ("at_least", "at_most")
+            if (value := _number(post, f"{name}_{limit}", faults)) is not None
+        }
+        if limits:
+            conditions[name] = limits
+    values: dict[str, Any] = {
+        "name": post.get("name", "")[:_LONGEST],
+        "effect": post.get("effect", ""),
+        "is_active": "is_active" in post,
+        "conditions": conditions,
+        "placements": post.getlist("placements"),
+        "channels": post.getlist("channels"),
+    }
+    for name, whole in (("factor", False), ("slot", True), ("position", True)):
+        number = _number(post, name, faults)
+        if number is not None:
+            values[name] = int(number) if whole else number
+    for name in ("starts_at", "ends_at"):
+        values[name] = _moment(post, name, faults)
+    return rule, values, faults
+
+
+def _lines(post: QueryDict, name: str) -> list[str]:
+    return [line.strip() for line in post.get(name, "")[:_LONGEST].splitlines() if line.strip()]
+
+
+def _pairs(post: QueryDict, name: str, faults: list[Fault]) -> list[tuple[str, list[str]]]:
+    found = []
+    for line in _lines(post, name):
+        key, colon, values = line.partition(":")
+        texts = [value.strip() for value in values.split(",") if value.strip()]
+        if not colon or not key.strip() or not texts:
+            faults.append(
+                Fault(f"conditions.{name}", _("write “name: value, value”, one to a line"))
+            )
+            return []
+        found.append((key.strip(), texts))
+    return found
+
+
+def _number(post: QueryDict, name: str, faults: list[Fault]) -> float | None:
+    text = post.get(name, "").strip().replace(",", ".")[:30]
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        faults.append(Fault(name, _("a number")))
+        return None
+
+
+def _moment(post: QueryDict, name: str, faults: list[Fault]) -> datetime | None:
+    text = post.get(name, "").strip()
+    if not text:
+        return None
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        faults.append(Fault(name, _("a date and time")))
+        return None
+
+
+def _edit(
+    request: HttpRequest,
+    staff: Staff,
+    form: dict[str, str],
+    rule: MerchandisingRule | None,
+    faults: list[Fault] | None = None,
+    post: QueryDict | None = None,
+) -> HttpResponse:
+    told: dict[str, str] = {}
+    for fault in faults or []:
+        told.setdefault(fault.path.removeprefix("conditions.") or "whole", fault.message)
+    for key in ("placements", "channels"):
+        chosen = post.getlist(key) if post is not None else form.get(key, "").splitlines()
+        form[f"{key}_chosen"] = json.dumps(chosen)
+    shop = placements.shop_of(staff.installation)
+    channels = SalesChannel.objects.of(staff.installation).filter(deleted_at=None)
+    slugs = sorted(channels.values_list("slug", flat=True))
+    chosen_placements = json.loads(form["placements_chosen"])
+    chosen_channels = json.loads(form["channels_chosen"])
+    context: Context = {
+        "rule": rule,
+        "form": form,
+        "faults": told,
+        "effects": [(effect.value, label) for effect, label in EFFECTS.items()],
+        "placements": [(key, key in chosen_placements) for key in sorted(shop.placements)],
+        "channels": [(slug, slug in chosen_channels) for slug in slugs],
+        "lists": [
+            {"name": name, "label": label, "value": form.get(name, ""), "fault": told.get(name)}
+            for name, label in LISTS.items()
+        ],
+        "ranges": [
+            {
+                "name": name,
+                "label": label,
+                "at_least": form.get(f"{name}_at_least", ""),
+                "at_most": form.get(f"{name}_at_most", ""),
+                "fault": told.get(name)
+                or told.get(f"{name}_at_least")
+                or told.get(f"{name}_at_most"),
+            }
+            for name, label in RANGES.items()
+        ],
+    }
+    return _render(request, staff, "rules/editor.html", context)
+
+
+def _found(staff: Staff, rule_id: int) -> MerchandisingRule:
+    found = merchandising.rule_of(installation=staff.installation, pk=rule_id)
+    if found is None:
+        raise Http404
+    return found
