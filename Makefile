@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install gateway test lint fix demo schema initial bench bench-quality e2e record lock screenshots npm clean
+.PHONY: help install gateway test lint fix demo schema initial bench bench-quality bench-right e2e record lock screenshots npm clean
 
 help: ## print this
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -61,6 +61,9 @@ DATA ?= data
 bench-quality: $(STAMP) ## the recommenders beside peers on real shops: make bench-quality DATA=folder
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/bench.txt
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.quality $(DATA)
+
+bench-right: $(STAMP) ## 100,000 random questions to the recommendations: nothing wrong may be shown
+	RIGHT_PRODUCTS_CALLS=100000 $(BIN)/pytest tests/integration/test_right_products.py -q
 
 e2e: $(STAMP) ## drive a live Saleor: make e2e SALEOR_API_URL=http://127.0.0.1:8000/graphql/
 	@test -n "$(SALEOR_API_URL)" || { echo "Say which Saleor: make e2e SALEOR_API_URL=http://..../graphql/"; exit 2; }
