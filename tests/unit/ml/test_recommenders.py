@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from saleor_personalize.ml import Candidate, Context, Interactions, Items, Recommender
-from saleor_personalize.ml.recommenders.content import Similar, tokens
+from saleor_personalize.ml.recommenders.content import Similar
 from saleor_personalize.ml.recommenders.covisitation import BoughtTogether
 from saleor_personalize.ml.recommenders.newest import Newest
 from saleor_personalize.ml.recommenders.popularity import Popular
+from saleor_personalize.ml.texts import tokens
 from tests.unit.ml.shops import DAY, NOTHING, catalogue, checkerboard, orders
 
 
