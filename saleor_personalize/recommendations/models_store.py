@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from django.utils import timezone
 
+from saleor_personalize.conf import settings
 from saleor_personalize.ml import ArtefactError, Engine
 from saleor_personalize.ml.engine import FILLERS
 from saleor_personalize.models import Installation, Profile, TrainedModel
@@ -40,7 +41,11 @@ def aliases_of(engine: Engine) -> list[str]:
 
     What fills up when nothing else has more to say is popularity itself, and what is too new for it.
     """
-    return [alias for alias in engine.aliases if alias in FILLERS or engine.is_published(alias)]
+    return [
+        alias
+        for alias in engine.aliases
+        if alias in settings.RECOMMENDERS and (alias in FILLERS or engine.is_published(alias))
+    ]
 
 
 def model_of(installation: Installation, channel_slug: str) -> TrainedModel | None:

@@ -98,7 +98,9 @@ def save(engine: Engine, path: str) -> None:
 def load(path: str) -> Engine:
     """Map an engine into memory. ArtefactError says which of its files is missing or damaged."""
     check(path)
-    return Engine.load(Path(settings.MODEL_DIRECTORY) / path, recommenders=_recommenders())
+    # One that ships and was taken out of the settings since can be read, and is not asked.
+    recommenders = {**built_in(), **_recommenders()}
+    return Engine.load(Path(settings.MODEL_DIRECTORY) / path, recommenders=recommenders)
 
 
 def check(path: str) -> None:

@@ -155,6 +155,20 @@ def test_while_one_thread_maps_a_new_version_the_others_go_on(
     assert models_store.engine_of(shop.installation, "us") is found[0]
 
 
+def test_a_recommender_taken_out_of_the_settings_is_not_asked_and_the_rest_answers(
+    shop: Phones, now: datetime, settings: Any
+) -> None:
+    settings.SALEOR_PERSONALIZE = {
+        **settings.SALEOR_PERSONALIZE,
+        "RECOMMENDERS": {"similar": None},
+        "PLACEMENTS": {"product_page_related": ["bought_together", "popular"]},
+    }
+    engine = models_store.engine_of(shop.installation, "us")
+    assert engine is not None
+    assert "similar" not in models_store.aliases_of(engine)
+    assert "bought_together" in models_store.aliases_of(engine)
+
+
 # -- damage ------------------------------------------------------------------------------------------
 
 
