@@ -198,10 +198,7 @@ class ProductReference:
         key = (wish, channel_slug)
         if key not in answers:
             ids = {each.id for each in self.together.products if each.channel == channel_slug}
-            answers[key] = {
-                id_: recommend(context, replace(wish, product_id=id_), channel_slug)
-                for id_ in sorted(ids)
-            }
+            answers[key] = recommend_each(context, wish, channel_slug, sorted(ids))
         return answers[key][self.id]
 
     def shown(self, wish: Wish, context: Any) -> Shown | None:
@@ -249,6 +246,35 @@ def recommend(context: Any, wish: Wish, channel_slug: str, caller: Caller | None
         language_code=wish.language_code if _is_language(wish.language_code) else spoken or "",
         now=now,
     )
+
+
+def recommend_each(
+    context: Any, wish: Wish, channel_slug: str, product_ids: Sequence[str]
+) -> dict[str, Answer]:
+    """Ask for the pages of several products at once."""
+    _check_texts(wish, channel_slug)
+    now = timezone.now()
+    spoken = types.language(wish.language_code)
+    with translation.override(spoken):
+        found = service.recommend_each(
+            known=context.asked.known_of(context.caller, channel_slug, now),
+            placement=wish.placement,
+            product_ids=product_ids,
+            question=wish.question,
+            first=wish.first,
+            now=now,
+        )
+    return {
+        id_: Answer(
+            items,
+            context=context,
+            placement=wish.placement,
+            channel_slug=channel_slug,
+            language_code=wish.language_code if _is_language(wish.language_code) else spoken or "",
+            now=now,
+        )
+        for id_, items in found.items()
+    }
 
 
 def recommend_page(

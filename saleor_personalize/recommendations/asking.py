@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -12,6 +12,7 @@ from saleor_personalize.catalog import queries as catalog
 from saleor_personalize.catalog.queries import Offer
 from saleor_personalize.ml import Context
 from saleor_personalize.models import Installation, Product, ProductListing
+from saleor_personalize.recommendations.ahead import Ahead
 from saleor_personalize.recommendations.history import NOTHING, History
 from saleor_personalize.recommendations.placements import Options, Placement, Shop
 from saleor_personalize.recommendations.remembered import Remembered
@@ -42,10 +43,26 @@ class Asking:
     history: History = NOTHING
     hidden: frozenset[str] = frozenset()
     count: int = 10
+    #: Shared by the questions of one request that are asked together.
+    ahead: Ahead | None = None
 
     @property
     def options(self) -> Options:
         return self.placement.options
+
+    def offers(self, ids: Sequence[str]) -> dict[str, Offer]:
+        """Return those of `ids` that may be recommended here and now, with what they are."""
+        if self.ahead is not None:
+            return self.ahead.offers(ids)
+        return catalog.offers(
+            installation=self.installation, channel_slug=self.channel_slug, ids=ids, now=self.now
+        )
+
+    def references(self) -> Mapping[str, Any]:
+        """Return what the products of the page and the cart refer to."""
+        if self.ahead is not None:
+            return self.ahead.references(self.seeds)
+        return catalog.references(installation=self.installation, ids=self.seeds)
 
     @cached_property
     def never(self) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from saleor_personalize.catalog import queries as catalog
 from saleor_personalize.catalog.queries import Offer
 from saleor_personalize.enums import RuleEffect
 from saleor_personalize.ml import Candidate, Chain, Context, ReasonCode
+from saleor_personalize.ml.chain import OVERFETCH
 from saleor_personalize.recommendations import rules, sources, variety
 from saleor_personalize.recommendations.asking import Asking
 from saleor_personalize.recommendations.last_good import last_good
@@ -54,6 +56,21 @@ def select(
     if not found and only and after < 0:
         return _select(asking, models, [rule for rule in in_force if rule not in only], after)
     return found
+
+
+def foreseen(asking: Asking, models: Models, in_force: Sequence[Rule]) -> Iterator[str]:
+    """Return what `select` will look up first, so that it can be read for several questions at once."""
+    reach = OVERFETCH * _pool(asking, in_force)
+    for alias in (*asking.placement.recommenders, *asking.placement.fallback):
+        # What breaks here breaks again when it is asked in earnest, and is told then.
+        with contextlib.suppress(Exception):
+            if alias == "curated":
+                found = list(sources.curated(asking, models, reach))
+            elif alias in models:
+                found = models[alias].recommend(asking.about_seeds, reach)
+            else:
+                continue
+            yield from (each.item_id for each in found)
 
 
 def _select(asking: Asking, models: Models, in_force: Sequence[Rule], after: int) -> list[Entry]:
@@ -152,12 +169,7 @@ class _Pick:
         asked = [id_ for id_ in ids if id_ not in asking.never and self.positions[id_] > self.after]
         if not asked:
             return set()
-        found = catalog.offers(
-            installation=asking.installation,
-            channel_slug=asking.channel_slug,
-            ids=asked,
-            now=asking.now,
-        )
+        found = asking.offers(asked)
         if is_bound and asking.conditions != {}:
             found = {id_: offer for id_, offer in found.items() if asking.fits(offer)}
         return self._kept(found)

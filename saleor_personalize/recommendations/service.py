@@ -24,6 +24,7 @@ from saleor_personalize.recommendations import (
     selection,
     sources,
 )
+from saleor_personalize.recommendations.ahead import Ahead
 from saleor_personalize.recommendations.asking import Asking
 from saleor_personalize.recommendations.last_good import last_good
 from saleor_personalize.recommendations.selection import Entry
@@ -115,6 +116,46 @@ def recommend(
     asking = asking_of(known, placement, question, now=now, until=until, first=first)
     entries = selection.select(asking, known.models, rules.in_force(asking), after=position)
     return told(asking, entries)
+
+
+def recommend_each(
+    *,
+    known: Known,
+    placement: str,
+    product_ids: Sequence[str],
+    now: datetime,
+    question: Question | None = None,
+    first: int = 10,
+) -> dict[str, list[Recommendation]]:
+    """Return what `recommend` returns on the page of each product; what they have in common is read once.
+
+    Raises UnknownAlias.
+    """
+    ahead = Ahead(installation=known.installation, channel_slug=known.channel_slug, now=now)
+    question = question or Question()
+    cart: list[str] = []
+    if question.checkout_id and not placements.is_of_message(placement):
+        cart = _products_in_cart(known.installation, question.checkout_id)
+        question = replace(question, checkout_id=None)
+    askings = {}
+    for id_ in dict.fromkeys(product_ids):
+        asked = replace(question, product_id=id_)
+        asking = asking_of(known, placement, asked, now=now, until=now, first=first)
+        seeds = tuple(dict.fromkeys([*asking.seeds, *cart]))
+        askings[id_] = replace(asking, seeds=seeds, ahead=ahead)
+    ahead.references([seed for asking in askings.values() for seed in asking.seeds])
+    in_force = {id_: rules.in_force(asking) for id_, asking in askings.items()}
+    for id_, asking in askings.items():
+        ahead.want_offers(selection.foreseen(asking, known.models, in_force[id_]))
+    found = {
+        id_: selection.select(asking, known.models, in_force[id_])
+        for id_, asking in askings.items()
+    }
+    # The names of the reasons are remembered: all at once, and not one product after the other.
+    reasons.texts(
+        known.installation, [entry.candidate for entries in found.values() for entry in entries]
+    )
+    return {id_: told(askings[id_], entries) for id_, entries in found.items()}
 
 
 def as_keywords(question: Question) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def curated(asking: Asking, models: Models, reach: int) -> Iterator[Candidate]:
     if not asking.seeds:
         return
     wanted, others = asking.shop.curated_slugs(asking.placement)
-    rows = catalog.references(installation=asking.installation, ids=asking.seeds)
+    rows = asking.references()
     place = 0
     for seed in asking.seeds:
         for attribute in rows.get(seed, ()):

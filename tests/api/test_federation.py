@@ -437,6 +437,29 @@ def test_b104_a_gateway_of_another_shop_gets_its_own_products(
     assert [row["productId"] for row in found["recommendations"]] == [theirs]
 
 
+def test_b104_products_asked_together_get_what_each_gets_alone(
+    gql: Ask, trained: Phones, alice: Profile, token_of: Any
+) -> None:
+    trained.order(trained.bulb, profile=alice, user_id=ALICE, days_ago=2)
+    cart = trained.checkout(trained.stand, profile=alice, user_id=ALICE).saleor_id
+    together = """query($of: [_Any!]!, $cart: ID) { _entities(representations: $of) { ... on Product {
+      recommendations(placement: "product_page_related", checkoutId: $cart, first: 5) { ...Row }
+    } } } fragment Row on Recommendation { productId slot score strategy reason { code text } }"""
+    alone = """query($id: ID!, $cart: ID) {
+      recommendations(placement: "product_page_related", channel: "us", productId: $id, checkoutId: $cart, first: 5) { ...Row }
+    } fragment Row on Recommendation { productId slot score strategy reason { code text } }"""
+    for cart_id in (None, cart):
+        given = {"of": [product(id_) for id_ in trained.products], "cart": cart_id}
+        found = gql(together, given, token=token_of(ALICE)).data["_entities"]
+        for id_, each in zip(trained.products, found, strict=True):
+            asked = gql(alone, {"id": id_, "cart": cart_id}, token=token_of(ALICE))
+            assert each["recommendations"] == asked.data["recommendations"]
+            assert trained.bulb not in [row["productId"] for row in each["recommendations"]]
+            assert cart_id is None or trained.stand not in [
+                row["productId"] for row in each["recommendations"]
+            ]
+
+
 # -- one request, few queries ------------------------------------------------------------------------
 
 
