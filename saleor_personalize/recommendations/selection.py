@@ -312,7 +312,8 @@ def _pinned(pick: _Pick, entries: list[Entry], in_force: Sequence[Rule]) -> list
     if missing:
         pick.after = -1
         pick.allowed(missing, is_bound=False)
-    for rule in sorted(pins, key=lambda rule: rule.row.slot):
+    # Of two rules for one place the first one counts: it is put there last.
+    for rule in sorted(reversed(pins), key=lambda rule: rule.row.slot):
         slot = rule.row.slot
         of_rule = [
             pick.offers[id_]

@@ -117,6 +117,14 @@ def test_b34_exclude_include_boost_bury_and_pin(recs: Recs, shop: Phones, rule: 
     assert len(shown()) == 8
 
 
+def test_b34_of_two_pins_for_one_place_the_first_counts(
+    recs: Recs, shop: Phones, rule: Rule
+) -> None:
+    rule("PIN", {"product_ids": [shop.case]}, slot=2, position=2)
+    rule("PIN", {"product_ids": [shop.lamp]}, slot=2, position=1)
+    assert names(shop, recs(NEWEST))[:4] == ["stand", "lamp", "case", "bulb"]
+
+
 @pytest.mark.parametrize(
     ("conditions", "gone"),
     [

@@ -652,6 +652,18 @@ def test_b35_shown_five_times_and_not_clicked_sinks(
     assert ids(recs("home"))[-1] != first
 
 
+def test_b35_rotation_is_a_setting(
+    recs: Recs, trained: Phones, now: datetime, settings: Any
+) -> None:
+    first = recs("home", first=1)[0]["productId"]
+    for time in range(6):
+        shown = (EventType.RECOMMENDATION_SHOWN, first)
+        happen(trained.installation, now, shown, seconds_ago=50 - time, placement="home", slot=1)
+    assert ids(recs("home"))[-1] == first
+    settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, "ROTATE_AFTER": 0}
+    assert ids(recs("home"))[0] == first
+
+
 # -- what is true --------------------------------------------------------------------------------------
 
 
@@ -755,3 +767,37 @@ def test_unknown_things_lead_to_the_declared_fallback(recs: Recs, trained: Phone
         )
         assert len(rows) == 8, placement
         assert recs(placement, channel="nowhere") == []
+
+
+def looks(ids_: list[str]) -> Any:
+    """Descriptors in which the stand looks like the phone, and nothing else like anything."""
+    import numpy as np
+
+    found = np.eye(len(ids_))
+    stand, phone = (ids_.index(gid("Product", number)) for number in (8, 1))
+    found[stand] = found[phone]
+    return found
+
+
+def test_b42_visual_likeness_is_a_plug_in(
+    recs: Recs, shop: Phones, now: datetime, settings: Any
+) -> None:
+    settings.SALEOR_PERSONALIZE = {
+        **settings.SALEOR_PERSONALIZE,
+        "RECOMMENDERS": {
+            "visual": {
+                "BACKEND": "saleor_personalize.ml.recommenders.visual.Visual",
+                "OPTIONS": {"descriptors": f"{__name__}.looks"},
+            }
+        },
+    }
+    for id_ in [each for each in shop.products if each not in (shop.phone, shop.charger)]:
+        ProductListing.objects.create(
+            installation=shop.installation, product_saleor_id=id_, channel_slug="pl",
+            is_published=True, is_in_stock=True, available_for_purchase_at=now, currency="PLN",
+        )  # fmt: skip
+    training.train(installation=shop.installation, now=now)
+    service.forget()
+    row = recs("product_page_similar", product=shop.phone, first=1)[0]
+    assert (row["productId"], row["strategy"]) == (shop.stand, "visual")
+    assert row["reason"]["text"] == "Looks like Aurora phone"

@@ -15,6 +15,7 @@ from saleor_personalize.catalog import operations as catalog
 from saleor_personalize.catalog import queries as catalog_queries
 from saleor_personalize.conf import settings as ours
 from saleor_personalize.ml.recommenders.content import Similar
+from saleor_personalize.ml.recommenders.covisitation import BoughtTogether
 from saleor_personalize.models import (
     Installation,
     Product,
@@ -417,6 +418,24 @@ def test_b40_a_recommender_that_breaks_is_left_out(
     rows = recs("product_page_related", product=trained.phone)
     assert {row["strategy"] for row in rows} == {"bought_together", "popular", "newest"}
     assert set(ids(rows)) == set(trained.products) - {trained.phone}
+
+
+def test_b40_a_recommender_that_breaks_answers_with_its_last_good_list(
+    recs: Any, trained: Phones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise IndexError("index 1000000 is out of bounds")
+
+    good = recs("product_page_related", product=trained.phone)
+    monkeypatch.setattr(BoughtTogether, "_candidates", broken)
+    again = recs("product_page_related", product=trained.phone)
+    assert again == good
+    # What cannot be bought by now is not in it all the same.
+    ProductListing.objects.of(trained.installation).filter(product_saleor_id=trained.case).update(
+        is_in_stock=False
+    )
+    later = recs("product_page_related", product=trained.phone)
+    assert ids(later) == [id_ for id_ in ids(good) if id_ != trained.case]
 
 
 # -- the answer ------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ from saleor_personalize.models import (
     Consent,
     Enrollment,
     Event,
+    Exposure,
     Favourite,
     Identity,
     Installation,
@@ -137,6 +138,16 @@ def make_favourite(profile: Profile, at: datetime) -> Favourite:
     )
 
 
+def make_exposure(profile: Profile, at: datetime) -> Exposure:
+    return Exposure.objects.create(
+        installation=profile.installation,
+        profile=profile,
+        product_saleor_id=f"p-{at:%Y%m%d}",
+        shown_count=5,
+        last_shown_at=at,
+    )
+
+
 def make_delivery(profile: Profile, at: datetime) -> WebhookDelivery:
     return WebhookDelivery.objects.create(
         installation=profile.installation,
@@ -160,6 +171,7 @@ MAKERS: dict[str, Make] = {
     "unconfirmed_consents": make_line,
     "memberships": make_membership,
     "removed_favourites": make_favourite,
+    "exposures": make_exposure,
     "unknown_people": make_person,
 }
 

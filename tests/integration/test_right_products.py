@@ -183,7 +183,7 @@ def test_d8_nothing_wrong_is_ever_shown_and_no_block_is_empty(world: World) -> N
             hidden=tuple(dice.sample(world.products, dice.choice((0, 0, 5)))),
         )
         first = dice.choice((1, 4, 10, 100))
-        asked = {
+        asked: dict[str, Any] = {
             "installation": world.installation,
             "channel_slug": channel,
             "now": world.now,
