@@ -59,6 +59,7 @@ ACROSS = {
     "messaging/operations.py",  # settles interrupted messages of every shop
     "recommendations/training.py",
     "saleor_api/installations.py",
+    "saleor_api/server_keys.py",  # a key names its shop
     "segments/operations.py",  # evaluates the segments of every shop
     "segments/queries.py",  # the health endpoint takes the lag over all shops
 }
