@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from saleor_personalize.dashboard import health, imports, people, privacy, segments, views
+from saleor_personalize.dashboard import health, imports, keys, people, privacy, segments, views
 
 urlpatterns = [
     # The Dashboard opens `appUrl` as it stands and appends `/` for the entry in its menu.
@@ -81,6 +81,10 @@ urlpatterns = [
         name="dashboard-person-ask-erase",
     ),
     path("dashboard/people/<uuid:who>/erase/", privacy.erase, name="dashboard-person-erase"),
+    path("dashboard/keys/", keys.page, name="dashboard-keys"),
+    path("dashboard/keys/create/", keys.create, name="dashboard-key-create"),
+    path("dashboard/keys/<int:key_id>/", keys.ask_revoke, name="dashboard-key"),
+    path("dashboard/keys/<int:key_id>/revoke/", keys.revoke, name="dashboard-key-revoke"),
     path("dashboard/settings/", views.save_settings, name="dashboard-settings"),
     path("health/", health.health, name="health"),
     path("health/ready/", health.ready, name="health-ready"),
