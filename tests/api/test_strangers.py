@@ -7,13 +7,21 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from django.test import Client
 
+from saleor_personalize.enums import (
+    MergeProof,
+)
 from saleor_personalize.events import operations as events
-from saleor_personalize.models import Profile
-from tests.api.conftest import ALICE, BOB
+from saleor_personalize.messaging import links
+from saleor_personalize.models import Consent, Installation, Merge, Profile, email_hash
+from saleor_personalize.profiles import merging
+from tests.api.conftest import ALICE, BOB, Ask
 from tests.api.test_collect import Collect, answers, collect, viewed
-from tests.api.test_one_person import LAPTOP, PHONE, profile_of, told
+from tests.api.test_consent import MAIL, UPDATE
+from tests.api.test_one_person import LAPTOP, PHONE, customer, profile_of, told
 from tests.catalogue import Phones
+from tests.conftest import make_profile
 from tests.integration.reminders import World, mailbox, order_data, use_smtp
 
 __all__ = ["collect"]
@@ -67,3 +75,49 @@ def test_b2_who_ordered_for_somebody_keeps_their_own_browser(
     collect([], anonymousId=PHONE, token=token_of(ALICE))
     assert told(profile_of("saleor_user", ALICE)) == {"on-the-phone"}
     assert told(profile_of("saleor_user", BOB)) == set()
+
+
+# -- accounts that name an address --------------------------------------------------------------------
+
+
+def test_b73_an_account_says_no_yes_for_an_address_it_never_confirmed(
+    gql: Ask, world: World, shop: Phones, token_of: Callable[..., str], now: datetime, settings: Any
+) -> None:
+    """Shops may let accounts sign in before anybody answered from their address."""
+    settings.SALEOR_PERSONALIZE = {
+        **settings.SALEOR_PERSONALIZE,
+        "CONSENT_RULES": {"*": "double_opt_in"},
+    }
+    events.record_customers(
+        installation=shop.installation,
+        data=[customer(now, id=BOB, email=VICTIM, is_confirmed=False)],
+        now=now,
+    )
+    answer = gql(UPDATE, {**MAIL, "allowed": True}, token=token_of(BOB))
+    assert answer.data["consentUpdate"]["state"] == "PENDING"
+    world.checkout(user_id=BOB, email=VICTIM, user_email=VICTIM)
+    world.advance()
+    assert world.mails() == []
+
+
+# -- links ----------------------------------------------------------------------------------------------
+
+
+def test_b75_a_link_speaks_for_nobody_who_was_split_off(
+    client: Client, installation: Installation, now: datetime
+) -> None:
+    account = make_profile(installation, saleor_user=BOB)
+    wrong = make_profile(installation, email=VICTIM)
+    merging.prove(
+        installation=installation, first=account, second=wrong, proof=MergeProof.STAFF, now=now
+    )
+    url = links.preferences_url(
+        profile=account, address_hash=email_hash(VICTIM), language_code="EN"
+    )
+    path = url.removeprefix("https://personalize.test")
+    merging.split(merge=Merge.objects.get(), now=now, decided_by="VXNlcjo3")
+    client.post(path, {"allow": ["email:news"], "most": "", "profiling": "on"})
+    assert not Consent.objects.filter(profile=account).exists()
+    assert set(Consent.objects.values_list("profile", "topic", "state")) == {
+        (wrong.pk, "news", "granted")
+    }
