@@ -10,11 +10,12 @@ import pytest
 from django.test import Client
 
 from saleor_personalize.enums import (
+    IdentityKind,
     MergeProof,
 )
 from saleor_personalize.events import operations as events
 from saleor_personalize.messaging import links
-from saleor_personalize.models import Consent, Installation, Merge, Profile, email_hash
+from saleor_personalize.models import Consent, Identity, Installation, Merge, Profile, email_hash
 from saleor_personalize.profiles import merging
 from tests.api.conftest import ALICE, BOB, Ask
 from tests.api.test_collect import Collect, answers, collect, viewed
@@ -121,3 +122,18 @@ def test_b75_a_link_speaks_for_nobody_who_was_split_off(
     assert set(Consent.objects.values_list("profile", "topic", "state")) == {
         (wrong.pk, "news", "granted")
     }
+
+
+# -- what an export tells --------------------------------------------------------------------------------
+
+
+def test_b121_nobody_takes_along_the_cart_of_who_mistyped_an_address(
+    gql: Ask, world: World, shop: Phones, token_of: Callable[..., str], now: datetime
+) -> None:
+    """The id of a cart opens it in Saleor, with the delivery address of whoever filled it."""
+    events.record_customers(installation=shop.installation, data=[customer(now)], now=now)
+    world.checkout(CART, email="alice@example.com")
+    assert Identity.objects.filter(kind=IdentityKind.CHECKOUT, value=CART).exists()
+    taken = gql("{ profileExport { document html } }", token=token_of(ALICE)).data["profileExport"]
+    assert CART not in taken["document"]
+    assert CART not in taken["html"]
