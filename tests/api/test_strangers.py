@@ -10,16 +10,19 @@ import pytest
 from django.test import Client
 
 from saleor_personalize.enums import (
+    ConsentState,
+    DeliveryChannel,
+    ErasureSource,
     IdentityKind,
     MergeProof,
 )
 from saleor_personalize.events import operations as events
 from saleor_personalize.messaging import links
 from saleor_personalize.models import Consent, Identity, Installation, Merge, Profile, email_hash
-from saleor_personalize.profiles import merging
+from saleor_personalize.profiles import consent, merging, privacy
 from tests.api.conftest import ALICE, BOB, Ask
 from tests.api.test_collect import Collect, answers, collect, viewed
-from tests.api.test_consent import MAIL, UPDATE
+from tests.api.test_consent import MAIL, SUBSCRIBE, UPDATE
 from tests.api.test_one_person import LAPTOP, PHONE, customer, profile_of, told
 from tests.catalogue import Phones
 from tests.conftest import make_profile
@@ -137,3 +140,22 @@ def test_b121_nobody_takes_along_the_cart_of_who_mistyped_an_address(
     taken = gql("{ profileExport { document html } }", token=token_of(ALICE)).data["profileExport"]
     assert CART not in taken["document"]
     assert CART not in taken["html"]
+
+
+# -- erasure ----------------------------------------------------------------------------------------------
+
+
+def test_d3_a_question_of_a_stranger_ends_no_no_of_who_is_erased(
+    gql: Ask, shop: Phones, token_of: Callable[..., str], now: datetime
+) -> None:
+    events.record_customers(installation=shop.installation, data=[customer(now)], now=now)
+    gql(UPDATE, {**MAIL, "allowed": False}, token=token_of(ALICE))
+    gql(SUBSCRIBE, {"email": "alice@example.com"})
+    alice = profile_of("saleor_user", ALICE)
+    assert Consent.objects.filter(state=ConsentState.PENDING).count() == 1
+    privacy.erase(profile=alice, requested_by=ErasureSource.SHOPPER, now=now)
+    assert consent.is_suppressed(
+        installation=shop.installation,
+        delivery_channel=DeliveryChannel.EMAIL,
+        address_hash=email_hash("alice@example.com"),
+    )

@@ -203,6 +203,8 @@ def _keep_refusals(installation: Installation, members: set[int], now: datetime)
             delivery_channel=DeliveryChannel.EMAIL,
             topic=consent.EVERYTHING,
         )
+        # A question that somebody else had put since is no answer.
+        .exclude(state=ConsentState.PENDING)
         .order_by("profile", "-pk")
         .distinct("profile")
     )
