@@ -23,9 +23,10 @@ from django.views.decorators.csrf import csrf_exempt
 from saleor_personalize.conf import settings
 from saleor_personalize.events import callers, rates, sessions, tracking
 from saleor_personalize.events.tracking import Row, RowResult, RowStatus
-from saleor_personalize.exceptions import AccessDenied, InvalidToken
+from saleor_personalize.exceptions import AccessDenied, InvalidToken, KeysUnavailable
 from saleor_personalize.models import Installation
 from saleor_personalize.saleor_api import installations, server_keys
+from saleor_personalize.saleor_api.auth import JWKS_REFRESH_INTERVAL
 
 _TYPES = {type_.name: type_ for type_ in tracking.TOLD}
 _BODY = {
@@ -96,6 +97,8 @@ def collect(request: HttpRequest) -> HttpResponse:
             response["Allow"] = "POST, OPTIONS"
         if refusal.status == 429:
             response["Retry-After"] = str(rates.WINDOW)
+        elif refusal.status == 503:
+            response["Retry-After"] = str(round(JWKS_REFRESH_INTERVAL.total_seconds()))
     return _shared(request, response, _origins(installation))
 
 
@@ -240,6 +243,8 @@ def _caller(
         caller = caller.showing(body.get("checkoutId") or "")
     except InvalidToken as error:
         raise _Refused(401, "INVALID_TOKEN", str(error)) from error
+    except KeysUnavailable as error:
+        raise _Refused(503, "JWKS_NOT_AVAILABLE", str(error)) from error
     except AccessDenied as error:
         raise _Refused(403, "FORBIDDEN", str(error)) from error
     if body.get("userId") not in (None, "", caller.user_id):

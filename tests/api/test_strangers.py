@@ -17,9 +17,11 @@ from saleor_personalize.enums import (
     MergeProof,
 )
 from saleor_personalize.events import operations as events
+from saleor_personalize.exceptions import KeysUnavailable
 from saleor_personalize.messaging import links
 from saleor_personalize.models import Consent, Identity, Installation, Merge, Profile, email_hash
 from saleor_personalize.profiles import consent, merging, privacy
+from saleor_personalize.saleor_api import auth
 from tests.api.conftest import ALICE, BOB, Ask
 from tests.api.test_collect import Collect, answers, collect, viewed
 from tests.api.test_consent import MAIL, SUBSCRIBE, UPDATE
@@ -159,3 +161,30 @@ def test_d3_a_question_of_a_stranger_ends_no_no_of_who_is_erased(
         delivery_channel=DeliveryChannel.EMAIL,
         address_hash=email_hash("alice@example.com"),
     )
+
+
+# -- doors ------------------------------------------------------------------------------------------------
+
+
+def test_b7_keys_that_cannot_be_had_are_no_fault_of_the_sender(
+    collect: Collect, token_of: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unavailable(*_: Any, **__: Any) -> Any:
+        raise KeysUnavailable("The shop's keys cannot be had just now.")
+
+    monkeypatch.setattr(auth, "read_customer_token", unavailable)
+    answer = collect([viewed()], token=token_of(ALICE))
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "JWKS_NOT_AVAILABLE"
+    assert int(answer["Retry-After"]) > 0
+    assert answer["Access-Control-Allow-Origin"] == "https://store.test"
+    assert not Profile.objects.exists()
+
+
+def test_b15_a_definition_nested_without_end_is_refused(gql: Ask) -> None:
+    answer = gql(
+        "query($d: JSONString!) { segmentCount(definition: $d) { count } }",
+        {"d": "[" * 100_000},
+    )
+    assert answer.status == 200
+    assert answer.codes == ["BAD_REQUEST"]
