@@ -243,12 +243,19 @@ def _reachable(profile: Profile, *, without: Collection[MergeProof]) -> set[int]
     return _connected(profile.installation, profile.pk, without=without)
 
 
-def _connected(installation: Installation, pk: int, *, without: Collection[MergeProof]) -> set[int]:
+def _connected(
+    installation: Installation,
+    pk: int,
+    *,
+    without: Collection[MergeProof] = (),
+    around: int | None = None,
+) -> set[int]:
+    """Return what hangs together with a profile, but for some proofs, and not by way of `around`."""
     person = frontier = {pk}
     while frontier:
         edges = _live(installation, frontier).exclude(proof__in=without)
         reached = {pk for pair in edges.values_list("first_id", "second_id") for pk in pair}
-        frontier = reached - person
+        frontier = reached - person - {around}
         person = person | reached
     return person
 
@@ -307,17 +314,29 @@ def _take_back(
     weaker: Collection[MergeProof],
     now: datetime,
 ) -> None:
-    """Free the profile of an address or a browser from what weaker proofs joined to it."""
+    """Free the profile of an address or a browser from the accounts that weaker proofs joined to it."""
     for profile in (first, second):
-        if not (
-            Identity.objects.of(installation)
-            .filter(profile=profile, kind=IdentityKind.SALEOR_USER)
-            .exists()
-        ):
-            touching = _live(installation, {profile.pk}).filter(proof__in=weaker)
-            others = {pk for merge in touching for pk in (merge.first_id, merge.second_id)}
-            touching.update(undone_at=now)
-            _regroup(installation, others | {profile.pk}, now=now)
+        if _has_account(installation, {profile.pk}):
+            continue
+        others = {
+            merge.pk: merge.second_id if merge.first_id == profile.pk else merge.first_id
+            for merge in _live(installation, {profile.pk}).filter(proof__in=weaker)
+        }
+        freed = {
+            pk: other
+            for pk, other in others.items()
+            if _has_account(installation, _connected(installation, other, around=profile.pk))
+        }
+        Merge.objects.of(installation).filter(pk__in=freed).update(undone_at=now)
+        _regroup(installation, {*freed.values(), profile.pk}, now=now)
+
+
+def _has_account(installation: Installation, profile_ids: Collection[int]) -> bool:
+    return (
+        Identity.objects.of(installation)
+        .filter(profile__in=profile_ids, kind=IdentityKind.SALEOR_USER)
+        .exists()
+    )
 
 
 def _live(installation: Installation, profile_ids: Iterable[int]) -> QuerySet[Merge]:

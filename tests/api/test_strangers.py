@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
+from django.core.management import call_command
 from django.test import Client
 
 from saleor_personalize.enums import (
     ConsentState,
     DeliveryChannel,
+    EnrollmentStatus,
     ErasureSource,
     IdentityKind,
     MergeProof,
@@ -19,7 +23,15 @@ from saleor_personalize.enums import (
 from saleor_personalize.events import operations as events
 from saleor_personalize.exceptions import KeysUnavailable
 from saleor_personalize.messaging import links
-from saleor_personalize.models import Consent, Identity, Installation, Merge, Profile, email_hash
+from saleor_personalize.models import (
+    Consent,
+    Identity,
+    Installation,
+    Merge,
+    Message,
+    Profile,
+    email_hash,
+)
 from saleor_personalize.profiles import consent, merging, privacy
 from saleor_personalize.saleor_api import auth
 from tests.api.conftest import ALICE, BOB, Ask
@@ -81,6 +93,83 @@ def test_b2_who_ordered_for_somebody_keeps_their_own_browser(
     collect([], anonymousId=PHONE, token=token_of(ALICE))
     assert told(profile_of("saleor_user", ALICE)) == {"on-the-phone"}
     assert told(profile_of("saleor_user", BOB)) == set()
+
+
+def test_d2_who_is_freed_of_a_friend_is_not_reminded_of_what_they_bought(
+    collect: Collect, world: World, shop: Phones, token_of: Callable[..., str], now: datetime
+) -> None:
+    """Alice left an address of hers in a cart; the friend who ordered from her phone takes it not along."""
+    collect([], anonymousId=PHONE, checkoutId=CART)
+    row = world.checkout(CART, email="work@example.com")
+    world.allow("work@example.com")
+    collect([], anonymousId=PHONE, checkoutId="Q2hlY2tvdXQ6Mg==")
+    events.record_orders(
+        installation=shop.installation,
+        data=[
+            order_data(
+                "T3JkZXI6Mg==",
+                checkout_id="Q2hlY2tvdXQ6Mg==",
+                user_id=BOB,
+                email="bob@example.com",
+                at=now - timedelta(days=1),
+            )
+        ],
+        now=now,
+    )
+    collect([], anonymousId=PHONE, token=token_of(ALICE))
+    alice, phone = profile_of("saleor_user", ALICE), profile_of("anonymous_id", PHONE)
+    assert is_one(alice, phone, row.profile)
+    assert not is_one(alice, profile_of("saleor_user", BOB))
+    events.record_orders(
+        installation=shop.installation,
+        data=[order_data("T3JkZXI6Mw==", user_id=ALICE, email="alice@example.com")],
+        now=now,
+    )
+    world.advance()
+    assert world.mails() == []
+    assert [message.reason for message in Message.objects.all()] == ["ordered"]
+
+
+# -- who bought under another id -----------------------------------------------------------------------
+
+
+def test_d2_a_card_bought_before_anybody_knew_whose_it_is(
+    world: World, shop: Phones, now: datetime, tmp_path: Path
+) -> None:
+    world.checkout(CART, email="guest@example.com")
+    world.allow("guest@example.com")
+    bought, at = tmp_path / "bought.csv", (now - timedelta(seconds=1)).isoformat()
+    later = (now + timedelta(minutes=5)).isoformat()
+    bought.write_text(f"order_number,placed_at,external_id,total,currency\nS-1,{later},K-1,5,USD\n")
+    known = tmp_path / "known.csv"
+    known.write_text(
+        "order_number,placed_at,external_id,email,total,currency\n"
+        f"S-0,{at},K-1,guest@example.com,5,USD\n"
+    )
+    with time_machine.travel(now + timedelta(minutes=10), tick=False):
+        call_command("personalize_import", str(bought), "--channel", "us", verbosity=0)
+        assert world.enrollment(CART).status == EnrollmentStatus.WAITING
+        call_command("personalize_import", str(known), "--channel", "us", verbosity=0)
+    world.advance()
+    assert world.mails() == []
+    assert world.decision() == ("not_sent", "ordered")
+
+
+def test_d2_an_account_that_bought_and_then_confirms_the_guests_address(
+    world: World, shop: Phones, now: datetime
+) -> None:
+    world.checkout(CART, email="guest@example.com")
+    world.allow("guest@example.com")
+    world.order(user_id=ALICE, email="alice@example.com")
+    assert world.enrollment(CART).status == EnrollmentStatus.WAITING
+    events.record_customers(
+        installation=shop.installation,
+        data=[customer(now, email="guest@example.com", updated_at=now + timedelta(minutes=20))],
+        now=now,
+    )
+    world.advance()
+    assert world.mails() == []
+    assert world.decision() == ("not_sent", "ordered")
 
 
 # -- accounts that name an address --------------------------------------------------------------------
