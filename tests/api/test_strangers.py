@@ -32,7 +32,7 @@ from saleor_personalize.models import (
     Profile,
     email_hash,
 )
-from saleor_personalize.profiles import consent, merging, privacy
+from saleor_personalize.profiles import consent, merging, privacy, retention
 from saleor_personalize.saleor_api import auth
 from tests.api.conftest import ALICE, BOB, Ask
 from tests.api.test_collect import Collect, answers, collect, viewed
@@ -40,7 +40,7 @@ from tests.api.test_consent import MAIL, SUBSCRIBE, UPDATE
 from tests.api.test_one_person import LAPTOP, PHONE, customer, profile_of, told
 from tests.catalogue import Phones
 from tests.conftest import make_profile
-from tests.integration.reminders import World, mailbox, order_data, use_smtp
+from tests.integration.reminders import World, checkout_data, mailbox, order_data, use_smtp
 
 __all__ = ["collect"]
 
@@ -250,6 +250,33 @@ def test_d3_a_question_of_a_stranger_ends_no_no_of_who_is_erased(
         delivery_channel=DeliveryChannel.EMAIL,
         address_hash=email_hash("alice@example.com"),
     )
+
+
+def test_d10_a_guest_of_whom_only_a_cart_was_known_goes_with_the_cart(
+    collect: Collect, shop: Phones, now: datetime
+) -> None:
+    """Nobody's address is kept for ever because a browser showed the same cart."""
+    for browser, cart, address in (
+        (PHONE, CART, "guest@example.com"),
+        (LAPTOP, "Q2hlY2tvdXQ6Mg==", "buyer@example.com"),
+    ):
+        collect([], anonymousId=browser, checkoutId=cart)
+        events.record_checkouts(
+            installation=shop.installation, data=[checkout_data(cart, email=address)], now=now
+        )
+    events.record_orders(
+        installation=shop.installation, data=[order_data(email="buyer@example.com")], now=now
+    )
+    bought = {
+        profile_of("anonymous_id", LAPTOP).pk,
+        profile_of("email", email_hash("buyer@example.com")).pk,
+    }
+    assert Profile.objects.count() == 4
+    ended = retention.purge(now=now + timedelta(days=1_000))
+    assert (ended["checkouts"], ended["unknown_people"]) == (2, 2)
+    assert set(Profile.objects.values_list("pk", flat=True)) == bought
+    assert not Identity.objects.filter(value=email_hash("guest@example.com")).exists()
+    assert is_one(*Profile.objects.all())
 
 
 # -- doors ------------------------------------------------------------------------------------------------
