@@ -22,7 +22,7 @@ demo: $(STAMP) ## a made-up shop, this app and a mailbox on this machine; prints
 	$(BIN)/saleor-personalize demo
 
 test: lint $(STAMP) ## the whole suite, nothing else to install
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 lint: $(STAMP) ## style, types, architecture, migrations, schema
 	$(BIN)/ruff check .
