@@ -24,11 +24,17 @@ from saleor_personalize.models import (
 from saleor_personalize.models.locks import lock
 from saleor_personalize.profiles.changes import mark_changed
 
-#: Proofs that outweigh what a cart suggests: who confirmed an address owns it.
-_STRONG = frozenset({MergeProof.CONFIRMED_EMAIL, MergeProof.STAFF})
-
 _OVER_CARTS = frozenset({MergeProof.CHECKOUT, MergeProof.CHECKOUT_COMPLETED})
 _UNREAD = _OVER_CARTS | {MergeProof.ACCOUNT}
+
+#: proof -> what gives way to it where two accounts would become one person: who confirmed an address owns
+#: it, and a browser is theirs who sign in on it, not theirs who opened or ordered a cart from it.
+_OUTWEIGHS = {
+    MergeProof.CONFIRMED_EMAIL: frozenset(MergeProof)
+    - {MergeProof.CONFIRMED_EMAIL, MergeProof.STAFF},
+    MergeProof.LOGIN: _UNREAD,
+    MergeProof.DEVICE_TOKEN: _UNREAD,
+}
 
 #: Kinds of ids that are a name of their own.
 _NAMING = (IdentityKind.SALEOR_USER, IdentityKind.EMAIL, IdentityKind.EXTERNAL_ID)
@@ -58,7 +64,7 @@ def prove(
 
     Refused, with nothing changed: two different Saleor users, and a pair that was split before. Only
     staff can join those. An address that one Saleor user confirmed is taken back from whoever merely
-    typed it.
+    typed it, and a browser on which one signs in from whoever it shared a cart with.
     """
     if first.pk == second.pk:
         return False
@@ -72,13 +78,12 @@ def prove(
             if _between(installation, first, second).exclude(undone_at=None).exists():
                 return False
             if _are_different_users(first, second):
-                if proof != MergeProof.CONFIRMED_EMAIL:
-                    return False
                 before = transaction.savepoint()
-                _take_back(installation, first, second, now=now)
+                weaker = _OUTWEIGHS.get(proof, frozenset())
+                _take_back(installation, first, second, weaker=weaker, now=now)
                 first, second = _fresh(installation, first, second)
                 if _are_different_users(first, second):
-                    # The other one confirmed it as well.
+                    # The other one proved it as well.
                     transaction.savepoint_rollback(before)
                     return False
         was_one = first.person_id == second.person_id
@@ -238,12 +243,19 @@ def _reachable(profile: Profile, *, without: Collection[MergeProof]) -> set[int]
     return _connected(profile.installation, profile.pk, without=without)
 
 
-def _connected(installation: Installation, pk: int, *, without: Collection[MergeProof]) -> set[int]:
+def _connected(
+    installation: Installation,
+    pk: int,
+    *,
+    without: Collection[MergeProof] = (),
+    around: int | None = None,
+) -> set[int]:
+    """Return what hangs together with a profile, but for some proofs, and not by way of `around`."""
     person = frontier = {pk}
     while frontier:
         edges = _live(installation, frontier).exclude(proof__in=without)
         reached = {pk for pair in edges.values_list("first_id", "second_id") for pk in pair}
-        frontier = reached - person
+        frontier = reached - person - {around}
         person = person | reached
     return person
 
@@ -295,19 +307,36 @@ def _are_different_users(first: Profile, second: Profile) -> bool:
 
 
 def _take_back(
-    installation: Installation, first: Profile, second: Profile, *, now: datetime
+    installation: Installation,
+    first: Profile,
+    second: Profile,
+    *,
+    weaker: Collection[MergeProof],
+    now: datetime,
 ) -> None:
-    """Free the profile of an address from what was joined to it without its owner's word."""
+    """Free the profile of an address or a browser from the accounts that weaker proofs joined to it."""
     for profile in (first, second):
-        if not (
-            Identity.objects.of(installation)
-            .filter(profile=profile, kind=IdentityKind.SALEOR_USER)
-            .exists()
-        ):
-            touching = _live(installation, {profile.pk}).exclude(proof__in=_STRONG)
-            others = {pk for merge in touching for pk in (merge.first_id, merge.second_id)}
-            touching.update(undone_at=now)
-            _regroup(installation, others | {profile.pk}, now=now)
+        if _has_account(installation, {profile.pk}):
+            continue
+        others = {
+            merge.pk: merge.second_id if merge.first_id == profile.pk else merge.first_id
+            for merge in _live(installation, {profile.pk}).filter(proof__in=weaker)
+        }
+        freed = {
+            pk: other
+            for pk, other in others.items()
+            if _has_account(installation, _connected(installation, other, around=profile.pk))
+        }
+        Merge.objects.of(installation).filter(pk__in=freed).update(undone_at=now)
+        _regroup(installation, {*freed.values(), profile.pk}, now=now)
+
+
+def _has_account(installation: Installation, profile_ids: Collection[int]) -> bool:
+    return (
+        Identity.objects.of(installation)
+        .filter(profile__in=profile_ids, kind=IdentityKind.SALEOR_USER)
+        .exists()
+    )
 
 
 def _live(installation: Installation, profile_ids: Iterable[int]) -> QuerySet[Merge]:

@@ -136,7 +136,7 @@ def tables_that_tell(stack: Stack, *words: str) -> set[str]:
 def test_b1_b3_b9_b121_phone_laptop_and_store_are_one_person_until_erased(
     shop: LiveShop,
     stack: Stack,
-    app_token: str,
+    server_key: str,
     customers: tuple[Customer, Customer],
     tmp_path: Path,
 ) -> None:
@@ -223,7 +223,7 @@ def test_b1_b3_b9_b121_phone_laptop_and_store_are_one_person_until_erased(
     # She and the shop's server read the same. A cart proves enough for our care, not for eyes: what the
     # phone looked at is not in it.
     shown = profile(stack, shop, token=shop.login(alice.email, PASSWORD))
-    assert shown == profile(stack, shop, token=app_token, user_id=alice.user_id)
+    assert shown == profile(stack, shop, token=server_key, user_id=alice.user_id)
     assert shown["recentOrders"] == [{"number": online["number"]}]
     assert shown["viewedProducts"] == [{"productId": on_laptop["product"]}]
 
@@ -254,7 +254,7 @@ def test_b1_b3_b9_b121_phone_laptop_and_store_are_one_person_until_erased(
         ("email", alice.email),
     ):
         assert person(stack, option, value) is None, option
-    assert profile(stack, shop, token=app_token, user_id=alice.user_id) is None
+    assert profile(stack, shop, token=server_key, user_id=alice.user_id) is None
     assert facts(person(stack, "user", bob.user_id)) == facts(his)
     # What came raw from Saleor is searched afterwards; beat does so every ten minutes.
     inside(stack, "from saleor_personalize.tasks.privacy import sweep_erasures; sweep_erasures()")
