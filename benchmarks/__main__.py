@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks import events, load, segments
+from benchmarks import events, load, recommend_speed, segments
 from saleor_personalize.testing.keys import SigningKey
 from saleor_personalize.testing.saleor import FakeSaleor, InstalledApp
 from saleor_personalize.testing.stack import Stack
@@ -41,6 +41,7 @@ def main() -> int:
         "--stored-events", type=int, default=1_000_000, help="10000000 takes a good half hour"
     )
     parser.add_argument("--profiles", type=int, default=100_000, help="for the segments")
+    parser.add_argument("--products", type=int, default=100_000, help="for recommendations, many")
     options = parser.parse_args()
     load.prepare()
     with tempfile.TemporaryDirectory(prefix="personalize-bench-") as name:
@@ -68,6 +69,9 @@ def main() -> int:
             benchmarks: dict[str, Callable[[], dict[str, Any]]] = {
                 "back-fill": lambda: backfill(stack, shop, app),
                 "recommendations": lambda: recommendations(stack, shop, folder, answer),
+                "recommendations, many": lambda: recommend_speed.under_load(
+                    stack, shop, folder, answer, options.products
+                ),
                 "webhook door": lambda: door(stack, shop, app, folder),
                 "segments, entry": lambda: segments.entry_lag(stack, options.profiles),
                 "collect": lambda: events.collect(stack, shop, folder),

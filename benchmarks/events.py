@@ -24,7 +24,7 @@ FEW = 100_000
 TABLE = "saleor_personalize_event"
 COLUMNS = (
     "installation_id, profile_id, event_id, type, occurred_at, month, received_at, source, "
-    "channel_slug, session_id, product_saleor_id, properties"
+    "channel_slug, session_id, product_saleor_id, attribution_id, properties"
 )
 NEWEST = f"SELECT id FROM {TABLE} ORDER BY id DESC LIMIT {BATCHES * EVENTS}"  # noqa: S608
 # What a shop has after a year: spread over 13 months, of the people that are there.
@@ -32,7 +32,7 @@ FILL = f"""
 INSERT INTO {TABLE} ({COLUMNS})
 SELECT installation, people[1 + n % cardinality(people)], gen_random_uuid()::text, 'product_viewed',
        at, date_trunc('month', at AT TIME ZONE 'UTC')::date, at, 'storefront', channel,
-       'visit-' || n / 8, 'UHJvZHVjdDo' || n % 600, '{{"variant_id": "UHJvZHVjdFZhcmlhbnQ6MQ=="}}'
+       'visit-' || n / 8, 'UHJvZHVjdDo' || n % 600, '', '{{"variant_id": "UHJvZHVjdFZhcmlhbnQ6MQ=="}}'
 FROM generate_series(1, $1::bigint) AS n,
      LATERAL (SELECT now() - interval '395 days' * random() AS at WHERE n > 0) AS moment,
      (SELECT array_agg(id) AS people, min(installation_id) AS installation

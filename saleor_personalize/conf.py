@@ -33,6 +33,7 @@ def _recommenders() -> dict[str, Any]:
     rooms = "saleor_personalize.ml.recommenders"
     return {
         "next_item": f"{rooms}.session.Session",
+        "personal": f"{rooms}.personal.Personal",
         "popular": f"{rooms}.popularity.Popular",
         "bought_together": f"{rooms}.covisitation.BoughtTogether",
         "similar": f"{rooms}.content.Similar",

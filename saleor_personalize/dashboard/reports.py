@@ -27,8 +27,9 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
     return _page(request, staff)
 
 
-def _page(request: HttpRequest, staff: Staff) -> HttpResponse:
-    context = {**_training(request, staff), **_report(request, staff)}
+def _page(request: HttpRequest, staff: Staff, channel_slug: str = "") -> HttpResponse:
+    slug = channel_slug or request.GET.get("channel", "")
+    context = {**_training(request, staff), **_report(request, staff, slug)}
     return _render(request, staff, "models/page.html", context)
 
 
@@ -79,10 +80,9 @@ def _figures(row: Training | None) -> object:
 # -- report ------------------------------------------------------------------------------------------
 
 
-def _report(request: HttpRequest, staff: Staff) -> Context:
+def _report(request: HttpRequest, staff: Staff, slug: str) -> Context:
     models = TrainedModel.objects.of(staff.installation)
     slugs = sorted(set(models.values_list("channel_slug", flat=True)))
-    slug = request.GET.get("channel", "")
     if slug not in slugs:
         slug = slugs[0] if slugs else ""
     rows = list(models.filter(channel_slug=slug).order_by("-trained_at", "-pk")[:CHARTED])
@@ -174,9 +174,7 @@ def answer_with(request: HttpRequest, staff: Staff, model_id: int) -> HttpRespon
         channel_slug=row.channel_slug,
         version=row.version,
     )
-    request.GET = request.GET.copy()
-    request.GET["channel"] = row.channel_slug
-    response = _page(request, staff)
+    response = _page(request, staff, channel_slug=row.channel_slug)
     if not changes:
         return _tell(response, "info", _("Nothing changed"), _("This version answers already."))
     return _tell(

@@ -220,6 +220,7 @@ def _models(staff: Staff) -> Context:
             ]
             for model in found
         },
+        "model_faults": [model.fault for model in found if model.fault],
         "trained_at": max((model.trained_at for model in found), default=None),
     }
 

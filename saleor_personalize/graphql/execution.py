@@ -37,6 +37,7 @@ PLAIN: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
         "score": lambda shown: shown.found.score,
         "strategy": lambda shown: shown.found.strategy,
         "attributionId": lambda shown: shown.attribution_id,
+        "cursor": lambda shown: shown.found.cursor or None,
     },
     "RecommendationReason": {
         "code": lambda shown: str(shown.found.reason_code).upper(),

@@ -33,6 +33,8 @@ _LISTS = frozenset(
         "favourites",
         "sharedFavourites",
         "topProducts",
+        "recommendedCategories",
+        "recommendedBrands",
         "recommendationPage",
         "recommendationRanking",
         "recommendationTouchpoints",

@@ -19,6 +19,7 @@ from saleor_personalize.graphql import (
     mutations_consent,
     mutations_favourites,
     types,
+    types_groups,
     types_merchandising,
     types_privacy,
     types_recommendations,
@@ -28,6 +29,7 @@ from saleor_personalize.graphql import (
 
 class Query(
     types_recommendations.RecommendationQueries,
+    types_groups.GroupQueries,
     types_segments.SegmentQueries,
     types_merchandising.MerchandisingQueries,
     mutations_favourites.FavouriteQueries,

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, TypeGuard
+from typing import Any
 
 import graphene
 from django.utils import timezone, translation
@@ -243,7 +243,7 @@ def recommend(context: Any, wish: Wish, channel_slug: str, caller: Caller | None
         context=context,
         placement=wish.placement,
         channel_slug=channel_slug,
-        language_code=wish.language_code if _is_language(wish.language_code) else spoken or "",
+        language_code=spoken_in(wish.language_code),
         now=now,
     )
 
@@ -270,7 +270,7 @@ def recommend_each(
             context=context,
             placement=wish.placement,
             channel_slug=channel_slug,
-            language_code=wish.language_code if _is_language(wish.language_code) else spoken or "",
+            language_code=spoken_in(wish.language_code),
             now=now,
         )
         for id_, items in found.items()
@@ -302,7 +302,7 @@ def recommend_page(
             context=context,
             placement=placement,
             channel_slug=channel_slug,
-            language_code=code if _is_language(code) else spoken or "",
+            language_code=spoken_in(code),
             now=now,
         )
         for placement, items in found.items()
@@ -325,8 +325,11 @@ def _check_texts(wish: Wish, channel_slug: str) -> None:
             )
 
 
-def _is_language(code: str | None) -> TypeGuard[str]:
-    return code is not None and _LANGUAGE.fullmatch(code) is not None
+def spoken_in(code: str | None) -> str:
+    """Return the language of names: the one asked for, whether we speak it or not; else the request's."""
+    if code is not None and _LANGUAGE.fullmatch(code):
+        return code
+    return types.language(code) or ""
 
 
 def _of_card(name: str) -> Callable[[Shown, Any], Any]:
@@ -679,7 +682,7 @@ class RecommendationQueries(graphene.ObjectType):
             context=info.context,
             placement=placement,
             channel_slug=channel,
-            language_code=language_code if _is_language(language_code) else spoken or "",
+            language_code=spoken_in(language_code),
             now=now,
         ).items
 

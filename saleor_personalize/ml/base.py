@@ -38,6 +38,8 @@ class ReasonCode(StrEnum):
 
     POPULAR = "popular"
     BOUGHT_TOGETHER = "bought_together"
+    #: Bought together with something like it, not with the item itself.
+    BOUGHT_WITH_SIMILAR = "bought_with_similar"
     SIMILAR = "similar"
     NEWEST = "newest"
     #: Looked at in the same visits as something of this visit.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
@@ -75,6 +75,8 @@ FEWEST_CASES = 30
 #: Items of an answer that count, by question.
 PLACES = {"seed": 10, "alternative": 10}
 MOST_PLACES = 20
+
+_UNMEASURED: dict[str, Any] = {"measured": False, "aliases": {}}
 
 #: Told what is at work and the share of all work that is done, 0 to 1.
 Progress = Callable[[str, float], None]
@@ -155,7 +157,7 @@ class Engine:
             fresh = type(recommender)(**recommender.get_params())
             fitted[alias] = fresh.fit(interactions, catalogue)
         measuring = _Measuring(fitted, interactions, catalogue, self.seed)
-        report = measuring.run(tell) if self.tune else {"measured": False, "aliases": {}}
+        report = measuring.run(tell) if self.tune else _UNMEASURED
         if measuring.weights.get("visitor", {}).get("past_visits"):
             fitted[_HISTORY] = LastSeen().fit(interactions)
         tell("")
@@ -250,16 +252,15 @@ class Engine:
             raise FileExistsError(f"{folder} already holds an engine; save to a new folder.")
         for alias, recommender in ready.items():
             recommender.save(folder / alias)
-        metadata = {
-            "format": FORMAT,
-            "options": {"rerank": self.rerank, "tune": self.tune, "seed": self.seed},
-            "aliases": list(ready),
-            "weights": self._weights,
-            "ids_are_numbers": self._ids_are_numbers,
-            "report": self.report,
-        }
         # Last, so that a folder that was not written to the end cannot be loaded.
-        (folder / _METADATA).write_text(json.dumps(metadata, indent=2), encoding="utf-8")
+        _describe(
+            folder,
+            options={"rerank": self.rerank, "tune": self.tune, "seed": self.seed},
+            aliases=list(ready),
+            weights=self._weights,
+            ids_are_numbers=self._ids_are_numbers,
+            report=self.report,
+        )
 
     @classmethod
     def load(
@@ -322,6 +323,32 @@ class Engine:
         return [candidate.item_id for candidate in found]
 
 
+def describe_engine(folder: Path, aliases: Sequence[str], *, ids_are_numbers: bool) -> None:
+    """Make an engine, never measured, of recommenders that were saved to sub-folders."""
+    _describe(
+        folder,
+        options={"rerank": False, "tune": False, "seed": 0},
+        aliases=list(aliases),
+        weights=_first_choices(aliases),
+        ids_are_numbers=ids_are_numbers,
+        report=_UNMEASURED,
+    )
+
+
+def _describe(folder: Path, **known: Any) -> None:
+    text = json.dumps({"format": FORMAT, **known}, indent=2)
+    (folder / _METADATA).write_text(text, encoding="utf-8")
+
+
+def _first_choices(aliases: Container[str]) -> dict[str, dict[str, float]]:
+    """What the blends are made of as long as nothing is known."""
+    return {
+        name: {part: 1.0}
+        for name, parts in BLENDS.items()
+        if (part := next((part for part in parts if _NEEDS.get(part, part) in aliases), None))
+    }
+
+
 class _Steps:
     """Tells of each step of known number."""
 
@@ -348,17 +375,12 @@ class _Measuring:
         self._interactions = interactions
         self._items = items
         self._seed = seed
-        # What is used as long as nothing is known.
-        self.weights: dict[str, dict[str, float]] = {
-            name: {part: 1.0}
-            for name, parts in BLENDS.items()
-            if (part := next((part for part in parts if _NEEDS.get(part, part) in fitted), None))
-        }
+        self.weights = _first_choices(fitted)
 
     def run(self, tell: Callable[[str], None]) -> dict[str, Any]:
         past, window = time_split(self._interactions, fraction=WINDOW)
         if not len(past) or not len(window):
-            return {"measured": False, "aliases": {}}
+            return _UNMEASURED
         random = np.random.default_rng(self._seed)
         questions = {
             "visit": visit_cases(window, limit=MOST_CASES, random=random),

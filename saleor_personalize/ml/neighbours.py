@@ -25,15 +25,17 @@ def top_neighbours(
     row_factor: NDArray[np.floating[Any]] | None = None,
     column_factor: NDArray[np.floating[Any]] | None = None,
     support: tuple[sparse.csr_array, int] | None = None,
+    own: NDArray[np.integer[Any]] | None = None,
 ) -> Arrays:
     """Keep the `size` largest entries, above `minimum`, in each row of `left @ right`.
 
-    `left` (n, m) and `right` (m, n); the diagonal is left out; entry (a, b) is first multiplied by
-    `row_factor[a] * column_factor[b]`. `support` is another right side, non-zero where `right` is,
+    `left` (n, m) and `right` (m, c); of row a, column `own[a]`, by default a, is left out; entry
+    (a, b) is first multiplied by `row_factor[a] * column_factor[b]`. `support` is another right side, non-zero where `right` is,
     and what `left` times it must reach. Equal entries go by column. The result is in CSR form, each
     row best first: `indptr` int64 (n+1,), `indices` int32 and `scores` float32.
     """
     count = left.shape[0]
+    own = np.arange(count) if own is None else own
     lengths = np.zeros(count, dtype=np.int64)
     indices: list[NDArray[np.int32]] = [np.empty(0, dtype=np.int32)]
     scores: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)]
@@ -44,7 +46,7 @@ def top_neighbours(
             values *= column_factor[columns]
         if row_factor is not None:
             values *= row_factor[start + rows]
-        keep = (values > minimum) & (columns != start + rows)
+        keep = (values > minimum) & (columns != own[start + rows])
         if support is not None:
             # The same pattern on both sides makes the same order of entries.
             keep &= (left[start:stop] @ support[0]).tocoo().data >= support[1]

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy import sparse
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer
 
 from saleor_personalize.ml.data import Items
 
@@ -61,13 +61,17 @@ def vectors_of(
 
 def _column(texts: Sequence[str], max_items_per_token: int) -> sparse.csr_array:
     """TF-IDF of one column, rows of length 1 (0 if empty)."""
-    split = [tokens(text) for text in texts]
+    # Categories and brands repeat: each distinct text is split once.
+    distinct = {text: at for at, text in enumerate(dict.fromkeys(texts))}
+    split = [tokens(text) for text in distinct]
     if not any(split):
         return _empty(len(texts))
-    vectorizer = TfidfVectorizer(analyzer=_as_is, sublinear_tf=True, norm=None, dtype=np.float32)
-    vectors = sparse.csr_array(vectorizer.fit_transform(split))
-    is_telling = np.bincount(vectors.indices, minlength=vectors.shape[1]) <= max_items_per_token
-    return _unit_length(vectors[:, np.flatnonzero(is_telling)])
+    counted = CountVectorizer(analyzer=_as_is, dtype=np.float32).fit_transform(split)
+    vectors = sparse.csr_array(counted)[[distinct[text] for text in texts]]
+    items_of_token = np.bincount(vectors.indices, minlength=vectors.shape[1])
+    idf = np.log((1.0 + len(texts)) / (1.0 + items_of_token)) + 1.0
+    vectors.data = (1.0 + np.log(vectors.data)) * idf.astype(np.float32)[vectors.indices]
+    return _unit_length(vectors[:, np.flatnonzero(items_of_token <= max_items_per_token)])
 
 
 def _as_is(split: list[str]) -> list[str]:

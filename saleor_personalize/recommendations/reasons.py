@@ -24,7 +24,7 @@ _DONE = frozenset({Code.BECAUSE_VIEWED, Code.SESSION, Code.VIEWED_TOGETHER, Code
 _BOUGHT = frozenset({Code.BECAUSE_BOUGHT, Code.BUY_AGAIN})
 _OF_PAGE = frozenset(
     {
-        Code.BOUGHT_TOGETHER, Code.SIMILAR, Code.CURATED, Code.VISUAL, Code.UP_SELL, Code.DOWN_SELL,
+        Code.BOUGHT_TOGETHER, Code.BOUGHT_WITH_SIMILAR, Code.SIMILAR, Code.CURATED, Code.VISUAL, Code.UP_SELL, Code.DOWN_SELL,
         Code.SAME_BRAND,
     }
 )  # fmt: skip
@@ -118,6 +118,7 @@ def _with_name(code: str) -> str | None:
     # Each call stands by itself: the texts are collected from the source.
     sentences = {
         Code.BOUGHT_TOGETHER: lambda: _("Often bought together with %(name)s"),
+        Code.BOUGHT_WITH_SIMILAR: lambda: _("Often bought together with things like %(name)s"),
         Code.SIMILAR: lambda: _("Similar to %(name)s"),
         Code.VISUAL: lambda: _("Looks like %(name)s"),
         Code.CURATED: lambda: _("Chosen by us to go with %(name)s"),

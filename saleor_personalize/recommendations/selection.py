@@ -313,7 +313,7 @@ def _pinned(pick: _Pick, entries: list[Entry], in_force: Sequence[Rule]) -> list
         pick.after = -1
         pick.allowed(missing, is_bound=False)
     # Of two rules for one place the first one counts: it is put there last.
-    for rule in sorted(reversed(pins), key=lambda rule: rule.row.slot):
+    for rule in sorted(pins, key=lambda rule: (rule.row.slot, -pins.index(rule))):
         slot = rule.row.slot
         of_rule = [
             pick.offers[id_]

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from saleor_personalize.catalog import queries as catalog
 from saleor_personalize.conf import settings
-from saleor_personalize.exceptions import InvalidCursor
-from saleor_personalize.ml import Candidate, Context, Engine
 from saleor_personalize.models import Checkout, Installation, Profile, prepared
 from saleor_personalize.recommendations import (
     history,
     models_store,
+    paging,
     placements,
     reasons,
     remembered,
     rules,
     selection,
     sources,
+    trained,
 )
 from saleor_personalize.recommendations.ahead import Ahead
 from saleor_personalize.recommendations.asking import Asking
@@ -108,7 +106,7 @@ def recommend(
         tuple((situation or {}).items()),
         tuple(hidden),
     )
-    until, position = _read_cursor(after, now) if after else (now, -1)
+    until, position = paging.read(after, now) if after else (now, -1)
     if known is None or after:
         known = known_of(
             installation=installation, channel_slug=channel_slug, profile=profile, until=until
@@ -282,37 +280,9 @@ def known_of(
     did = history.read(profile, until) if profile is not None else history.NOTHING
     if did is history.REFUSED:
         profile = None
-    return Known(installation, channel_slug, profile, did, _models(installation, channel_slug))
-
-
-@dataclass(frozen=True)
-class _Rank:
-    """The engine's own answer, asked like a recommender."""
-
-    engine: Engine
-
-    def recommend(self, context: Context, k: int) -> list[Candidate]:
-        return self.engine.rank(context, k)
-
-
-@dataclass(frozen=True)
-class _Alias:
-    engine: Engine
-    alias: str
-
-    def recommend(self, context: Context, k: int) -> list[Candidate]:
-        return self.engine.candidates(self.alias, context, k)
-
-
-def _models(installation: Installation, channel_slug: str) -> sources.Models:
-    engine = models_store.engine_of(installation, channel_slug)
-    if engine is None:
-        return {}
-    models: dict[str, sources.Trained] = {
-        alias: _Alias(engine, alias) for alias in models_store.aliases_of(engine)
-    }
-    models["rank"] = _Rank(engine)
-    return models
+    return Known(
+        installation, channel_slug, profile, did, trained.models_of(installation, channel_slug)
+    )
 
 
 def asking_of(
@@ -394,31 +364,10 @@ def told(asking: Asking, entries: Sequence[Entry]) -> list[Recommendation]:
             strategy=candidate.strategy or "",
             reason_code=str(candidate.reason_code),
             reason_text=texts[candidate.reason_code, candidate.reason_item_id],
-            cursor=_cursor(asking.until, entry.position) if is_paged else "",
+            cursor=paging.cursor(asking.until, entry.position) if is_paged else "",
         )
         for slot, (candidate, entry) in enumerate(zip(found, entries, strict=True), start=1)
     ]
-
-
-def _cursor(until: datetime, position: int) -> str:
-    """Name a place in a list, and the moment of which all its pages are."""
-    text = f"{until.timestamp():.6f}:{position}"
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _read_cursor(text: str, now: datetime) -> tuple[datetime, int]:
-    try:
-        padded = text + "=" * (-len(text) % 4)
-        moment, _, position = base64.urlsafe_b64decode(padded.encode()).decode().partition(":")
-        until = datetime.fromtimestamp(float(moment), tz=UTC)
-        place = int(position)
-    except (ValueError, OverflowError, OSError, binascii.Error):
-        raise InvalidCursor(
-            "`after` is no cursor of ours: send that of the last product of the page before."
-        ) from None
-    if place < 0 or until > now:
-        raise InvalidCursor("`after` lies in the future: send it as the recommendation had it.")
-    return until, place
 
 
 def is_of_message(placement: str) -> bool:

@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Max, Q
+from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
 
 from saleor_personalize.enums import InstallationStatus, TrainingReason, TrainingStatus
@@ -210,7 +210,7 @@ def claim(*, pk: int, now: datetime) -> Training | None:
         return found
 
 
-def _free(now: datetime) -> Any:
+def _free(now: datetime) -> QuerySet[Training]:
     return Training.objects.filter(
         Q(status=TrainingStatus.PENDING)
         | Q(status=TrainingStatus.RUNNING, lease_expires_at__lt=now),

@@ -63,12 +63,12 @@ def _recommenders() -> dict[str, Recommender]:
         alias: (f"{type(one).__module__}.{type(one).__qualname__}", one)
         for alias, one in built_in().items()
     }
-    found = {}
-    for alias, entry in settings.RECOMMENDERS.items():
-        path, one = shipped.get(alias, ("", None))
-        is_as_shipped = one is not None and entry == path
-        found[alias] = one if is_as_shipped else build_backend("RECOMMENDERS", alias)
-    return found
+    return {
+        alias: shipped[alias][1]
+        if alias in shipped and entry == shipped[alias][0]
+        else build_backend("RECOMMENDERS", alias)
+        for alias, entry in settings.RECOMMENDERS.items()
+    }
 
 
 def folder_of(channel: SalesChannel) -> str:

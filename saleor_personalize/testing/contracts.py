@@ -3,14 +3,23 @@
 class TestMyRule(RuleTests):
     rule = MyRule
     texts = ("gold", "silver")  # values to try for its texts
+
+class TestMyRecommender(RecommenderTests):
+    recommender = MyRecommender
+    options = {"weight": 2.0}  # for its __init__
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import pytest
@@ -19,6 +28,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from saleor_personalize.enums import InstallationStatus
+from saleor_personalize.ml import (
+    Candidate,
+    Context,
+    Engine,
+    InteractionEvent,
+    Interactions,
+    Items,
+    NotTrained,
+    Recommender,
+)
 from saleor_personalize.models import (
     Category,
     Checkout,
@@ -370,3 +389,141 @@ class RuleTests:
             }
             assert changed <= told, found
             transaction.set_rollback(True)
+
+
+#: Events of a shop: visitor, item, kind, day, order (0 for none), visit (0 for unknown), price.
+shop_events = st.lists(
+    st.tuples(
+        st.integers(0, 5),
+        st.integers(0, 7),
+        st.sampled_from(list(InteractionEvent)),
+        st.integers(0, 20),
+        st.integers(0, 6),
+        st.integers(0, 4),
+        st.sampled_from([math.nan, 0.0, 9.99]),
+    ),
+    max_size=40,
+)
+#: What somebody asks, also about items and people that nobody has seen.
+contexts = st.builds(
+    Context,
+    session=st.lists(st.integers(0, 9).map(str), max_size=4).map(tuple),
+    seeds=st.lists(st.integers(0, 9).map(str), max_size=2).map(tuple),
+    exclude=st.lists(st.integers(0, 9).map(str), max_size=3).map(frozenset),
+    visitor_id=st.none() | st.integers(0, 7).map("v{}".format),
+    now=st.none() | st.integers(0, 30).map(lambda day: NOW.timestamp() + 86_400 * day),
+)
+
+
+def shop_of(rows: Sequence[tuple[Any, ...]]) -> tuple[Interactions, Items]:
+    """Make a shop of `shop_events`; items 8 and 9 are in the catalogue and have no event."""
+    visitors, items, kinds, days, orders, visits, prices = (
+        zip(*rows, strict=True) if rows else [()] * 7
+    )
+    interactions = Interactions.of(
+        visitor_id=[f"v{visitor}" for visitor in visitors],
+        item_id=[str(item) for item in items],
+        event=list(kinds),
+        timestamp=[NOW.timestamp() + 86_400 * day for day in days],
+        # An order belongs to one visitor.
+        order_id=[
+            f"o{visitor}-{order}" if order and kind == InteractionEvent.PURCHASE else None
+            for visitor, order, kind in zip(visitors, orders, kinds, strict=True)
+        ],
+        session_id=[
+            f"s{visitor}-{visit}" if visit else None
+            for visitor, visit in zip(visitors, visits, strict=True)
+        ],
+        price=list(prices),
+    )
+    catalogue = Items.of(
+        [str(item) for item in range(10)],
+        created_at=[NOW.timestamp() + item for item in range(10)],
+        name=[f"{('linen shirt', 'desk lamp', '')[item % 3]} {item}" for item in range(10)],
+        category=["clothes" if item % 2 else "lights" for item in range(10)],
+    )
+    return interactions, catalogue
+
+
+_few = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+class RecommenderTests:
+    """What every recommender keeps to. Give `recommender`, and `options` for its `__init__`."""
+
+    recommender: ClassVar[type[Recommender]]
+    options: ClassVar[Mapping[str, Any]] = {}
+
+    def _fitted(self, rows: Sequence[tuple[Any, ...]]) -> Recommender:
+        return self.recommender(**self.options).fit(*shop_of(rows))
+
+    @_few
+    @given(rows=shop_events, context=contexts, k=st.integers(1, 12))
+    def test_its_answer_is_a_ranking_of_what_may_be_shown(
+        self, rows: Any, context: Context, k: int
+    ) -> None:
+        found = self._fitted(rows).recommend(context, k)
+
+        ids = [candidate.item_id for candidate in found]
+        assert len(ids) == len(set(ids)) <= k
+        assert set(ids) <= {str(item) for item in range(10)} - context.exclude - set(context.seeds)
+        assert found == sorted(found, key=lambda candidate: (-candidate.score, candidate.item_id))
+        for candidate in found:
+            assert isinstance(candidate, Candidate)
+            assert math.isfinite(candidate.score)
+            assert candidate.reason_code
+
+    @_few
+    @given(rows=shop_events, context=contexts)
+    def test_a_longer_answer_begins_with_the_shorter_one(self, rows: Any, context: Context) -> None:
+        fitted = self._fitted(rows)
+        longest = [candidate.item_id for candidate in fitted.recommend(context, 10_000)]
+        for k in (1, 3):
+            assert [candidate.item_id for candidate in fitted.recommend(context, k)] == longest[:k]
+
+    @_few
+    @given(rows=shop_events, context=contexts)
+    def test_the_same_data_gives_the_same_answer_also_from_a_folder(
+        self, rows: Any, context: Context
+    ) -> None:
+        first, second = self._fitted(rows), self._fitted(rows)
+        expected = first.recommend(context, 10)
+        assert second.recommend(context, 10) == expected
+        with TemporaryDirectory() as folder:
+            first.save(Path(folder) / "saved")
+            loaded = self.recommender.load(Path(folder) / "saved")
+            assert loaded.recommend(context, 10) == expected
+            assert loaded.get_params() == first.get_params()
+        # A second fit forgets the first.
+        assert second.fit(*shop_of([])).recommend(context, 10) == self._fitted([]).recommend(
+            context, 10
+        )
+
+    @_few
+    @given(rows=shop_events)
+    def test_what_it_learns_is_plain_arrays_and_its_options_are_json(self, rows: Any) -> None:
+        fitted = self._fitted(rows)
+        for name, array in fitted.arrays.items():
+            assert name.isidentifier()
+            assert array.dtype.kind != "O"
+        assert json.loads(json.dumps(fitted.get_params())) == fitted.get_params()
+        assert type(self.recommender(**fitted.get_params())) is self.recommender
+        assert type(fitted.sibling()) is self.recommender
+
+    @settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(rows=shop_events, asked=st.lists(contexts, min_size=20, max_size=20))
+    def test_threads_may_ask_at_once(self, rows: Any, asked: list[Context]) -> None:
+        fitted = self._fitted(rows)
+        alone = [fitted.recommend(context, 5) for context in asked]
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(lambda context: fitted.recommend(context, 5), asked)) == alone
+
+    def test_before_it_has_learned_it_says_so(self) -> None:
+        with pytest.raises(NotTrained):
+            self.recommender(**self.options).recommend(Context(), 1)
+        with pytest.raises(ValueError, match="k must be at least 1"):
+            self._fitted([]).recommend(Context(), 0)
+
+    def test_the_engine_takes_it(self) -> None:
+        engine = Engine(recommenders={"mine": self.recommender(**self.options)}, tune=False)
+        assert engine.fit(*shop_of([])).aliases == ("mine",)

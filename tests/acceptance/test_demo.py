@@ -29,6 +29,11 @@ def test_b112_d2_the_demo_tells_the_whole_story() -> None:
         "orders": 300,
         "checkouts": 5,
     }
+    assert [(model["channel"], model["is_published"]) for model in story["models"]] == [
+        ("channel-pln", True),
+        ("default-channel", True),
+    ]
+    assert sum(model["interactions"] for model in story["models"]) > 300
     assert set(story["recommendations"]) == {
         "home",
         "product_page_related",

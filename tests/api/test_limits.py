@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 from graphql import get_introspection_query
 
-from saleor_personalize.graphql import views
+from saleor_personalize.graphql import types, views
 from saleor_personalize.models import Installation, Profile
 from saleor_personalize.recommendations import service
 from tests.api.conftest import ANONYMOUS, Ask
@@ -374,15 +374,15 @@ def test_b104_a_fault_shows_that_it_happened_and_nothing_else(
 
 
 def test_a_fault_in_one_field_leaves_the_others(
-    gql: Ask, shop: Phones, monkeypatch: pytest.MonkeyPatch
+    gql: Ask, shop: Phones, carol: Profile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from saleor_personalize.events import callers
+    carol.identities.update(value=ANONYMOUS)
 
     def fail(*_: object, **__: object) -> None:
         raise KeyError("x")
 
-    monkeypatch.setattr(callers.timeline, "profile_of", fail)
-    query = f"{{ {RECS}, first: 1) {{ slot }} profile {{ openCheckout {{ id }} }} }}"
+    monkeypatch.setattr(types.favourites, "shown", fail)
+    query = f"{{ {RECS}, first: 1) {{ slot }} profile {{ favourites {{ productId }} }} }}"
     answer = gql(query, anonymous_id=ANONYMOUS)
     assert answer.body["data"] == {"recommendations": [{"slot": 1}], "profile": None}
     assert answer.codes == ["INTERNAL"]

@@ -391,4 +391,4 @@ def test_no_event_that_was_accepted_can_stop_the_training(
     odd = ["UHJvZHVjdDox", "x" * 100, "unknown", "=", "_-+/"]
     events = [viewed(str(at), productId=id_, channel="us") for at, id_ in enumerate(odd)]
     assert track(*events) == [ACCEPTED] * 5
-    assert training.train(installation=shop.installation, now=now) == 8
+    assert training.train(installation=shop.installation, now=now) == 2

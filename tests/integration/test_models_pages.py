@@ -248,9 +248,10 @@ def test_b40_a_damaged_version_is_told_on_the_page(
 ) -> None:
     training.train(installation=shop.installation, now=timezone.now())
     TrainedModel.objects.update(fault="On web-2: 1/2/x is missing.", fault_at=timezone.now())
-    shown = page(client, signed)
-    assert "On web-2: 1/2/x is missing." in shown
-    assert "The version before it answers meanwhile." in shown
+    for path in ("models", "overview"):
+        shown = client.get(f"/dashboard/{path}/", headers=signed).content.decode()
+        assert "On web-2: 1/2/x is missing." in shown
+        assert "The version before it answers meanwhile." in shown
 
 
 @pytest.mark.parametrize("path", ["train/", "1/answer/"])

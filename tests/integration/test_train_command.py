@@ -1,5 +1,6 @@
 """`saleor-personalize train` and `rollback`, and the process that a worker trains in."""
 
+import json
 import os
 import socket
 import subprocess
@@ -70,6 +71,28 @@ def test_b118_train_says_what_it_made(shop: Phones) -> None:
     assert "18 rows, 8 products" in line
     assert "too little data" in line
     assert line.endswith("answers")
+
+
+def test_train_as_json(shop: Phones) -> None:
+    (told,) = json.loads(run("personalize_train", "--json"))
+    (model,) = told.pop("models")
+    row = TrainedModel.objects.get()
+    assert told == {
+        "installation": shop.installation.saleor_api_url,
+        "status": "done",
+        "error": "",
+    }
+    assert model == {
+        "channel": "us",
+        "version": row.version,
+        "is_published": True,
+        "held_back": "",
+        "seconds": row.seconds,
+        "interactions": 18,
+        "products": 8,
+        "times_popularity": None,
+        "report": row.metrics,
+    }
 
 
 def test_every_shop_with_all(shop: Phones, now: datetime) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from typing import Any
@@ -20,6 +21,7 @@ from saleor_personalize.management.installations import (
 from saleor_personalize.management.models_table import models_table
 from saleor_personalize.models import Installation, TrainedModel, Training
 from saleor_personalize.recommendations import training
+from saleor_personalize.recommendations.reports import lift
 
 #: How much the process that a worker starts gives way to others.
 NICENESS = 10
@@ -43,6 +45,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--background", action="store_true", help="leave the work to the Celery workers"
         )
+        parser.add_argument("--json", action="store_true", help="print what was made as JSON")
         parser.add_argument(
             "--run", type=int, metavar="ID", help="take up one training that waits (for workers)"
         )
@@ -68,6 +71,11 @@ class Command(BaseCommand):
             self.stdout.write(f"{len(asked)} training(s) wait for a worker.")
             return
         done = [self._see_through(row, force=options["publish"]) for row in asked]
+        if options["json"]:
+            self.stdout.write(json.dumps([_as_dict(row) for row in done], indent=2))
+        else:
+            for row in done:
+                self._print(row)
         failed = [row for row in done if row.status == TrainingStatus.FAILED]
         if failed:
             raise CommandError("\n".join(row.error for row in failed))
@@ -84,7 +92,7 @@ class Command(BaseCommand):
             training.work(claimed, now=timezone.now())
 
     def _see_through(self, asked: Training, *, force: bool) -> Training:
-        """Train here, or watch whoever does, until it is over; print what came of it."""
+        """Train here, or watch whoever does, until it is over."""
         columns = (
             TextColumn("{task.description:<36}"),
             BarColumn(),
@@ -99,9 +107,7 @@ class Command(BaseCommand):
                 words = f"{row.channel_slug}: {row.step}" if row.channel_slug else "done"
                 progress.update(bar, description=words[:36], completed=row.progress)
 
-            row = self._follow(asked, show, force=force)
-        self._print(row)
-        return row
+            return self._follow(asked, show, force=force)
 
     def _follow(self, asked: Training, show: training.OnProgress, *, force: bool) -> Training:
         is_told = False
@@ -131,9 +137,35 @@ class Command(BaseCommand):
 
     def _print(self, row: Training) -> None:
         shop = row.installation
-        made = TrainedModel.objects.of(shop).filter(training=row).order_by("channel_slug", "pk")
         self.stdout.write(f"{shop.saleor_api_url}: {row.get_status_display().lower()}")
-        for line in models_table(list(made)):
+        for line in models_table(_made(row)):
             self.stdout.write(f"  {line}")
         if row.error:
             self.stdout.write(f"  {row.error}")
+
+
+def _made(row: Training) -> list[TrainedModel]:
+    made = TrainedModel.objects.of(row.installation_id).filter(training=row)
+    return list(made.order_by("channel_slug", "pk"))
+
+
+def _as_dict(row: Training) -> dict[str, Any]:
+    return {
+        "installation": row.installation.saleor_api_url,
+        "status": row.status,
+        "error": row.error,
+        "models": [
+            {
+                "channel": model.channel_slug,
+                "version": model.version,
+                "is_published": model.is_published,
+                "held_back": model.held_back,
+                "seconds": model.seconds,
+                "interactions": model.interaction_count,
+                "products": model.product_count,
+                "times_popularity": lift(model.metrics),
+                "report": model.metrics,
+            }
+            for model in _made(row)
+        ],
+    }

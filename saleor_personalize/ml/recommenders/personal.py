@@ -348,14 +348,13 @@ def _model(
     near = top_neighbours(
         taken[:, rest].T.tocsr(),
         _matrix(log.taken(LEARNED_SPARSE), size)[:, targets],
-        size=KEPT_SPARSE + 1,
+        size=KEPT_SPARSE,
         row_factor=1.0 / (visitors[rest] + ridge),
+        own=column[rest],
     )
-    beside = np.repeat(rest, np.diff(near["indptr"]))
-    is_other = targets[near["indices"]] != beside
-    rows.append(beside[is_other])
-    columns.append(near["indices"][is_other])
-    values.append(near["scores"][is_other])
+    rows.append(np.repeat(rest, np.diff(near["indptr"])))
+    columns.append(near["indices"])
+    values.append(near["scores"])
     row = np.concatenate(rows)
     order = np.argsort(row, kind="stable")
     is_dense = np.zeros(size, dtype=bool)

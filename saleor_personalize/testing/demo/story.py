@@ -39,6 +39,7 @@ class Story:
         """Return what happened, in numbers; raise StoryError where it went wrong."""
         self.install()
         backfilled = self.backfill()
+        models = self.train()
         recommended = self.recommendations()
         self.go_live()
         self.shoppers()
@@ -47,6 +48,7 @@ class Story:
         return {
             "installed": self.shop.api_url,
             "backfilled": backfilled,
+            "models": models,
             "recommendations": recommended,
             "messages_sent": sum(1 for m in messages if m["status"] == "sent"),
             "messages_not_sent": dict(
@@ -69,9 +71,55 @@ class Story:
         stages = wait_until(done, seconds=120, what="the back-fill")[0]["stages"]
         counts = {stage["name"]: stage["row_count"] for stage in stages}
         self.say("history read: " + ", ".join(f"{n} {name}" for name, n in counts.items()))
-        self.stack.run("train")
-        self.say("recommenders trained")
         return counts
+
+    def train(self) -> list[dict[str, Any]]:
+        """Train, and look at the report and the playground as staff do."""
+        (done,) = json.loads(self.stack.run("train", "--json"))
+        models: list[dict[str, Any]] = done["models"]
+        self.say(
+            "models trained: "
+            + ", ".join(
+                f"{model['channel']} from {model['interactions']} orders and views"
+                for model in models
+            )
+        )
+        report = self.ask_page("models/", {"channel": self.shop.default_channel})
+        played = self.ask_page(
+            "playground/ask/",
+            {"placement": "home", "channel": self.shop.default_channel, "first": "4"},
+            posts=True,
+        )
+        version = next(
+            model["version"] for model in models if model["channel"] == self.shop.default_channel
+        )
+        if version not in report or version not in played:
+            raise StoryError(f"The pages do not speak of the version {version} that answers.")
+        self.say(
+            "the model report and the playground speak of it: Dashboard, Models and Playground"
+        )
+        return [
+            {
+                "channel": model["channel"],
+                "is_published": model["is_published"],
+                "interactions": model["interactions"],
+            }
+            for model in models
+        ]
+
+    def ask_page(self, path: str, given: dict[str, str], *, posts: bool = False) -> str:
+        """Return a page of the app as the Dashboard shows it to staff."""
+        app = next(iter(self.shop.apps.values()))
+        headers = {"authorization-bearer": self.shop.dashboard_token(app)}
+        url = f"{self.stack.url}/dashboard/{path}"
+        answer = (
+            self.http.post(url, data=given, headers=headers)
+            if posts
+            else self.http.get(url, params=given, headers=headers)
+        )
+        if answer.status_code != 200:
+            raise StoryError(f"{url} answered {answer.status_code}.")
+        return answer.text
 
     def recommendations(self) -> dict[str, list[str]]:
         """Ask every placement; the answer is product ids that the shop sells."""
@@ -96,8 +144,12 @@ class Story:
             ids = [row["productId"] for row in rows]
             if len(ids) != 4 or not set(ids) <= sold or (placement != "home" and seed in ids):
                 raise StoryError(f"The placement {placement!r} answered {ids}.")
+            if not all(row["reason"]["text"] for row in rows):
+                raise StoryError(f"The placement {placement!r} gives no reason for some of {ids}.")
             answers[placement] = ids
-        self.say("every placement filled with products that the shop sells")
+            reasons = dict.fromkeys(row["reason"]["text"] for row in rows)
+            self.say(f"{placement}: {'; '.join(reasons)}")
+        self.say("every placement filled with products that the shop sells, each with its reason")
         return answers
 
     def go_live(self) -> None:
