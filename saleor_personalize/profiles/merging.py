@@ -26,14 +26,14 @@ from saleor_personalize.profiles.changes import mark_changed
 
 _OVER_CARTS = frozenset({MergeProof.CHECKOUT, MergeProof.CHECKOUT_COMPLETED})
 _UNREAD = _OVER_CARTS | {MergeProof.ACCOUNT}
+_OF_BROWSERS = frozenset({MergeProof.LOGIN, MergeProof.DEVICE_TOKEN})
 
 #: proof -> what gives way to it where two accounts would become one person: who confirmed an address owns
 #: it, and a browser is theirs who sign in on it, not theirs who opened or ordered a cart from it.
 _OUTWEIGHS = {
     MergeProof.CONFIRMED_EMAIL: frozenset(MergeProof)
     - {MergeProof.CONFIRMED_EMAIL, MergeProof.STAFF},
-    MergeProof.LOGIN: _UNREAD,
-    MergeProof.DEVICE_TOKEN: _UNREAD,
+    **dict.fromkeys(_OF_BROWSERS, _UNREAD),
 }
 
 #: Kinds of ids that are a name of their own.
@@ -64,7 +64,8 @@ def prove(
 
     Refused, with nothing changed: two different Saleor users, and a pair that was split before. Only
     staff can join those. An address that one Saleor user confirmed is taken back from whoever merely
-    typed it, and a browser on which one signs in from whoever it shared a cart with.
+    typed it, and a browser on which one signs in from whoever it shared a cart with. What was done on
+    that browser before may be the other one's: the two are one for our care, and it is not read across.
     """
     if first.pk == second.pk:
         return False
@@ -74,6 +75,7 @@ def prove(
         merge = _edge(installation, first, second, proof)
         if merge is not None and merge.proved_at is not None and merge.undone_at is None:
             return False
+        is_disputed = merge is not None and merge.is_disputed
         if proof != MergeProof.STAFF:
             if _between(installation, first, second).exclude(undone_at=None).exists():
                 return False
@@ -86,6 +88,7 @@ def prove(
                     # The other one proved it as well.
                     transaction.savepoint_rollback(before)
                     return False
+                is_disputed = proof in _OF_BROWSERS
         was_one = first.person_id == second.person_id
         low, high = sorted((first, second), key=lambda profile: profile.pk)
         Merge.objects.update_or_create(
@@ -98,12 +101,14 @@ def prove(
                 "proved_at": now,
                 "undone_at": None,
                 "waits_for": "",
+                "is_disputed": is_disputed,
                 "decided_by": decided_by,
             },
             create_defaults={
                 "evidence": [{"kind": str(kind), "value": value} for kind, value in evidence],
                 "created_at": now,
                 "proved_at": now,
+                "is_disputed": is_disputed,
                 "decided_by": decided_by,
             },
         )
@@ -196,9 +201,10 @@ def readable(profile: Profile) -> set[int]:
 
     A cart joins people for our care (who ordered is not reminded), never for their eyes: a cart can be
     forwarded and an address mistyped. Reading follows only what takes a secret of their own: signing
-    in, a confirmed address, the word of the shop.
+    in, a confirmed address, the word of the shop. Signing in on a browser that another account had by a
+    cart opens nothing: what was done there before may be theirs.
     """
-    return _reachable(profile, without=_UNREAD)
+    return _reachable(profile, without=_UNREAD, with_disputed=False)
 
 
 def with_own_addresses(profile: Profile) -> set[int]:
@@ -237,10 +243,14 @@ def regroup(*, installation: Installation, profile_ids: set[int], now: datetime)
     _regroup(installation, profile_ids, now=now)
 
 
-def _reachable(profile: Profile, *, without: Collection[MergeProof]) -> set[int]:
+def _reachable(
+    profile: Profile, *, without: Collection[MergeProof], with_disputed: bool = True
+) -> set[int]:
     if not profile.person().exclude(pk=profile.pk).exists():
         return {profile.pk}
-    return _connected(profile.installation, profile.pk, without=without)
+    return _connected(
+        profile.installation, profile.pk, without=without, with_disputed=with_disputed
+    )
 
 
 def _connected(
@@ -248,12 +258,15 @@ def _connected(
     pk: int,
     *,
     without: Collection[MergeProof] = (),
+    with_disputed: bool = True,
     around: int | None = None,
 ) -> set[int]:
     """Return what hangs together with a profile, but for some proofs, and not by way of `around`."""
     person = frontier = {pk}
     while frontier:
         edges = _live(installation, frontier).exclude(proof__in=without)
+        if not with_disputed:
+            edges = edges.filter(is_disputed=False)
         reached = {pk for pair in edges.values_list("first_id", "second_id") for pk in pair}
         frontier = reached - person - {around}
         person = person | reached

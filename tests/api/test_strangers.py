@@ -90,9 +90,15 @@ def test_b2_who_ordered_for_somebody_keeps_their_own_browser(
         data=[order_data(checkout_id=CART, user_id=BOB, email="bob@example.com")],
         now=now,
     )
-    collect([], anonymousId=PHONE, token=token_of(ALICE))
-    assert told(profile_of("saleor_user", ALICE)) == {"on-the-phone"}
+    collect([viewed("signed-in")], anonymousId=PHONE, token=token_of(ALICE))
+    alice = profile_of("saleor_user", ALICE)
+    assert told(alice) == {"on-the-phone", "signed-in"}
     assert told(profile_of("saleor_user", BOB)) == set()
+    # She may be whoever picked up Bob's phone: what was looked at before she signed in is not shown to her.
+    assert merging.readable(alice) == {alice.pk}
+    assert is_one(alice, profile_of("anonymous_id", PHONE))
+    collect([], anonymousId=LAPTOP, token=token_of(ALICE))
+    assert merging.readable(alice) == {alice.pk, profile_of("anonymous_id", LAPTOP).pk}
 
 
 def test_d2_who_is_freed_of_a_friend_is_not_reminded_of_what_they_bought(

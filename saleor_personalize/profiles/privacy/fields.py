@@ -225,7 +225,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     Merge: _persons(
         "merges", "person", "first", "second", "waits_for", "decided_by",
         proof="proof", evidence="evidence", created_at="created_at", proved_at="proved_at",
-        undone_at="undone_at",
+        undone_at="undone_at", is_disputed="is_disputed",
     ),
     Consent: _persons(
         "consents", "person", "profile",
