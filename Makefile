@@ -29,7 +29,7 @@ $(GATEWAY): examples/federation/package-lock.json
 gateway: $(GATEWAY) ## fetch what examples/federation needs (needs Node)
 
 test: lint $(STAMP) $(GATEWAY) ## the whole suite, nothing else to install
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 lint: $(STAMP) ## style, types, architecture, migrations, schema
 	$(BIN)/ruff check .

@@ -65,6 +65,14 @@ class InvalidToken(PersonalizeError):
     """A JWT or signed link is malformed, expired, or meant for somebody else."""
 
 
+class ServerKeyRefused(PersonalizeError):
+    """A server key cannot be made: of that name, or (`is_too_many`) beside those that there are."""
+
+    def __init__(self, message: str, *, is_too_many: bool = False) -> None:
+        super().__init__(message)
+        self.is_too_many = is_too_many
+
+
 class KeysUnavailable(PersonalizeError):
     """A signature may be good, but the shop's key to tell cannot be had just now. Time may cure it."""
 

@@ -34,6 +34,10 @@ VIEW_PERMISSIONS = frozenset({"MANAGE_ORDERS", "MANAGE_CHECKOUTS"})
 ACT_PERMISSIONS = frozenset({"MANAGE_ORDERS", "MANAGE_CHECKOUTS"})
 #: Beside those of acting: who imports sees addresses of customers.
 IMPORT_PERMISSIONS = ACT_PERMISSIONS | {"MANAGE_USERS"}
+#: A server key reads and changes all that the app knows of people, so its maker must be allowed that...
+KEY_PERMISSIONS = ACT_PERMISSIONS | {"MANAGE_USERS"}
+#: ...and, as for a token of an app in Saleor itself, have this. Saleor gives it to no app.
+KEY_OWN_PERMISSION = "MANAGE_APPS"
 
 LOCALES = Path(saleor_personalize.__file__).parent / "locale"
 
@@ -48,6 +52,8 @@ class Staff:
 
     installation: Installation
     permissions: frozenset[str]
+    #: Those that they have, whatever the app has.
+    own_permissions: frozenset[str] = frozenset()
     #: Saleor's id of them: on the record of whatever they decide about a person.
     user_id: str = ""
 
@@ -60,17 +66,29 @@ class Staff:
         return self.permissions >= IMPORT_PERMISSIONS
 
     @property
+    def can_manage_keys(self) -> bool:
+        return self.permissions >= KEY_PERMISSIONS and KEY_OWN_PERMISSION in self.own_permissions
+
+    @property
     def can_see_people(self) -> bool:
         return "MANAGE_USERS" in self.permissions
 
 
 def read_staff(
-    request: HttpRequest, *, acts: bool, imports: bool = False, people: bool = False
+    request: HttpRequest,
+    *,
+    acts: bool,
+    imports: bool = False,
+    people: bool = False,
+    keys: bool = False,
 ) -> Staff:
     """Return who calls. Raises InvalidToken, KeysUnavailable, or AccessDenied for staff who may not."""
     claims = read_dashboard_token(request.headers.get(TOKEN_HEADER, ""), now=timezone.now())
     staff = Staff(
-        installation=claims.installation, permissions=claims.permissions, user_id=claims.user_id
+        installation=claims.installation,
+        permissions=claims.permissions,
+        own_permissions=claims.own_permissions,
+        user_id=claims.user_id,
     )
     if not staff.permissions & VIEW_PERMISSIONS:
         raise AccessDenied(
@@ -100,18 +118,31 @@ def read_staff(
                 "customers, for you and for this app."
             )
         )
+    if keys and not staff.can_manage_keys:
+        raise AccessDenied(
+            _(
+                "A server key opens the data of all customers: it needs the permissions to manage "
+                "orders, checkouts and customers, for you and for this app, and your own to manage apps."
+            )
+        )
     return staff
 
 
 def staff_view(
-    *, acts: bool = False, imports: bool = False, people: bool = False, posts: bool | None = None
+    *,
+    acts: bool = False,
+    imports: bool = False,
+    people: bool = False,
+    keys: bool = False,
+    posts: bool | None = None,
 ) -> Callable[[StaffView[P]], View[P]]:
     """Give a fragment's view its `Staff`, in the reader's language; answer 401 or 403 otherwise.
 
     `acts`: the view changes something, so `ACT_PERMISSIONS` are needed and only POST is taken.
     `imports`: it shows rows of files, so `IMPORT_PERMISSIONS` are needed. `people`: it shows somebody, so
-    MANAGE_USERS is needed. `posts`: take POST though nothing is changed, for what must stand in no
-    address, and so in no log.
+    MANAGE_USERS is needed. `keys`: it is about server keys, so `KEY_PERMISSIONS` and
+    `KEY_OWN_PERMISSION` are needed. `posts`: take POST though nothing is changed, for what must stand in
+    no address, and so in no log.
     """
     method = "POST" if (acts if posts is None else posts) else "GET"
 
@@ -122,7 +153,7 @@ def staff_view(
             if request.method != method:
                 return HttpResponse(status=405)
             with translation.override(language_of(request)):
-                needs = {"acts": acts, "imports": imports, "people": people}
+                needs = {"acts": acts, "imports": imports, "people": people, "keys": keys}
                 response = _answer(view, request, needs, *args, **kwargs)
                 response["Content-Language"] = translation.get_language()
             response["Cache-Control"] = "no-store"

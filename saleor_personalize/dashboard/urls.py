@@ -5,6 +5,7 @@ from django.urls import path, re_path
 from saleor_personalize.dashboard import (
     health,
     imports,
+    keys,
     people,
     playground,
     privacy,
@@ -108,6 +109,10 @@ urlpatterns = [
     path("dashboard/rules/choices/", rules.choices, name="dashboard-rule-choices"),
     path("dashboard/rules/<int:rule_id>/", rules.one, name="dashboard-rule"),
     path("dashboard/rules/<int:rule_id>/delete/", rules.delete, name="dashboard-rule-delete"),
+    path("dashboard/keys/", keys.page, name="dashboard-keys"),
+    path("dashboard/keys/create/", keys.create, name="dashboard-key-create"),
+    path("dashboard/keys/<int:key_id>/", keys.ask_revoke, name="dashboard-key"),
+    path("dashboard/keys/<int:key_id>/revoke/", keys.revoke, name="dashboard-key-revoke"),
     path("dashboard/settings/", views.save_settings, name="dashboard-settings"),
     path("health/", health.health, name="health"),
     path("health/ready/", health.ready, name="health-ready"),

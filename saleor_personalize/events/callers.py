@@ -13,7 +13,7 @@ from saleor_personalize.enums import EventSource, IdentityKind
 from saleor_personalize.events import timeline
 from saleor_personalize.exceptions import AccessDenied, InvalidToken
 from saleor_personalize.models import Installation, Profile
-from saleor_personalize.saleor_api import auth, installations, staff
+from saleor_personalize.saleor_api import auth, installations, server_keys, staff
 
 _GLOBAL_ID = re.compile(r"[A-Za-z0-9+/=_-]{1,100}")
 #: Chosen by the storefront, hard to guess: a UUID, a nanoid, ...
@@ -41,7 +41,7 @@ class Caller:
         if user_id is None and anonymous_id is None:
             return self
         if not self.is_server:
-            raise AccessDenied("Only a server with the app token may name another person.")
+            raise AccessDenied("Only a server with a server key may name another person.")
         if anonymous_id is not None:
             check_anonymous_id(anonymous_id)
         if user_id and not _GLOBAL_ID.fullmatch(user_id):
@@ -131,6 +131,12 @@ def check_anonymous_id(value: str) -> None:
         raise InvalidToken("An anonymous id has 16 to 64 letters, digits, '-' or '_', e.g. a UUID.")
 
 
+def bearer(authorization: str) -> str:
+    """Return the token of an Authorization header; empty when it holds none in a form that we know."""
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() in {"bearer", "jwt"} else ""
+
+
 def address_of(*, forwarded_for: str, connected_from: str) -> str:
     """Return the network address of a caller behind TRUSTED_PROXIES proxies; empty when unknown.
 
@@ -144,14 +150,28 @@ def address_of(*, forwarded_for: str, connected_from: str) -> str:
 
 
 def identify(
-    *, saleor_api_url: str, authorization: str, anonymous_id: str, now: datetime
+    *, saleor_api_url: str, authorization: str, anonymous_id: str, origin: str, now: datetime
 ) -> Caller:
-    """Return the caller behind a request's headers.
+    """Return the caller behind a request's headers. `origin` is empty unless a browser sends.
+
+    A server key names its shop, so `saleor_api_url` may be empty beside it; it is a key or a refusal,
+    never taken for something else. A browser is refused whatever the key: all its visitors could read it.
 
     With a token and an anonymous id both are shown: signing in on a browser proves whose it is. What
     is read is the token's. Raises InvalidToken, KeysUnavailable or
     AccessDenied.
     """
+    token = bearer(authorization)
+    if server_keys.is_meant(token):
+        if origin:
+            raise AccessDenied(
+                "A server key came from a browser (the request has an Origin header), where every "
+                "visitor can read it. If a page holds the key, revoke it and make a new one for your "
+                "server alone; if your server passes a browser's request on, leave Origin out."
+            )
+        return Caller(
+            server_keys.read(token, saleor_api_url=saleor_api_url, now=now), is_server=True
+        )
     installation = active.get(saleor_api_url)
     if installation is None:
         raise AccessDenied(
@@ -159,9 +179,7 @@ def identify(
             "a Saleor in which this app is installed and active."
         )
     if authorization:
-        scheme, _, token = authorization.partition(" ")
-        token = token.strip()
-        if scheme.lower() not in {"bearer", "jwt"} or not token:
+        if not token:
             raise InvalidToken("The Authorization header takes 'Bearer <token>'.")
         if auth.is_app_token(installation, token):
             return Caller(installation, is_server=True)

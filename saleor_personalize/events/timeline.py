@@ -10,7 +10,7 @@ from django.db.models import Count, Max, Q, QuerySet, Sum
 from saleor_personalize.enums import EventType, IdentityKind
 from saleor_personalize.events.queries import SENT_BACK, carried_out
 from saleor_personalize.models import Checkout, Identity, Installation, Order, Profile
-from saleor_personalize.models.events import Event, Session
+from saleor_personalize.models.events import Event
 from saleor_personalize.profiles import merging
 
 
@@ -102,12 +102,3 @@ def events_of(profile: Profile, *, first: int, before: Event | None = None) -> l
             month__lte=before.month,
         )
     return list(events.order_by("-occurred_at", "-pk")[:first])
-
-
-def sessions_of(profile: Profile, *, first: int) -> list[Session]:
-    """Return the visits of the whole person, newest first."""
-    return list(
-        Session.objects.of(profile.installation)
-        .filter(profile__in=profile.person())
-        .order_by("-started_at", "-pk")[:first]
-    )

@@ -149,7 +149,7 @@ class ConsentRecord(graphene.Mutation):
         **given: Any,
     ) -> ConsentRecord:
         if not info.context.caller.is_server:
-            raise AccessDenied("Only a server with the app token may record for others.")
+            raise AccessDenied("Only a server with a server key may record for others.")
         caller = info.context.caller.speaking_of(
             user_id=types.text(user_id), anonymous_id=anonymous_id
         )

@@ -1,4 +1,4 @@
-"""Segments in the public graph, for servers with the app token. A shopper reads `profile.segments`."""
+"""Segments in the public graph, for servers with a server key. A shopper reads `profile.segments`."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def _answer(kind: Any, change: Callable[[], SegmentRow | None]) -> Any:
 def _server(info: Any) -> Installation:
     caller = info.context.caller
     if not caller.is_server:
-        raise AccessDenied("Only a server with the app token reads and changes segments.")
+        raise AccessDenied("Only a server with a server key reads and changes segments.")
     found: Installation = caller.installation
     return found
 

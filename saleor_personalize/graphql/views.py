@@ -117,6 +117,7 @@ def graphql(request: HttpRequest) -> HttpResponseBase:
             saleor_api_url=headers.get("Saleor-Api-Url", ""),
             authorization=headers.get("Authorization", ""),
             anonymous_id=headers.get("X-Anonymous-Id", ""),
+            origin=headers.get("Origin", ""),
             now=timezone.now(),
         )
     except InvalidToken as error:

@@ -39,7 +39,7 @@ from saleor_personalize.models import (
     Profile,
     email_hash,
 )
-from saleor_personalize.profiles import consent, consent_rules, identity
+from saleor_personalize.profiles import consent, consent_rules, identity, merging
 from saleor_personalize.profiles.consent import Choice
 from saleor_personalize.profiles.consent_rules import Ruling
 
@@ -292,7 +292,7 @@ def question(*, claims: links.ConfirmationClaims, now: datetime) -> Question:
         .select_related("installation")
         .first()
     )
-    if profile is None:
+    if profile is None or not _is_own(profile, claims.address_hash):
         raise InvalidToken("The person of this link is no longer known.")
     if now.timestamp() >= claims.expires_at:
         raise LinkExpired("This link worked for a limited time, which is over.")
@@ -304,6 +304,19 @@ def question(*, claims: links.ConfirmationClaims, now: datetime) -> Question:
         lines=lines,
         is_confirmed=is_confirmed,
         language_code=profile.language_code or (last.language_code if last else ""),
+    )
+
+
+def _is_own(profile: Profile, address_hash: str) -> bool:
+    """Tell whether the address that was asked is still the person's: staff may have split them."""
+    return (
+        Identity.objects.of(profile.installation)
+        .filter(
+            profile__in=merging.with_own_addresses(profile),
+            kind=IdentityKind.EMAIL,
+            value=address_hash,
+        )
+        .exists()
     )
 
 

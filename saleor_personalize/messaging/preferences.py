@@ -16,11 +16,17 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from saleor_personalize.conf import settings
-from saleor_personalize.enums import ConsentState, DeliveryChannel, IdentityKind, Purpose
+from saleor_personalize.enums import (
+    ConsentRule,
+    ConsentState,
+    DeliveryChannel,
+    IdentityKind,
+    Purpose,
+)
 from saleor_personalize.exceptions import InvalidToken
-from saleor_personalize.messaging import links, operations
+from saleor_personalize.messaging import guards, links, operations
 from saleor_personalize.models import Consent, Identity, Installation, Profile
-from saleor_personalize.profiles import consent, identity, merging, queries
+from saleor_personalize.profiles import consent, consent_rules, identity, merging, queries
 from saleor_personalize.profiles.consent import EVERYTHING, Choice
 
 SOURCE = "preferences"
@@ -112,16 +118,27 @@ def standings(*, profile: Profile) -> list[TopicStanding]:
 
 
 def person_of(claims: links.PreferencesClaims) -> Profile:
-    """Return the profile of a link; raise InvalidToken when shop or person are no longer with us."""
+    """Return the profile that a link speaks for; raise InvalidToken when shop or person are gone.
+
+    Who was split off since the message went speaks for the address that it went to, and no longer for
+    the other.
+    """
+    installation = operations.installation_of(claims)
     profile = (
-        Profile.objects.of(operations.installation_of(claims))
+        Profile.objects.of(installation)
         .filter(public_id=claims.profile_id)
         .select_related("installation")
         .first()
     )
-    if profile is None:
+    address = (
+        Identity.objects.of(installation)
+        .filter(kind=IdentityKind.EMAIL, value=claims.address_hash)
+        .select_related("profile__installation")
+        .first()
+    )
+    if profile is None or address is None:
         raise InvalidToken("The person of this link is no longer known.")
-    return profile
+    return guards.speaker(profile=profile, recipient=address)
 
 
 def read(*, claims: links.PreferencesClaims, now: datetime) -> Preferences:
@@ -266,8 +283,31 @@ def update(
     language_code: str = "",
     wording_version: str = "",
 ) -> ConsentState | None:
-    """Record what the owner of a Saleor login chose in their account; return what holds now."""
+    """Record what the owner of a Saleor login chose in their account; return what holds now.
+
+    A login proves the account. That its address is theirs as well they prove by confirming it: until
+    then, their yes to mail is one that anybody may have given where the country asks for a double opt-in.
+    """
+    is_yes_to_mail = choice.is_allowed and choice.delivery_channel == DeliveryChannel.EMAIL
     with transaction.atomic():
+        consent.hold(profile=profile)
+        confirmed = list(
+            Identity.objects.of(profile.installation)
+            .filter(profile__in=merging.readable(profile), kind=IdentityKind.EMAIL)
+            .exclude(confirmed_at=None)
+            .values_list("value", flat=True)
+        )
+        if is_yes_to_mail and not confirmed and _must_confirm(profile):
+            consent.record_yes(
+                profile=profile,
+                topics=[choice.topic] if choice.topic else (),
+                source="account",
+                now=now,
+                language_code=language_code,
+                wording_version=wording_version,
+                asks_again=True,
+            )
+            return _state(profile, choice)
         consent.choose(
             profile=profile,
             choices=[choice],
@@ -276,18 +316,17 @@ def update(
             language_code=language_code,
             wording_version=wording_version,
         )
-        if choice.is_allowed and choice.delivery_channel == DeliveryChannel.EMAIL:
-            confirmed = (
-                Identity.objects.of(profile.installation)
-                .filter(profile__in=merging.readable(profile), kind=IdentityKind.EMAIL)
-                .exclude(confirmed_at=None)
-            )
+        if is_yes_to_mail:
             consent.lift_suppression(
                 installation=profile.installation,
                 delivery_channel=DeliveryChannel.EMAIL,
-                address_hashes=list(confirmed.values_list("value", flat=True)),
+                address_hashes=confirmed,
             )
         return _state(profile, choice)
+
+
+def _must_confirm(profile: Profile) -> bool:
+    return consent_rules.ruling(profile=profile).rule == ConsentRule.DOUBLE_OPT_IN
 
 
 def record(

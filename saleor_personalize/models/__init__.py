@@ -17,7 +17,12 @@ from saleor_personalize.models.favourites import Favourite, SharedFavourites
 from saleor_personalize.models.fields import EncryptedTextField, email_hash
 from saleor_personalize.models.imports import Import, ImportReject
 from saleor_personalize.models.ingestion import Backfill, BackfillStage
-from saleor_personalize.models.installation import Installation, PendingToken, Scoped
+from saleor_personalize.models.installation import (
+    Installation,
+    PendingToken,
+    Scoped,
+    ServerKey,
+)
 from saleor_personalize.models.journeys import Enrollment, Journey
 from saleor_personalize.models.messaging import Message
 from saleor_personalize.models.placements import Exposure, MerchandisingRule, Placement
@@ -66,6 +71,7 @@ __all__ = [
     "Scoped",
     "Segment",
     "SegmentMembership",
+    "ServerKey",
     "Session",
     "SharedFavourites",
     "Stock",

@@ -68,3 +68,22 @@ class PendingToken(Scoped):
 
     token = EncryptedTextField()
     received_at = models.DateTimeField()
+
+
+class ServerKey(Scoped):
+    """What the shop's own server shows, so that it may name people. The secret itself is nowhere.
+
+    A plain SHA-256 is enough: the secret is 256 random bits, so there is no word list to try, and a slow
+    hash would only be paid for by every request.
+    """
+
+    name = models.CharField(max_length=100)
+    #: Stands in the key in plain sight: finds the row, and tells people which key is meant.
+    prefix = models.CharField(max_length=12, unique=True)
+    secret_hash = models.CharField(max_length=64)
+    created_at = models.DateTimeField()
+    # Saleor's global id of the staff member; empty when made from a terminal.
+    created_by = models.CharField(max_length=100, blank=True)
+    # To the hour: the use of a key must not cost a write each time.
+    last_used_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)

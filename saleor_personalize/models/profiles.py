@@ -97,6 +97,8 @@ class Merge(Scoped):
     undone_at = models.DateTimeField(null=True)
     # Global id of the checkout whose order would prove it.
     waits_for = models.CharField(max_length=100, blank=True)
+    # A login on a browser that had belonged to another account over a cart: for our care, not read across.
+    is_disputed = models.BooleanField(default=False)
     # Saleor's id of the staff user who merged or split by hand.
     decided_by = models.CharField(max_length=100, blank=True)
 

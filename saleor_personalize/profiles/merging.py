@@ -24,11 +24,17 @@ from saleor_personalize.models import (
 from saleor_personalize.models.locks import lock
 from saleor_personalize.profiles.changes import mark_changed
 
-#: Proofs that outweigh what a cart suggests: who confirmed an address owns it.
-_STRONG = frozenset({MergeProof.CONFIRMED_EMAIL, MergeProof.STAFF})
-
 _OVER_CARTS = frozenset({MergeProof.CHECKOUT, MergeProof.CHECKOUT_COMPLETED})
 _UNREAD = _OVER_CARTS | {MergeProof.ACCOUNT}
+_OF_BROWSERS = frozenset({MergeProof.LOGIN, MergeProof.DEVICE_TOKEN})
+
+#: proof -> what gives way to it where two accounts would become one person: who confirmed an address owns
+#: it, and a browser is theirs who sign in on it, not theirs who opened or ordered a cart from it.
+_OUTWEIGHS = {
+    MergeProof.CONFIRMED_EMAIL: frozenset(MergeProof)
+    - {MergeProof.CONFIRMED_EMAIL, MergeProof.STAFF},
+    **dict.fromkeys(_OF_BROWSERS, _UNREAD),
+}
 
 #: Kinds of ids that are a name of their own.
 _NAMING = (IdentityKind.SALEOR_USER, IdentityKind.EMAIL, IdentityKind.EXTERNAL_ID)
@@ -58,7 +64,8 @@ def prove(
 
     Refused, with nothing changed: two different Saleor users, and a pair that was split before. Only
     staff can join those. An address that one Saleor user confirmed is taken back from whoever merely
-    typed it.
+    typed it, and a browser on which one signs in from whoever it shared a cart with. What was done on
+    that browser before may be the other one's: the two are one for our care, and it is not read across.
     """
     if first.pk == second.pk:
         return False
@@ -68,19 +75,20 @@ def prove(
         merge = _edge(installation, first, second, proof)
         if merge is not None and merge.proved_at is not None and merge.undone_at is None:
             return False
+        is_disputed = merge is not None and merge.is_disputed
         if proof != MergeProof.STAFF:
             if _between(installation, first, second).exclude(undone_at=None).exists():
                 return False
             if _are_different_users(first, second):
-                if proof != MergeProof.CONFIRMED_EMAIL:
-                    return False
                 before = transaction.savepoint()
-                _take_back(installation, first, second, now=now)
+                weaker = _OUTWEIGHS.get(proof, frozenset())
+                _take_back(installation, first, second, weaker=weaker, now=now)
                 first, second = _fresh(installation, first, second)
                 if _are_different_users(first, second):
-                    # The other one confirmed it as well.
+                    # The other one proved it as well.
                     transaction.savepoint_rollback(before)
                     return False
+                is_disputed = proof in _OF_BROWSERS
         was_one = first.person_id == second.person_id
         low, high = sorted((first, second), key=lambda profile: profile.pk)
         Merge.objects.update_or_create(
@@ -93,12 +101,14 @@ def prove(
                 "proved_at": now,
                 "undone_at": None,
                 "waits_for": "",
+                "is_disputed": is_disputed,
                 "decided_by": decided_by,
             },
             create_defaults={
                 "evidence": [{"kind": str(kind), "value": value} for kind, value in evidence],
                 "created_at": now,
                 "proved_at": now,
+                "is_disputed": is_disputed,
                 "decided_by": decided_by,
             },
         )
@@ -191,9 +201,10 @@ def readable(profile: Profile) -> set[int]:
 
     A cart joins people for our care (who ordered is not reminded), never for their eyes: a cart can be
     forwarded and an address mistyped. Reading follows only what takes a secret of their own: signing
-    in, a confirmed address, the word of the shop.
+    in, a confirmed address, the word of the shop. Signing in on a browser that another account had by a
+    cart opens nothing: what was done there before may be theirs.
     """
-    return _reachable(profile, without=_UNREAD)
+    return _reachable(profile, without=_UNREAD, with_disputed=False)
 
 
 def with_own_addresses(profile: Profile) -> set[int]:
@@ -232,18 +243,32 @@ def regroup(*, installation: Installation, profile_ids: set[int], now: datetime)
     _regroup(installation, profile_ids, now=now)
 
 
-def _reachable(profile: Profile, *, without: Collection[MergeProof]) -> set[int]:
+def _reachable(
+    profile: Profile, *, without: Collection[MergeProof], with_disputed: bool = True
+) -> set[int]:
     if not profile.person().exclude(pk=profile.pk).exists():
         return {profile.pk}
-    return _connected(profile.installation, profile.pk, without=without)
+    return _connected(
+        profile.installation, profile.pk, without=without, with_disputed=with_disputed
+    )
 
 
-def _connected(installation: Installation, pk: int, *, without: Collection[MergeProof]) -> set[int]:
+def _connected(
+    installation: Installation,
+    pk: int,
+    *,
+    without: Collection[MergeProof] = (),
+    with_disputed: bool = True,
+    around: int | None = None,
+) -> set[int]:
+    """Return what hangs together with a profile, but for some proofs, and not by way of `around`."""
     person = frontier = {pk}
     while frontier:
         edges = _live(installation, frontier).exclude(proof__in=without)
+        if not with_disputed:
+            edges = edges.filter(is_disputed=False)
         reached = {pk for pair in edges.values_list("first_id", "second_id") for pk in pair}
-        frontier = reached - person
+        frontier = reached - person - {around}
         person = person | reached
     return person
 
@@ -295,19 +320,36 @@ def _are_different_users(first: Profile, second: Profile) -> bool:
 
 
 def _take_back(
-    installation: Installation, first: Profile, second: Profile, *, now: datetime
+    installation: Installation,
+    first: Profile,
+    second: Profile,
+    *,
+    weaker: Collection[MergeProof],
+    now: datetime,
 ) -> None:
-    """Free the profile of an address from what was joined to it without its owner's word."""
+    """Free the profile of an address or a browser from the accounts that weaker proofs joined to it."""
     for profile in (first, second):
-        if not (
-            Identity.objects.of(installation)
-            .filter(profile=profile, kind=IdentityKind.SALEOR_USER)
-            .exists()
-        ):
-            touching = _live(installation, {profile.pk}).exclude(proof__in=_STRONG)
-            others = {pk for merge in touching for pk in (merge.first_id, merge.second_id)}
-            touching.update(undone_at=now)
-            _regroup(installation, others | {profile.pk}, now=now)
+        if _has_account(installation, {profile.pk}):
+            continue
+        others = {
+            merge.pk: merge.second_id if merge.first_id == profile.pk else merge.first_id
+            for merge in _live(installation, {profile.pk}).filter(proof__in=weaker)
+        }
+        freed = {
+            pk: other
+            for pk, other in others.items()
+            if _has_account(installation, _connected(installation, other, around=profile.pk))
+        }
+        Merge.objects.of(installation).filter(pk__in=freed).update(undone_at=now)
+        _regroup(installation, {*freed.values(), profile.pk}, now=now)
+
+
+def _has_account(installation: Installation, profile_ids: Collection[int]) -> bool:
+    return (
+        Identity.objects.of(installation)
+        .filter(profile__in=profile_ids, kind=IdentityKind.SALEOR_USER)
+        .exists()
+    )
 
 
 def _live(installation: Installation, profile_ids: Iterable[int]) -> QuerySet[Merge]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from django.db import OperationalError, connection, transaction
 from django.db.models import Exists, Min, OuterRef, Q, QuerySet
+from django.db.models.functions import Coalesce
 
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import (
@@ -33,7 +34,6 @@ from saleor_personalize.models import (
     Identity,
     ImportReject,
     Installation,
-    Merge,
     Message,
     Order,
     Profile,
@@ -42,7 +42,7 @@ from saleor_personalize.models import (
     SharedFavourites,
     WebhookDelivery,
 )
-from saleor_personalize.profiles import identity, tombstones
+from saleor_personalize.profiles import identity, merging, tombstones
 
 #: Rows of one commit, and of one kind in one run; beat wakes the next run.
 BATCH = 1_000
@@ -104,31 +104,46 @@ def _empty_messages(installation: Installation, pks: list[int], now: datetime) -
 
 
 def _delete_unknown(installation: Installation, pks: list[int], now: datetime) -> int:
-    """Delete people of whom nothing is known but an id; whoever shows it meanwhile keeps them."""
+    """Delete people of whom nothing is known but ids; whoever shows one meanwhile keeps them."""
     tombstones.hold(installation)
+    merging.lock_graph(installation)
     ids = Identity.objects.of(installation).filter(profile__in=pks)
     identity.lock_identities(installation, ids.values_list("kind", "value"))
-    still = _unknown(Profile.objects.of(installation).filter(pk__in=pks), installation)
-    count = still.count()
-    still.delete()
-    return count
+    people = Profile.objects.of(installation)
+    gone = set(_unknown(people.filter(pk__in=pks), installation).values_list("pk", flat=True))
+    persons = {
+        person or pk for pk, person in people.filter(pk__in=gone).values_list("pk", "merged_into")
+    }
+    parts = people.filter(Q(pk__in=persons) | Q(merged_into__in=persons))
+    left = set(parts.values_list("pk", flat=True)) - gone
+    people.filter(pk__in=gone).delete()
+    merging.regroup(installation=installation, profile_ids=left, now=now)
+    return len(gone)
 
 
 def _unknown(people: QuerySet[Profile], installation: Installation) -> QuerySet[Profile]:
-    """Leave those without any fact. A customer of the shop, or a card, is a fact by itself."""
+    """Leave those without any fact, on whichever profile of the person."""
+    parts = Profile.objects.of(installation)
+    return people.alias(speaker=Coalesce("merged_into_id", "pk")).filter(
+        ~_has_facts(installation),
+        ~Exists(parts.filter(_has_facts(installation), pk=OuterRef("merged_into_id"))),
+        ~Exists(parts.filter(_has_facts(installation), merged_into=OuterRef("speaker"))),
+    )
+
+
+def _has_facts(installation: Installation) -> Q:
+    """Say that a profile has a fact. A customer of the shop, or a card, is one by itself."""
     own = {"profile": OuterRef("pk")}
+    named = Identity.objects.of(installation).filter(
+        **own, kind__in=(IdentityKind.SALEOR_USER, IdentityKind.EXTERNAL_ID)
+    )
+    found = Q(Exists(named))
     for model in (
         Event, Session, Order, Checkout, Consent, Favourite, SharedFavourites, Message, Enrollment,
         Exposure,
     ):  # fmt: skip
-        people = people.filter(~Exists(model.objects.of(installation).filter(**own)))
-    named = Identity.objects.of(installation).filter(
-        **own, kind__in=(IdentityKind.SALEOR_USER, IdentityKind.EXTERNAL_ID)
-    )
-    joined = Merge.objects.of(installation).filter(
-        Q(first=OuterRef("pk")) | Q(second=OuterRef("pk"))
-    )
-    return people.filter(~Exists(named), ~Exists(joined))
+        found |= Q(Exists(model.objects.of(installation).filter(**own)))
+    return found
 
 
 #: Every kind of data about people, in the order of the page.

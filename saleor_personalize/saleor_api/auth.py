@@ -63,12 +63,16 @@ class CustomerClaims:
 
 @dataclass(frozen=True)
 class DashboardClaims:
-    """A staff member in the Dashboard; `permissions` are those that both the app and they have."""
+    """A staff member in the Dashboard; `permissions` are those that both the app and they have.
+
+    `own_permissions` are theirs alone: good for what no app can have, such as MANAGE_APPS.
+    """
 
     installation: Installation
     user_id: str
     email: str
     permissions: frozenset[str]
+    own_permissions: frozenset[str]
 
 
 def may_look_up(text: object) -> TypeGuard[str]:
@@ -306,7 +310,8 @@ def read_dashboard_token(token: str, *, now: datetime) -> DashboardClaims:
 
     Raises InvalidToken unless the token was made by that shop for our app and a staff member, and
     KeysUnavailable when nobody can tell at the moment.
-    `permissions` is what staff member and app have in common, never what the staff member has alone.
+    `permissions` is what staff member and app have in common, never what the staff member has alone:
+    that stands apart in `own_permissions`.
     """
     unproven = _unverified_claims(token)
     issuer, app_id = unproven.get("iss"), unproven.get("app")
@@ -325,14 +330,12 @@ def read_dashboard_token(token: str, *, now: datetime) -> DashboardClaims:
     claims = _read_jwt(installation, token, now=now)
     if claims.get("type") != "thirdparty" or claims.get("is_staff") is not True:
         raise InvalidToken("This token does not come from the Dashboard. Open the app from there.")
-    permissions = claims.get("permissions")
     return DashboardClaims(
         installation=installation,
         user_id=_text(claims, "user_id"),
         email=_text(claims, "email"),
-        permissions=frozenset(str(code) for code in permissions)
-        if isinstance(permissions, list)
-        else frozenset(),
+        permissions=_codes(claims, "permissions"),
+        own_permissions=_codes(claims, "user_permissions"),
     )
 
 
@@ -340,6 +343,11 @@ def is_app_token(installation: Installation, token: str) -> bool:
     """Tell, in constant time, whether `token` is the app token of this installation."""
     expected = installation.auth_token
     return bool(expected) and hmac.compare_digest(expected.encode(), token.encode())
+
+
+def _codes(claims: dict[str, Any], name: str) -> frozenset[str]:
+    codes = claims.get(name)
+    return frozenset(str(code) for code in codes) if isinstance(codes, list) else frozenset()
 
 
 def _text(claims: dict[str, Any], name: str) -> str:

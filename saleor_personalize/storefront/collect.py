@@ -23,9 +23,10 @@ from django.views.decorators.csrf import csrf_exempt
 from saleor_personalize.conf import settings
 from saleor_personalize.events import callers, rates, sessions, tracking
 from saleor_personalize.events.tracking import Row, RowResult, RowStatus
-from saleor_personalize.exceptions import AccessDenied, InvalidToken
+from saleor_personalize.exceptions import AccessDenied, InvalidToken, KeysUnavailable
 from saleor_personalize.models import Installation
-from saleor_personalize.saleor_api import installations
+from saleor_personalize.saleor_api import installations, server_keys
+from saleor_personalize.saleor_api.auth import JWKS_REFRESH_INTERVAL
 
 _TYPES = {type_.name: type_ for type_ in tracking.TOLD}
 _BODY = {
@@ -80,9 +81,14 @@ def collect(request: HttpRequest) -> HttpResponse:
     installation: Installation | None = None
     try:
         body = _body(request)
-        installation = _installation(request, body)
-        _check_origin(request, installation)
-        response = JsonResponse(_answer(request, installation, body))
+        url = body.get("saleorApiUrl") or _asked_for(request)
+        authorization = _authorization(request, body)
+        # A server key names its shop.
+        if url or not server_keys.is_meant(callers.bearer(authorization)):
+            installation = _installation(url)
+            _check_origin(request, installation)
+        caller = _caller(request, url, authorization, body)
+        response = JsonResponse(_answer(request, caller, body))
     except _Refused as refusal:
         response = JsonResponse(
             {"error": {"code": refusal.code, "message": str(refusal)}}, status=refusal.status
@@ -91,13 +97,15 @@ def collect(request: HttpRequest) -> HttpResponse:
             response["Allow"] = "POST, OPTIONS"
         if refusal.status == 429:
             response["Retry-After"] = str(rates.WINDOW)
+        elif refusal.status == 503:
+            response["Retry-After"] = str(round(JWKS_REFRESH_INTERVAL.total_seconds()))
     return _shared(request, response, _origins(installation))
 
 
 def _answer(
-    request: HttpRequest, installation: Installation, body: Mapping[str, Any]
+    request: HttpRequest, caller: callers.Caller, body: Mapping[str, Any]
 ) -> dict[str, Any]:
-    caller = _caller(request, installation, body)
+    installation = caller.installation
     given = body["events"]
     if _refuses_tracking(request, body):
         results = [RowResult(_id_of(row), RowStatus.IGNORED) for row in given]
@@ -190,8 +198,8 @@ def _body(request: HttpRequest) -> dict[str, Any]:
     return body
 
 
-def _installation(request: HttpRequest, body: Mapping[str, Any]) -> Installation:
-    found = _active(body.get("saleorApiUrl") or _asked_for(request))
+def _installation(url: str) -> Installation:
+    found = _active(url)
     if found is None:
         raise _Refused(
             403,
@@ -211,16 +219,21 @@ def _asked_for(request: HttpRequest) -> str:
     return request.GET.get("saleorApiUrl", "") or request.headers.get("Saleor-Api-Url", "")
 
 
-def _caller(
-    request: HttpRequest, installation: Installation, body: Mapping[str, Any]
-) -> callers.Caller:
-    """Return who sends. The body may carry a token in place of the header that a beacon cannot set."""
+def _authorization(request: HttpRequest, body: Mapping[str, Any]) -> str:
+    """Return what proves who sends: the body may carry the token that a beacon cannot set as a header."""
     token = body.get("token")
+    return f"Bearer {token}" if token else request.headers.get("Authorization", "")
+
+
+def _caller(
+    request: HttpRequest, url: str, authorization: str, body: Mapping[str, Any]
+) -> callers.Caller:
     try:
         caller = callers.identify(
-            saleor_api_url=installation.saleor_api_url,
-            authorization=f"Bearer {token}" if token else request.headers.get("Authorization", ""),
+            saleor_api_url=url,
+            authorization=authorization,
             anonymous_id=body.get("anonymousId") or request.headers.get("X-Anonymous-Id", ""),
+            origin=request.headers.get("Origin", ""),
             now=timezone.now(),
         )
         if caller.is_server:
@@ -230,6 +243,8 @@ def _caller(
         caller = caller.showing(body.get("checkoutId") or "")
     except InvalidToken as error:
         raise _Refused(401, "INVALID_TOKEN", str(error)) from error
+    except KeysUnavailable as error:
+        raise _Refused(503, "JWKS_NOT_AVAILABLE", str(error)) from error
     except AccessDenied as error:
         raise _Refused(403, "FORBIDDEN", str(error)) from error
     if body.get("userId") not in (None, "", caller.user_id):

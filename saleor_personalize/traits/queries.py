@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from saleor_personalize.models import ComputedTraits, Installation, Predictor, Profile, Yardstick
+from saleor_personalize.models import ComputedTraits, Installation, Predictor, Profile
 
 
 def traits_of(profile: Profile) -> ComputedTraits | None:
@@ -12,10 +12,6 @@ def traits_of(profile: Profile) -> ComputedTraits | None:
         .filter(profile__in=profile.person(), profile__merged_into=None)
         .first()
     )
-
-
-def yardstick_of(installation: Installation) -> Yardstick | None:
-    return Yardstick.objects.of(installation).first()
 
 
 def predictors_of(installation: Installation) -> dict[str, Predictor]:

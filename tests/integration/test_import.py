@@ -32,6 +32,7 @@ from saleor_personalize.enums import (
     Purpose,
 )
 from saleor_personalize.events import operations as events
+from saleor_personalize.ingestion.imports import files
 from saleor_personalize.ingestion.imports import operations as imports
 from saleor_personalize.models import (
     Consent,
@@ -667,6 +668,35 @@ def test_b9_parquet(shop: Catalogue, tmp_path: Path) -> None:
     assert counts(run(path)) == (2, 0, 0)
     assert Order.objects.get(number="1").placed_at == datetime(2026, 3, 1, 10, tzinfo=UTC)
     assert Order.objects.get(number="2").total == Decimal("5.500")
+
+
+def test_b9_a_small_parquet_file_is_not_unpacked_into_a_large_memory(
+    shop: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A text is packed once, however many rows have it: 20 kB can become 40 GB."""
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    huge = "x" * 2_000_000
+    path = tmp_path / "orders.parquet"
+    table = pyarrow.table(
+        {
+            "order_number": ["1", "2", "3", "4"],
+            "date": ["2026-03-01", "2026-03-01", None, "2026-03-01"],
+            "total": [1, 2, 3, 4],
+            "note": [huge, "short", "short", None],
+            "tags": [["a"], None, [], ["b", "c"]],
+        }
+    )
+    parquet.write_table(table, path, compression="zstd", store_schema=False)
+    said = run(path)
+    assert counts(said) == (2, 0, 2)
+    assert said["reasons"] == {"TOO_LONG": 1, "BAD_DATE": 1}
+    assert set(Order.objects.values_list("number", flat=True)) == {"2", "4"}
+    assert Import.objects.get().columns == ["order_number", "date", "total", "note"]
+    monkeypatch.setattr(files, "MAX_UNPACKED", 1_000_000)
+    with pytest.raises(CommandError, match="too large once it is unpacked"):
+        run(path)
+    assert Import.objects.count() == 1
 
 
 def test_b9_parquet_without_its_library_says_what_to_install(

@@ -61,6 +61,7 @@ ACROSS = {
     "recommendations/training.py",  # takes up the trainings of every shop
     "recommendations/versions.py",  # finds files of shops that are gone
     "saleor_api/installations.py",
+    "saleor_api/server_keys.py",  # a key names its shop
     "segments/operations.py",  # evaluates the segments of every shop
     "segments/queries.py",  # the health endpoint takes the lag over all shops
 }

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from saleor_personalize.testing.stack import Stack
-from tests.live.inside import inside
 from tests.live.shop import LiveShop
 
 
@@ -43,10 +42,7 @@ def app_id(shop: LiveShop, stack: Stack) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def app_token(stack: Stack, app_id: str) -> str:
-    """The token that Saleor gave to the app; a shop's server shows it to our GraphQL."""
-    return inside(
-        stack,
-        "from saleor_personalize.models import Installation\n"
-        "print(Installation.objects.get(status='active').auth_token)",
-    )
+def server_key(stack: Stack, shop: LiveShop, app_id: str) -> str:
+    """What the shop's own server shows to our GraphQL."""
+    made = stack.run("keys", "create", "the shop's server", "--installation", shop.api_url)
+    return made.strip()

@@ -21,6 +21,8 @@ DELIMITERS = (",", ";", "\t", "|")
 MAX_LINE = 1_000_000
 #: Most columns of a file.
 MAX_COLUMNS = 500
+#: Most bytes of one column of a Parquet file (of a row group) once it is unpacked.
+MAX_UNPACKED = 256_000_000
 #: Rows that tell what a file looks like.
 SAMPLE = 20
 
@@ -254,11 +256,19 @@ class _Parquet:
             ) from error
         file.seek(0)
         try:
-            self._file = ParquetFile(file)
+            schema = ParquetFile(file).schema_arrow
+            texts = [field.name for field in schema if _is_text(field.type)]
+            # A text that stands in a million rows is packed, read and kept once.
+            self._file = ParquetFile(file, read_dictionary=texts)
         except (ArrowException, OSError) as error:
             raise UnreadableFile(_("The file is no Parquet file, or was cut off.")) from error
         self._broken = (ArrowException, OSError)
-        self.columns = _checked(list(self._file.schema_arrow.names))
+        flat = [field.name for field in schema if not field.type.num_fields]
+        self.columns = _checked(flat)
+        if _unpacked(self._file.metadata) > MAX_UNPACKED:
+            raise UnreadableFile(
+                _("The file is too large once it is unpacked. Write it with smaller row groups.")
+            )
 
     def read(self) -> Any:
         try:
@@ -269,15 +279,59 @@ class _Parquet:
     def rows(self) -> Iterator[Row]:
         number = 0
         try:
-            for batch in self._file.iter_batches(batch_size=500):
-                for value in batch.to_pylist():
+            for batch in self._file.iter_batches(batch_size=500, columns=self.columns):
+                columns = [_cells(batch.column(name)) for name in self.columns]
+                for values in zip(*columns, strict=True):
                     number += 1
-                    values = [_text(value.get(name)) for name in self.columns]
-                    yield Row(number, values, _undecodable(values, "UTF-8"))
+                    if None in values:
+                        fault = Fault("TOO_LONG", f"A value has more than {MAX_LINE} letters.")
+                        yield Row(number, [value or "" for value in values], fault)
+                    else:
+                        yield Row(number, values, _undecodable(values, "UTF-8"))
         except self._broken as error:
             raise UnreadableFile(
                 _("The file cannot be read after row %(number)s.") % {"number": number}
             ) from error
+
+
+def _unpacked(metadata: Any) -> int:
+    """Return the bytes of the largest column of a row group."""
+    groups = (metadata.row_group(index) for index in range(metadata.num_row_groups))
+    return max(
+        (
+            group.column(index).total_uncompressed_size
+            for group in groups
+            for index in range(group.num_columns)
+        ),
+        default=0,
+    )
+
+
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    return bool(
+        types.is_string(kind)
+        or types.is_large_string(kind)
+        or types.is_binary(kind)
+        or types.is_large_binary(kind)
+    )
+
+
+def _cells(column: Any) -> list[str | None]:
+    """Return the texts of a column; None for one that is too long to be any of ours."""
+    from pyarrow import DictionaryArray
+
+    if not isinstance(column, DictionaryArray):
+        return [_text(value) for value in column.to_pylist()]
+    places = column.indices.unique().drop_null()
+    found = [_text(value) for value in column.dictionary.take(places).to_pylist()]
+    texts: dict[int | None, str | None] = {
+        place: text if len(text) <= MAX_LINE else None
+        for place, text in zip(places.to_pylist(), found, strict=True)
+    }
+    texts[None] = ""
+    return [texts[place] for place in column.indices.to_pylist()]
 
 
 def _text(value: Any) -> str:

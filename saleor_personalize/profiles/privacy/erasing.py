@@ -25,6 +25,7 @@ from saleor_personalize.models import (
     Installation,
     Order,
     Profile,
+    ServerKey,
     email_hash,
 )
 from saleor_personalize.profiles import consent, identity, merging, tombstones
@@ -143,6 +144,8 @@ def _erase(
     counts["Checkout"] = mine.delete()[0]
     # Others typed the address; the cart is theirs.
     carts.filter(email_hash__in=hashes).update(email_hash="")
+    # Staff may be customers as well; what they made for the shop goes on without their name.
+    ServerKey.objects.of(installation).filter(created_by__in=users).update(created_by="")
     cart_identities = Identity.objects.of(installation).filter(
         kind=IdentityKind.CHECKOUT, value__in=cart_ids
     )
@@ -200,6 +203,8 @@ def _keep_refusals(installation: Installation, members: set[int], now: datetime)
             delivery_channel=DeliveryChannel.EMAIL,
             topic=consent.EVERYTHING,
         )
+        # A question that somebody else had put since is no answer.
+        .exclude(state=ConsentState.PENDING)
         .order_by("profile", "-pk")
         .distinct("profile")
     )

@@ -79,11 +79,13 @@ def _rows(
     users = list(ids.filter(kind=IdentityKind.SALEOR_USER).values_list("value", flat=True))
     hashes = list(ids.filter(kind=IdentityKind.EMAIL).values_list("value", flat=True))
     own = {"user_saleor_id__in": users} if readable_only else {}
+    foreign = _foreign_carts(installation, members, users) if readable_only else set()
     yield (
         Profile,
         Profile.objects.of(installation).filter(pk__in=members).order_by("first_seen_at", "pk"),
     )
-    yield of(Identity, "first_seen_at")
+    model, rows = of(Identity, "first_seen_at")
+    yield model, rows.exclude(kind=IdentityKind.CHECKOUT, value__in=foreign)
     yield (
         Suppression,
         Suppression.objects.of(installation).filter(address_hash__in=hashes).order_by("pk"),
@@ -99,9 +101,11 @@ def _rows(
     yield of(Favourite, "added_at")
     yield of(Exposure, "last_shown_at")
     yield of(SharedFavourites)
-    enrollments, rows = of(Enrollment)
-    yield enrollments, rows.select_related("journey")
-    yield of(Message, "decided_at")
+    model, rows = of(Enrollment)
+    yield model, rows.exclude(subject_saleor_id__in=foreign).select_related("journey")
+    model, rows = of(Message, "decided_at")
+    # What went to their address they have.
+    yield model, rows.exclude(enrollment__subject_saleor_id__in=foreign, handed_over_at=None)
     yield of(ComputedTraits)
     memberships, rows = of(SegmentMembership, "entered_at")
     yield memberships, rows.select_related("segment")
@@ -111,6 +115,25 @@ def _rows(
         .filter(Q(first__in=members) | Q(second__in=members))
         .order_by("created_at", "pk"),
     )
+
+
+def _foreign_carts(
+    installation: Installation, members: Collection[int], users: Collection[str]
+) -> set[str]:
+    """Return the carts that are known by an address alone: anybody may have typed it.
+
+    The id of a cart opens it in Saleor, with the delivery address of whoever filled it.
+    """
+    ids = Identity.objects.of(installation).filter(profile__in=members)
+    browsers = ids.filter(kind=IdentityKind.ANONYMOUS_ID).values("profile")
+    shown = ids.filter(kind=IdentityKind.CHECKOUT).exclude(profile__in=browsers)
+    carts = Checkout.objects.of(installation).filter(profile__in=members)
+    seen = carts.exclude(profile__in=browsers).exclude(user_saleor_id__in=users)
+    theirs = carts.filter(user_saleor_id__in=users)
+    return {
+        *shown.values_list("value", flat=True),
+        *seen.values_list("saleor_id", flat=True),
+    } - set(theirs.values_list("saleor_id", flat=True))
 
 
 def _section(model: type[models.Model]) -> str:

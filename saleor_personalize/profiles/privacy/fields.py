@@ -48,6 +48,7 @@ from saleor_personalize.models import (
     SalesChannel,
     Segment,
     SegmentMembership,
+    ServerKey,
     Session,
     SharedFavourites,
     Stock,
@@ -149,6 +150,11 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         if name != "installation"
     },
     PendingToken: _shops("token", "received_at"),
+    # Staff are Saleor users too, and may be customers.
+    ServerKey: {
+        **_shops("name", "prefix", "secret_hash", "created_at", "last_used_at", "revoked_at"),
+        "created_by": Handling(True, "", Erased.EMPTIED, "shop"),
+    },
     SalesChannel: _shops(*_MIRRORED, "slug", "currency", "is_active", "warehouse_ids"),
     Category: _shops(*_MIRRORED, "name", "slug", "parent_saleor_id"),
     Collection: _shops(*_MIRRORED, "name", "slug"),
@@ -219,7 +225,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     Merge: _persons(
         "merges", "person", "first", "second", "waits_for", "decided_by",
         proof="proof", evidence="evidence", created_at="created_at", proved_at="proved_at",
-        undone_at="undone_at",
+        undone_at="undone_at", is_disputed="is_disputed",
     ),
     Consent: _persons(
         "consents", "person", "profile",

@@ -53,6 +53,7 @@ class Person:
         self.shop = story.shop
         self.phone = f"phone-{uuid.uuid4().hex}"
         self.laptop = f"laptop-{uuid.uuid4().hex}"
+        self.server_key = self.stack.run("keys", "create", "the shop's server").strip()
 
     def play(self) -> dict[str, Any]:
         """Return what the app knows of her; raise StoryError unless it is one person's."""
@@ -61,7 +62,7 @@ class Person:
             " segmentCreate(key: $key, name: $name, definition: $definition) {"
             " faults { path message } } }",
             SEGMENT,
-            token=self._app_token(),
+            token=self.server_key,
         )
         user = self.shop.add_customer(EMAIL, first_name=FIRST_NAME)
         wait_until(lambda: self.told("user", user["id"]), seconds=30, what="the account")
@@ -188,7 +189,7 @@ class Person:
         hers = self._profile(token=token)
         if [row["productId"] for row in hers["viewedProducts"]] != [product_id]:
             raise StoryError(f"She reads {hers}.")
-        if self._profile(token=self._app_token(), user_id=user_id) is None:
+        if self._profile(token=self.server_key, user_id=user_id) is None:
             raise StoryError("The shop's server does not find her.")
         other = self._sign_in("customer0@example.com")
         for browser in (self.phone, self.laptop):
@@ -198,14 +199,11 @@ class Person:
                 raise StoryError("Whoever knows the id of her browser reads her profile.")
 
     def _segments(self, user_id: str) -> list[str]:
-        found = self._profile(token=self._app_token(), user_id=user_id) or {"segments": []}
+        found = self._profile(token=self.server_key, user_id=user_id) or {"segments": []}
         return [row["key"] for row in found["segments"]]
 
     def _profile(self, *, token: str = "", user_id: str | None = None, browser: str = "") -> Any:
         return self.story.ask_app(PROFILE, {"u": user_id}, token=token, browser=browser)["profile"]
-
-    def _app_token(self) -> str:
-        return next(app.token for app in self.shop.apps.values())
 
     def _sign_in(self, email: str) -> str:
         answer = self.story.ask_shop(

@@ -691,7 +691,7 @@ class Shop:
                 "is_staff": True,
                 "app": app.id,
                 "permissions": granted,
-                "user_permissions": granted,
+                "user_permissions": [*granted, "MANAGE_APPS"],
             }
         )
 

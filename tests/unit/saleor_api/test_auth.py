@@ -306,6 +306,7 @@ def test_b127_a_dashboard_token_names_the_installation_and_the_shared_permission
         user_id="VXNlcjox",
         email="alice@example.com",
         permissions=frozenset({"MANAGE_PRODUCTS"}),
+        own_permissions=frozenset({"MANAGE_PRODUCTS", "MANAGE_STAFF"}),
     )
     other = auth.read_dashboard_token(thirdparty(other_installation), now=NOW)
     assert other.installation == other_installation
