@@ -27,7 +27,8 @@ from saleor_personalize.ml.recommenders.covisitation import BoughtTogether
 from saleor_personalize.ml.recommenders.history import LastSeen
 from saleor_personalize.ml.recommenders.newest import Newest
 from saleor_personalize.ml.recommenders.personal import Personal
-from saleor_personalize.ml.recommenders.popularity import Popular
+from saleor_personalize.ml.recommenders.popularity import Popular, Trending
+from saleor_personalize.ml.recommenders.repeats import BuyAgain
 from saleor_personalize.ml.recommenders.session import Session
 from saleor_personalize.ml.windows import (
     alternative_cases,
@@ -87,7 +88,7 @@ def built_in(*, rerank: bool = True, tune: bool = True, seed: int = 0) -> dict[s
     return {
         "next_item": Session(),
         "personal": Personal(tune=tune, seed=seed),
-        "bought_together": BoughtTogether(),
+        "bought_together": BoughtTogether(tune=tune, seed=seed),
         "similar": Similar(),
         "popular": Popular(),
         "newest": Newest(),
