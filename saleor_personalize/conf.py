@@ -34,6 +34,8 @@ def _recommenders() -> dict[str, Any]:
     return {
         "next_item": f"{rooms}.session.Session",
         "personal": f"{rooms}.personal.Personal",
+        "buy_again": f"{rooms}.repeats.BuyAgain",
+        "trending": f"{rooms}.popularity.Trending",
         "popular": f"{rooms}.popularity.Popular",
         "bought_together": f"{rooms}.covisitation.BoughtTogether",
         "similar": f"{rooms}.content.Similar",

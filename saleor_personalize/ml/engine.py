@@ -88,8 +88,10 @@ def built_in(*, rerank: bool = True, tune: bool = True, seed: int = 0) -> dict[s
     return {
         "next_item": Session(),
         "personal": Personal(tune=tune, seed=seed),
+        "buy_again": BuyAgain(tune=tune, seed=seed),
         "bought_together": BoughtTogether(tune=tune, seed=seed),
         "similar": Similar(),
+        "trending": Trending(),
         "popular": Popular(),
         "newest": Newest(),
     }
