@@ -292,9 +292,18 @@ def largest(query: Ints, score: Floats, size: int) -> Ints:
         return np.arange(len(query))
     if len(count) == 1:
         return np.sort(np.argpartition(-score, size)[:size])
-    order = np.lexsort((-score, query))
+    order = best_first(query, score)
     rank = np.arange(len(order)) - np.searchsorted(query, query)
     return np.sort(order[rank < size])
+
+
+def best_first(query: Ints, score: NDArray[Any]) -> Ints:
+    """Order by query (these ascend), then from the largest score, none below 0, to the smallest.
+
+    Scores count as float32, whose bits sort as they do: one sort of whole numbers.
+    """
+    bits = np.ascontiguousarray(score, dtype=np.float32).view(np.int32).astype(np.int64)
+    return np.argsort((query << 32) - bits)
 
 
 def best_items(items: NDArray[Any], weights: Floats, count: int) -> tuple[Ints, Floats]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from saleor_personalize.ml.base import Arrays, Candidate, Context, ReasonCode, Recommender
 from saleor_personalize.ml.data import Interactions, Items
 from saleor_personalize.ml.sessions import (
@@ -73,11 +76,17 @@ class Session(Recommender):
         return {"ids": interactions.item_id.values, **SessionLog.of(interactions).arrays()}
 
     def _candidates(self, context: Context, count: int) -> Iterable[Candidate]:
-        arrays = self.arrays
-        ids, log = arrays["ids"], SessionLog.from_arrays(arrays)
+        ids = self.arrays["ids"]
+        log = SessionLog.from_arrays(self.arrays)
+        return self.answers(ids, log, Live.of(ids, context), count)
+
+    def answers(
+        self, ids: NDArray[np.bytes_], log: SessionLog, live: Live, count: int
+    ) -> list[Candidate]:
+        """Answer one live session from a log that need not be its own."""
         found = neighbours(
             log,
-            Live.of(ids, context),
+            live,
             size=self.n_neighbours,
             latest=self.n_latest,
             position_decay=self.position_decay,

@@ -6,8 +6,13 @@ from saleor_personalize.ml import Interactions, Items, Recommender
 from saleor_personalize.ml.recommenders.content import Similar
 from saleor_personalize.ml.recommenders.covisitation import BoughtTogether
 from saleor_personalize.ml.recommenders.newest import Newest
+from saleor_personalize.ml.recommenders.next_item import NextItem
 from saleor_personalize.ml.recommenders.personal import Personal
-from saleor_personalize.ml.recommenders.popularity import Popular
+from saleor_personalize.ml.recommenders.popularity import (
+    Popular,
+    RecentPopular,
+    Trending,
+)
 from saleor_personalize.ml.recommenders.sequential import Sequential
 from saleor_personalize.ml.recommenders.session import Session
 
@@ -21,7 +26,10 @@ RECOMMENDERS: list[type[Recommender]] = [
     Newest,
     Session,
     Sequential,
+    NextItem,
     Personal,
+    RecentPopular,
+    Trending,
 ]
 
 
