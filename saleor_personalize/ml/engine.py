@@ -178,30 +178,30 @@ class Engine:
     def recommend(
         self,
         visitor_id: str | int | None = None,
-        session: Iterable[str | int] = (),
-        events: Iterable[str] = (),
+        session: Iterable[str | int] | None = (),
+        events: Iterable[str] | None = (),
         k: int = 20,
-        exclude: Iterable[str | int] = (),
+        exclude: Iterable[str | int] | None = (),
         now: float | None = None,
     ) -> list[Any]:
         """Give the `k` best items for a visitor, a live visit, or anyone; ids in the type of `fit`.
 
         `session`: items of the live visit, oldest first; `events`: what was done with each, or
-        empty. `exclude`: items not wanted. `now`: unix seconds. Unknown visitors and items are
+        empty. `exclude`: items not wanted. `now`: unix seconds. None is as good as empty. Unknown visitors and items are
         answered with what is known of the rest. Fewer than `k` only if the shop has no more.
         ValueError: `k` below 1. NotTrained: neither fitted nor loaded.
         """
         context = Context(
             visitor_id=None if visitor_id is None else _as_text(visitor_id, "visitor_id"),
             session=_as_texts(session, "session"),
-            events=tuple(events),
+            events=tuple(events or ()),
             exclude=frozenset(_as_texts(exclude, "exclude")),
             now=now,
         )
         return self._in_their_type(self.rank(context, k))
 
     def related(
-        self, item_id: str | int, k: int = 10, exclude: Iterable[str | int] = ()
+        self, item_id: str | int, k: int = 10, exclude: Iterable[str | int] | None = ()
     ) -> list[Any]:
         """Give the `k` items that go best with one; never that item itself. Errors as `recommend`."""
         context = Context(
@@ -520,7 +520,9 @@ def _rounded(report: Report) -> dict[str, Any]:
     }
 
 
-def _as_texts(ids: Iterable[str | int], name: str) -> tuple[str, ...]:
+def _as_texts(ids: Iterable[str | int] | None, name: str) -> tuple[str, ...]:
+    if ids is None:
+        return ()
     if isinstance(ids, str):
         raise TypeError(f"{name} takes a collection of item ids, not one string.")
     return tuple(_as_text(id_, name) for id_ in ids)

@@ -289,6 +289,9 @@ def engine() -> Engine:
 def test_any_number_of_items_comes_back_each_once(engine: Engine, asked: dict[str, Any]) -> None:
     everything = [1, 2, 10, 20, 30]
 
+    assert engine.recommend(k=5, **{"session": None, "events": None, "exclude": None, **asked}) == (
+        engine.recommend(k=5, **asked)
+    )
     assert sorted(engine.recommend(k=10_000, **asked)) == everything
     assert sorted(engine.recommend(k=10_000, exclude=[2, 999], **asked)) == [1, 10, 20, 30]
     for k in (1, 2, 3, 4, 5):
