@@ -32,7 +32,7 @@ Backends = Mapping[str, "str | Mapping[str, Any] | None"]
 def _recommenders() -> dict[str, Any]:
     rooms = "saleor_personalize.ml.recommenders"
     return {
-        "next_item": f"{rooms}.session.Session",
+        "next_item": f"{rooms}.next_item.NextItem",
         "personal": f"{rooms}.personal.Personal",
         "buy_again": f"{rooms}.repeats.BuyAgain",
         "trending": f"{rooms}.popularity.Trending",

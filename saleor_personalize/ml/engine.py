@@ -26,10 +26,10 @@ from saleor_personalize.ml.recommenders.content import Similar
 from saleor_personalize.ml.recommenders.covisitation import BoughtTogether
 from saleor_personalize.ml.recommenders.history import LastSeen
 from saleor_personalize.ml.recommenders.newest import Newest
+from saleor_personalize.ml.recommenders.next_item import NextItem
 from saleor_personalize.ml.recommenders.personal import Personal
 from saleor_personalize.ml.recommenders.popularity import Popular, Trending
 from saleor_personalize.ml.recommenders.repeats import BuyAgain
-from saleor_personalize.ml.recommenders.session import Session
 from saleor_personalize.ml.windows import (
     alternative_cases,
     anyone_cases,
@@ -62,6 +62,7 @@ OF_RETURNING = ("personal", "buy_again")
 BLENDS: Mapping[str, tuple[str, ...]] = {
     "visitor": ("personal", "past_visits", "trending"),
     "seed": ("bought_together", "viewed_together", "similar"),
+    "anyone": ("popular", "trending"),
 }
 #: Parts that are no recommenders themselves -> whom they ask.
 _NEEDS = {"past_visits": "next_item", "viewed_together": "next_item"}
@@ -86,7 +87,7 @@ Progress = Callable[[str, float], None]
 def built_in(*, rerank: bool = True, tune: bool = True, seed: int = 0) -> dict[str, Recommender]:
     """Make the recommenders that ship with the library, by alias."""
     return {
-        "next_item": Session(),
+        "next_item": NextItem(rerank=rerank, seed=seed),
         "personal": Personal(tune=tune, seed=seed),
         "buy_again": BuyAgain(tune=tune, seed=seed),
         "bought_together": BoughtTogether(tune=tune, seed=seed),
@@ -194,7 +195,7 @@ class Engine:
         context = Context(
             visitor_id=None if visitor_id is None else _as_text(visitor_id, "visitor_id"),
             session=_as_texts(session, "session"),
-            events=tuple(events or ()),
+            events=() if events is None else tuple(events),
             exclude=frozenset(_as_texts(exclude, "exclude")),
             now=now,
         )
@@ -225,7 +226,7 @@ class Engine:
             stages.update(self._published("next_item"))
         if context.visitor_id is not None and not context.seeds:
             stages.update(self._blend("visitor"))
-        stages.update(self._published("trending"))
+        stages.update(self._blend("anyone"))
         stages.update({alias: ready[alias] for alias in FILLERS if alias in ready})
         return Chain(stages).recommend(context, k)
 
