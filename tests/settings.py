@@ -6,6 +6,10 @@ from pathlib import Path
 
 from saleor_personalize.testing.services import embedded_postgres
 
+# Models of tests are small: threads that wait for one another cost more than they bring. Read when
+# numpy and scikit-learn are loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("SECRET_KEY", "test-secret-key-of-forty-characters-or-so")
 os.environ.setdefault(
     "DATABASE_URL",
