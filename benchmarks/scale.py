@@ -18,6 +18,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from saleor_personalize.ml import Engine
 
@@ -64,7 +65,9 @@ def sessions(items: int, events: int, seed: int) -> dict[str, Any]:
     return {
         "visitor_id": visitor,
         "item_id": item,
-        "event": np.where(random.random(len(item)) < 0.05, "purchase", "view"),
+        "event": pa.DictionaryArray.from_arrays(
+            (random.random(len(item)) < 0.05).astype(np.int8), ["view", "purchase"]
+        ),
         "timestamp": 1.7e9 + np.arange(len(item), dtype=np.float64),
         "session_id": session,
     }
