@@ -13,6 +13,7 @@ from scipy import linalg, sparse
 from saleor_personalize.ml.base import Arrays, Candidate, Context, ReasonCode, Recommender
 from saleor_personalize.ml.data import InteractionEvent, Interactions, Items, positions
 from saleor_personalize.ml.neighbours import top_neighbours
+from saleor_personalize.ml.texts import vectors_of
 from saleor_personalize.ml.tuning import (
     Window,
     best_columns,
@@ -29,17 +30,20 @@ ASKED, LEARNED = 300, 1_000
 #: Last items of a visitor that an item outside the dense part is seen beside.
 LEARNED_SPARSE = 50
 #: Weights kept of each item; of an item outside the dense part.
-KEPT, KEPT_SPARSE = 400, 50
+KEPT, KEPT_SPARSE = 500, 50
 
 #: Windows, visitors and items that constants are chosen on, and visitors below which they are not.
-WINDOWS, MOST_VISITORS, TUNED_ITEMS, FEWEST_VISITORS = 2, 800, 2_000, 50
+WINDOWS, MOST_VISITORS, TUNED_ITEMS, FEWEST_VISITORS = 2, 1_000, 2_000, 50
 PLACES = 20
 RIDGES = (50.0, 250.0, 500.0, 1_000.0, 2_000.0)
 TREND_DAYS = (4.0, 7.0, 14.0, 28.0)
 TREND_EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 HALF_LIVES = (None, 180.0, 60.0, 20.0)
 OWN_WEIGHTS = (0.0, 0.03, 0.1, 0.3, 1.0)
+TEXT_WEIGHTS = (0.0, 10.0, 30.0, 100.0, 300.0)
 
+#: A thing taken sixteen times counts twice.
+TIMES_EXPONENT = 0.25
 #: Half-life of the popularity that answers where nothing else can.
 POPULAR_DAYS = 14.0
 #: Below every score that a history gives.
@@ -55,6 +59,7 @@ class Constants:
     trend_exponent: float = 0.5
     half_life_days: float | None = None
     own_weight: float = 0.1
+    text_weight: float = 0.0
 
 
 class Personal(Recommender):
@@ -62,20 +67,22 @@ class Personal(Recommender):
 
     score(u, j) = sum over items i of u of x(u, i) * B(i, j) * trend(j) ** trend_exponent
 
-    B among the `max_items` items of most visitors is EASE: with G = X'X over visitors x items (1 where
-    a visitor took an item) and P = inverse of (G + ridge * I), B(i, j) = -P(i, j) / P(j, j) off the
+    B among the `max_items` items of most visitors is EASE: with G = X'X over visitors x items (how often a
+    visitor took an item ** 0.25) and P = inverse of (G + ridge * I), B(i, j) = -P(i, j) / P(j, j) off the
     diagonal: the linear model that best foretells each item of a visitor from the others (Steck 2019,
-    "Embarrassingly shallow autoencoders for sparse data"). Of items outside, it is the regression on
+    "Embarrassingly shallow autoencoders for sparse data"). Where the catalogue has texts, G grows by
+    `text_weight` * the cosines of their TF-IDF vectors: as if somebody had taken what one word describes
+    (Jeunen et al. 2020, "Closed-form models for collaborative filtering with side-information"). Of items outside, it is the regression on
     that item alone, G(i, j) / (G(i, i) + ridge): item-kNN. They speak only
-    for visitors without an item inside: beside it they would only add what sells well. The 400 weights
-    of largest magnitude are kept of each item. x(u, i) is 1, halved every `half_life_days` since u last took i; items of the
+    for visitors without an item inside: beside it they would only add what sells well. The 500 weights
+    of largest magnitude are kept of each item. x(u, i) is the same, halved every `half_life_days` since u last took i; items of the
     live session count 1. An item that was looked at but not bought adds `own_weight`. `trend` is
     an item's share of recent rows (halved every `trend_days`) over its share of all rows.
 
-    `ridge`, `trend_days`, `trend_exponent`, `half_life_days` and `own_weight` are chosen on the last
-    two windows of the data, each a tenth of its time and at most 35 days, by mean recall and NDCG at 20
+    `ridge`, `trend_days`, `trend_exponent`, `text_weight`, `half_life_days` and `own_weight` are chosen on
+    the last two windows of the data, each a tenth of its time and at most 35 days, by mean recall and NDCG at 20
     of what visitors known before bought there for the first time. With fewer than 50 such visitors in
-    a window, they are 500, 7 days, 0.5, none and 0.1.
+    a window, they are 500, 7 days, 0.5, 0, none and 0.1.
 
     Items that the visitor bought are left out: see `BuyAgain`. Visitors never seen, without a session,
     get what sells of late. Reason: FOR_YOU, or POPULAR where only that spoke.
@@ -96,7 +103,8 @@ class Personal(Recommender):
 
     def _fit(self, interactions: Interactions, items: Items) -> Arrays:
         log = _Log.of(interactions)
-        found = _tuned(log, seed=self.seed) if self.tune else Constants()
+        words = _words(interactions, items)
+        found = _tuned(log, words, seed=self.seed) if self.tune else Constants()
         size, now = len(interactions.item_id.values), log.now
         popular = np.bincount(
             log.item, weights=decayed(log.time, now, POPULAR_DAYS), minlength=size
@@ -114,7 +122,7 @@ class Personal(Recommender):
             "own_weight": np.array(found.own_weight, dtype=np.float32),
             "taken_starts": taken.starts,
             "taken_items": taken.item,
-            "taken_weights": _weights(taken.time, now, found).astype(np.float32),
+            "taken_weights": (taken.often * _aged(taken.time, now, found)).astype(np.float32),
             "bought_starts": bought.starts,
             "bought_items": bought.item,
             "constants": np.array(
@@ -124,16 +132,18 @@ class Personal(Recommender):
                     found.trend_exponent,
                     np.nan if found.half_life_days is None else found.half_life_days,
                     found.own_weight,
+                    found.text_weight,
                 ]
             ),
-            **_model(log, size, targets, found.ridge, self.max_items),
+            **_model(log, words, targets, found, self.max_items),
         }
 
     @property
     def constants(self) -> Constants:
         """What was chosen. NotTrained: neither fitted nor loaded."""
-        ridge, days, exponent, half_life, own = self.arrays["constants"].tolist()
-        return Constants(ridge, days, exponent, None if np.isnan(half_life) else half_life, own)
+        values = self.arrays["constants"].tolist()
+        found = Constants(*values)
+        return replace(found, half_life_days=None) if np.isnan(values[3]) else found
 
     def _candidates(self, context: Context, count: int) -> Iterable[Candidate]:
         arrays = self.arrays
@@ -233,6 +243,8 @@ class _Rows(NamedTuple):
     starts: NDArray[np.int64]
     item: NDArray[np.int32]
     time: NDArray[np.float64]
+    #: How often, to the power TIMES_EXPONENT.
+    often: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -248,6 +260,7 @@ class _Log:
     time: NDArray[np.float64]
     is_purchase: NDArray[np.bool_]
     visitors: int
+    items: int
 
     @classmethod
     def of(cls, interactions: Interactions) -> _Log:
@@ -262,6 +275,7 @@ class _Log:
             interactions.timestamp,
             is_purchase,
             len(interactions.visitor_id.values),
+            len(interactions.item_id.values),
         )
 
     @property
@@ -285,25 +299,33 @@ class _Log:
         rows = np.lexsort((self.item, -self.time, self.visitor))
         key = self.visitor[rows].astype(np.int64) << 32 | self.item[rows]
         # The first row of a visitor and item, in this order, is the latest.
-        rows = rows[np.sort(np.unique(key, return_index=True)[1])]
+        _, first, times = np.unique(key, return_index=True, return_counts=True)
+        order = np.argsort(first)
+        rows, times = rows[first[order]], times[order]
         lengths = np.bincount(self.visitor[rows], minlength=self.visitors)
         rank = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        rows = rows[rank < most]
+        rows, times = rows[rank < most], times[rank < most]
         starts = np.concatenate([[0], np.cumsum(np.minimum(lengths, most))])
-        return _Rows(starts.astype(np.int64), self.item[rows].astype(np.int32), self.time[rows])
+        return _Rows(
+            starts.astype(np.int64),
+            self.item[rows].astype(np.int32),
+            self.time[rows],
+            times**TIMES_EXPONENT,
+        )
 
     def bought(self) -> _Rows:
         return self._where(self.is_purchase).taken(np.iinfo(np.int32).max)
 
 
-def _weights(time: NDArray[np.float64], now: float, found: Constants) -> NDArray[np.float64]:
+def _aged(time: NDArray[np.float64], now: float, found: Constants) -> NDArray[np.float64]:
     if found.half_life_days is None:
         return np.ones(len(time))
     return decayed(time, now, found.half_life_days)
 
 
-def _matrix(rows: _Rows, size: int, weights: NDArray[Any] | None = None) -> sparse.csr_array:
-    values = np.ones(len(rows.item)) if weights is None else weights
+def _matrix(rows: _Rows, size: int, values: NDArray[np.float64] | None = None) -> sparse.csr_array:
+    """Visitors x items; by default how often, to the power TIMES_EXPONENT."""
+    values = rows.often if values is None else values
     return sparse.csr_array(
         (values.astype(np.float32), rows.item, rows.starts), shape=(len(rows.starts) - 1, size)
     )
@@ -316,11 +338,30 @@ def _head(taken: sparse.csr_array, most: int) -> NDArray[np.intp]:
     return np.sort(best[visitors[best] >= 2])
 
 
-def _ease(taken: sparse.csr_array, ridge: float) -> NDArray[np.float32]:
-    """Weights B of EASE, (items, items), diagonal 0."""
-    inverse = (taken.T @ taken).toarray().astype(np.float32, order="F", copy=False)
+def _words(interactions: Interactions, items: Items) -> sparse.csr_array | None:
+    """TF-IDF of the items that were taken, in the order of their codes; None without texts."""
+    vectors = vectors_of(items)
+    if not vectors.nnz or not len(interactions):
+        return None
+    ids, known = interactions.item_id.values, items.item_id.values
+    at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+    found = np.flatnonzero(known[at] == ids)
+    place = sparse.csr_array(
+        (np.ones(len(found), np.float32), (found, at[found])), shape=(len(ids), len(known))
+    )
+    return sparse.csr_array(place @ vectors)
+
+
+def _ease(
+    taken: sparse.csr_array, words: sparse.csr_array | None, found: Constants
+) -> NDArray[np.float32]:
+    """Weights B of EASE, (items, items), diagonal 0. `words`: rows of the same items."""
+    gram = taken.T @ taken
+    if words is not None and found.text_weight:
+        gram = gram + np.float32(found.text_weight) * (words @ words.T)
+    inverse = gram.toarray().astype(np.float32, order="F", copy=False)
     diagonal = np.arange(len(inverse))
-    inverse[diagonal, diagonal] += np.float32(ridge)
+    inverse[diagonal, diagonal] += np.float32(found.ridge)
     factor, _ = linalg.lapack.spotrf(inverse, lower=1, overwrite_a=1)
     # Only the lower triangle is filled; the other is what was there, or nothing.
     inverse, _ = linalg.lapack.spotri(factor, lower=1, overwrite_c=1)
@@ -330,15 +371,20 @@ def _ease(taken: sparse.csr_array, ridge: float) -> NDArray[np.float32]:
 
 
 def _model(
-    log: _Log, size: int, targets: NDArray[Any], ridge: float, max_items: int
+    log: _Log,
+    words: sparse.csr_array | None,
+    targets: NDArray[Any],
+    found: Constants,
+    max_items: int,
 ) -> dict[str, NDArray[Any]]:
     """Weights of each item on the targets, CSR: `indptr` (size + 1,), `indices`, `scores`."""
+    size = log.items
     taken = _matrix(log.taken(LEARNED), size)
     head = _head(taken, max_items)
     column = np.full(size, -1, dtype=np.int64)
     column[targets] = np.arange(len(targets))
     is_target = column[head] >= 0
-    weights = _ease(taken[:, head], ridge)[:, is_target]
+    weights = _ease(taken[:, head], None if words is None else words[head], found)[:, is_target]
     kept = best_columns(np.abs(weights), KEPT)
     rows = [np.repeat(head, kept.shape[1])]
     columns = [column[head[is_target]][kept].ravel()]
@@ -349,7 +395,7 @@ def _model(
         taken[:, rest].T.tocsr(),
         _matrix(log.taken(LEARNED_SPARSE), size)[:, targets],
         size=KEPT_SPARSE,
-        row_factor=1.0 / (visitors[rest] + ridge),
+        row_factor=1.0 / (visitors[rest] + found.ridge),
         own=column[rest],
     )
     rows.append(np.repeat(rest, np.diff(near["indptr"])))
@@ -371,11 +417,11 @@ class _Exam(NamedTuple):
     """One window: what was known, of whom, and which columns of the items were right."""
 
     log: _Log
-    size: int
     #: Codes of the items that are asked about.
     head: NDArray[np.intp]
     #: Visitors x head: everything that was known, of everybody.
     taken: sparse.csr_array
+    words: sparse.csr_array | None
     #: The same of those asked: rows, moments in the order of `asked.indices`.
     asked: sparse.csr_array
     moments: NDArray[np.float64]
@@ -384,35 +430,51 @@ class _Exam(NamedTuple):
     relevant: NDArray[np.int64]
 
 
-def _tuned(log: _Log, *, seed: int) -> Constants:
+def _tuned(log: _Log, words: sparse.csr_array | None, *, seed: int) -> Constants:
     """Choose constants one after the other on the last windows."""
     exams = [
         exam
         for window in last_windows(log.time, WINDOWS)
-        if (exam := _exam(log, window, np.random.default_rng(seed))) is not None
+        if (exam := _exam(log, words, window, np.random.default_rng(seed))) is not None
     ]
     if not exams:
         return Constants()
     best = Constants()
     lifts = [_lifts(exam) for exam in exams]
     marks: dict[Constants, float] = {}
-    sums = {}
-    for ridge in RIDGES:
-        sums[ridge] = [_ease(exam.taken, ridge) for exam in exams]
-        scores = [_scores(exam, w, best) for exam, w in zip(exams, sums[ridge], strict=True)]
-        for days in TREND_DAYS:
-            for exponent in TREND_EXPONENTS if days == TREND_DAYS[0] else TREND_EXPONENTS[1:]:
-                tried = replace(best, ridge=ridge, trend_days=days, trend_exponent=exponent)
-                marks[tried] = _mark(exams, scores, lifts, tried)
-    best = max(marks, key=marks.__getitem__)
-    models = sums[best.ridge]
-    for further in (_half_lives, _own_weights):
-        for tried in further(best):
-            if tried not in marks:
-                scores = [_scores(e, w, tried) for e, w in zip(exams, models, strict=True)]
-                marks[tried] = _mark(exams, scores, lifts, tried)
+    models: dict[tuple[float, float], list[NDArray[np.float32]]] = {}
+    with_texts = (_texts, _trends) if words is not None else ()
+    for alternatives in (_trends, _ridges, _trends, *with_texts, _half_lives, _own_weights):
+        for tried in alternatives(best):
+            if tried in marks:
+                continue
+            key = tried.ridge, tried.text_weight
+            if key not in models:
+                models[key] = [_ease(exam.taken, exam.words, tried) for exam in exams]
+            scores = [_scores(e, w, tried) for e, w in zip(exams, models[key], strict=True)]
+            marks[tried] = _mark(exams, scores, lifts, tried)
         best = max(marks, key=marks.__getitem__)
+        # Each is some 16 MB; the next steps need but one.
+        models = {(best.ridge, best.text_weight): models[best.ridge, best.text_weight]}
     return best
+
+
+def _trends(best: Constants) -> list[Constants]:
+    pairs = [(best.trend_days, 0.0)]
+    pairs += [(days, power) for days in TREND_DAYS for power in TREND_EXPONENTS if power]
+    return [replace(best, trend_days=days, trend_exponent=power) for days, power in pairs]
+
+
+def _ridges(best: Constants) -> list[Constants]:
+    return [replace(best, ridge=ridge) for ridge in RIDGES]
+
+
+def _texts(best: Constants) -> list[Constants]:
+    return [
+        replace(best, text_weight=weight, ridge=ridge)
+        for weight in TEXT_WEIGHTS
+        for ridge in (best.ridge, 2.0 * best.ridge)
+    ]
 
 
 def _half_lives(best: Constants) -> list[Constants]:
@@ -423,23 +485,27 @@ def _own_weights(best: Constants) -> list[Constants]:
     return [replace(best, own_weight=weight) for weight in OWN_WEIGHTS]
 
 
-def _exam(log: _Log, window: Window, random: np.random.Generator) -> _Exam | None:
+def _exam(
+    log: _Log, words: sparse.csr_array | None, window: Window, random: np.random.Generator
+) -> _Exam | None:
     """Ask visitors known before the window what they bought in it for the first time."""
     known = log.before(window.start)
     is_later = (log.time >= window.start) & (log.time < window.stop) & log.is_purchase
     visitors = np.intersect1d(known.visitor, log.visitor[is_later])
     if len(visitors) < FEWEST_VISITORS:
         return None
-    size = int(log.item.max()) + 1
+    size = log.items
     rows = known.taken(LEARNED)
     everything = _matrix(rows, size)
     head = _head(everything, TUNED_ITEMS)
-    bought = _matrix(known.bought(), size)
+    had = known.bought()
+    bought = _matrix(had, size, np.ones(len(had.item)))
     later = log._where(is_later)
-    wanted = _matrix(later.taken(LEARNED), size)
+    got = later.taken(LEARNED)
+    wanted = _matrix(got, size, np.ones(len(got.item)))
     # New, and known to the shop.
     is_known = np.bincount(known.item, minlength=size) > 0
-    new = wanted - wanted.multiply(bought > 0)
+    new = wanted - wanted.multiply(bought)
     new.eliminate_zeros()
     relevant = np.asarray((new @ sparse.diags_array(is_known.astype(np.float32))).sum(axis=1))
     visitors = visitors[relevant[visitors] > 0]
@@ -451,9 +517,9 @@ def _exam(log: _Log, window: Window, random: np.random.Generator) -> _Exam | Non
     # Of what a visitor did not buy, the session's own items may be the answer.
     return _Exam(
         known,
-        size,
         head,
         everything[:, head],
+        None if words is None else words[head],
         everything[visitors][:, head],
         moments[visitors][:, head].data,
         bought[visitors][:, head].toarray() > 0,
@@ -465,14 +531,14 @@ def _exam(log: _Log, window: Window, random: np.random.Generator) -> _Exam | Non
 def _lifts(exam: _Exam) -> dict[float, NDArray[np.float64]]:
     log = exam.log
     return {
-        days: trend(log.item, decayed(log.time, log.now, days), exam.size)[exam.head]
+        days: trend(log.item, decayed(log.time, log.now, days), log.items)[exam.head]
         for days in TREND_DAYS
     }
 
 
 def _scores(exam: _Exam, weights: NDArray[np.float32], tried: Constants) -> NDArray[np.float32]:
     asked = exam.asked.copy()
-    asked.data = _weights(exam.moments, exam.log.now, tried).astype(np.float32)
+    asked.data = asked.data * _aged(exam.moments, exam.log.now, tried).astype(np.float32)
     scores: NDArray[np.float32] = asked @ weights
     if tried.own_weight:
         scores += (exam.asked > 0).toarray() * np.float32(tried.own_weight)
