@@ -34,15 +34,16 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=20_000_000)
     parser.add_argument("--questions", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rerank", action="store_true", help="train the re-ranker, too")
     options = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="personalize-scale-") as name:
         folder = Path(name) / "engine"
         # One after the other, each in a process of its own, so that a peak is the peak of one work.
         with context.Pool(1, maxtasksperchild=1) as pool:
-            fitted = pool.apply(fit, (folder, options.items, options.events, options.seed))
+            fitted = pool.apply(fit, (folder, options))
             print(json.dumps(fitted, indent=2), flush=True)
-            served = pool.apply(serve, (folder, options.questions, options.seed))
+            served = pool.apply(serve, (folder, options))
     print(json.dumps(served, indent=2))
     is_met = served["resident_mb"] <= AIM_MB
     print(
@@ -73,13 +74,13 @@ def sessions(items: int, events: int, seed: int) -> dict[str, Any]:
     }
 
 
-def fit(folder: Path, items: int, events: int, seed: int) -> dict[str, Any]:
-    table = sessions(items, events, seed)
+def fit(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    table = sessions(options.items, options.events, options.seed)
     known = len(np.unique(table["item_id"]))
     before = peak_mb()
     started = perf_counter()
     steps: list[tuple[float, str]] = []
-    engine = Engine(rerank=False, tune=False).fit(
+    engine = Engine(rerank=options.rerank, tune=False).fit(
         table, progress=lambda step, _: steps.append((perf_counter() - started, step))
     )
     seconds = perf_counter() - started
@@ -104,12 +105,12 @@ def fit(folder: Path, items: int, events: int, seed: int) -> dict[str, Any]:
     }
 
 
-def serve(folder: Path, questions: int, seed: int) -> dict[str, Any]:
+def serve(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     engine = Engine.load(folder)
-    random = np.random.default_rng(seed + 1)
-    table = sessions(1_000_000, 5 * questions, seed)
+    random = np.random.default_rng(options.seed + 1)
+    table = sessions(options.items, 5 * options.questions, options.seed)
     starts = np.flatnonzero(np.diff(table["session_id"], prepend=-1))
-    asked = random.choice(len(starts) - 1, min(questions, len(starts) - 1), replace=False)
+    asked = random.choice(len(starts) - 1, min(options.questions, len(starts) - 1), replace=False)
     times = []
     for at in asked.tolist():
         live = table["item_id"][starts[at] : starts[at + 1]].tolist()
