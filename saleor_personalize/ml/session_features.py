@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from saleor_personalize.ml.base import Arrays
 from saleor_personalize.ml.data import InteractionEvent
+from saleor_personalize.ml.habits import BACK, EARLIER, NEW, STAY, habits_of, moves_of, states_of
 from saleor_personalize.ml.sessions import (
     KINDS,
     Floats,
@@ -42,15 +43,13 @@ LATE = 0.025
 #: Steps after and before an occurrence of an item, and occurrences, that are looked at.
 AHEAD, BEHIND, N_LATEST = 5, 3, 400
 DECAY = 0.6
-#: Events before the last that must have come alike to make a longer common ending.
-ENDING = 4
 #: Earlier sessions of a visitor that are looked at.
 N_VISITS = 50
 #: How much an item counts in the vector of its session for each event it lies back.
 FADING = 0.7
 DAY = 86_400.0
 
-Column = NDArray[np.float64] | NDArray[np.float32] | NDArray[np.int64] | NDArray[np.bool_]
+Column = NDArray[np.floating] | NDArray[np.integer] | NDArray[np.bool_]
 
 
 class Asked(NamedTuple):
@@ -62,22 +61,21 @@ class Asked(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """Candidates, by query and item; `features`: float32 (len(names), candidates)."""
+    """Candidates, by query and item; `features`: float32 (len(NAMES), candidates)."""
 
     query: Ints
     item: Ints
     features: NDArray[np.float32]
-    names: tuple[str, ...]
 
     def column(self, name: str) -> NDArray[np.float32]:
         """Give one feature of all candidates."""
-        return np.asarray(self.features[self.names.index(name)], dtype=np.float32)
+        return np.asarray(self.features[NAMES.index(name)], dtype=np.float32)
 
 
 def facts_of(log: SessionLog, *, dimensions: int, seed: int) -> Arrays:
     """Learn what is known of items and visitors whoever asks.
 
-    `facts`: float32 (items, len(FACTS)). `vectors`: float16 (items, dimensions). `popular`: items
+    `facts`: float32 (items, len(FACTS)). `vectors`: float16 (items, dimensions). `habits`: see `habits_of`. `popular`: items
     most seen of late. `visits`: sessions by visitor, those of code v `visits_first[v]` to the next.
     """
     count, size = max(log.sessions, 1), log.items
@@ -122,6 +120,7 @@ def facts_of(log: SessionLog, *, dimensions: int, seed: int) -> Arrays:
     visitors = int(log.visitor.max(initial=-1)) + 1
     return {
         "facts": np.stack([columns[name] for name in FACTS], axis=1).astype(np.float32),
+        "habits": habits_of(log),
         "vectors": item_vectors(log, size=dimensions, seed=seed),
         "popular": np.lexsort((np.arange(size), -windows[1]))[:N_POPULAR].astype(np.int32),
         "visits": by_visitor.astype(np.int32),
@@ -135,7 +134,7 @@ FACTS = (
     *(f"window_{number}" for number in range(len(WINDOWS))),
 )  # fmt: skip
 #: Those that are told of the last item of the session, too.
-OF_LAST = ("sessions", "again", "returned", "ending", "purchases")
+OF_LAST = ("sessions", "again", "returned", "purchases")
 
 
 class _Source:
@@ -193,7 +192,7 @@ def candidates(
     size = log.items
     steps = steps_of(live)
     near = _near(log, live, options)
-    after, second, third = _after(log, live, steps)
+    after, second = _after(log, live, steps)
     history = _history(log, facts, asked)
     own = _own(live, steps, size)
     popular = np.arange(live.queries)[:, None] * size + facts["popular"].astype(np.int64)
@@ -213,17 +212,18 @@ def candidates(
     keys = keys[differs(keys)]
     query, item = np.divmod(keys, size)
     columns: dict[str, Column] = {}
-    for source in (near, after, second, third, history):
+    for source in (near, after, second, history):
         source.put(keys, columns)
     own.put(keys, columns, absent=-1.0)
     _add_session(columns, live, steps, query, item, size)
+    _add_habits(columns, facts["habits"], live, query)
     _add_facts(columns, facts["facts"], live, query, item)
     _add_likeness(columns, facts["vectors"], live, query, item)
     _add_relative(columns, query, live.queries, log.sessions)
-    features = np.empty((len(columns), len(keys)), dtype=np.float32)
-    for place, column in enumerate(columns.values()):
-        features[place] = column
-    return Candidates(query, item, features, tuple(columns))
+    features = np.empty((len(NAMES), len(keys)), dtype=np.float32)
+    for place, name in enumerate(NAMES):
+        features[place] = columns[name]
+    return Candidates(query, item, features)
 
 
 def _near(log: SessionLog, live: Live, options: Mapping[str, float]) -> _Source:
@@ -252,61 +252,26 @@ def _near(log: SessionLog, live: Live, options: Mapping[str, float]) -> _Source:
     return source
 
 
-def _after(log: SessionLog, live: Live, steps: Steps) -> tuple[_Source, _Source, _Source]:
-    """What came before and after the last three items, each in a source of its own."""
-    is_recent = steps.rank < 3
+def _after(log: SessionLog, live: Live, steps: Steps) -> tuple[_Source, _Source]:
+    """What came before and after the last item, and after the one before that."""
+    is_recent = steps.rank < 2
     query, item, rank = steps.query[is_recent], steps.item[is_recent], steps.rank[is_recent]
     found = follows(log, item, latest=N_LATEST, ahead=AHEAD, behind=BEHIND)
     key = query[found.place] * log.items + log.item[found.row]
-    distance = np.abs(found.gap)
-    is_after = found.gap > 0
-    after = np.where(is_after, DECAY ** (distance - 1.0), 0.0)
-    before = np.where(is_after, 0.0, 1.0 / distance)
+    after = np.where(found.gap > 0, DECAY ** (np.abs(found.gap) - 1.0), 0.0)
     rank = rank[found.place]
 
     rows = np.flatnonzero(rank == 0)
-    at = found.occurrence[rows]
-    session = log.session[at].astype(np.float64)
-    late = np.exp((session - log.sessions) / (LATE * max(log.sessions, 1)))
-    is_next = found.gap[rows] == 1
-    ending = _common_ending(log, live, query[found.place[rows]], at, is_next)
     first = _Source(key[rows])
-    first.add("next", is_next)
+    first.add("next", found.gap[rows] == 1)
     first.add("after", after[rows])
-    first.add("after_late", after[rows] * late)
-    first.add("before", before[rows])
-    first.add("ending_weight", np.where(ending > 1, 4.0**ending, 0.0))
-    first.most("ending_length", ending)
-    first.most("after_last", session)
+    first.most("after_last", log.session[found.occurrence[rows]])
     first.count("together")
 
     rows = np.flatnonzero(rank == 1)
     second = _Source(key[rows])
     second.add("second_after", after[rows])
-    second.add("second_before", before[rows])
-    rows = np.flatnonzero(rank == 2)
-    third = _Source(key[rows])
-    third.add("third", after[rows] + before[rows])
-    return first, second, third
-
-
-def _common_ending(
-    log: SessionLog, live: Live, query: Ints, at: Ints, is_next: NDArray[np.bool_]
-) -> Floats:
-    """How many of the last events of the session also stood at `at` and before; 0 if not `is_next`."""
-    ending = is_next.astype(np.float64)
-    is_same = is_next
-    for step in range(1, ENDING):
-        row = live.start[query + 1] - 1 - step
-        is_same = (
-            is_same
-            & (row >= live.start[query])
-            & (at >= step)
-            & (log.item[np.maximum(at - step, 0)] == live.item[np.maximum(row, 0)])
-            & (log.session[np.maximum(at - step, 0)] == log.session[at])
-        )
-        ending += is_same
-    return ending
+    return first, second
 
 
 def _history(log: SessionLog, facts: Mapping[str, NDArray[Any]], asked: Asked) -> _Source:
@@ -378,6 +343,22 @@ def _add_session(
     columns.update({name: values[query] for name, values in of_query.items()})
 
 
+def _add_habits(
+    columns: dict[str, Column], habits: NDArray[np.float32], live: Live, query: Ints
+) -> None:
+    """Add how often sessions with such moves stay, go back or on, and do what this candidate needs."""
+    rates = np.zeros((live.queries, habits.shape[1]), dtype=np.float32)
+    asked = np.flatnonzero(np.diff(live.start))
+    states = states_of(live.start, moves_of(live.start, live.item), live.start[asked + 1] - 1)
+    rates[asked] = habits[states]
+    rank = columns["own_rank"]
+    move = np.where(rank < 0, NEW, np.where(rank == 0, STAY, np.where(rank == 1, BACK, EARLIER)))
+    columns["habit"] = rates[query, move]
+    columns["habit_stay"] = rates[query, STAY]
+    columns["habit_back"] = rates[query, BACK]
+    columns["habit_new"] = rates[query, NEW]
+
+
 def _from_end(live: Live, place: int, *, kind: bool = False) -> Ints:
     """The item (or kind) of each session `place` events from its end, -1 where there is none."""
     row = live.start[1:] - place
@@ -407,8 +388,8 @@ def _add_facts(
     common = np.sqrt(columns["sessions"] + 1.0)
     columns["near_lift"] = columns["near_flat"] / common
     columns["best_lift"] = columns["near_best"] / common
-    columns["after_lift"] = columns["after"] / common
     columns["together_lift"] = columns["together"] / common
+    columns["close_lift"] = columns["near"] / common
     columns["late_lift"] = columns["near_late"] / (columns["window_1"] + 0.5)
     columns["after_rate"] = columns["after"] / (columns["last_sessions"] + 5.0)
 
@@ -431,11 +412,31 @@ def _add_likeness(
 
 
 #: Columns told as parts of the best of the same session, of their sum, and by rank.
-OF_BEST = (
-    "near", "near_flat", "near_late", "near_best", "near_next", "near_lift", "together_lift",
-)  # fmt: skip
-OF_SUM = ("near", "near_late", "next", "after", "after_late", "second_after")
+OF_BEST = ("near", "near_flat", "near_late", "near_best", "near_lift", "close_lift")
+OF_SUM = ("near", "next", "after")
 BY_RANK = ("near", "near_best", "near_lift", "after", "together_lift")
+#: All features, in the order in which trees know them.
+NAMES = (
+    # What neighbours of the session hold.
+    "near", "near_flat", "near_late", "near_next", "near_best", "near_last", "near_count",
+    "near_top", "near_lift", "close_lift", "best_lift", "late_lift",
+    *(f"{name}_of_best" for name in OF_BEST),
+    # What came near the last items.
+    "after", "after_rate", "after_last", "together", "together_lift", "second_after",
+    *(f"{name}_of_sum" for name in OF_SUM),
+    *(f"{name}_rank" for name in BY_RANK),
+    # The session's own items, and what sessions like it do.
+    "own_rank", "own_back", "own_first", "own_count", "own_share", "own_kind", "own_last_kind",
+    "own_next", "is_previous", "habit", "habit_stay", "habit_back", "habit_new",
+    # Earlier sessions of the visitor.
+    "history", "history_last", "history_kind", "history_viewed",
+    # The session.
+    "length", "distinct", "repeats", "run", "last_since", "last_count", "last_kind", "live_carts",
+    "live_purchases",
+    # The item, the last item, and how alike they are.
+    "sessions", "again", "returned", "ending", "age", "unseen", "carts", "purchases", "trend",
+    "window_1", "window_2", *(f"last_{name}" for name in OF_LAST), "like_last", "like_session",
+)  # fmt: skip
 
 
 def _add_relative(columns: dict[str, Column], query: Ints, queries: int, sessions: int) -> None:
@@ -448,8 +449,8 @@ def _add_relative(columns: dict[str, Column], query: Ints, queries: int, session
     for name in OF_BEST:
         best = spread(np.maximum, name)
         columns[f"{name}_of_best"] = columns[name] / np.maximum(best, 1e-9)
-        if name in ("near", "near_best"):
-            columns[f"{name}_top"] = best
+        if name == "near":
+            columns["near_top"] = best
     for name in OF_SUM:
         columns[f"{name}_of_sum"] = columns[name] / np.maximum(spread(np.add, name), 1e-9)
     for name in BY_RANK:

@@ -12,10 +12,20 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from saleor_personalize.ml import Context, Interactions
+from saleor_personalize.ml.habits import (
+    BACK,
+    EARLIER,
+    MEMORY,
+    NEW,
+    STAY,
+    habits_of,
+    moves_of,
+    states_of,
+)
 from saleor_personalize.ml.recommenders.next_item import NextItem
 from saleor_personalize.ml.recommenders.session import Session
 from saleor_personalize.ml.reranker import DEPTH, fit_trees, score_trees, trees_of
-from saleor_personalize.ml.session_features import Asked, candidates, facts_of
+from saleor_personalize.ml.session_features import NAMES, Asked, candidates, facts_of
 from saleor_personalize.ml.sessions import Live, SessionLog
 from saleor_personalize.ml.vectors import item_vectors
 from tests.unit.ml.shops import NOTHING
@@ -107,6 +117,43 @@ class TestVectors:
         assert np.isfinite(vectors).all()
 
 
+class TestHabits:
+    @given(sessions=st.lists(st.text("abcd", max_size=9), max_size=6))
+    def test_moves_are_those_of_a_list_with_the_latest_first(self, sessions: list[str]) -> None:
+        start = np.concatenate([[0], np.cumsum([len(text) for text in sessions])]).astype(np.int64)
+        item = np.array([ord(letter) - 97 for text in sessions for letter in text], dtype=np.int64)
+        expected = []
+        for text in sessions:
+            latest: list[str] = []
+            for letter in text:
+                place = latest.index(letter) if letter in latest else None
+                expected.append(NEW if place is None else min(place, EARLIER))
+                latest = [letter, *(other for other in latest if other != letter)]
+
+        assert moves_of(start, item).tolist() == expected
+
+    def test_a_state_is_the_latest_moves(self) -> None:
+        start = np.array([0, 2, 2, 5])
+        moves = np.array([NEW, STAY, NEW, NEW, BACK], dtype=np.int8)
+
+        states = states_of(start, moves, np.array([1, 4]), memory=3)
+
+        assert states.tolist() == [STAY * 25 + NEW * 5 + 4, BACK * 25 + NEW * 5 + NEW]
+        assert states_of(start, moves, np.array([1, 4]), memory=0).tolist() == [0, 0]
+
+    def test_what_sessions_do_is_learned_from_all_of_them(self) -> None:
+        log = SessionLog.of(visits(*["aba", "cdc", "efe", "ghg"] * 100))
+
+        habits = habits_of(log)
+
+        assert habits.shape == (5**MEMORY, 4)
+        np.testing.assert_allclose(habits.sum(axis=1), 1, rtol=1e-5)
+        live = np.array([0, 2])
+        state = states_of(live, moves_of(live, np.array([90, 91])), np.array([1]))
+        assert habits[state[0], BACK] > 0.95
+        assert habits_of(SessionLog.of(NOTHING)).shape == (5**MEMORY, 4)
+
+
 class TestCandidates:
     @settings(deadline=None, max_examples=40)
     @given(
@@ -136,8 +183,8 @@ class TestCandidates:
             )
             assert np.isfinite(found.features).all()
             assert (found.features >= -1.001).all()
-            names = [name for name in found.names if not name.endswith("_rank")]
-            places = [found.names.index(name) for name in names]
+            # Of equal candidates, either may be given the better rank.
+            places = [at for at, name in enumerate(NAMES) if not name.endswith("_rank")]
             return found.query.tolist(), found.item.tolist(), found.features[places]
 
         queries, items, features = told(batch, [at % 2 - 1 for at in range(len(asked))])
