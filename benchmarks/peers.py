@@ -317,7 +317,7 @@ def session_peers() -> list[Peer]:
         ItemKNN(),
         Nearest("SKNN", recent=1000, neighbours=100, norm=True),
         Nearest("VSKNN", recent=1000, neighbours=200, linear=True, step=True, idf=True),
-        Nearest("VMIS", recent=1000, neighbours=500, linear=True, step=True, idf=True),
+        Nearest("VMIS", recent=500, neighbours=100, linear=True, step=True, idf=True),
         Nearest("STAN", recent=2500, neighbours=500, place=3.6, distance=3.6, norm=True),
         Nearest("VSTAN", recent=2500, neighbours=500, place=3.6, distance=3.6, norm=True, idf=True),
     ]
