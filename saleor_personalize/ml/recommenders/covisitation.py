@@ -23,17 +23,23 @@ DEARER = 5.0
 #: Items of like texts that are asked for an item, how alike they are at least, and their worth.
 LIKE, LEAST_ALIKE = 10, 0.2
 #: How much further than the answer own co-counts reach before texts are weighed in.
-REACH = 2
+REACH = 1.5
+#: Last items that a visitor ordered.
+OF_VISITOR = 100
+#: Of a row that is lent, its first entries.
+LENT = 50
+#: A word of more items than these says little of what goes together, and costs its square.
+MOST_OF_WORD = 2_000
 
 #: Windows, orders of each and items that constants are chosen on, and orders below which they are not.
-WINDOWS, MOST_ORDERS, TUNED_ITEMS, FEWEST_ORDERS = 2, 1_500, 3_000, 100
+WINDOWS, MOST_ORDERS, TUNED_ITEMS, FEWEST_ORDERS = 2, 1_500, 2_500, 100
 #: Places of an answer that count.
 PLACES = 10
 SIZE_EXPONENTS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5)
 HALF_LIVES = (None, 365.0, 180.0, 90.0)
 POPULARITY_EXPONENTS = (0.0, 0.05, 0.1, 0.2)
-TREND_DAYS = (7.0, 14.0, 28.0)
-TREND_EXPONENTS = (0.0, 0.25, 0.5, 0.75)
+TREND_DAYS = (7.0, 28.0)
+TREND_EXPONENTS = (0.0, 0.25, 0.5)
 VISITOR_WEIGHTS = (0.0, 0.1, 0.2, 0.4)
 BORROWED = (0.0, 0.015, 0.03, 0.06)
 LIKENESS_WEIGHTS = (0.0, 0.3, 0.6, 1.0)
@@ -67,7 +73,7 @@ class BoughtTogether(Recommender):
 
     `together` adds, for each order with both, 1 / log2(1 + basket size) ** size_exponent, halved
     every `half_life_days`: a basket of fifty says less about a pair than a basket of two. All that a
-    visitor ever ordered counts as one more basket, under `visitor_weight`. `trend` is an item's orders
+    visitor ordered, the last hundred items, counts as one more basket, under `visitor_weight`. `trend` is an item's orders
     in the last `trend_days` over what its share of all orders lets expect there, each plus one, so
     that a rare item stays near 1. Several seeds add up.
 
@@ -154,7 +160,7 @@ class BoughtTogether(Recommender):
         rows = top_neighbours(
             baskets.T.tocsr(),
             sparse.csr_array(sparse.diags_array(worth) @ baskets),
-            size=self.n_neighbours if is_plain else REACH * self.n_neighbours,
+            size=self.n_neighbours if is_plain else int(REACH * self.n_neighbours) + 1,
             row_factor=np.maximum(shop.orders, 1.0) ** -self.seed_exponent,
             column_factor=shop.factor(found),
             support=None if self.min_support == 1 else (held, self.min_support),
@@ -209,7 +215,7 @@ class _Shop:
     def of(cls, interactions: Interactions, items: Items) -> _Shop:
         lines = interactions.select(interactions.order_id.codes >= 0)
         ids, vectors = lines.item_id.values, None
-        if len(lines) and len(items) and (words := vectors_of(items)).nnz:
+        if len(lines) and len(items) and (words := _vectors(items)).nnz:
             ids = np.union1d(ids, items.item_id.values)
             place = sparse.csr_array(
                 (
@@ -250,10 +256,19 @@ class _Shop:
 
     @property
     def visitors(self) -> sparse.csr_array:
-        """All that each visitor ordered, as one basket each."""
+        """What each visitor ordered, the last items of it, as one basket each."""
+        latest = np.argsort(-self.placed_at, kind="stable")
+        baskets = self.baskets[latest]
+        rows = np.repeat(self.visitor[latest].astype(np.int64), np.diff(baskets.indptr))
+        pair, first = np.unique(rows * len(self.ids) + baskets.indices, return_index=True)
+        # By visitor, the latest first.
+        order = np.lexsort((first, pair // max(len(self.ids), 1)))
+        pair = pair[order]
+        visitor, item = np.divmod(pair, max(len(self.ids), 1))
+        rank = np.arange(len(pair)) - np.searchsorted(visitor, visitor)
+        kept = rank < OF_VISITOR
         count = int(self.visitor.max(initial=-1)) + 1
-        rows = np.repeat(self.visitor, np.diff(self.baskets.indptr))
-        return _ones(rows, self.baskets.indices, (count, len(self.ids)))
+        return _ones(visitor[kept], item[kept], (count, len(self.ids)))
 
     @property
     def orders(self) -> NDArray[np.float64]:
@@ -325,6 +340,10 @@ class _Shop:
         return found
 
 
+def _vectors(items: Items) -> sparse.csr_array:
+    return vectors_of(items, max_items_per_token=MOST_OF_WORD)
+
+
 def _ones(rows: NDArray[Any], columns: NDArray[Any], shape: tuple[int, int]) -> sparse.csr_array:
     found = sparse.coo_array((np.ones(len(rows)), (rows, columns)), shape=shape).tocsr()
     found.data[:] = 1.0
@@ -338,7 +357,7 @@ def _with_texts_and_prices(
 
     Adds `is_borrowed`: entries of pairs that no order held.
     """
-    size, reach = len(shop.ids), REACH * recommender.n_neighbours
+    size, reach = len(shop.ids), int(REACH * recommender.n_neighbours) + 1
     counts = sparse.csr_array((own["scores"], own["indices"], own["indptr"]), shape=(size, size))
     found_rows = counts
     if shop.vectors is not None:
@@ -382,15 +401,25 @@ def _lent(
     worth = np.maximum(orders[asking], 1.0) ** -seed_exponent * found.borrowed
     worth[is_cold[asking]] = 1.0
     spread = _ones(asking, np.arange(len(asking)), (size, len(asking)))
-    lenders = spread @ sparse.diags_array(worth) @ like @ loud + sparse.eye_array(size)
-    rows = top_neighbours(sparse.csr_array(lenders), counts, size=reach)
+    lenders = spread @ sparse.diags_array(worth) @ like @ loud
+    rows = top_neighbours(sparse.csr_array(lenders), _first(counts, LENT), size=reach)
     lent = sparse.csr_array((rows["scores"], rows["indices"], rows["indptr"]), shape=(size, size))
+    lent = lent + counts
     # Rows of one scale for the cold: what goes with the like ones, and these themselves.
     scale = np.where(is_cold, 1.0 / np.maximum(np.asarray(lent.sum(axis=1)), 1e-9), 1.0)
     cold = found.cold_likeness * is_cold[asking]
     cold = cold / np.maximum(np.asarray(like.sum(axis=1)), 1e-9)
     themselves = spread @ sparse.diags_array(cold) @ like
     return sparse.csr_array(sparse.diags_array(scale) @ lent + themselves)
+
+
+def _first(rows: sparse.csr_array, count: int) -> sparse.csr_array:
+    """The first entries of each row, which is stored best first."""
+    lengths = np.diff(rows.indptr)
+    rank = np.arange(rows.nnz) - np.repeat(rows.indptr[:-1], lengths)
+    starts = np.concatenate([[0], np.cumsum(np.minimum(lengths, count))])
+    kept = rank < count
+    return sparse.csr_array((rows.data[kept], rows.indices[kept], starts), shape=rows.shape)
 
 
 def _similarity(
@@ -422,7 +451,9 @@ class _Exam:
         for row, (_, others) in enumerate(cases):
             found = column[others]
             self._is_right[row, found[found >= 0]] = True
-        self._held_back = known.held_back(self._seeds[:, None], self._head[None, :])
+        self._held_back = np.asarray(
+            known.held_back(self._seeds[:, None], self._head[None, :]), dtype=np.float32
+        )
         self._like = known.like(self._seeds)
         self.has_texts = shop.vectors is not None
         if shop.vectors is not None:
@@ -434,9 +465,9 @@ class _Exam:
         """Recall of the seeds as they are."""
         scores = self._counts(tried, is_lent=False)
         if tried.borrowed:
-            scores = scores + tried.borrowed * self._counts(tried, is_lent=True)
+            scores = scores + np.float32(tried.borrowed) * self._counts(tried, is_lent=True)
         if tried.likeness_weight:
-            scores = scores * (1.0 + tried.likeness_weight * self._alike)
+            scores = scores * (1 + np.float32(tried.likeness_weight) * self._alike)
         return self._recall(scores, tried)
 
     def recall_of_cold(self, tried: Constants) -> float:
@@ -452,7 +483,8 @@ class _Exam:
         return self._recall(scores + tried.cold_likeness * like / factor, tried)
 
     def _recall(self, scores: NDArray[Any], tried: Constants) -> float:
-        scores = scores * self._held_back * self._shop.factor(tried)[self._head]
+        factor = self._shop.factor(tried)[self._head].astype(np.float32)
+        scores = (scores * self._held_back * factor).astype(np.float32, copy=False)
         is_known = np.flatnonzero(self._own >= 0)
         scores[is_known, self._own[is_known]] = -1.0
         best = best_columns(scores, PLACES)[self._case]
