@@ -54,7 +54,7 @@ NEEDED = {
     "DATABASE_URL": "postgresql://user:password@host:5432/personalize",
 }
 #: words that work without them
-WITHOUT_SETTINGS = ("check", "generate-key")
+WITHOUT_SETTINGS = ("generate-key",)
 #: word -> what it does; these start processes and need no Django in this one
 PROCESSES = ("demo", "serve", "worker", "beat")
 
