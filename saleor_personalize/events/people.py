@@ -21,6 +21,13 @@ _PLAIN = (
 _MAX = 500
 
 
+def global_id_of_user(text: str) -> str:
+    """Return Saleor's global id of a user, of whom it or the number in it was written."""
+    if text.isascii() and text.isdecimal():
+        return base64.b64encode(f"User:{text}".encode()).decode()
+    return text
+
+
 def find(*, installation: Installation, text: str, limit: int) -> list[Profile]:
     """Return the profiles that speak for the people whom a text names exactly, at most `limit`.
 
@@ -33,9 +40,7 @@ def find(*, installation: Installation, text: str, limit: int) -> list[Profile]:
     owned = Q(kind__in=_PLAIN, value=text)
     if "@" in text:
         owned |= Q(kind=IdentityKind.EMAIL, value=email_hash(text))
-    if text.isascii() and text.isdecimal():
-        user = base64.b64encode(f"User:{text}".encode()).decode()
-        owned |= Q(kind=IdentityKind.SALEOR_USER, value=user)
+    owned |= Q(kind=IdentityKind.SALEOR_USER, value=global_id_of_user(text))
     found = set(
         Identity.objects.of(installation).filter(owned).values_list("profile", flat=True)[:limit]
     )

@@ -58,7 +58,7 @@ NEEDED = {
     "DATABASE_URL": "postgresql://user:password@host:5432/personalize",
 }
 #: words that work without them
-WITHOUT_SETTINGS = ("check", "evaluate", "generate-key")
+WITHOUT_SETTINGS = ("evaluate", "generate-key")
 #: word -> what it does; these start processes and need no Django in this one
 PROCESSES = ("demo", "serve", "worker", "beat")
 

@@ -14,8 +14,8 @@ def serve(argv: list[str]) -> int:
     """Serve the app over HTTP with Granian."""
     parser = argparse.ArgumentParser(prog="saleor-personalize serve", description=serve.__doc__)
     parser.add_argument("--host", default=os.environ.get("HOST", "127.0.0.1"))
-    parser.add_argument("--port", type=int, default=int(os.environ.get("PORT", "8787")))
-    parser.add_argument("--workers", type=int, default=int(os.environ.get("WEB_CONCURRENCY", "2")))
+    parser.add_argument("--port", type=int, default=os.environ.get("PORT") or "8787")
+    parser.add_argument("--workers", type=int, default=os.environ.get("WEB_CONCURRENCY") or "2")
     parser.add_argument("--threads", type=int, default=16, help="threads of each worker")
     options = parser.parse_args(argv)
     return _replace_process(

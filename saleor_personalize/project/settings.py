@@ -22,7 +22,7 @@ def _list(name: str) -> list[str]:
 def _number(name: str, default: int) -> int:
     text = os.environ.get(name) or str(default)
     if not text.isdecimal():
-        raise ImproperlyConfigured(f"{name} is {text!r}; it must be a whole number.")
+        raise ImproperlyConfigured(f"{name} is {text!r}; it must be a whole number, 0 or more.")
     return int(text)
 
 
@@ -46,6 +46,10 @@ def database_from_url(url: str) -> dict[str, Any]:
         ) from None
     query = dict(parse_qsl(parts.query))
     prepare_threshold = query.pop("prepare_threshold", "5")
+    if prepare_threshold != "none" and not prepare_threshold.isdecimal():
+        raise ImproperlyConfigured(
+            f"prepare_threshold in DATABASE_URL is {prepare_threshold!r}; it takes a number or none."
+        )
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": unquote(parts.path.lstrip("/")),
@@ -159,12 +163,12 @@ SALEOR_PERSONALIZE: dict[str, Any] = {
     "CHECKOUT_URL": os.environ.get("CHECKOUT_URL"),
     "DRY_RUN": _flag("DRY_RUN"),
     "STOREFRONT_ORIGINS": _list("STOREFRONT_ORIGINS"),
-    "TRUSTED_PROXIES": int(os.environ.get("TRUSTED_PROXIES") or _flag("BEHIND_TLS_PROXY")),
+    "TRUSTED_PROXIES": _number("TRUSTED_PROXIES", int(_flag("BEHIND_TLS_PROXY"))),
 }
 if os.environ.get("EVENT_RETENTION_DAYS"):
     # 0: for ever.
     SALEOR_PERSONALIZE["EVENT_RETENTION"] = (
-        timedelta(days=int(os.environ["EVENT_RETENTION_DAYS"])) or None
+        timedelta(days=_number("EVENT_RETENTION_DAYS", 395)) or None
     )
 if os.environ.get("ABANDONED_CHECKOUT_DELAY_SECONDS"):
     SALEOR_PERSONALIZE["ABANDONED_CHECKOUT_DELAY"] = timedelta(

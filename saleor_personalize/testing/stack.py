@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import email
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -221,6 +222,11 @@ class Stack:
         if done.returncode:
             raise StackError(f"saleor-personalize {' '.join(words)} failed:\n{done.stderr}")
         return done.stdout
+
+    def shell(self) -> str:
+        """Return lines by which a shell's own `saleor-personalize` speaks to this stack."""
+        ours = sorted(SERVICE_VARIABLES & self.environment.keys())
+        return "".join(f"export {name}={shlex.quote(self.environment[name])}\n" for name in ours)
 
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text(errors="replace")

@@ -759,6 +759,24 @@ def test_b9_a_file_that_does_not_exist(shop: Catalogue, tmp_path: Path) -> None:
         run(tmp_path / "nothing.csv")
 
 
+def test_b9_rejects_that_cannot_be_written_are_told_before_anything_is_imported(
+    shop: Catalogue, file: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = file("S-1,2026-03-01,a@b.example,,CASE-3,,1,5")
+    for rejects in (tmp_path, tmp_path / "nowhere" / "rejects.csv"):
+        with pytest.raises(CommandError, match=r"^--rejects: .* cannot be written\."):
+            run(path, "--rejects", str(rejects))
+    assert not Import.objects.exists()
+    assert not Order.objects.exists()
+
+
+def test_b9_a_file_without_the_needed_columns_is_told_how_to_name_them(
+    shop: Catalogue, file: Callable[..., Path]
+) -> None:
+    with pytest.raises(CommandError, match=r"(?s)^Say which column is number\..*--map OURS=THEIRS"):
+        run(file("1", header="Bon"))
+
+
 def test_b9_the_guessed_mapping_is_shown_before_it_starts(
     shop: Catalogue, file: Callable[..., Path]
 ) -> None:

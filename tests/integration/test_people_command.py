@@ -21,7 +21,7 @@ from saleor_personalize.enums import (
     Purpose,
 )
 from saleor_personalize.events import operations, tracking
-from saleor_personalize.models import Installation, Merge, Profile, email_hash
+from saleor_personalize.models import Identity, Installation, Merge, Profile, email_hash
 from saleor_personalize.profiles import consent
 from saleor_personalize.traits import operations as traits
 from tests.integration.reminders import checkout_data, order_data
@@ -147,6 +147,27 @@ def test_the_words_for_people(walked: Installation, capsys: Any, tmp_path: Path)
     assert printed[0] == "profiles"
     assert "  at=" in printed[-1]
     assert printed[-1].endswith("purpose=marketing  delivery_channel=email  source=test")
+    ids = f"ids=anonymous_id {PHONE}, checkout {CART}"
+    assert ids in printed[1] or ids in printed[2]
+    assert not any(mark in "".join(printed) for mark in ("{", "'", "+00:00"))
+    assert "" not in map(str.strip, printed)
+
+
+def test_b2_an_account_is_found_by_the_number_that_saleor_shows_too(
+    installation: Installation, now: datetime
+) -> None:
+    profile = Profile.objects.create(installation=installation, first_seen_at=now)
+    Identity.objects.create(
+        installation=installation,
+        profile=profile,
+        kind=IdentityKind.SALEOR_USER,
+        value=ALICE,
+        first_seen_at=now,
+    )
+    (found,) = run("show", "--user", "1")["profiles"]
+    assert found["id"] == str(profile.public_id)
+    with pytest.raises(CommandError, match=r"known by this --user\.$"):
+        run("show", "--user", "2")
 
 
 def test_b10_what_is_worked_out_is_shown_with_why_something_is_not(

@@ -10,6 +10,7 @@ import sys
 import pytest
 from django.db import OperationalError
 
+from saleor_personalize.project import processes
 from saleor_personalize.project.cli import COMMANDS, PROCESSES, WORDS, main
 
 
@@ -68,7 +69,10 @@ def test_help_shows_the_word_that_was_typed(capsys: pytest.CaptureFixture[str]) 
     [
         ("DATABASE_URL", "mysql://a:b@localhost/x", "starts with 'mysql'"),
         ("DATABASE_URL", "postgresql://a:hunter2/c@localhost:5432/x", "must be percent-encoded"),
-        ("EMAIL_PORT", "smtp", "EMAIL_PORT is 'smtp'; it must be a whole number."),
+        ("EMAIL_PORT", "smtp", "EMAIL_PORT is 'smtp'; it must be a whole number, 0 or more."),
+        ("EVENT_RETENTION_DAYS", "1 year", "EVENT_RETENTION_DAYS is '1 year'"),
+        ("TRUSTED_PROXIES", "10.0.0.1", "TRUSTED_PROXIES is '10.0.0.1'"),
+        ("DATABASE_URL", "postgresql://a:b@localhost/x?prepare_threshold=off", "a number or none"),
         ("ABANDONED_CHECKOUT_DELAY_SECONDS", "1h", "ABANDONED_CHECKOUT_DELAY_SECONDS is '1h'"),
     ],
 )
@@ -94,7 +98,17 @@ def test_a_variable_that_cannot_be_used_is_named_without_a_traceback(
     assert "hunter2" not in done.stderr
 
 
-@pytest.mark.parametrize("word", ["doctor", "migrate", "serve"])
+@pytest.mark.parametrize(("name", "option"), [("PORT", "--port"), ("WEB_CONCURRENCY", "--workers")])
+def test_a_variable_of_the_web_server_that_is_no_number_is_told(
+    name: str, option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, "many")
+    with pytest.raises(SystemExit):
+        processes.serve([])
+    assert f"argument {option}: invalid int value: 'many'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["check", "doctor", "migrate", "serve"])
 def test_missing_settings_are_named_with_their_fix(
     word: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import socket
+import subprocess
+from email.message import Message
 from pathlib import Path
 
 import pytest
 
 from saleor_personalize.project import processes, settings
 from saleor_personalize.project.cli import main
-from saleor_personalize.testing.stack import SERVICE_VARIABLES, surroundings
+from saleor_personalize.testing.demo.pages import DemoPages
+from saleor_personalize.testing.saleor import FakeSaleor
+from saleor_personalize.testing.stack import SERVICE_VARIABLES, Stack, surroundings
 
 
 def test_a_taken_port_is_told_before_anything_starts(
@@ -37,6 +41,37 @@ def test_no_variable_of_a_real_service_reaches_the_demo() -> None:
         "CELERY_RESULT_BACKEND": "real",
     }
     assert surroundings(given) == kept
+
+
+def test_a_shell_speaks_to_the_demo_with_the_variables_of_its_service_alone(tmp_path: Path) -> None:
+    stack = Stack(
+        tmp_path,
+        PATH="/bin",
+        CHECKOUT_URL="http://a.example/?c={checkout_id}",
+        DEFAULT_SENDER="K & C <k@c.example>",
+    )
+    file = tmp_path / "demo.env"
+    file.write_text(stack.shell())
+    said = subprocess.run(
+        ["/bin/sh", "-c", f'. {file} && printf "%s|%s" "$CHECKOUT_URL" "$DEFAULT_SENDER"'],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={},
+    )
+    assert said.stdout == "http://a.example/?c={checkout_id}|K & C <k@c.example>"
+    assert "PATH" not in file.read_text()
+
+
+def test_the_mailbox_shows_a_subject_as_people_read_it(tmp_path: Path) -> None:
+    stack = Stack(tmp_path)
+    message = Message()
+    message["Subject"] = "=?utf-8?q?Bitte_best=C3=A4tigen_=3Cb=3E?="
+    message["To"], message["From"] = "ann@example.com", "Kettle & Clay <shop@example.com>"
+    stack.mailbox.messages.append(message)
+    page = DemoPages(stack, FakeSaleor(), port=0).mailbox()
+    assert "<a href='/mailbox/0'>Bitte bestätigen &lt;b&gt;</a>" in page
+    assert "<p>to ann@example.com, from Kettle &amp; Clay &lt;shop@example.com&gt;</p>" in page
 
 
 def test_every_variable_that_the_service_reads_is_known_to_the_demo() -> None:

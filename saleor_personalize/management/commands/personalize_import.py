@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -77,6 +78,9 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         installation = chosen_installation(options["installation"])
         path = Path(options["file"])
+        rejects = Path(options["rejects"]) if options["rejects"] else None
+        if rejects is not None:
+            _prove_writable(rejects)
         how = Options(
             encoding=options["encoding"],
             delimiter={"\\t": "\t", "tab": "\t"}.get(options["delimiter"], options["delimiter"]),
@@ -108,10 +112,12 @@ class Command(BaseCommand):
         except UnreadableFile as error:
             raise CommandError(f"{path}: {error}") from error
         except operations.BadRequest as error:
-            raise CommandError("\n".join(error.faults)) from error
+            raise CommandError(
+                "\n".join([*error.faults, "Columns: --map OURS=THEIRS. All options: --help."])
+            ) from error
         run.refresh_from_db()
-        if options["rejects"]:
-            self._write_rejects(run, Path(options["rejects"]))
+        if rejects is not None:
+            self._write_rejects(run, rejects)
         self._tell(run, status, as_json=options["json"])
 
     def _show(self, found: operations.Preview, mapping: dict[str, str]) -> None:
@@ -187,6 +193,14 @@ class Command(BaseCommand):
             raise CommandError(
                 f"It stopped after row {run.position}. {run.error} Run it again to go on from there."
             )
+
+
+def _prove_writable(path: Path) -> None:
+    """Refuse before the first row is recorded what would fail after the last."""
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise CommandError(
+            f"--rejects: {path} cannot be written. Name a file in a folder that is there and yours."
+        )
 
 
 def _mapping(guessed: dict[str, str], given: list[str]) -> dict[str, str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser
+from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from saleor_personalize.enums import IdentityKind, MergeProof, PredictionTarget
-from saleor_personalize.events import history, timeline
+from saleor_personalize.events import history, people, timeline
 from saleor_personalize.management.installations import (
     add_installation_argument,
     chosen_installation,
@@ -68,8 +69,19 @@ class Command(BaseCommand):
                 self.stdout.write(f"{title}: {rows}")
                 continue
             self.stdout.write(title)
-            for row in rows:
-                self.stdout.write("  " + "  ".join(f"{n}={v}" for n, v in row.items() if v))
+            for row in filter(None, rows):
+                self.stdout.write("  " + "  ".join(f"{n}={_said(v)}" for n, v in row.items() if v))
+
+
+def _said(value: Any) -> str:
+    """Return a value for eyes: times to the second, an id as its kind and value."""
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%dT%H:%M:%SZ}"
+    if isinstance(value, list):
+        return ", ".join(map(_said, value))
+    if isinstance(value, dict):
+        return " ".join(map(_said, value.values()))
+    return str(value)
 
 
 def _compute(installation: Installation) -> dict[str, Any]:
@@ -77,9 +89,9 @@ def _compute(installation: Installation) -> dict[str, Any]:
     # The horizon comes from the yardstick, what is foretold from the formulas: so once around.
     operations.compute(installation=installation, now=now)
     predictions.train(installation=installation, now=now)
-    people = operations.compute(installation=installation, now=now)
+    count = operations.compute(installation=installation, now=now)
     return {
-        "people": people,
+        "people": count,
         "predictors": [
             {"target": row.target, "is_published": row.is_published, **row.figures}
             for row in predictors_of(installation).values()
@@ -91,6 +103,8 @@ def _found(installation: Installation, options: dict[str, Any]) -> Profile:
     """Return the profile behind the one id that was given."""
     option, value = next((o, options[o]) for o in _IDS if options[o] is not None)
     kind = _IDS[option]
+    if kind == IdentityKind.SALEOR_USER:
+        value = people.global_id_of_user(value)
     found = timeline.profile_of(
         installation=installation,
         kind=kind,

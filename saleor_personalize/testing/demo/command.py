@@ -13,9 +13,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from cryptography.fernet import Fernet
 from rich.console import Console
 
 from saleor_personalize.exceptions import PersonalizeError
+from saleor_personalize.testing.demo import person
 from saleor_personalize.testing.demo.pages import DemoPages
 from saleor_personalize.testing.demo.story import Story
 from saleor_personalize.testing.saleor import FakeSaleor
@@ -71,6 +73,7 @@ def _play(console: Console, *, once: bool, as_json: bool, port: int) -> None:
                 ABANDONED_CHECKOUT_DELAY_SECONDS="10",
                 STOREFRONT_ORIGINS=pages_url,
                 DASHBOARD_ORIGINS=pages_url,
+                ENCRYPTION_KEYS=Fernet.generate_key().decode(),
                 CHECKOUT_URL=f"{pages_url}/checkout?checkout={{checkout_id}}",
             ) as stack,
         ):
@@ -82,6 +85,8 @@ def _play(console: Console, *, once: bool, as_json: bool, port: int) -> None:
                 sys.stdout.flush()
             if once:
                 return
+            variables = Path(folder) / "demo.env"
+            variables.write_text(stack.shell())
             with DemoPages(stack, shop, port=port) as pages:
                 console.print(
                     f"\n[bold]Storefront[/]  {pages.url}/\n"
@@ -89,6 +94,9 @@ def _play(console: Console, *, once: bool, as_json: bool, port: int) -> None:
                     f"[bold]Mailbox[/]     {pages.url}/mailbox\n"
                     f"[bold]GraphQL[/]     {stack.url}/graphql/   for example:\n\n"
                     f"{_example(stack.url, shop)}\n\n"
+                    "Every other command, in another terminal:\n\n"
+                    f"  . {variables}\n"
+                    f"  {sys.argv[0]} people show --email {person.EMAIL}\n\n"
                     "Ctrl-C ends it all."
                 )
                 while True:

@@ -11,6 +11,7 @@ import io
 import json
 import re
 import threading
+from email.header import decode_header, make_header
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -72,8 +73,8 @@ class DemoPages:
 
     def mailbox(self) -> str:
         rows = [
-            f"<li class='card'><a href='/mailbox/{number}'>{html.escape(str(m['Subject']))}</a>"
-            f"<p>to {html.escape(str(m['To']))}, from {html.escape(str(m['From']))}</p></li>"
+            f"<li class='card'><a href='/mailbox/{number}'>{_header(m, 'Subject')}</a>"
+            f"<p>to {_header(m, 'To')}, from {_header(m, 'From')}</p></li>"
             for number, m in enumerate(self.stack.mailbox.messages)
         ]
         listed = "".join(reversed(rows)) or "<li>Nothing yet.</li>"
@@ -98,6 +99,11 @@ class DemoPages:
         rows.writeheader()
         rows.writerow(person.receipt(self.shop, variant["sku"], price))
         return file.getvalue()
+
+
+def _header(message: Message, name: str) -> str:
+    """Return a header as people read it: Subjects with an umlaut travel encoded."""
+    return html.escape(str(make_header(decode_header(str(message[name])))))
 
 
 def _html_of(message: Message) -> str:
