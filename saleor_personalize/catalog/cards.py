@@ -48,7 +48,7 @@ _CARDS = f"""
 SELECT product.saleor_id, COALESCE(translated.name, product.name), product.slug,
     product.thumbnail_url, COALESCE(listing.best_variant_saleor_id, ''),
     COALESCE(variant.name, ''), COALESCE(variant.sku, ''),
-    listing.price, paid.price, COALESCE(NULLIF(paid.currency, ''), listing.currency, ''),
+    NULLIF(listing.price, 'NaN'), NULLIF(paid.price, 'NaN'), COALESCE(NULLIF(paid.currency, ''), listing.currency, ''),
     COALESCE(
         listing.is_published AND listing.is_visible_in_listings AND listing.is_in_stock
         AND (listing.published_at IS NULL OR listing.published_at <= %(now)s)

@@ -62,7 +62,8 @@ JOIN {Product._meta.db_table} AS product
   ON product.installation_id = %(installation)s AND product.saleor_id = listing.product_saleor_id
   AND product.deleted_at IS NULL
 WHERE {_SOLD} AND product.saleor_id <> ALL (string_to_array(%(hidden)s, ' '))
-  AND (%(until)s::timestamptz IS NULL OR product.saleor_created_at <= %(until)s)
+  AND (%(until)s::timestamptz IS NULL OR product.saleor_created_at IS NULL
+    OR product.saleor_created_at <= %(until)s)
   {{conditions}}
 ORDER BY product.saleor_created_at DESC NULLS LAST, product.saleor_id LIMIT %(count)s
 """  # noqa: S608 (the names of the tables are ours)

@@ -70,8 +70,10 @@ class Asked:
     """What the recommendations of one request share: who asks, and what the page shows already."""
 
     known: dict[tuple[Any, str], service.Known] = field(default_factory=dict)
-    #: (sales channel, page) -> placement -> what it shows
-    shown: dict[tuple[str, service.Question], dict[str, list[str]]] = field(default_factory=dict)
+    #: (who, sales channel, page) -> placement -> what it shows
+    shown: dict[tuple[Any, str, service.Question], dict[str, list[str]]] = field(
+        default_factory=dict
+    )
 
     def known_of(self, caller: Caller, channel_slug: str, now: datetime) -> service.Known:
         key = (tuple(caller.shown.items()), channel_slug)
@@ -621,7 +623,8 @@ class RecommendationQueries(graphene.ObjectType):
         wish = Wish(placement, types.page(first), language_code, after=after, **_about(about))
         caller = types.caller_of(info, user_id, anonymous_id)
         # Two placements of one page in one request: no product stands in both.
-        page = info.context.asked.shown.setdefault((channel, wish.question), {})
+        who = tuple(caller.shown.items())
+        page = info.context.asked.shown.setdefault((who, channel, wish.question), {})
         others = [id_ for key, ids in page.items() if key != placement for id_ in ids]
         if others:
             hidden = (*wish.about.hidden, *others)

@@ -42,6 +42,8 @@ class Asking:
     situation: Mapping[str, str] = field(default_factory=dict)
     history: History = NOTHING
     hidden: frozenset[str] = frozenset()
+    #: Bought after `until`: not shown, and yet in its place, so that the pages of a list stay in step.
+    bought_since: frozenset[str] = frozenset()
     count: int = 10
     #: Shared by the questions of one request that are asked together.
     ahead: Ahead | None = None

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from saleor_personalize.exceptions import InvalidCursor
+
+#: Pages of an answer that is older than this are not continued.
+LASTS = timedelta(days=7)
 
 
 def cursor(until: datetime, position: int) -> str:
@@ -28,4 +31,8 @@ def read(text: str, now: datetime) -> tuple[datetime, int]:
         ) from None
     if place < 0 or until > now:
         raise InvalidCursor("`after` lies in the future: send it as the recommendation had it.")
+    if until < now - LASTS:
+        raise InvalidCursor(
+            f"`after` is of a list of more than {LASTS.days} days ago: begin with its first page again."
+        )
     return until, place

@@ -166,7 +166,8 @@ class _Pick:
         for id_ in ids:
             self.positions.setdefault(id_, len(self.positions))
         self.looked_at += len(ids)
-        asked = [id_ for id_ in ids if id_ not in asking.never and self.positions[id_] > self.after]
+        hidden = asking.never | asking.bought_since
+        asked = [id_ for id_ in ids if id_ not in hidden and self.positions[id_] > self.after]
         if not asked:
             return set()
         found = asking.offers(asked)
@@ -240,7 +241,9 @@ class _Pick:
             found += [
                 Candidate(row.product_id, 1 / (place + 1), ReasonCode.NEWEST, None, "newest")
                 for place, row in enumerate(rows)
-                if row.product_id in kept and self.positions[row.product_id] > self.after
+                if row.product_id in kept
+                and row.product_id not in asking.bought_since
+                and self.positions[row.product_id] > self.after
             ]
             if len(rows) < reach or reach > MOST_LOOKED_AT:
                 break

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from saleor_personalize.catalog import queries as catalog
@@ -112,6 +113,9 @@ def recommend(
             installation=installation, channel_slug=channel_slug, profile=profile, until=until
         )
     asking = asking_of(known, placement, question, now=now, until=until, first=first)
+    if after and known.profile is not None:
+        since = history.read(known.profile, now).hidden(now)
+        asking = replace(asking, bought_since=since - known.history.hidden(until))
     entries = selection.select(asking, known.models, rules.in_force(asking), after=position)
     return told(asking, entries)
 
@@ -356,6 +360,8 @@ def told(asking: Asking, entries: Sequence[Entry]) -> list[Recommendation]:
     found = reasons.true_ones(asking, [(entry.candidate, entry.offer) for entry in entries])
     texts = reasons.texts(asking.installation, found)
     is_paged = asking.options.is_paged
+    # Rules move products within a page: the next one begins after all of it.
+    passed = accumulate((entry.position for entry in entries), max)
     return [
         Recommendation(
             product_id=candidate.item_id,
@@ -364,9 +370,9 @@ def told(asking: Asking, entries: Sequence[Entry]) -> list[Recommendation]:
             strategy=candidate.strategy or "",
             reason_code=str(candidate.reason_code),
             reason_text=texts[candidate.reason_code, candidate.reason_item_id],
-            cursor=paging.cursor(asking.until, entry.position) if is_paged else "",
+            cursor=paging.cursor(asking.until, position) if is_paged else "",
         )
-        for slot, (candidate, entry) in enumerate(zip(found, entries, strict=True), start=1)
+        for slot, (candidate, position) in enumerate(zip(found, passed, strict=True), start=1)
     ]
 
 

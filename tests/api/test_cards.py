@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models.expressions import RawSQL
 from django.test.utils import CaptureQueriesContext
 
 from saleor_personalize.catalog import operations
@@ -223,6 +224,18 @@ def test_b38_a_price_of_nothing_is_a_price(card_of: Any, lamp: str, shop: Phones
     VariantPrice.objects.update(price=Decimal(0), discounted_price=None)
     operations._refresh_listings(shop.installation, [lamp])
     assert card_of(lamp)["price"] == {"amount": 0.0, "currency": "USD"}
+
+
+@pytest.mark.parametrize("column", ["listing", "variant"])
+def test_b38_what_is_no_number_is_no_price(
+    card_of: Any, lamp: str, shop: Phones, column: str
+) -> None:
+    """PostgreSQL keeps NaN as a number; JSON cannot, and nobody can pay it."""
+    table = VariantPrice if column == "variant" else ProductListing
+    table.objects.of(shop.installation).update(price=RawSQL("'NaN'::numeric", ()))
+    card = card_of(lamp)
+    known = {"amount": 24.0, "currency": "USD"} if column == "variant" else None
+    assert (card["price"], card["undiscountedPrice"]) == (known, None)
 
 
 def queries_of(gql: Ask, query: str, first: int) -> int:

@@ -21,7 +21,7 @@ from saleor_personalize.models import (
     ProductListing,
     Profile,
 )
-from saleor_personalize.recommendations import service, training
+from saleor_personalize.recommendations import merchandising, service, training
 from tests.api.conftest import ALICE, ANONYMOUS, BOB, Ask
 from tests.catalogue import Phones, gid
 
@@ -569,12 +569,54 @@ def time_machine_at() -> Any:
         yield lambda moment: stack.enter_context(time_machine.travel(moment, tick=False))
 
 
-@pytest.mark.parametrize("after", ["x", "bm9uc2Vuc2U", "MTox", "OTk5OTk5OTk5OTk5OjE", "é"])
-def test_b24_a_cursor_of_somebody_else_is_refused(gql: Ask, trained: Phones, after: str) -> None:
-    answer = gql(ONE, {"placement": "personal_boutique", "after": after}, anonymous_id=ANONYMOUS)
-    if after == "MTox":  # "1:1": long ago, and so an empty list or an old one, never a fault
-        assert answer.status == 200
-        return
+def test_b24_pages_have_no_gap_and_no_repetition_under_rules(
+    recs: Recs, trained: Phones, now: datetime
+) -> None:
+    """A rule moves products within their page; the next page begins after all of it."""
+    for number in range(20, 40):
+        trained.product(number, f"Extra {number}")
+    everything = ids(recs("personal_boutique", first=100))
+    for effect, place in (("bury", 2), ("boost", 19), ("bury", 9), ("boost", 5)):
+        merchandising.create_rule(
+            installation=trained.installation, now=now, name=effect, effect=effect,
+            conditions={"product_ids": [everything[place]]}, factor=50,
+        )  # fmt: skip
+    page = recs("personal_boutique", first=10)
+    shown = ids(page)
+    assert shown != everything[:10]
+    while page := recs("personal_boutique", first=10, after=page[-1]["cursor"]):
+        shown += ids(page)
+    assert sorted(shown) == sorted(everything)
+
+
+def test_b24_what_is_bought_between_two_pages_is_not_on_the_second(
+    recs: Recs, trained: Phones, alice: Profile, token_of: Any, now: datetime, time_machine_at: Any
+) -> None:
+    token = token_of(ALICE)
+    everything = ids(recs("personal_boutique", token=token))
+    first = recs("personal_boutique", token=token, first=2)
+    time_machine_at(now + timedelta(minutes=2))
+    bought = [everything[0], everything[3]]
+    trained.order(*bought, profile=alice, user_id=ALICE, days_ago=-1 / 1440)
+    rest = recs("personal_boutique", token=token, first=8, after=first[-1]["cursor"])
+    assert ids(rest) == [id_ for id_ in everything[2:] if id_ not in bought]
+
+
+@pytest.mark.parametrize("who", ["stranger", "customer"])
+@pytest.mark.parametrize(
+    "after",
+    [
+        "x", "bm9uc2Vuc2U", "OTk5OTk5OTk5OTk5OjE", "é",
+        "MTox",  # 1:1, of the year 1970
+        "LTYyMTM1NTk2ODAwOjE",  # -62135596800:1, of the year 1
+        "bmFuOjE",  # nan:1
+    ],
+)  # fmt: skip
+def test_b24_a_cursor_that_is_none_of_ours_is_refused(
+    gql: Ask, trained: Phones, alice: Profile, token_of: Any, after: str, who: str
+) -> None:
+    caller = {"token": token_of(ALICE)} if who == "customer" else {"anonymous_id": ANONYMOUS}
+    answer = gql(ONE, {"placement": "personal_boutique", "after": after}, **caller)
     assert answer.refusal == (200, "INVALID_CURSOR")
 
 
@@ -627,6 +669,21 @@ def test_b35_no_product_twice_on_a_page_of_many_blocks(gql: Ask, trained: Phones
     blocks = gql(PAGE, {"placements": placements, "first": 2}, anonymous_id=ANONYMOUS).data
     shown = [id_ for block in blocks["recommendationPage"] for id_ in ids(block["items"])]
     assert len(shown) == len(set(shown)) == 8
+
+
+def test_b35_what_one_person_is_shown_takes_nothing_from_another(
+    gql: Ask, trained: Phones, alice: Profile, bob: Profile
+) -> None:
+    """A server asks for two people in one request."""
+    query = """query($a: ID!, $b: ID!) {
+      a: recommendations(placement: "home", channel: "us", userId: $a, first: 3) { productId }
+      b: recommendations(placement: "best_sellers", channel: "us", userId: $b, first: 3) { productId }
+    }"""
+    alone = "query($b: ID!) {" + query.split("\n")[2] + "}"
+    token = trained.installation.auth_token
+    both = gql(query, {"a": ALICE, "b": BOB}, token=token).data
+    assert both["b"] == gql(alone, {"b": BOB}, token=token).data["b"]
+    assert set(ids(both["a"])) & set(ids(both["b"]))
 
 
 def test_b35_what_the_page_shows_already_is_hidden(recs: Recs, trained: Phones) -> None:
