@@ -98,17 +98,20 @@ def used_aliases(report: Mapping[str, Any]) -> list[str]:
 def lift(report: Mapping[str, Any], questions: frozenset[str] | None = None) -> float | None:
     """Return how many times as good as popularity an engine is, by NDCG; None where that is not known.
 
-    Of each question what is used and best counts; `questions`: these alone.
+    Of each question what is used and best counts, and popularity itself where nothing is used: then it
+    answers. `questions`: these alone.
     """
-    best: dict[str, tuple[float, float]] = {}
+    ours: dict[str, float] = {}
+    theirs: dict[str, float] = {}
     for row in read(report).rows:
-        if row.figures is None or row.popularity is None or not row.is_used:
+        if row.figures is None or row.popularity is None:
             continue
         if questions is None or row.question in questions:
-            known = best.get(row.question, (0.0, 0.0))[0]
-            best[row.question] = (max(known, row.figures.ndcg), row.popularity.ndcg)
-    ours, theirs = sum(pair[0] for pair in best.values()), sum(pair[1] for pair in best.values())
-    return ours / theirs if theirs else None
+            theirs[row.question] = row.popularity.ndcg
+            if row.is_used:
+                ours[row.question] = max(ours.get(row.question, 0.0), row.figures.ndcg)
+    total = sum(theirs.values())
+    return sum({**theirs, **ours}.values()) / total if total else None
 
 
 def questions_of(report: Mapping[str, Any]) -> frozenset[str]:

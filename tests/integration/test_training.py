@@ -209,7 +209,7 @@ def test_b113_shops_do_not_learn_from_each_other(
 def report(ndcg: float, popularity: float) -> dict[str, Any]:
     rest = {"cases": 100, "k": 10, "recall": 0.1, "hit_rate": 0.1, "mrr": 0.1, "coverage": 0.5,
             "novelty": 5.0}  # fmt: skip
-    found = {"question": "seed", "published": True, "ndcg": ndcg, **rest}
+    found = {"question": "seed", "published": ndcg > popularity, "ndcg": ndcg, **rest}
     found["popularity"] = {"ndcg": popularity, **rest}
     return {"measured": True, "aliases": {"similar": found}}
 
@@ -221,9 +221,11 @@ def report(ndcg: float, popularity: float) -> dict[str, Any]:
         ({"interaction_count": 500, "product_count": 40}, ""),
         ({"interaction_count": 499}, HeldBack.FEWER_EVENTS),
         ({"product_count": 39}, HeldBack.FEWER_PRODUCTS),
-        # Twice as good as popularity was: half of that is as bad as popularity itself.
-        ({"metrics": report(0.051, 0.05)}, ""),
-        ({"metrics": report(0.049, 0.05)}, HeldBack.WORSE),
+        # The published one is 2.2 times as good as popularity.
+        ({"metrics": report(0.0555, 0.05)}, ""),
+        ({"metrics": report(0.0545, 0.05)}, HeldBack.WORSE),
+        # Nothing beats popularity any more: it answers, and that is once popularity.
+        ({"metrics": report(0.001, 0.05)}, HeldBack.WORSE),
         ({"metrics": {"measured": False, "aliases": {}}}, ""),
         ({"metrics": report(0.0, 0.0)}, ""),
     ],
@@ -242,7 +244,7 @@ def test_b39_a_version_that_collapses_does_not_replace_the_published_one(
                 **{
                     "interaction_count": 1_000,
                     "product_count": 80,
-                    "metrics": report(0.1, 0.05),
+                    "metrics": report(0.11, 0.05),
                     **more,
                 },
             ),
