@@ -51,6 +51,35 @@ class Blend:
         return [strongest[item][1]._replace(score=totals[item]) for item in best]
 
 
+def fused(lists: Mapping[str, Sequence[str]], weights: Mapping[str, float], k: int) -> list[str]:
+    """Rank items as a `Blend` does, from the first `DEPTH` items of each part."""
+    totals: dict[str, float] = {}
+    for name, weight in weights.items():
+        for rank, item in enumerate(lists[name], start=1):
+            totals[item] = totals.get(item, 0.0) + weight / (RANK_CONSTANT + rank)
+    return sorted(totals, key=lambda item: (-totals[item], item))[:k]
+
+
+def cross_fitted(
+    lists: Mapping[str, Sequence[Sequence[str]]],
+    relevant: Sequence[frozenset[str]],
+    *,
+    k: int,
+) -> list[list[str]]:
+    """Answer each half of the cases with weights that the other half chose.
+
+    How good tuned weights are must not be asked of the cases that chose them. Arguments as in
+    `tuned_weights`.
+    """
+    found: list[list[str]] = [[] for _ in relevant]
+    for half in (0, 1):
+        others = {name: column[1 - half :: 2] for name, column in lists.items()}
+        weights = tuned_weights(others, relevant[1 - half :: 2], k=k)
+        for at in range(half, len(relevant), 2):
+            found[at] = fused({name: lists[name][at] for name in weights}, weights, k)
+    return found
+
+
 def tuned_weights(
     lists: Mapping[str, Sequence[Sequence[str]]],
     relevant: Sequence[frozenset[str]],

@@ -243,6 +243,15 @@ class Items:
     def __len__(self) -> int:
         return len(self.created_at)
 
+    def select(self, rows: NDArray[Any]) -> Self:
+        """Keep these rows: a boolean mask or positions."""
+        rows = np.arange(len(self))[rows]
+        return type(self)(
+            item_id=self.item_id.select(rows),
+            created_at=self.created_at[rows],
+            text={name: [column[row] for row in rows] for name, column in self.text.items()},
+        )
+
 
 def _distinct(numbers: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Like np.unique with its inverse, without sorting where the numbers lie close together."""

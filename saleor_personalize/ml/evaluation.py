@@ -74,8 +74,12 @@ def recall_at_k(ranked: Sequence[str], relevant: Collection[str], k: int) -> flo
 
 
 def ndcg_at_k(ranked: Sequence[str], relevant: Collection[str], k: int) -> float:
-    """Gain 1 per relevant item, discounted by log2(rank + 1), over that of the best order."""
-    gain = sum(1 / log2(at + 2) for at, item in enumerate(ranked[:k]) if item in relevant)
+    """Gain 1 per relevant item, discounted by log2(rank + 1), over that of the best order.
+
+    An item given twice gains once, where it comes first.
+    """
+    first = {item: at for at, item in reversed(list(enumerate(ranked[:k])))}
+    gain = sum(1 / log2(at + 2) for item, at in first.items() if item in relevant)
     return gain / sum(1 / log2(at + 2) for at in range(min(k, len(relevant))))
 
 
@@ -89,10 +93,11 @@ def reciprocal_rank_at_k(ranked: Sequence[str], relevant: Collection[str], k: in
     return next((1 / (at + 1) for at, item in enumerate(ranked[:k]) if item in relevant), 0.0)
 
 
-def coverage(lists: Iterable[Sequence[str]], catalogue_size: int) -> float:
+def coverage(lists: Iterable[Sequence[str]], catalogue: Collection[str]) -> float:
     """Share of the catalogue that occurs in any of the lists."""
-    shown = {item for ranked in lists for item in ranked}
-    return len(shown) / catalogue_size if catalogue_size else 0.0
+    there = set(catalogue)
+    shown = {item for ranked in lists for item in ranked if item in there}
+    return len(shown) / len(there) if there else 0.0
 
 
 def novelty(lists: Iterable[Sequence[str]], popularity: Mapping[str, int]) -> float:
@@ -162,12 +167,20 @@ def report_of(
     lists: Sequence[Sequence[str]],
     relevant: Sequence[Collection[str]],
     train: Interactions,
+    items: Items | None = None,
     *,
     k: int,
 ) -> Report:
-    """Average over answers given; coverage and novelty are relative to `train`."""
+    """Average over the first `k` of answers given; novelty is relative to `train`.
+
+    Coverage is of all items of `train` and, where given, of the catalogue.
+    """
+    lists = [ranked[:k] for ranked in lists]
     counts = np.bincount(train.item_id.codes, minlength=len(train.item_id.values)).tolist()
     names = [item.decode() for item in train.item_id.values.tolist()]
+    catalogue = (
+        {*names, *(item.decode() for item in items.item_id.values.tolist())} if items else names
+    )
 
     def mean(metric: Callable[[Sequence[str], Collection[str], int], float]) -> float:
         found = [metric(ranked, right, k) for ranked, right in zip(lists, relevant, strict=True)]
@@ -180,7 +193,7 @@ def report_of(
         ndcg=mean(ndcg_at_k),
         hit_rate=mean(hit_rate_at_k),
         mrr=mean(reciprocal_rank_at_k),
-        coverage=coverage(lists, len(names)),
+        coverage=coverage(lists, catalogue),
         novelty=novelty(lists, dict(zip(names, counts, strict=True))),
     )
 

@@ -28,6 +28,7 @@ from saleor_personalize.ml import (
     Recommender,
 )
 from saleor_personalize.ml.base import Arrays
+from saleor_personalize.ml.blend import Blend, cross_fitted, fused
 from saleor_personalize.ml.recommenders.covisitation import BoughtTogether
 from saleor_personalize.ml.recommenders.newest import Newest
 from saleor_personalize.ml.recommenders.popularity import Popular
@@ -392,6 +393,55 @@ def test_b39_only_what_beats_popularity_on_the_last_days_is_used(says: str, is_u
     assert engine.is_published("personal") is is_used
     # Asked by name it answers all the same.
     assert engine.candidates("personal", Context(), 1)[0].item_id == says.split()[0]
+
+
+def test_b39_popularity_is_that_of_late_where_the_season_changed() -> None:
+    rows = regulars()
+    # Long before, everybody bought ice: all-time popularity still shows nothing else.
+    for other in range(700):
+        values = (f"z{other}", f"ice{other % 25}", "purchase", START - 90 * DAY + other)
+        for name, value in zip(rows, values, strict=True):
+            rows[name].append(value)
+    # Right now and then, worse than what sells of late, and better than ice.
+    engine = Engine(recommenders={"personal": Fixed(says="ice1 ice2 ice3 tea8")}).fit(rows)
+
+    found = engine.report["aliases"]["personal"]
+    assert found["ndcg"] > 0
+    assert found["popularity"]["ndcg"] > found["ndcg"]
+    assert found["published"] is False
+
+
+def test_what_comes_into_the_catalogue_later_is_unknown_while_measuring() -> None:
+    rows = columns()
+    last = max(rows["timestamp"])
+    # 20 is sold from the start, whatever its row says; 2 nobody knows; 30 comes on the last day.
+    items = {"item_id": [2, 20, 30], "created_at": [None, last, last], "name": ["a", "b", "c"]}
+    seen: list[set[str]] = []
+
+    class Watching(Newest):
+        def _fit(self, interactions: Interactions, items: Items) -> Arrays:
+            seen.append({str(id_) for id_ in items.item_id.decode()})
+            return super()._fit(interactions, items)
+
+    Engine(recommenders={"newest": Watching()}).fit(rows, items)
+
+    assert seen == [{"2", "20", "30"}, {"2", "20"}]
+
+
+def test_the_figures_of_a_blend_are_of_cases_that_did_not_choose_its_weights() -> None:
+    # Two parts that are right at every other case, by turns, which nothing foretells.
+    lists = {"even": [["x"], ["y"]] * 20, "odd": [["y"], ["x"]] * 20}
+    relevant = [frozenset("x")] * 40
+
+    assert cross_fitted(lists, relevant, k=1) == [["y"], ["y"]] * 20
+    assert fused({"a": ["p", "q"], "b": ["q"]}, {"a": 1.0, "b": 0.5}, 2) == ["q", "p"]
+    blend = Blend(
+        {
+            "a": (lambda _, k: [Candidate("p", 1.0, ""), Candidate("q", 0.5, "")], 1.0),
+            "b": (lambda _, k: [Candidate("q", 1.0, "")], 0.5),
+        }
+    )
+    assert [found.item_id for found in blend.recommend(Context(), 2)] == ["q", "p"]
 
 
 def test_b39_with_too_little_data_nothing_is_claimed() -> None:

@@ -8,7 +8,7 @@ from math import log2
 
 import pytest
 
-from saleor_personalize.ml import Context, Interactions
+from saleor_personalize.ml import Context, Interactions, Items
 from saleor_personalize.ml.evaluation import (
     Case,
     backtest,
@@ -21,6 +21,7 @@ from saleor_personalize.ml.evaluation import (
     novelty,
     recall_at_k,
     reciprocal_rank_at_k,
+    report_of,
     time_split,
 )
 from saleor_personalize.ml.recommenders.covisitation import BoughtTogether
@@ -36,16 +37,31 @@ def test_metrics_of_one_list() -> None:
     ideal = 1 + 1 / log2(3) + 1 / log2(4)
     assert ndcg_at_k(ranked, relevant, 4) == pytest.approx((1 / log2(3) + 1 / log2(5)) / ideal)
     assert ndcg_at_k(["a", "b"], relevant, 2) == 1.0
+    assert ndcg_at_k(["a", "a"], relevant, 2) == 1 / (1 + 1 / log2(3)), "once, however often given"
     assert (hit_rate_at_k(ranked, relevant, 1), hit_rate_at_k(ranked, relevant, 2)) == (0.0, 1.0)
     assert reciprocal_rank_at_k(ranked, relevant, 4) == 1 / 2
     assert reciprocal_rank_at_k(ranked, relevant, 1) == 0.0
 
 
 def test_metrics_of_many_lists() -> None:
-    assert coverage([["a", "b"], ["b"]], 4) == 0.5
-    assert coverage([], 0) == 0.0
+    assert coverage([["a", "b"], ["b"]], ["a", "b", "c", "d"]) == 0.5
+    assert coverage([["a", "new"], ["newer"]], {"a", "b"}) == 0.5, "never more than all"
+    assert coverage([], []) == 0.0
     assert novelty([["a"], ["b", "new"]], {"a": 4, "b": 2, "c": 2}) == (1 + 2 + 3) / 3
     assert novelty([], {}) == novelty([["a"]], {}) == 0.0
+
+
+def test_only_the_places_asked_for_count_and_coverage_is_of_the_catalogue() -> None:
+    # a has 2 of 4 rows, b and c one each; d was never sold.
+    train = orders("ab", "ac")
+    items = Items.of(["a", "b", "c", "d"])
+
+    found = report_of([["d", "a", "b"], ["c"]], [{"b"}, {"c"}], train, items, k=2)
+
+    assert (found.cases, found.recall, found.hit_rate, found.mrr) == (2, 0.5, 0.5, 0.5)
+    assert found.coverage == 3 / 4
+    assert found.novelty == (log2(4 / 1) + log2(4 / 2) + log2(4 / 1)) / 3
+    assert report_of([["d", "a", "b"], ["c"]], [{"b"}, {"c"}], train, k=2).coverage == 2 / 3
 
 
 def test_a_split_never_tears_an_order() -> None:
