@@ -18,13 +18,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from django.db import transaction
+from django.db.models import Max
 
 from saleor_personalize import signals
 from saleor_personalize.conf import build_backend, settings
 from saleor_personalize.enums import HeldBack
 from saleor_personalize.ml import ArtefactError, Engine, Recommender
 from saleor_personalize.ml.engine import built_in
-from saleor_personalize.models import Installation, SalesChannel, TrainedModel
+from saleor_personalize.models import Erasure, Installation, SalesChannel, TrainedModel
 from saleor_personalize.models.locks import lock
 from saleor_personalize.recommendations.reports import lift, questions_of
 
@@ -36,6 +37,8 @@ ENOUGH = 0.5
 STALE_AFTER = timedelta(days=7)
 #: How many versions before the published one keep their files, beside one of yesterday.
 KEPT = 2
+#: How long a version that may know somebody erased stays to go back to: an erasure is complete in a day.
+KNOWS_ERASED = timedelta(hours=20)
 #: How many versions of a sales channel keep their row, and so their figures.
 ROWS = 60
 
@@ -264,9 +267,12 @@ def prune(*, installation: Installation, channel_slug: str, now: datetime) -> No
     """Let go of the files of old versions after the commit, and of the rows of very old ones.
 
     The published version stays, `KEPT` that answered before it, one of yesterday and one that will be,
-    and the newest that is held back.
+    and the newest that is held back; of these none that knows somebody who was erased for `KNOWS_ERASED`.
     """
-    rows = available(installation=installation, channel_slug=channel_slug)
+    every = available(installation=installation, channel_slug=channel_slug)
+    erasures = Erasure.objects.of(installation).filter(erased_at__lte=now - KNOWS_ERASED)
+    erased_at = erasures.aggregate(last=Max("erased_at"))["last"]
+    rows = [row for row in every if erased_at is None or row.trained_at > erased_at]
     once = [row for row in rows if not row.is_published and row.published_at]
     held = sorted(
         (row for row in rows if not row.published_at), key=lambda row: row.trained_at, reverse=True
@@ -275,13 +281,28 @@ def prune(*, installation: Installation, channel_slug: str, now: datetime) -> No
     older = [row for row in once if row.trained_at <= yesterday]
     younger = [row for row in once if row.trained_at > yesterday]
     kept = {row.pk for row in [*once[:KEPT], *younger[-1:], *older[:1], *held[:1]]}
-    gone = [row for row in rows if not row.is_published and row.pk not in kept]
+    gone = [row for row in every if not row.is_published and row.pk not in kept]
     models = TrainedModel.objects.of(installation).filter(channel_slug=channel_slug)
     models.filter(pk__in=[row.pk for row in gone]).update(path="")
     old = models.filter(path="").order_by("-trained_at", "-pk").values_list("pk", flat=True)[ROWS:]
     models.filter(pk__in=list(old)).delete()
     # Not before the rows are changed for good.
     transaction.on_commit(lambda: remove(row.path for row in gone))
+
+
+def prune_erased(*, now: datetime) -> None:
+    """Let go of versions that know somebody erased, in shops that train too seldom to do so by themselves."""
+    shops = Erasure.objects.filter(erased_at__lte=now - KNOWS_ERASED).values_list("installation")
+    for pk, erased_at in shops.annotate(Max("erased_at")):
+        stale = TrainedModel.objects.of(pk).filter(is_published=False, trained_at__lte=erased_at)
+        slugs = set(stale.exclude(path="").values_list("channel_slug", flat=True))
+        if not slugs:
+            continue
+        with transaction.atomic():
+            installation = Installation.objects.get(pk=pk)
+            lock(installation, [f"models:{slug}" for slug in slugs])
+            for slug in sorted(slugs):
+                prune(installation=installation, channel_slug=slug, now=now)
 
 
 def sweep(*, channel: SalesChannel) -> None:

@@ -89,7 +89,11 @@ def request_trainings() -> int:
 
 @shared_task(name="personalize.request_changed_trainings")  # type: ignore[untyped-decorator,unused-ignore]
 def request_changed_trainings() -> int:
-    """Ask for a training of every shop in which enough has changed; return how many."""
+    """Ask for a training of every shop in which enough has changed; return how many.
+
+    Lets go of models that know somebody who was erased, too.
+    """
+    versions.prune_erased(now=timezone.now())
     count = training.request_changed(now=timezone.now())
     if count or training.waiting(now=timezone.now()):
         send("personalize.train")

@@ -6,12 +6,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from django.db import IntegrityError, connection, transaction
 
 from saleor_personalize import signals
 from saleor_personalize.catalog import operations as catalog
 from saleor_personalize.enums import (
+    ErasureSource,
     EventSource,
     EventType,
     HeldBack,
@@ -31,6 +33,7 @@ from saleor_personalize.models import (
     TrainedModel,
     Training,
 )
+from saleor_personalize.profiles import privacy
 from saleor_personalize.recommendations import models_store, queries, service, training, versions
 from tests.catalogue import Catalogue, Phones, gid
 from tests.conftest import make_installation
@@ -325,6 +328,48 @@ def test_old_versions_let_go_of_their_files_and_keep_their_figures(
         row.path for row in TrainedModel.objects.of(only_us.installation) if row.path
     }
     assert all("aliases" in row.metrics for row in every)
+
+
+def test_models_that_know_somebody_erased_are_gone_within_a_day(
+    only_us: Phones,
+    other_installation: Installation,
+    now: datetime,
+    alice: Profile,
+    models: Path,
+    run_on_commit: Any,
+) -> None:
+    other = Phones(other_installation, now)
+    other.sell()
+    view(only_us, alice, only_us.stand, at=now, times=2)
+    for hour in range(2):
+        with run_on_commit():
+            training.train(installation=only_us.installation, now=now + timedelta(hours=hour))
+            training.train(installation=other_installation, now=now + timedelta(hours=hour))
+    first, second = (row.path for row in rows(only_us).order_by("pk"))
+    name = models_store.visitor_id_of(alice).encode()
+
+    def knows(path: str) -> bool:
+        files = list((models / path).rglob("visitors.npy"))
+        assert files
+        return any(name in np.load(file).tolist() for file in files)
+
+    assert knows(first)
+    erased_at = now + timedelta(hours=2)
+    privacy.erase(profile=alice, requested_by=ErasureSource.STAFF, now=erased_at)
+    with run_on_commit():
+        training.train(installation=only_us.installation, now=now + timedelta(hours=3))
+    third = rows(only_us).latest("pk").path
+    assert not knows(third)
+    strangers = {row.path for row in TrainedModel.objects.of(other_installation) if row.path}
+
+    with run_on_commit():
+        versions.prune_erased(now=erased_at + timedelta(hours=19))
+    assert folders(models) == {first, second, third} | strangers, "to go back to, for some hours"
+    with run_on_commit():
+        versions.prune_erased(now=erased_at + timedelta(hours=20))
+    assert folders(models) == {third} | strangers
+    assert not versions.roll_back(installation=only_us.installation, now=now + timedelta(hours=23))
+    assert answering(only_us) == rows(only_us).get(path=third).version
 
 
 def test_rows_of_very_old_versions_go(
