@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from saleor_personalize.enums import (
     ConsentState,
@@ -18,6 +19,10 @@ from saleor_personalize.enums import (
 )
 from saleor_personalize.models import Consent, Identity, Installation, Profile, email_hash
 from saleor_personalize.testing.keys import TEST_KEY, SigningKey
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 #: The moment at which every test starts, unless it says otherwise.
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)

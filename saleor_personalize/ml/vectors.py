@@ -16,6 +16,8 @@ REACH, DECAY = 4, 0.5
 SMOOTHING = 0.75
 #: Dimensions beyond those asked for that make the randomised range exact enough.
 SPARE = 10
+#: Rows that are taken in double precision at a time; what is smaller than this share is rounding.
+ROWS, EPSILON = 10_000, 1e-11
 
 
 def item_vectors(log: SessionLog, *, size: int, seed: int = 0) -> NDArray[np.float16]:
@@ -33,13 +35,29 @@ def item_vectors(log: SessionLog, *, size: int, seed: int = 0) -> NDArray[np.flo
     )
     spread: NDArray[Any] = information @ draws
     for _ in range(2):
-        basis = np.linalg.qr(spread)[0]
+        basis = _orthonormal(spread)
         spread = information @ basis
     inner = basis.T @ spread
     strength, turn = np.linalg.eigh((inner + inner.T) / 2)
     best = np.argsort(-strength, kind="stable")[:size]
-    vectors = (basis @ turn[:, best]) * np.sqrt(np.maximum(strength[best], 0.0))
+    vectors = np.zeros((log.items, size), dtype=np.float32)
+    vectors[:, : len(best)] = (basis @ turn[:, best]) * np.sqrt(np.maximum(strength[best], 0.0))
     return unit(vectors).astype(np.float16)
+
+
+def _orthonormal(columns: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A basis of what tall columns span, from the eigenvectors of their products with each other.
+
+    Several times as fast as Householder's QR; columns that say nothing new are dropped. Stathopoulos
+    & Wu 2002, "A block orthogonalization procedure with constant synchronization requirements".
+    """
+    products = np.zeros((columns.shape[1], columns.shape[1]))
+    for begin in range(0, len(columns), ROWS):
+        rows = columns[begin : begin + ROWS].astype(np.float64)
+        products += rows.T @ rows
+    strength, turn = np.linalg.eigh(products)
+    kept = strength > max(float(strength.max(initial=0.0)) * EPSILON, 0.0)
+    return np.asarray(columns @ (turn[:, kept] / np.sqrt(strength[kept])).astype(np.float32))
 
 
 def unit(vectors: NDArray[Any]) -> NDArray[Any]:

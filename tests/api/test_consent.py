@@ -373,7 +373,7 @@ def test_b124_who_refused_profiling_is_recommended_to_as_a_stranger(
 def test_b124_orders_of_who_refused_teach_what_goes_together_and_not_who_bought(
     shop: Phones, alice: Profile, bob: Profile, now: datetime
 ) -> None:
-    from saleor_personalize.recommendations import training
+    from saleor_personalize.recommendations import reading
 
     for profile in (alice, bob):
         for _ in range(2):
@@ -384,8 +384,14 @@ def test_b124_orders_of_who_refused_teach_what_goes_together_and_not_who_bought(
         source="account",
         now=now,
     )
-    rows = list(training._purchases(shop.installation, "us", now - timedelta(days=400)))
-    visitors = [row[0] for row in rows]
+    rows = reading.interactions(
+        installation=shop.installation,
+        channel_slug="us",
+        since=now - timedelta(days=400),
+        until=now + timedelta(days=1),
+    )
+    visitors = [rows.visitor_id.values[code].decode() for code in rows.visitor_id.codes]
     assert str(alice.pk) not in visitors
     assert visitors.count(str(bob.pk)) == 2
-    assert len({visitor for visitor in visitors if visitor.startswith("order:")}) == 2
+    assert len({visitor for visitor in visitors if visitor.startswith("-")}) == 2
+    assert len(visitors) == 4
