@@ -35,6 +35,8 @@ from saleor_personalize.recommendations import placements
 from saleor_personalize.segments.rules import known_rules
 
 APP = "saleor_personalize"
+#: Seconds that one outgoing delivery may take at most.
+_LONGEST_TRY = 60
 
 
 #: type of a setting as `Defaults` writes it -> (whether a value will do, what it must be in words)
@@ -96,6 +98,8 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         *_consent(),
         *_privacy(),
     ]
+        *_bus(),
+        *_offers(),
 
 
 def _names() -> Iterator[CheckMessage]:
@@ -396,6 +400,67 @@ def _imports() -> Iterator[CheckMessage]:
 
 
 def _privacy() -> Iterator[CheckMessage]:
+def _bus() -> Iterator[CheckMessage]:
+    if settings.BUS_DISABLE_AFTER < timedelta(days=1):
+        yield Error(
+            f"{_at('BUS_DISABLE_AFTER')} is {settings.BUS_DISABLE_AFTER}: a receiver that is down for a "
+            "night would be switched off.",
+            hint="Set it to a day or more, such as timedelta(days=3).",
+            id=f"{APP}.E120",
+        )
+    if settings.BUS_TIMEOUT > _LONGEST_TRY:
+        yield Error(
+            f"{_at('BUS_TIMEOUT')} is {settings.BUS_TIMEOUT} seconds: a slow receiver would hold up the "
+            "workers.",
+            hint=f"Set {_LONGEST_TRY} seconds or less. A receiver answers at once and works later.",
+            id=f"{APP}.E121",
+        )
+    if settings.BUS_ALLOW_PRIVATE_ADDRESSES and not django_settings.DEBUG:
+        yield Warning(
+            f"{_at('BUS_ALLOW_PRIVATE_ADDRESSES')} is on: whoever may add a webhook can reach hosts of "
+            "your own network through this service.",
+            hint="Leave it off unless a receiver lives there, and let only trusted staff manage apps.",
+            id=f"{APP}.W120",
+        )
+
+
+def _offers() -> Iterator[CheckMessage]:
+    known = Defaults().INCENTIVE_GUARD
+    for name, limit in settings.INCENTIVE_GUARD.items():
+        if name not in known:
+            yield Error(
+                f"{_at('INCENTIVE_GUARD')} has the key {name!r}, which is no limit.",
+                hint=f"Known: {', '.join(known)}.",
+                id=f"{APP}.E110",
+            )
+        elif type(limit) is not int or limit < 0:
+            yield Error(
+                f"{_at('INCENTIVE_GUARD', name)} is {limit!r}, which is no number.",
+                hint="Set a whole number, 0 or more, or None for no limit.",
+                id=f"{APP}.E111",
+            )
+    kept = settings.RETENTION.get("offers")
+    if kept is not None and kept < timedelta(days=366):
+        yield Error(
+            f"{_at('RETENTION', 'offers')} is {kept}: offers of the last year could not be counted.",
+            hint="Keep them for 366 days or longer, or None for ever.",
+            id=f"{APP}.E114",
+        )
+    url = settings.OFFER_URL
+    if url and (urlsplit(url).scheme not in {"http", "https"} or "{code}" not in url):
+        yield Error(
+            f"{_at('OFFER_URL')} is {url!r}: no link would carry a code.",
+            hint="Put {code} where it belongs: https://store.example/?promoCode={code}.",
+            id=f"{APP}.E112",
+        )
+    if not re.fullmatch("[A-Za-z0-9_.-]{1,60}", settings.PROMO_CODE_PARAMETER):
+        yield Error(
+            f"{_at('PROMO_CODE_PARAMETER')} is {settings.PROMO_CODE_PARAMETER!r}.",
+            hint="Use letters, digits, '_', '-' and '.', as in promoCode.",
+            id=f"{APP}.E113",
+        )
+
+
     known = Defaults().RETENTION
     for kind, kept in settings.RETENTION.items():
         if kind not in known:

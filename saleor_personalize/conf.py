@@ -168,6 +168,8 @@ def _retention() -> dict[str, timedelta]:
         "memberships": 395,
         "removed_favourites": 90,
         "exposures": 30,
+        "outgoing_deliveries": 30,
+        "offers": 730,
         "unknown_people": 90,
         "uninstalled": 30,
     }
@@ -325,6 +327,12 @@ REMOVED: dict[str, str] = {}
 
 _MERGED = ("RECOMMENDERS", "PLACEMENTS", "CHANNELS", "TOPICS", "CONSENT_RULES", "RETENTION")
 
+
+    # Outgoing webhooks: whether they may go to private and loopback addresses, seconds for one try, and how
+    # long nothing may arrive until a webhook is switched off.
+    BUS_ALLOW_PRIVATE_ADDRESSES: bool = False
+    BUS_TIMEOUT: float = 10.0
+    BUS_DISABLE_AFTER: timedelta = timedelta(days=3)
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-]+(:\d+)?|https?://\[[0-9a-f:]+\](:\d+)?")
 

@@ -229,6 +229,52 @@ class NotSentReason(TextChoices):
     FREQUENCY_LIMIT = "frequency_limit", "More messages this week than the person wants"
     NO_ADDRESS = "no_address", "No e-mail address known"
     ORDERED = "ordered", "The person has ordered since"
+class BusEvent(TextChoices):
+    """What other apps can be told of."""
+
+    CHECKOUT_ABANDONED = "checkout.abandoned", "A cart was left"
+    STOCK_ALERT_REQUESTED = "stock_alert.requested", "Somebody waits for a sold-out product"
+    SEGMENT_ENTERED = "segment.entered", "A person entered a segment"
+    MESSAGE_SENT = "message.sent", "A message was sent"
+    MESSAGE_NOT_SENT = "message.not_sent", "A message was not sent, and why"
+    CONSENT_CHANGED = "consent.changed", "A person allowed or refused something"
+    PROFILE_MERGED = "profile.merged", "Two profiles turned out to be one person"
+
+
+class OutgoingStatus(TextChoices):
+    """Where an outgoing delivery stands."""
+
+    WAITING = "waiting", "Waiting for its next try"
+    DELIVERED = "delivered", "The receiver took it"
+    FAILED = "failed", "Given up: replay after the cause is mended"
+
+
+class OfferKind(TextChoices):
+    PERCENT = "percent", "Percent off"
+    FIXED = "fixed", "Amount off"
+    FREE_SHIPPING = "free_shipping", "Free delivery"
+
+
+class OfferStatus(TextChoices):
+    """What became of an offer."""
+
+    RESERVED = "reserved", "Its message is on its way: Saleor is being asked for the voucher"
+    MADE = "made", "Can be used"
+    WITHDRAWN = "withdrawn", "Taken back"
+    USED = "used", "Used in an order"
+    EXPIRED = "expired", "Not used in time"
+
+
+class OfferReason(TextChoices):
+    """Why an offer was taken back."""
+
+    MESSAGE_FAILED = "message_failed", "Its message was not sent"
+    NOT_MADE = "not_made", "Saleor could not make the voucher"
+    INTERRUPTED = "interrupted", "The worker stopped before its message was sent"
+    ORDERED = "ordered", "It was for a first order, and the person has ordered"
+    STAFF = "staff", "Taken back by staff"
+
+
     CHECKOUT_EMPTY = "checkout_empty", "Nothing in the cart can be bought any more"
     SENSITIVE = "sensitive", "Nothing in the cart but products that are never written about"
     CHECKOUT_GONE = "checkout_gone", "Saleor no longer has this checkout"

@@ -112,6 +112,30 @@ class ChannelError(PersonalizeError):
         self.is_ambiguous = is_ambiguous
 
 
+class OutgoingRefused(PersonalizeError):
+    """An outgoing webhook cannot be as it was asked for, or cannot be used now. `field` is what to mend."""
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class AddressRefused(PersonalizeError):
+    """An outgoing webhook's address may not be called: what it is, or what its name resolves to."""
+
+
+class OfferNotMade(PersonalizeError):
+    """Saleor has no working code for an offer. `is_retryable`: time alone may cure it.
+
+    `is_void`: nothing is wrong, the person ordered meanwhile.
+    """
+
+    def __init__(self, message: str, *, is_retryable: bool = False, is_void: bool = False) -> None:
+        super().__init__(message)
+        self.is_retryable = is_retryable
+        self.is_void = is_void
+
+
 class TemplateIncomplete(PersonalizeError):
     """A message lacks a value that its template prints, so it must not be sent."""
 

@@ -12,6 +12,9 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "opt-ins: confirm": {"task": "personalize.confirm_opt_ins", "schedule": 10.0},
     "backfill: resume": {"task": "personalize.run_backfills", "schedule": 30.0},
     "imports: run": {"task": "personalize.run_imports", "schedule": 10.0},
+    "bus: deliver": {"task": "personalize.deliver_outgoing", "schedule": 5.0},
+    "bus: abandoned carts": {"task": "personalize.tell_abandoned", "schedule": 30.0},
+    "bus: problems": {"task": "personalize.show_problems", "schedule": 60.0},
     "imports: purge": {
         "task": "personalize.purge_imports",
         "schedule": crontab(hour="5", minute="41"),

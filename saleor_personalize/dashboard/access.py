@@ -81,6 +81,7 @@ def read_staff(
     imports: bool = False,
     people: bool = False,
     keys: bool = False,
+    outgoing: bool = False,
 ) -> Staff:
     """Return who calls. Raises InvalidToken, KeysUnavailable, or AccessDenied for staff who may not."""
     claims = read_dashboard_token(request.headers.get(TOKEN_HEADER, ""), now=timezone.now())
@@ -125,6 +126,14 @@ def read_staff(
                 "orders, checkouts and customers, for you and for this app, and your own to manage apps."
             )
         )
+    if outgoing and not staff.can_manage_keys:
+        raise AccessDenied(
+            _(
+                "An outgoing webhook tells others about your customers: it needs the permissions to "
+                "manage orders, checkouts and customers, for you and for this app, and your own to "
+                "manage apps."
+            )
+        )
     return staff
 
 
@@ -134,6 +143,7 @@ def staff_view(
     imports: bool = False,
     people: bool = False,
     keys: bool = False,
+    outgoing: bool = False,
     posts: bool | None = None,
 ) -> Callable[[StaffView[P]], View[P]]:
     """Give a fragment's view its `Staff`, in the reader's language; answer 401 or 403 otherwise.
@@ -141,7 +151,7 @@ def staff_view(
     `acts`: the view changes something, so `ACT_PERMISSIONS` are needed and only POST is taken.
     `imports`: it shows rows of files, so `IMPORT_PERMISSIONS` are needed. `people`: it shows somebody, so
     MANAGE_USERS is needed. `keys`: it is about server keys, so `KEY_PERMISSIONS` and
-    `KEY_OWN_PERMISSION` are needed. `posts`: take POST though nothing is changed, for what must stand in
+    `KEY_OWN_PERMISSION` are needed; `outgoing`, about outgoing webhooks, needs the same. `posts`: take POST though nothing is changed, for what must stand in
     no address, and so in no log.
     """
     method = "POST" if (acts if posts is None else posts) else "GET"
@@ -153,7 +163,13 @@ def staff_view(
             if request.method != method:
                 return HttpResponse(status=405)
             with translation.override(language_of(request)):
-                needs = {"acts": acts, "imports": imports, "people": people, "keys": keys}
+                needs = {
+                    "acts": acts,
+                    "imports": imports,
+                    "people": people,
+                    "keys": keys,
+                    "outgoing": outgoing,
+                }
                 response = _answer(view, request, needs, *args, **kwargs)
                 response["Content-Language"] = translation.get_language()
             response["Cache-Control"] = "no-store"

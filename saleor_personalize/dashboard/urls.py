@@ -3,6 +3,7 @@
 from django.urls import path, re_path
 
 from saleor_personalize.dashboard import (
+    bus,
     health,
     imports,
     keys,
@@ -113,6 +114,19 @@ urlpatterns = [
     path("dashboard/keys/create/", keys.create, name="dashboard-key-create"),
     path("dashboard/keys/<int:key_id>/", keys.ask_revoke, name="dashboard-key"),
     path("dashboard/keys/<int:key_id>/revoke/", keys.revoke, name="dashboard-key-revoke"),
+    path("dashboard/bus/", bus.page, name="dashboard-bus"),
+    path("dashboard/bus/create/", bus.create, name="dashboard-bus-create"),
+    path("dashboard/bus/<int:webhook_id>/", bus.one, name="dashboard-bus-one"),
+    path("dashboard/bus/<int:webhook_id>/test/", bus.test, name="dashboard-bus-test"),
+    path("dashboard/bus/<int:webhook_id>/switch/", bus.switch, name="dashboard-bus-switch"),
+    path("dashboard/bus/<int:webhook_id>/replay/", bus.replay, name="dashboard-bus-replay"),
+    path("dashboard/bus/<int:webhook_id>/rotate/", bus.rotate, name="dashboard-bus-rotate"),
+    path(
+        "dashboard/bus/<int:webhook_id>/remove/ask/",
+        bus.ask_remove,
+        name="dashboard-bus-ask-remove",
+    ),
+    path("dashboard/bus/<int:webhook_id>/remove/", bus.remove, name="dashboard-bus-remove"),
     path("dashboard/settings/", views.save_settings, name="dashboard-settings"),
     path("health/", health.health, name="health"),
     path("health/ready/", health.ready, name="health-ready"),

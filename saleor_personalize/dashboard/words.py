@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from saleor_personalize.enums import (
     BackfillStatus,
+    BusEvent,
     HeldBack,
     ImportStatus,
     InstallationStatus,
@@ -43,6 +44,16 @@ STAGES = {
     "customers": gettext_lazy("Customers"),
     "orders": gettext_lazy("Orders"),
     "checkouts": gettext_lazy("Open carts"),
+}
+#: what other apps are told of
+BUS_EVENTS = {
+    BusEvent.CHECKOUT_ABANDONED: gettext_lazy("a cart was left"),
+    BusEvent.STOCK_ALERT_REQUESTED: gettext_lazy("somebody waits for a sold-out product"),
+    BusEvent.SEGMENT_ENTERED: gettext_lazy("somebody entered a segment"),
+    BusEvent.MESSAGE_SENT: gettext_lazy("a message was sent"),
+    BusEvent.MESSAGE_NOT_SENT: gettext_lazy("a message was not sent, and why"),
+    BusEvent.CONSENT_CHANGED: gettext_lazy("somebody allowed or refused something"),
+    BusEvent.PROFILE_MERGED: gettext_lazy("two profiles turned out to be one person"),
 }
 #: recommenders, sources and the engine's own answer by alias; one of the shop's own shows as it is called
 RECOMMENDERS = {
@@ -296,6 +307,7 @@ DATA = {
     "unconfirmed_consents": gettext_lazy("Permissions that were never confirmed"),
     "memberships": gettext_lazy("Stays in segments that ended"),
     "removed_favourites": gettext_lazy("Favourites that were removed"),
+    "outgoing_deliveries": gettext_lazy("What other apps were told"),
     "exposures": gettext_lazy("Which recommendations were shown how often"),
     "unknown_people": gettext_lazy("People of whom only an id is known"),
     "orders": gettext_lazy("Orders"),

@@ -17,8 +17,10 @@ from urllib.parse import urlsplit
 
 from django.db import transaction
 
+from saleor_personalize import bus
 from saleor_personalize.conf import build_backend, settings
 from saleor_personalize.enums import (
+    BusEvent,
     DeliveryChannel,
     IdentityKind,
     MessageStatus,
@@ -86,6 +88,7 @@ def record_not_sent(
     message.status, message.reason = MessageStatus.NOT_SENT, reason
     message.decided_at, message.error, message.content = now, error, dict(content or {})
     message.save()
+    _publish(message, now)
     transaction.on_commit(
         lambda: message_not_sent.send_robust(
             Message, installation=message.installation, message=message
@@ -179,9 +182,20 @@ def hand_over(*, message: Message, outgoing: OutgoingMessage, now: datetime) -> 
             status=MessageStatus.HANDING_OVER,
             attempts=message.attempts,
             handed_over_at=None,
+            # Whoever presses the switch now has the last word on this one, too.
+            installation__sends_stopped_at=None,
         )
         .update(handed_over_at=now)
     )
+    if not claimed and _is_stopped(message):
+        text = "All sends were stopped before the hand-over."
+        return give_up(
+            message=message,
+            reason=NotSentReason.SENDS_STOPPED,
+            error=text,
+            is_retryable=True,
+            now=now,
+        )
     if not claimed:
         logger.warning("Message %s was settled before its hand-over: not sent", message.public_id)
         return False
@@ -202,23 +216,74 @@ def hand_over(*, message: Message, outgoing: OutgoingMessage, now: datetime) -> 
         # A fault inside a channel: what the provider has is unknown, and its text may hold an address.
         text = f"The delivery channel failed with {type(error).__name__}."
         return _record_failure(message, ChannelError(text, is_ambiguous=True), now)
-    _settle(message, MessageStatus.SENT, handed_over_at=now, provider=result.provider_message_id)
+    _settle(
+        message, MessageStatus.SENT, now, handed_over_at=now, provider=result.provider_message_id
+    )
     return False
+
+
+def give_up(
+    *, message: Message, reason: NotSentReason, error: str, is_retryable: bool, now: datetime
+) -> bool:
+    """Take back a message that was about to leave and certainly has not; return whether to try again."""
+    own = Message.objects.of(message.installation).filter(
+        pk=message.pk,
+        status=MessageStatus.HANDING_OVER,
+        attempts=message.attempts,
+        handed_over_at=None,
+    )
+    if not own.exists():
+        logger.warning("Message %s was settled before it was given up", message.public_id)
+        return False
+    logger.warning("Message %s was not handed over: %s", message.public_id, error)
+    is_tried_again = is_retryable and message.attempts < MAX_ATTEMPTS
+    _settle(
+        message,
+        MessageStatus.FAILED,
+        now,
+        reason=reason,
+        error=error,
+        is_final=not is_tried_again,
+    )
+    return is_tried_again
+
+
+def _is_stopped(message: Message) -> bool:
+    return (
+        Message.objects.of(message.installation)
+        .filter(
+            pk=message.pk,
+            status=MessageStatus.HANDING_OVER,
+            attempts=message.attempts,
+            installation__sends_stopped_at__isnull=False,
+        )
+        .exists()
+    )
 
 
 def _record_failure(message: Message, error: ChannelError, now: datetime) -> bool:
     logger.warning("Message %s was not handed over: %s", message.public_id, error)
     if error.is_ambiguous:
-        _settle(message, MessageStatus.UNCERTAIN, handed_over_at=now, error=str(error))
+        _settle(message, MessageStatus.UNCERTAIN, now, handed_over_at=now, error=str(error))
         return False
-    _settle(message, MessageStatus.FAILED, reason=NotSentReason.CHANNEL_ERROR, error=str(error))
-    return not error.is_permanent and message.attempts < MAX_ATTEMPTS
+    is_tried_again = not error.is_permanent and message.attempts < MAX_ATTEMPTS
+    _settle(
+        message,
+        MessageStatus.FAILED,
+        now,
+        reason=NotSentReason.CHANNEL_ERROR,
+        error=str(error),
+        is_final=not is_tried_again,
+    )
+    return is_tried_again
 
 
 def _settle(
     message: Message,
     status: MessageStatus,
+    now: datetime,
     *,
+    is_final: bool = True,
     handed_over_at: datetime | None = None,
     provider: str = "",
     reason: str = "",
@@ -228,10 +293,15 @@ def _settle(
     message.provider_message_id = provider
     message.handed_over_at = handed_over_at
     names = ("status", "reason", "error", "provider_message_id", "handed_over_at")
-    # Its person may have been erased meanwhile: then there is nothing to write the outcome to.
-    Message.objects.of(message.installation).filter(pk=message.pk).update(
-        **{name: getattr(message, name) for name in names}
-    )
+    with transaction.atomic():
+        # Its person may have been erased meanwhile: then there is nothing to write the outcome to.
+        is_kept = (
+            Message.objects.of(message.installation)
+            .filter(pk=message.pk)
+            .update(**{name: getattr(message, name) for name in names})
+        )
+        if is_kept and is_final:
+            _publish(message, now)
     signal = message_sent if status == MessageStatus.SENT else message_not_sent
     signal.send_robust(Message, installation=message.installation, message=message)
 
@@ -241,11 +311,41 @@ def settle_interrupted(*, now: datetime) -> int:
 
     Their worker was killed. The provider may have the message, so it is not sent again.
     """
-    return Message.objects.filter(
-        status=MessageStatus.HANDING_OVER, decided_at__lte=now - HAND_OVER_LEASE
-    ).update(
-        status=MessageStatus.UNCERTAIN,
-        error="The worker stopped during the hand-over. The message may have been sent.",
+    with transaction.atomic():
+        interrupted = list(
+            Message.objects.filter(
+                status=MessageStatus.HANDING_OVER, decided_at__lte=now - HAND_OVER_LEASE
+            )
+            .select_related("installation", "enrollment")
+            .select_for_update(skip_locked=True, of=("self",))
+        )
+        for message in interrupted:
+            message.status = MessageStatus.UNCERTAIN
+            message.error = (
+                "The worker stopped during the hand-over. The message may have been sent."
+            )
+            message.save(update_fields=["status", "error"])
+            _publish(message, now)
+    return len(interrupted)
+
+
+def _publish(message: Message, now: datetime) -> None:
+    """Tell other apps what became of a message; must run in the transaction that decides it."""
+    is_sent = message.status == MessageStatus.SENT
+    bus.publish(
+        installation=message.installation,
+        event=BusEvent.MESSAGE_SENT if is_sent else BusEvent.MESSAGE_NOT_SENT,
+        data={
+            "messageId": str(message.public_id),
+            "template": message.template,
+            "purpose": message.purpose,
+            "deliveryChannel": message.delivery_channel,
+            "status": message.status,
+            "reason": message.reason or None,
+            "subjectId": message.enrollment.subject_saleor_id if message.enrollment else None,
+        },
+        profile_id=message.profile_id,
+        now=now,
     )
 
 

@@ -1,5 +1,6 @@
 """All tables of the app, by name. Rooms own behaviour, not tables."""
 
+from saleor_personalize.models.bus import OutgoingDelivery, OutgoingWebhook
 from saleor_personalize.models.catalog import (
     Category,
     Collection,
@@ -62,6 +63,8 @@ __all__ = [
     "Placement",
     "Predictor",
     "PriceChange",
+    "OutgoingDelivery",
+    "OutgoingWebhook",
     "Product",
     "ProductListing",
     "ProductTranslation",

@@ -107,6 +107,8 @@ class Checkout(SaleorObject):
     last_changed_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True)
     close_reason = models.CharField(max_length=10, choices=CheckoutCloseReason, blank=True)
+    # When it was last looked at as abandoned; before `last_changed_at`, it is to be looked at anew.
+    abandoned_at = models.DateTimeField(null=True)
 
     class Meta(SaleorObject.Meta):
         indexes = [

@@ -18,8 +18,10 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Coalesce
 
+from saleor_personalize import bus
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import (
+    BusEvent,
     ConsentRule,
     ConsentState,
     DeliveryChannel,
@@ -237,6 +239,19 @@ def record(
         wording_version=wording_version,
         language_code=language_code,
         recorded_at=now,
+    )
+    bus.publish(
+        installation=profile.installation,
+        event=BusEvent.CONSENT_CHANGED,
+        data={
+            "purpose": purpose,
+            "deliveryChannel": delivery_channel,
+            "topic": topic,
+            "state": state,
+            "source": source,
+        },
+        profile_id=profile.pk,
+        now=now,
     )
     transaction.on_commit(
         lambda: consent_changed.send_robust(

@@ -13,7 +13,8 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Coalesce
 
-from saleor_personalize.enums import IdentityKind, MergeProof
+from saleor_personalize import bus
+from saleor_personalize.enums import BusEvent, IdentityKind, MergeProof
 from saleor_personalize.models import (
     ComputedTraits,
     Identity,
@@ -113,6 +114,14 @@ def prove(
             },
         )
         _regroup(installation, {first.pk, second.pk}, now=now)
+        if not was_one:
+            bus.publish(
+                installation=installation,
+                event=BusEvent.PROFILE_MERGED,
+                data={"references": [str(low.public_id), str(high.public_id)], "proof": proof},
+                profile_id=low.pk,
+                now=now,
+            )
     return not was_one
 
 

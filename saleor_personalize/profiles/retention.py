@@ -22,6 +22,7 @@ from saleor_personalize.enums import (
     EnrollmentStatus,
     IdentityKind,
     MessageStatus,
+    OutgoingStatus,
 )
 from saleor_personalize.models import (
     Checkout,
@@ -37,6 +38,7 @@ from saleor_personalize.models import (
     Message,
     Order,
     Profile,
+    OutgoingDelivery,
     SegmentMembership,
     Session,
     SharedFavourites,
@@ -209,6 +211,22 @@ KINDS: tuple[Kind, ...] = (
         _delete(Favourite),
     ),
     Kind("exposures", "RETENTION", Exposure, "last_shown_at", end=_delete(Exposure)),
+    Kind(
+        "outgoing_deliveries",
+        "RETENTION",
+        OutgoingDelivery,
+        "created_at",
+        ~Q(status=OutgoingStatus.WAITING),
+        _delete(OutgoingDelivery),
+    ),
+    Kind(
+        "offers",
+        "RETENTION",
+        Offer,
+        "reserved_at",
+        Q(due_at__isnull=True),
+        _delete(Offer),
+    ),
     Kind("unknown_people", "RETENTION", Profile, "first_seen_at", end=_delete_unknown),
     Kind("orders", "", Order, "placed_at"),
     Kind("person", "", Profile, "first_seen_at"),

@@ -9,6 +9,7 @@ from importlib.metadata import version
 #: word on the command line -> Django management command
 COMMANDS = {
     "backfill": "personalize_backfill",
+    "bus": "personalize_bus",
     "check": "check",
     "doctor": "personalize_doctor",
     "erase": "personalize_erase",
@@ -47,6 +48,7 @@ WORDS = {
     "people": "see who is one person, why, and what happened; undo a merge",
     "journeys": "see, start and pause journeys, and what was sent or not",
     "keys": "list, make and revoke the keys of the shop's own server",
+    "bus": "tell other apps what happens: add, test and replay outgoing webhooks",
     "webhooks": "see and replay deliveries that failed",
     "export": "all data of one person, or of one shop",
     "erase": "forget one person, with a proof",

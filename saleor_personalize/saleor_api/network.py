@@ -13,6 +13,7 @@ import ipaddress
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -68,7 +69,7 @@ def _checked_addresses(scheme: str, host: str, port: int) -> list[str]:
             f"The host {host!r} cannot be resolved: {error}. Check its DNS record.",
             is_retryable=True,
         ) from error
-    are_public = [_is_public(ipaddress.ip_address(address)) for address in addresses]
+    are_public = [is_public(ipaddress.ip_address(address)) for address in addresses]
     if not all(are_public) and not settings.ALLOW_PRIVATE_ADDRESSES:
         raise SaleorApiError(
             f"The host {host!r} resolves to a private, loopback or reserved address. If the shop really "
@@ -84,14 +85,14 @@ def _checked_addresses(scheme: str, host: str, port: int) -> list[str]:
     return addresses
 
 
-def _is_public(address: Address) -> bool:
+def is_public(address: Address) -> bool:
     """Tell whether an address is on the Internet, also looking inside IPv6 forms of IPv4 ones."""
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour
         if address in _NAT64:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
-            return _is_public(inner)
+            return is_public(inner)
         if address.teredo is not None:
             return False
     return address.is_global and not address.is_multicast
@@ -106,10 +107,14 @@ def _ssl_context() -> ssl.SSLContext:
 class _PinnedTransport(httpx.HTTPTransport):
     """Connects to an address that was checked, and still asks for the certificate of the name."""
 
+    def __init__(self, check: Callable[[str], list[str]]) -> None:
+        super().__init__(verify=_ssl_context(), trust_env=False)
+        self._check = check
+
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         url = request.url
         request.extensions = {**request.extensions, "sni_hostname": url.host}
-        *first, last = check_url(str(url))
+        *first, last = self._check(str(url))
         for address in first:
             request.url = url.copy_with(host=address)
             with contextlib.suppress(httpx.ConnectError, httpx.ConnectTimeout):
@@ -118,14 +123,16 @@ class _PinnedTransport(httpx.HTTPTransport):
         return super().handle_request(request)
 
 
-def open_client(*, timeout: float | None = None) -> httpx.Client:
-    """Return an HTTP client for one shop; close it after use.
+def open_client(
+    *, timeout: float | None = None, check: Callable[[str], list[str]] = check_url
+) -> httpx.Client:
+    """Return an HTTP client for one shop, or for whom `check` lets pass; close it after use.
 
     It follows no redirects and reads no proxy settings from the environment: both would go to
     addresses that nobody checked.
     """
     return httpx.Client(
-        transport=_PinnedTransport(verify=_ssl_context(), trust_env=False),
+        transport=_PinnedTransport(check),
         timeout=timeout or settings.SALEOR_TIMEOUT,
         follow_redirects=False,
         trust_env=False,

@@ -10,7 +10,8 @@ from datetime import datetime
 from django.core.exceptions import EmptyResultSet
 from django.db import connection, transaction
 
-from saleor_personalize import signals
+from saleor_personalize import bus, signals
+from saleor_personalize.enums import BusEvent
 from saleor_personalize.models import Profile, Segment, SegmentMembership
 from saleor_personalize.segments.definition import Definition, matching
 from saleor_personalize.segments.rules import People
@@ -104,6 +105,12 @@ def evaluate(segment: Segment, definition: Definition, people: People, *, tells:
         return Moves(*rows[0])
     entered = [id_ for id_, has_entered in rows if has_entered]
     left = [id_ for id_, has_entered in rows if not has_entered]
+    bus.publish_each(
+        installation=segment.installation,
+        event=BusEvent.SEGMENT_ENTERED,
+        facts=[bus.Fact({"segment": segment.key}, profile_id=id_) for id_ in entered],
+        now=now,
+    )
     if rows:
         transaction.on_commit(functools.partial(_tell, segment, entered, left, now))
     return Moves(len(entered), len(left))

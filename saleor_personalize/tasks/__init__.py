@@ -6,6 +6,7 @@ everything loses nothing.
 
 from saleor_personalize.tasks import (
     backfill,
+    bus,
     events,
     imports,
     journeys,
@@ -20,6 +21,7 @@ from saleor_personalize.tasks import (
 __all__ = [
     "backfill",
     "events",
+    "bus",
     "imports",
     "journeys",
     "messaging",

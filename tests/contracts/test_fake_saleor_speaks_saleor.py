@@ -14,6 +14,8 @@ from saleor_personalize.testing.saleor.sdl import schema
 
 OPERATIONS = (
     "App",
+    "AppProblemCreate",
+    "AppProblemDismiss",
     "AppWebhooks",
     "Categories",
     "Channels",

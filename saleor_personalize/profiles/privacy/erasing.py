@@ -25,6 +25,7 @@ from saleor_personalize.models import (
     Installation,
     Order,
     Profile,
+    OutgoingWebhook,
     ServerKey,
     email_hash,
 )
@@ -145,7 +146,8 @@ def _erase(
     # Others typed the address; the cart is theirs.
     carts.filter(email_hash__in=hashes).update(email_hash="")
     # Staff may be customers as well; what they made for the shop goes on without their name.
-    ServerKey.objects.of(installation).filter(created_by__in=users).update(created_by="")
+    for made in (ServerKey, OutgoingWebhook):
+        made.objects.of(installation).filter(created_by__in=users).update(created_by="")
     cart_identities = Identity.objects.of(installation).filter(
         kind=IdentityKind.CHECKOUT, value__in=cart_ids
     )

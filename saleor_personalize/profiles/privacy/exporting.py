@@ -27,6 +27,8 @@ from saleor_personalize.models import (
     Order,
     OrderLine,
     Profile,
+    OutgoingDelivery,
+    OutgoingWebhook,
     SegmentMembership,
     Session,
     SharedFavourites,
@@ -107,6 +109,11 @@ def _rows(
     # What went to their address they have.
     yield model, rows.exclude(enrollment__subject_saleor_id__in=foreign, handed_over_at=None)
     yield of(ComputedTraits)
+    model, rows = of(Offer, "reserved_at")
+    yield model, rows.exclude(enrollment__subject_saleor_id__in=foreign, made_at=None)
+    outgoing, rows = of(OutgoingDelivery, "occurred_at")
+    told = rows.exclude(data__checkoutId__in=foreign) if foreign else rows
+    yield outgoing, told.select_related("webhook")
     memberships, rows = of(SegmentMembership, "entered_at")
     yield memberships, rows.select_related("segment")
     yield (
@@ -168,6 +175,8 @@ def _value(value: Any) -> Any:
         case Order():
             return value.saleor_id
         case models.Model():
+        case OutgoingWebhook():
+            return value.alias
             return getattr(value, "key")  # noqa: B009 (journeys and segments have one)
         case datetime() | date():
             return value.isoformat()

@@ -39,6 +39,8 @@ from saleor_personalize.models import (
     PendingToken,
     Placement,
     Predictor,
+    OutgoingDelivery,
+    OutgoingWebhook,
     PriceChange,
     Product,
     ProductListing,
@@ -158,6 +160,14 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     SalesChannel: _shops(*_MIRRORED, "slug", "currency", "is_active", "warehouse_ids"),
     Category: _shops(*_MIRRORED, "name", "slug", "parent_saleor_id"),
     Collection: _shops(*_MIRRORED, "name", "slug"),
+    OutgoingWebhook: {
+        **_shops(
+            "alias", "url", "events", "has_personal_data", "secret", "former_secret", "rotated_at",
+            "is_active", "created_at", "failing_since", "failures", "rests_until", "disabled_at",
+            "is_problem_shown",
+        ),
+        "created_by": Handling(True, "", Erased.EMPTIED, "shop"),
+    },
     Product: _shops(
         *_MIRRORED, "name", "slug", "description", "product_type", "category_saleor_id",
         "collection_saleor_ids", "attributes", "thumbnail_url", "saleor_created_at",
@@ -266,6 +276,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     OrderLine: _persons(
         "order_lines", "orders", "saleor_id", erased=Erased.KEPT,
         order="order_id", product_saleor_id="product_id", variant_saleor_id="variant_id",
+        abandoned_at="abandoned_at",
         name="name", quantity="quantity", unit_price="unit_price",
     ),
     Favourite: _persons(
@@ -320,6 +331,28 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     Import: _persons(
         "", "import_rejects", "status", "is_dry_run", "file_name", "path", "digest", "columns",
         "mapping", "options", "row_count", "position", "recorded_count", "unchanged_count",
+    # The row stays without its person: the code may still have to be taken out of Saleor.
+    Offer: {
+        **_persons(
+            "offers", "offers", "key", "listings", "error", "due_at", "attempts",
+            erased=Erased.KEPT,
+            code="code", kind="kind", terms="terms", channel_slug="channel",
+            is_first_order_only="is_first_order_only", status="status", reason="reason",
+            expires_at="expires_at", reserved_at="reserved_at", made_at="made_at",
+            used_at="used_at", withdrawn_at="withdrawn_at", gone_at="gone_at",
+        ),
+        **dict.fromkeys(
+            ("profile", "enrollment", "message", "order"),
+            Handling(True, "", Erased.EMPTIED, "offers"),
+        ),
+    },
+    # To whom else it was told.
+    OutgoingDelivery: _persons(
+        "outgoing_deliveries", "outgoing_deliveries", "profile", "created_at", "due_at",
+        "expires_at", "attempts", "answer_status", "error",
+        webhook="webhook", event_id="id", event="event", data="data", occurred_at="occurred_at",
+        status="status", tried_at="tried_at",
+    ),
         "rejected_count", "error", "created_at", "started_at", "finished_at", "lease_expires_at",
         erased=Erased.SEARCHED,
     ),

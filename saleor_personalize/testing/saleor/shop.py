@@ -125,6 +125,8 @@ class Shop:
         self.users: dict[str, Node] = {}
         self.checkouts: dict[str, Node] = {}
         self.orders: dict[str, Node] = {}
+        #: key -> message of what our app reported about itself
+        self.problems: dict[str, str] = {}
         self.deliveries: list[Delivery] = []
         self._outbox: queue.Queue[Callable[[], None] | None] = queue.Queue()
         self._sender: threading.Thread | None = None

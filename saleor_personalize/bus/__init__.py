@@ -1,0 +1,9 @@
+"""Telling other apps what happened: an outbox, signed deliveries, and a log.
+
+Rooms call `publish`; everything else is for doors, tasks and the step `webhook` of journeys.
+"""
+
+from saleor_personalize.bus.outbox import Fact, publish, publish_each, send_to
+from saleor_personalize.bus.queries import aliases
+
+__all__ = ["Fact", "aliases", "publish", "publish_each", "send_to"]
