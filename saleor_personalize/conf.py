@@ -169,7 +169,6 @@ def _retention() -> dict[str, timedelta]:
         "removed_favourites": 90,
         "exposures": 30,
         "outgoing_deliveries": 30,
-        "offers": 730,
         "unknown_people": 90,
         "uninstalled": 30,
     }
@@ -286,6 +285,12 @@ class Defaults:
     # How long events are kept; they go month by month. None: for ever.
     EVENT_RETENTION: timedelta | None = timedelta(days=395)
 
+    # Outgoing webhooks: whether they may go to private and loopback addresses, seconds for one try, and how
+    # long nothing may arrive until a webhook is switched off.
+    BUS_ALLOW_PRIVATE_ADDRESSES: bool = False
+    BUS_TIMEOUT: float = 10.0
+    BUS_DISABLE_AFTER: timedelta = timedelta(days=3)
+
     # Kind of data -> how long it is kept; None: for ever. docs/reference/data.md lists every kind.
     RETENTION: Mapping[str, timedelta | None] = field(default_factory=_retention)
     # Global ids of categories (with all below them) and collections whose products no message and no
@@ -327,12 +332,6 @@ REMOVED: dict[str, str] = {}
 
 _MERGED = ("RECOMMENDERS", "PLACEMENTS", "CHANNELS", "TOPICS", "CONSENT_RULES", "RETENTION")
 
-
-    # Outgoing webhooks: whether they may go to private and loopback addresses, seconds for one try, and how
-    # long nothing may arrive until a webhook is switched off.
-    BUS_ALLOW_PRIVATE_ADDRESSES: bool = False
-    BUS_TIMEOUT: float = 10.0
-    BUS_DISABLE_AFTER: timedelta = timedelta(days=3)
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-]+(:\d+)?|https?://\[[0-9a-f:]+\](:\d+)?")
 

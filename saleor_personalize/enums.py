@@ -219,16 +219,6 @@ class MessageStatus(TextChoices):
     UNCERTAIN = "uncertain", "The provider may have it: never sent again by itself"
 
 
-class NotSentReason(TextChoices):
-    """Why a message was not sent, in words that a shop owner understands."""
-
-    NO_CONSENT = "no_consent", "No permission for this kind of message"
-    SUPPRESSED = "suppressed", "This address must not be written to"
-    TOPIC_REFUSED = "topic_refused", "The person does not want messages about this"
-    PAUSED = "paused", "The person paused all messages"
-    FREQUENCY_LIMIT = "frequency_limit", "More messages this week than the person wants"
-    NO_ADDRESS = "no_address", "No e-mail address known"
-    ORDERED = "ordered", "The person has ordered since"
 class BusEvent(TextChoices):
     """What other apps can be told of."""
 
@@ -249,32 +239,16 @@ class OutgoingStatus(TextChoices):
     FAILED = "failed", "Given up: replay after the cause is mended"
 
 
-class OfferKind(TextChoices):
-    PERCENT = "percent", "Percent off"
-    FIXED = "fixed", "Amount off"
-    FREE_SHIPPING = "free_shipping", "Free delivery"
+class NotSentReason(TextChoices):
+    """Why a message was not sent, in words that a shop owner understands."""
 
-
-class OfferStatus(TextChoices):
-    """What became of an offer."""
-
-    RESERVED = "reserved", "Its message is on its way: Saleor is being asked for the voucher"
-    MADE = "made", "Can be used"
-    WITHDRAWN = "withdrawn", "Taken back"
-    USED = "used", "Used in an order"
-    EXPIRED = "expired", "Not used in time"
-
-
-class OfferReason(TextChoices):
-    """Why an offer was taken back."""
-
-    MESSAGE_FAILED = "message_failed", "Its message was not sent"
-    NOT_MADE = "not_made", "Saleor could not make the voucher"
-    INTERRUPTED = "interrupted", "The worker stopped before its message was sent"
-    ORDERED = "ordered", "It was for a first order, and the person has ordered"
-    STAFF = "staff", "Taken back by staff"
-
-
+    NO_CONSENT = "no_consent", "No permission for this kind of message"
+    SUPPRESSED = "suppressed", "This address must not be written to"
+    TOPIC_REFUSED = "topic_refused", "The person does not want messages about this"
+    PAUSED = "paused", "The person paused all messages"
+    FREQUENCY_LIMIT = "frequency_limit", "More messages this week than the person wants"
+    NO_ADDRESS = "no_address", "No e-mail address known"
+    ORDERED = "ordered", "The person has ordered since"
     CHECKOUT_EMPTY = "checkout_empty", "Nothing in the cart can be bought any more"
     SENSITIVE = "sensitive", "Nothing in the cart but products that are never written about"
     CHECKOUT_GONE = "checkout_gone", "Saleor no longer has this checkout"

@@ -26,9 +26,9 @@ from saleor_personalize.models import (
     Message,
     Order,
     OrderLine,
-    Profile,
     OutgoingDelivery,
     OutgoingWebhook,
+    Profile,
     SegmentMembership,
     Session,
     SharedFavourites,
@@ -108,12 +108,10 @@ def _rows(
     model, rows = of(Message, "decided_at")
     # What went to their address they have.
     yield model, rows.exclude(enrollment__subject_saleor_id__in=foreign, handed_over_at=None)
-    yield of(ComputedTraits)
-    model, rows = of(Offer, "reserved_at")
-    yield model, rows.exclude(enrollment__subject_saleor_id__in=foreign, made_at=None)
     outgoing, rows = of(OutgoingDelivery, "occurred_at")
     told = rows.exclude(data__checkoutId__in=foreign) if foreign else rows
     yield outgoing, told.select_related("webhook")
+    yield of(ComputedTraits)
     memberships, rows = of(SegmentMembership, "entered_at")
     yield memberships, rows.select_related("segment")
     yield (
@@ -174,9 +172,9 @@ def _value(value: Any) -> Any:
     match value:
         case Order():
             return value.saleor_id
-        case models.Model():
         case OutgoingWebhook():
             return value.alias
+        case models.Model():
             return getattr(value, "key")  # noqa: B009 (journeys and segments have one)
         case datetime() | date():
             return value.isoformat()

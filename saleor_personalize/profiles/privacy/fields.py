@@ -36,11 +36,11 @@ from saleor_personalize.models import (
     Message,
     Order,
     OrderLine,
+    OutgoingDelivery,
+    OutgoingWebhook,
     PendingToken,
     Placement,
     Predictor,
-    OutgoingDelivery,
-    OutgoingWebhook,
     PriceChange,
     Product,
     ProductListing,
@@ -157,9 +157,6 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         **_shops("name", "prefix", "secret_hash", "created_at", "last_used_at", "revoked_at"),
         "created_by": Handling(True, "", Erased.EMPTIED, "shop"),
     },
-    SalesChannel: _shops(*_MIRRORED, "slug", "currency", "is_active", "warehouse_ids"),
-    Category: _shops(*_MIRRORED, "name", "slug", "parent_saleor_id"),
-    Collection: _shops(*_MIRRORED, "name", "slug"),
     OutgoingWebhook: {
         **_shops(
             "alias", "url", "events", "has_personal_data", "secret", "former_secret", "rotated_at",
@@ -168,6 +165,9 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         ),
         "created_by": Handling(True, "", Erased.EMPTIED, "shop"),
     },
+    SalesChannel: _shops(*_MIRRORED, "slug", "currency", "is_active", "warehouse_ids"),
+    Category: _shops(*_MIRRORED, "name", "slug", "parent_saleor_id"),
+    Collection: _shops(*_MIRRORED, "name", "slug"),
     Product: _shops(
         *_MIRRORED, "name", "slug", "description", "product_type", "category_saleor_id",
         "collection_saleor_ids", "attributes", "thumbnail_url", "saleor_created_at",
@@ -271,12 +271,12 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         saleor_id="id", token="token", channel_slug="channel", language_code="language",  # noqa: S106
         currency="currency", total="total", lines="lines", is_box_ticked="is_box_ticked",
         last_changed_at="last_changed_at", closed_at="closed_at", close_reason="close_reason",
+        abandoned_at="abandoned_at",
     ),
     Order: _orders(),
     OrderLine: _persons(
         "order_lines", "orders", "saleor_id", erased=Erased.KEPT,
         order="order_id", product_saleor_id="product_id", variant_saleor_id="variant_id",
-        abandoned_at="abandoned_at",
         name="name", quantity="quantity", unit_price="unit_price",
     ),
     Favourite: _persons(
@@ -323,6 +323,13 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         reason="reason", content="content", decided_at="decided_at",
         handed_over_at="handed_over_at",
     ),
+    # To whom else it was told.
+    OutgoingDelivery: _persons(
+        "outgoing_deliveries", "outgoing_deliveries", "profile", "created_at", "due_at",
+        "expires_at", "attempts", "answer_status", "error",
+        webhook="webhook", event_id="id", event="event", data="data", occurred_at="occurred_at",
+        status="status", tried_at="tried_at",
+    ),
     # -- as it came -------------------------------------------------------------------------------
     WebhookDelivery: _persons(
         "", "deliveries", "event", "body", "body_hash", "received_at", "issued_at", "status",
@@ -331,28 +338,6 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     Import: _persons(
         "", "import_rejects", "status", "is_dry_run", "file_name", "path", "digest", "columns",
         "mapping", "options", "row_count", "position", "recorded_count", "unchanged_count",
-    # The row stays without its person: the code may still have to be taken out of Saleor.
-    Offer: {
-        **_persons(
-            "offers", "offers", "key", "listings", "error", "due_at", "attempts",
-            erased=Erased.KEPT,
-            code="code", kind="kind", terms="terms", channel_slug="channel",
-            is_first_order_only="is_first_order_only", status="status", reason="reason",
-            expires_at="expires_at", reserved_at="reserved_at", made_at="made_at",
-            used_at="used_at", withdrawn_at="withdrawn_at", gone_at="gone_at",
-        ),
-        **dict.fromkeys(
-            ("profile", "enrollment", "message", "order"),
-            Handling(True, "", Erased.EMPTIED, "offers"),
-        ),
-    },
-    # To whom else it was told.
-    OutgoingDelivery: _persons(
-        "outgoing_deliveries", "outgoing_deliveries", "profile", "created_at", "due_at",
-        "expires_at", "attempts", "answer_status", "error",
-        webhook="webhook", event_id="id", event="event", data="data", occurred_at="occurred_at",
-        status="status", tried_at="tried_at",
-    ),
         "rejected_count", "error", "created_at", "started_at", "finished_at", "lease_expires_at",
         erased=Erased.SEARCHED,
     ),
