@@ -169,10 +169,31 @@ def _retention() -> dict[str, timedelta]:
         "removed_favourites": 90,
         "exposures": 30,
         "outgoing_deliveries": 30,
+        "offers": 730,
         "unknown_people": 90,
         "uninstalled": 30,
     }
     return {kind: timedelta(days=count) for kind, count in days.items()}
+
+
+def _triggers() -> dict[str, str]:
+    rooms = "saleor_personalize.journeys.triggers"
+    return {
+        "abandoned_checkout": f"{rooms}.abandoned_checkout.AbandonedCheckout",
+    }
+
+
+def _frequency_caps() -> dict[str, Any]:
+    return {"*": [(2, timedelta(days=1)), (5, timedelta(days=7))]}
+
+
+def _quiet_hours() -> dict[str, Any]:
+    # An e-mail wakes nobody.
+    return {"push": ("21:00", "08:00"), "sms": ("20:00", "09:00")}
+
+
+def _incentive_guard() -> dict[str, int | None]:
+    return {"days_after_full_price": 30, "offers_per_year": 4}
 
 
 def _segment_rules() -> list[str]:
@@ -258,8 +279,30 @@ class Defaults:
     # How long after the last change a checkout counts as abandoned, and when it is too late to say so.
     ABANDONED_CHECKOUT_DELAY: timedelta = timedelta(hours=1)
     ABANDONED_CHECKOUT_EXPIRY: timedelta = timedelta(days=3)
+    # Ways into a journey: key -> dotted path of a subclass of journeys.triggers.Trigger.
+    TRIGGERS: Mapping[str, str | None] = field(default_factory=_triggers)
+    # Two messages of marketing to one person keep this distance; a journey of higher priority that is due
+    # within it goes first.
+    ARBITRATION_WINDOW: timedelta = timedelta(hours=1)
+    # Delivery channel, or "*" for all together -> [(how many messages, in which time), ...].
+    FREQUENCY_CAPS: Mapping[str, Any] = field(default_factory=_frequency_caps)
+    # Delivery channel, or "*" for all -> ("21:00", "08:00"): when nobody is written to, by the clock where the
+    # person is.
+    QUIET_HOURS: Mapping[str, Any] = field(default_factory=_quiet_hours)
+    # The clock of people of whom we know neither time zone nor country, and of the shop's occasions.
+    TIME_ZONE: str = "UTC"
     # Render and record, send nothing.
     DRY_RUN: bool = False
+
+    # Whether journeys may make vouchers in Saleor: then the manifest asks for MANAGE_DISCOUNTS.
+    OFFERS: bool = True
+    # How many days after an order at full price nobody gets an offer, and how many offers a person gets in
+    # a year; None: no such limit.
+    INCENTIVE_GUARD: Mapping[str, int | None] = field(default_factory=_incentive_guard)
+    # Your storefront's page that takes a voucher's code; {code} and {channel} are filled in.
+    OFFER_URL: str | None = None
+    # What a voucher's code is called in links back to a cart.
+    PROMO_CODE_PARAMETER: str = "promoCode"
 
     # Limits of the public GraphQL endpoint. A field costs 1, times the size of the lists above it.
     GRAPHQL_MAX_DEPTH: int = 8
@@ -330,7 +373,18 @@ class Defaults:
 #: removed setting -> what to use now
 REMOVED: dict[str, str] = {}
 
-_MERGED = ("RECOMMENDERS", "PLACEMENTS", "CHANNELS", "TOPICS", "CONSENT_RULES", "RETENTION")
+_MERGED = (
+    "RECOMMENDERS",
+    "PLACEMENTS",
+    "CHANNELS",
+    "TOPICS",
+    "CONSENT_RULES",
+    "RETENTION",
+    "TRIGGERS",
+    "FREQUENCY_CAPS",
+    "QUIET_HOURS",
+    "INCENTIVE_GUARD",
+)
 
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-]+(:\d+)?|https?://\[[0-9a-f:]+\](:\d+)?")

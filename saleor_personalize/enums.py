@@ -208,7 +208,17 @@ class CheckoutCloseReason(TextChoices):
 class EnrollmentStatus(TextChoices):
     WAITING = "waiting", "Waiting"
     DONE = "done", "Done"
+    REACHED = "reached", "Reached the goal"
     EXITED = "exited", "Left early"
+
+
+class JourneySource(TextChoices):
+    """Where a version of a journey comes from."""
+
+    BUILT_IN = "built_in", "Built in"
+    FILE = "file", "A file"
+    DASHBOARD = "dashboard", "The Dashboard page"
+    GRAPHQL = "graphql", "The API"
 
 
 class MessageStatus(TextChoices):
@@ -239,6 +249,32 @@ class OutgoingStatus(TextChoices):
     FAILED = "failed", "Given up: replay after the cause is mended"
 
 
+class OfferKind(TextChoices):
+    PERCENT = "percent", "Percent off"
+    FIXED = "fixed", "Amount off"
+    FREE_SHIPPING = "free_shipping", "Free delivery"
+
+
+class OfferStatus(TextChoices):
+    """What became of an offer."""
+
+    RESERVED = "reserved", "Its message is on its way: Saleor is being asked for the voucher"
+    MADE = "made", "Can be used"
+    WITHDRAWN = "withdrawn", "Taken back"
+    USED = "used", "Used in an order"
+    EXPIRED = "expired", "Not used in time"
+
+
+class OfferReason(TextChoices):
+    """Why an offer was taken back."""
+
+    MESSAGE_FAILED = "message_failed", "Its message was not sent"
+    INTERRUPTED = "interrupted", "The worker stopped before its message was sent"
+    ORDERED = "ordered", "It was for a first order, and the person has ordered"
+    ERASED = "erased", "Its person was erased before the message was sent"
+    STAFF = "staff", "Taken back by staff"
+
+
 class NotSentReason(TextChoices):
     """Why a message was not sent, in words that a shop owner understands."""
 
@@ -257,5 +293,22 @@ class NotSentReason(TextChoices):
     ALREADY_SENT = "already_sent", "The person was told this already"
     TEMPLATE_INCOMPLETE = "template_incomplete", "The template needs a value that is missing"
     TOO_LATE = "too_late", "The moment has passed"
+    OUTRANKED = "outranked", "A more important message went, or is about to go, to this person"
+    OUTSHONE = "outshone", "The person got further, and that is followed up instead"
+    FREQUENCY_CAP = "frequency_cap", "The person has got as many messages as the shop allows"
+    QUIET_HOURS = "quiet_hours", "It is night where the person is"
+    SENDS_STOPPED = "sends_stopped", "All sends are stopped"
+    JOURNEY_PAUSED = "journey_paused", "The journey was paused and lets everybody go"
+    GOAL_REACHED = "goal_reached", "The goal of the journey was reached before"
+    EXIT_CONDITION = "exit_condition", "What ends this journey has happened"
+    OFFER_FULL_PRICE = "offer_full_price", "The person has just paid full price: no offer"
+    OFFER_LIMIT = "offer_limit", "The person had as many offers as one gets in a year"
+    OFFER_NOT_FIRST = "offer_not_first", "The offer is for a first order, and the person has ordered"
+    OFFER_NO_CHANNEL = "offer_no_channel", "The offer has no value in the person's sales channel"
+    OFFER_NOT_PERMITTED = (
+        "offer_not_permitted",
+        "The app may not make vouchers: grant it MANAGE_DISCOUNTS in Saleor",
+    )
+    OFFER_NOT_MADE = "offer_not_made", "Saleor could not make the voucher"
     DRY_RUN = "dry_run", "Dry run: nothing is sent"
     CHANNEL_ERROR = "channel_error", "The provider refused the message"

@@ -29,7 +29,6 @@ from saleor_personalize.dashboard.forms import CHECKOUT_PLACEHOLDER, SettingsFor
 from saleor_personalize.enums import BackfillStatus
 from saleor_personalize.ingestion import backfill as backfills
 from saleor_personalize.ingestion import deliveries, queries
-from saleor_personalize.journeys import abandoned_checkout
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.figures import journey_state
 from saleor_personalize.messaging.figures import message_counts
@@ -42,6 +41,8 @@ from saleor_personalize.segments.queries import lag
 from saleor_personalize.tasks.broker import ask_for
 
 TEMPLATES = "saleor_personalize/dashboard/"
+#: The journey that has a card on the first page.
+REMINDER = "abandoned_checkout"
 FAILURES_SHOWN = 10
 MESSAGES_SHOWN = 12
 COUNTED = timedelta(days=30)
@@ -199,7 +200,7 @@ def _messages(request: HttpRequest, staff: Staff, now: datetime) -> Context:
 
 def _journey(staff: Staff) -> Context:
     installation = staff.installation
-    state = journey_state(installation=installation, key=abandoned_checkout.KEY)
+    state = journey_state(installation=installation, key=REMINDER)
     pattern = installation.checkout_url or settings.CHECKOUT_URL or ""
     return {
         "journey": state,
@@ -254,7 +255,7 @@ def go_live(request: HttpRequest, staff: Staff) -> HttpResponse:
         return _tell(
             response, "error", _("Not live yet"), _("Set the sender and the cart link first.")
         )
-    journey = journeys.ensure_journey(installation=staff.installation, key=abandoned_checkout.KEY)
+    journey = journeys.ensure_journey(installation=staff.installation, key=REMINDER)
     journeys.go_live(journey=journey, now=timezone.now())
     response = _render(request, staff, "journey.html", _journey(staff))
     return _tell(
@@ -264,8 +265,8 @@ def go_live(request: HttpRequest, staff: Staff) -> HttpResponse:
 
 @staff_view(acts=True)
 def pause(request: HttpRequest, staff: Staff) -> HttpResponse:
-    journey = journeys.ensure_journey(installation=staff.installation, key=abandoned_checkout.KEY)
-    journeys.pause(journey=journey)
+    journey = journeys.ensure_journey(installation=staff.installation, key=REMINDER)
+    journeys.pause(journey=journey, now=timezone.now())
     response = _render(request, staff, "journey.html", _journey(staff))
     return _tell(
         response,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from datetime import datetime
+
 from django.db.models import Q, QuerySet
 
 from saleor_personalize.enums import IdentityKind
-from saleor_personalize.models import Checkout, Identity, Order
+from saleor_personalize.models import Checkout, Identity, Order, Profile
 
 #: States of an order that was never carried out: it counts nowhere.
 NOT_CARRIED_OUT = ("CANCELED", "EXPIRED")
@@ -51,6 +54,36 @@ def ordered_since(checkout: Checkout) -> bool:
                 Q(profile__in=checkout.profile.person())
                 | Q(user_saleor_id__in=users)
                 | Q(email_hash__in=hashes)
+            )
+        )
+        .exists()
+    )
+
+
+def has_ordered_since(
+    *, profile: Profile, since: datetime, identities: Collection[tuple[str, str]] = ()
+) -> bool:
+    """Tell whether a person has an order placed after `since`, under whatever identity.
+
+    `identities` are further (kind, value) by which an order is theirs; one by its checkout counts at any
+    time. A cancelled order counts; one that staff made without a cart counts by its last change.
+    """
+    own = Identity.objects.of(profile.installation_id).filter(profile__in=profile.person())
+    ids = {*identities, *own.values_list("kind", "value")}
+
+    def values(kind: IdentityKind) -> list[str]:
+        return [value for found, value in ids if found == kind and value]
+
+    given = [value for found, value in identities if found == IdentityKind.CHECKOUT]
+    return (
+        Order.objects.of(profile.installation_id)
+        .filter(
+            Q(checkout_saleor_id__in=given)
+            | (Q(placed_at__gt=since) | Q(checkout_saleor_id="", saleor_updated_at__gt=since))
+            & (
+                Q(profile__in=profile.person())
+                | Q(user_saleor_id__in=values(IdentityKind.SALEOR_USER))
+                | Q(email_hash__in=values(IdentityKind.EMAIL))
             )
         )
         .exists()

@@ -26,8 +26,7 @@ from saleor_personalize.events import operations as events
 from saleor_personalize.exceptions import MalformedPayload, SaleorApiError, TokenRefused
 from saleor_personalize.ingestion import failures
 from saleor_personalize.journeys import operations as journeys
-from saleor_personalize.journeys.queries import waiting
-from saleor_personalize.models import Backfill, BackfillStage, Installation, Order
+from saleor_personalize.models import Backfill, BackfillStage, Installation
 from saleor_personalize.saleor_api import installations, nodes
 from saleor_personalize.saleor_api.client import Page, SaleorClient
 
@@ -81,10 +80,7 @@ def _customers(i: Installation, data: Sequence[Any], now: datetime, seen_at: dat
 
 def _orders(i: Installation, data: Sequence[Any], now: datetime, seen_at: datetime) -> int:
     changed = events.record_orders(installation=i, data=data, now=now, seen_at=seen_at)
-    # Nobody waits: nobody has to leave. Whoever starts to wait now is checked again before a send.
-    if changed and waiting(installation=i).exists():
-        for order in Order.objects.of(i).filter(pk__in=changed):
-            journeys.exit_for_order(order=order, now=now)
+    journeys.follow_orders(installation=i, ids=changed, now=now)
     return len(changed)
 
 
@@ -94,7 +90,7 @@ def _checkouts(i: Installation, data: Sequence[Any], now: datetime, seen_at: dat
         for one in recorded:
             # A cart whose webhook was lost; one from before the journey went live is left alone there.
             if one.changed:
-                journeys.enroll_abandoned_checkout(checkout=one.row, now=now)
+                journeys.follow_checkout(checkout=one.row, now=now)
     return sum(one.changed for one in recorded)
 
 

@@ -56,6 +56,24 @@ class LiveCheckout:
         return mine == (self.email_hash, self.user_id)
 
 
+@dataclass(frozen=True)
+class AboutCheckout:
+    """The question of a cart: does it still exist, what can be bought, has its person ordered?
+
+    `address` is the e-mail that would be written to.
+    """
+
+    checkout: Checkout
+    address: str
+
+    @property
+    def key(self) -> str:
+        return self.checkout.saleor_id
+
+    def ask(self) -> LiveCheckout:
+        return ask_saleor(self.checkout, self.address)
+
+
 def ask_saleor(checkout: Checkout, address: str) -> LiveCheckout:
     """Ask the shop about a checkout and about orders of its person since it last changed.
 

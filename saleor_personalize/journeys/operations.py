@@ -1,65 +1,70 @@
-"""Journeys: who waits in one, who leaves it, and what happens when a moment has come.
-
-Locks are always taken in one order: the identities of a person, then the checkout, then the
-enrollment. Recording an order takes the same identity locks, so an order and a decision about the
-same person never pass each other unseen.
-"""
+"""The door to journeys: switching them, letting facts in, and deciding about whoever is due."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
-from typing import Any
+from collections.abc import Iterable
+from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Min, Q, QuerySet
 
-from saleor_personalize.conf import settings
 from saleor_personalize.enums import (
-    CheckoutCloseReason,
     EnrollmentStatus,
     IdentityKind,
-    InstallationStatus,
-    MessageStatus,
+    JourneySource,
     NotSentReason,
 )
-from saleor_personalize.events.operations import close_checkout
-from saleor_personalize.events.queries import ordered_since
-from saleor_personalize.exceptions import (
-    MalformedPayload,
-    SaleorApiError,
-    TemplateIncomplete,
-    TokenRefused,
-    UnknownAlias,
+from saleor_personalize.journeys import definitions, scheduler
+from saleor_personalize.journeys.definitions import Definition
+from saleor_personalize.journeys.entering import enter, enter_due, observe
+from saleor_personalize.journeys.scheduler import CLAIM, FIRST_RETRY, advance_due
+from saleor_personalize.journeys.triggers import CheckoutChanged, OrderChanged, SubjectGone
+from saleor_personalize.journeys.versions import (
+    built_in,
+    definition_of,
+    ensure_journey,
+    journeys_of,
+    known,
+    publish,
+    roll_back,
 )
-from saleor_personalize.journeys import abandoned_checkout
-from saleor_personalize.journeys.abandoned_checkout import AskSaleor, Send, Stop, Verdict, Wait
-from saleor_personalize.journeys.live import LiveCheckout, ask_saleor
-from saleor_personalize.messaging import operations as messaging
-from saleor_personalize.messaging.channels.base import OutgoingMessage
-from saleor_personalize.models import Checkout, Enrollment, Installation, Journey, Message, Order
+from saleor_personalize.models import (
+    Checkout,
+    Enrollment,
+    Identity,
+    Installation,
+    Journey,
+    JourneyVersion,
+    Order,
+)
 from saleor_personalize.profiles import identity
-from saleor_personalize.saleor_api import installations
 
-logger = logging.getLogger(__name__)
-
-#: Every journey there is.
-KEYS = (abandoned_checkout.KEY,)
-#: How long a claimed enrollment is left alone by other workers.
-CLAIM = timedelta(minutes=5)
-#: The first wait after a fault; each further one is as long as all before it together.
-FIRST_RETRY = timedelta(minutes=1)
-
-#: Returns what the shop says about a checkout now; the second argument is the person's address.
-Ask = Callable[[Checkout, str], LiveCheckout]
-
-
-def ensure_journey(*, installation: Installation, key: str) -> Journey:
-    """Return an installation's journey, made on first sight and not live."""
-    if key not in KEYS:
-        raise UnknownAlias(f"There is no journey {key!r}. Known: {', '.join(KEYS)}.")
-    return Journey.objects.get_or_create(installation=installation, key=key)[0]
+__all__ = [
+    "CLAIM",
+    "FIRST_RETRY",
+    "advance_due",
+    "built_in",
+    "definition_of",
+    "ensure_journey",
+    "enter",
+    "enter_due",
+    "exit_for_order",
+    "follow_checkout",
+    "follow_orders",
+    "go_live",
+    "is_live",
+    "journeys_of",
+    "load",
+    "looks_back_to",
+    "observe",
+    "pause",
+    "publish",
+    "resume",
+    "resume_sends",
+    "roll_back",
+    "set_priority",
+    "stop_sends",
+]
 
 
 def is_live(*, installation: Installation) -> bool:
@@ -67,295 +72,199 @@ def is_live(*, installation: Installation) -> bool:
     return Journey.objects.of(installation).filter(is_live=True).exists()
 
 
+def load(*, installation: Installation, text: str, now: datetime) -> JourneyVersion:
+    """Publish the definition that a YAML or JSON text holds. Raises InvalidJourney with every fault."""
+    definition: Definition = definitions.load(text, known=known())
+    return publish(
+        installation=installation, definition=definition, source=JourneySource.FILE, now=now
+    )
+
+
+# -- switches -----------------------------------------------------------------------------------------
+
+
 def go_live(*, journey: Journey, now: datetime) -> Journey:
-    """Switch a journey on. Carts left before this moment are never written about."""
+    """Switch a journey on. What happened before this moment is never written about."""
     if not journey.is_live:
-        journey.is_live, journey.live_at = True, now
-        journey.save(update_fields=["is_live", "live_at"])
+        journey.is_live, journey.live_at, journey.looked_at = True, now, None
+        journey.save(update_fields=["is_live", "live_at", "looked_at"])
     return journey
 
 
-def pause(*, journey: Journey) -> Journey:
-    """Switch a journey off. Whoever waits in it is held, and let go after the next `go_live`."""
+def resume(*, journey: Journey, now: datetime) -> Journey:
+    """Let a paused journey go on where it was held: whoever waits in it is judged anew and goes on.
+
+    A journey that was never live goes live.
+    """
+    if journey.live_at is None:
+        return go_live(journey=journey, now=now)
+    if not journey.is_live:
+        journey.is_live = True
+        journey.save(update_fields=["is_live"])
+    return journey
+
+
+def pause(*, journey: Journey, now: datetime | None = None, on_pause: str = "") -> Journey:
+    """Switch a journey off. `on_pause` ("hold" or "exit") is by default what its definition says.
+
+    Held people wait: after `resume` they go on, after `go_live` they are let go, as from before. With
+    "exit" they leave at once, each with the reason JOURNEY_PAUSED; that needs `now`.
+    """
     journey.is_live = False
     journey.save(update_fields=["is_live"])
+    published = journey.published
+    what = on_pause or (definition_of(published).on_pause if published is not None else "hold")
+    if what == "exit":
+        if now is None:
+            raise ValueError("pause(): whoever leaves leaves at a moment; give `now`.")
+        _let_go(journey, now)
     return journey
 
 
-def enroll_abandoned_checkout(*, checkout: Checkout, now: datetime) -> Enrollment | None:
-    """Let a checkout wait to become abandoned, or wait anew from its latest change.
+def _let_go(journey: Journey, now: datetime) -> None:
+    waiting = Enrollment.objects.of(journey.installation_id).filter(
+        journey=journey, status=EnrollmentStatus.WAITING
+    )
+    for pk in waiting.order_by("pk").values_list("pk", flat=True):
+        with transaction.atomic():
+            row = _locked(waiting.filter(pk=pk)).first()
+            if row is not None:
+                _end(row, NotSentReason.JOURNEY_PAUSED, now)
 
-    Returns None when there is nothing to wait for: the journey is not live, or was not when the
-    checkout last changed; the checkout is closed, empty or without a contact. A checkout that was
-    decided about is never enrolled again.
-    """
-    journey = (
-        Journey.objects.of(checkout.installation)
-        .filter(key=abandoned_checkout.KEY, is_live=True, live_at__lte=checkout.last_changed_at)
-        .first()
+
+def set_priority(*, journey: Journey, priority: int | None) -> None:
+    """Set how important a journey is, 0 to 100, instead of its definition; None: as that says."""
+    journey.priority = priority
+    journey.save(update_fields=["priority"])
+
+
+def stop_sends(*, installation: Installation, now: datetime) -> None:
+    """Stop everything that is sent by a shop, whatever it is; people stay where they are."""
+    Installation.objects.filter(pk=installation.pk, sends_stopped_at=None).update(
+        sends_stopped_at=now
     )
-    if journey is None or not abandoned_checkout.can_be_abandoned(checkout):
-        return None
-    due_at = abandoned_checkout.due_at(journey, checkout)
-    enrollment, created = Enrollment.objects.get_or_create(
-        journey=journey,
-        subject_saleor_id=checkout.saleor_id,
-        defaults={
-            "installation": checkout.installation,
-            "profile": checkout.profile,
-            "due_at": due_at,
-            "created_at": now,
-        },
+    installation.refresh_from_db(fields=["sends_stopped_at"])
+
+
+def resume_sends(*, installation: Installation) -> None:
+    """Let sends go on. Whatever became due meanwhile is judged anew; much of it is too late by then."""
+    Installation.objects.filter(pk=installation.pk).update(sends_stopped_at=None)
+    installation.sends_stopped_at = None
+
+
+# -- facts --------------------------------------------------------------------------------------------
+
+
+def follow_checkout(*, checkout: Checkout, now: datetime) -> list[Enrollment]:
+    """Let a cart that was seen bring its person into journeys, or wait anew from its latest change."""
+    return observe(fact=CheckoutChanged(checkout), now=now)
+
+
+def follow_orders(*, installation: Installation, ids: Iterable[int], now: datetime) -> None:
+    """Let new or changed orders end what they make superfluous, and begin what they are the reason of."""
+    keys = list(ids)
+    rows = Order.objects.of(installation).filter(pk__in=keys)
+    waiting = Enrollment.objects.of(installation).filter(status=EnrollmentStatus.WAITING)
+    # Nobody waits: nobody has to leave. Whoever starts to wait now is checked again before a send.
+    if not keys or not (is_live(installation=installation) or waiting.exists()):
+        return
+    for order in rows.select_related("installation", "profile__installation"):
+        exit_for_order(order=order, now=now)
+        observe(fact=OrderChanged(order), now=now)
+
+
+def looks_back_to(*, installation: Installation) -> datetime | None:
+    """Return before when an order can change nothing in any journey; None: no order can."""
+    waiting = Enrollment.objects.of(installation).filter(status=EnrollmentStatus.WAITING)
+    carts = Checkout.objects.of(installation).filter(
+        saleor_id__in=waiting.filter(subject_kind="checkout").values("subject_saleor_id")
     )
-    if not created:
-        waiting = Enrollment.objects.of(checkout.installation).filter(
-            pk=enrollment.pk, status=EnrollmentStatus.WAITING
-        )
-        waiting.exclude(profile=checkout.profile).update(profile=checkout.profile)
-        # Only ever later: a repeated event must not undo a claim or a retry's wait.
-        waiting.filter(due_at__lt=due_at).update(due_at=due_at)
-        enrollment.refresh_from_db()
-    return enrollment
+    live = Journey.objects.of(installation).filter(is_live=True)
+    moments = [
+        waiting.aggregate(at=Min("occurred_at"))["at"],
+        carts.aggregate(at=Min("last_changed_at"))["at"],
+        live.aggregate(at=Min("live_at"))["at"],
+    ]
+    return min((at for at in moments if at is not None), default=None)
 
 
 def exit_for_order(*, order: Order, now: datetime) -> int:
     """End every waiting enrollment of the person who ordered, under whatever identity; return how many.
 
-    Each leaves a message NOT_SENT with the reason ORDERED.
+    Those whose journey leaves with an order; each leaves a message NOT_SENT with the reason ORDERED.
+    Whoever waits for an order is due at once.
     """
     ids = [
         (IdentityKind.SALEOR_USER, order.user_saleor_id),
         (IdentityKind.EMAIL, order.email_hash),
         (IdentityKind.CHECKOUT, order.checkout_saleor_id),
     ]
-    known = [(kind, value) for kind, value in ids if value]
-    same_person = Q(saleor_id=order.checkout_saleor_id)
-    if order.profile is not None:
-        same_person |= Q(profile__in=order.profile.person())
-    if order.user_saleor_id:
-        same_person |= Q(user_saleor_id=order.user_saleor_id)
-    if order.email_hash:
-        same_person |= Q(email_hash=order.email_hash)
+    shown = [(kind, value) for kind, value in ids if value]
     ended = 0
     with transaction.atomic():
-        identity.lock_identities(order.installation, known)
-        checkouts = {
-            checkout.saleor_id: checkout
-            for checkout in Checkout.objects.of(order.installation)
-            .filter(same_person)
-            .select_related("installation", "profile")
-        }
-        waiting = (
-            Enrollment.objects.of(order.installation)
-            .filter(status=EnrollmentStatus.WAITING, subject_saleor_id__in=checkouts)
-            .select_related("journey", "installation")
-            .order_by("pk")
-            .select_for_update(of=("self",))
-        )
-        for enrollment in waiting:
-            checkout = checkouts[enrollment.subject_saleor_id]
-            if ordered_since(checkout):
-                _end(enrollment, checkout, NotSentReason.ORDERED, now)
+        identity.lock_identities(order.installation, shown)
+        for row in _locked(_of_buyer(order)):
+            try:
+                case = scheduler.case_of(row)
+            except SubjectGone:
+                continue
+            if not case.trigger.has_ordered(row):
+                continue
+            if "ordered" in (*case.definition.goals, *case.definition.exits):
+                is_goal = "ordered" in case.definition.goals
+                status = EnrollmentStatus.REACHED if is_goal else EnrollmentStatus.EXITED
+                scheduler.end(case, NotSentReason.ORDERED, now, status=status)
                 ended += 1
+            elif row.waits_for == "ordered":
+                row.due_at = min(row.due_at, now)
+                row.save(update_fields=["due_at"])
     return ended
 
 
-def advance_due(*, now: datetime, limit: int = 100, ask: Ask = ask_saleor) -> int:
-    """Decide about the enrollments that are due; return how many were taken up.
-
-    Any number of workers may run this at once: each row is claimed by one of them.
-    """
-    taken = 0
-    while taken < limit and (enrollment := _claim(now)) is not None:
-        _advance(enrollment, now, ask)
-        taken += 1
-    return taken
-
-
-def _claim(now: datetime) -> Enrollment | None:
-    """Take the row that is due longest; its `due_at` moves, and is how the claim is known later."""
-    with transaction.atomic():
-        enrollment = (
-            Enrollment.objects.filter(
-                status=EnrollmentStatus.WAITING, due_at__lte=now, journey__is_live=True
+def _of_buyer(order: Order) -> QuerySet[Enrollment]:
+    """Return whoever waits and may be the one who ordered: by profile, identity or cart."""
+    same_person = Q(saleor_id=order.checkout_saleor_id)
+    shown = Q(kind=IdentityKind.CHECKOUT, value=order.checkout_saleor_id)
+    is_theirs = Q()
+    if order.profile is not None:
+        same_person |= Q(profile__in=order.profile.person())
+        is_theirs |= Q(profile__in=order.profile.person())
+    if order.user_saleor_id:
+        same_person |= Q(user_saleor_id=order.user_saleor_id)
+        shown |= Q(kind=IdentityKind.SALEOR_USER, value=order.user_saleor_id)
+    if order.email_hash:
+        same_person |= Q(email_hash=order.email_hash)
+        shown |= Q(kind=IdentityKind.EMAIL, value=order.email_hash)
+    carts = Checkout.objects.of(order.installation_id).filter(same_person)
+    known = Identity.objects.of(order.installation_id).filter(shown)
+    people = [owner for row in known.select_related("profile") for owner in row.profile.person()]
+    return (
+        Enrollment.objects.of(order.installation_id)
+        .filter(status=EnrollmentStatus.WAITING)
+        .filter(
+            is_theirs
+            | Q(profile__in=people)
+            | Q(
+                subject_kind="checkout",
+                subject_saleor_id__in=list(carts.values_list("saleor_id", flat=True)),
             )
-            .select_related("journey", "installation")
-            .order_by("due_at")
-            .select_for_update(skip_locked=True, of=("self",))
-            .first()
         )
-        if enrollment is not None:
-            enrollment.due_at = now + CLAIM
-            enrollment.save(update_fields=["due_at"])
-        return enrollment
+    )
 
 
-def _advance(enrollment: Enrollment, now: datetime, ask: Ask) -> None:
-    """Take a claimed enrollment as far as it can go now."""
+def _locked(rows: QuerySet[Enrollment]) -> QuerySet[Enrollment]:
+    return (
+        rows.select_related("journey", "installation", "version", "profile__installation")
+        .order_by("pk")
+        .select_for_update(of=("self",))
+    )
+
+
+def _end(row: Enrollment, reason: NotSentReason, now: datetime) -> None:
     try:
-        checkout = _checkout_of(enrollment)
-    except Checkout.DoesNotExist:
-        # The cart went to somebody else, and then with them: they were erased.
-        _finish(enrollment, EnrollmentStatus.EXITED, now, NotSentReason.CHECKOUT_GONE)
+        case = scheduler.case_of(row)
+    except SubjectGone:
+        row.status, row.exit_reason, row.finished_at = EnrollmentStatus.EXITED, reason, now
+        row.save()
         return
-    verdict = _judge(enrollment, checkout, None, now)
-    live = None
-    if isinstance(verdict, AskSaleor):
-        try:
-            live = ask(checkout, verdict.address)
-        except TokenRefused:
-            installations.mark_status(
-                installation=enrollment.installation,
-                status=InstallationStatus.TOKEN_REFUSED,
-                now=now,
-            )
-        except (SaleorApiError, MalformedPayload) as error:
-            logger.warning("Enrollment %s waits: Saleor cannot be asked: %s", enrollment.pk, error)
-        if live is None:
-            _move(enrollment, _retry_at(enrollment, checkout, now))
-            return
-    leaving = _decide(enrollment, live, now)
-    if leaving is None:
-        return
-    message, outgoing = leaving
-    if messaging.hand_over(message=message, outgoing=outgoing, now=now):
-        Enrollment.objects.of(enrollment.installation).filter(pk=enrollment.pk).update(
-            status=EnrollmentStatus.WAITING,
-            finished_at=None,
-            due_at=_retry_at(enrollment, checkout, now),
-        )
-
-
-def _decide(
-    enrollment: Enrollment, live: LiveCheckout | None, now: datetime
-) -> tuple[Message, OutgoingMessage] | None:
-    """Decide under the locks of the person; return what is to be handed over after the commit."""
-    with transaction.atomic():
-        held = abandoned_checkout.identities(_checkout_of(enrollment))
-        identity.lock_identities(enrollment.installation, held)
-        checkout = _checkout_of(enrollment, is_locked=True)
-        row = (
-            Enrollment.objects.of(enrollment.installation)
-            .filter(pk=enrollment.pk, status=EnrollmentStatus.WAITING, due_at=enrollment.due_at)
-            .select_related("journey", "installation")
-            .select_for_update(of=("self",))
-            .first()
-        )
-        if row is None:
-            # Ended, changed or claimed by somebody else since.
-            return None
-        if not row.journey.is_live or abandoned_checkout.identities(checkout) - held:
-            # Switched off, or the person became known under another id: begin again.
-            _move(row, now)
-            return None
-        verdict = _judge(row, checkout, live, now)
-        match verdict:
-            case AskSaleor():
-                _move(row, now)
-            case Wait(until):
-                _move(row, until)
-            case Stop(reason):
-                _end(row, checkout, reason, now)
-                if reason == NotSentReason.CHECKOUT_GONE:
-                    close_checkout(
-                        installation=row.installation,
-                        checkout_id=checkout.saleor_id,
-                        reason=CheckoutCloseReason.GONE,
-                        at=now,
-                        now=now,
-                    )
-            case Send():
-                return _leave(row, checkout, verdict, now)
-        return None
-
-
-def _leave(
-    enrollment: Enrollment, checkout: Checkout, verdict: Send, now: datetime
-) -> tuple[Message, OutgoingMessage] | None:
-    """Write down the message that is about to go, and end what it makes superfluous."""
-    draft = abandoned_checkout.draft(checkout, enrollment)
-    message = messaging.prepare(draft=draft)
-    if message.pk is not None and message.status != MessageStatus.FAILED:
-        # Decided before, by a worker that died before it could say so.
-        _finish(enrollment, EnrollmentStatus.DONE, now)
-        return None
-    try:
-        rendered, unsubscribe_url = abandoned_checkout.render(checkout, verdict)
-    except TemplateIncomplete as error:
-        _end(enrollment, checkout, NotSentReason.TEMPLATE_INCOMPLETE, now, error=str(error))
-        return None
-    content = abandoned_checkout.content(checkout, verdict)
-    if settings.DRY_RUN:
-        _end(enrollment, checkout, NotSentReason.DRY_RUN, now, content=content)
-        return None
-    for other, its_checkout in abandoned_checkout.other_carts(
-        enrollment.journey, checkout, enrollment
-    ):
-        _end(other, its_checkout, NotSentReason.ALREADY_SENT, now)
-    messaging.begin_hand_over(message=message, content=content, now=now)
-    _finish(enrollment, EnrollmentStatus.DONE, now)
-    outgoing = messaging.address(
-        message=message,
-        rendered=rendered,
-        recipient=verdict.recipient,
-        unsubscribe_url=unsubscribe_url,
-    )
-    return message, outgoing
-
-
-def _judge(
-    enrollment: Enrollment, checkout: Checkout, live: LiveCheckout | None, now: datetime
-) -> Verdict:
-    return abandoned_checkout.judge(
-        journey=enrollment.journey, checkout=checkout, enrollment=enrollment, live=live, now=now
-    )
-
-
-def _checkout_of(enrollment: Enrollment, *, is_locked: bool = False) -> Checkout:
-    """Return the checkout of an enrollment. Raises Checkout.DoesNotExist after an erasure."""
-    checkouts = Checkout.objects.of(enrollment.installation).select_related(
-        "installation", "profile"
-    )
-    if is_locked:
-        checkouts = checkouts.select_for_update(of=("self",))
-    return checkouts.get(saleor_id=enrollment.subject_saleor_id)
-
-
-def _retry_at(enrollment: Enrollment, checkout: Checkout, now: datetime) -> datetime:
-    """Wait as long as was waited already, but look once more when it becomes too late."""
-    waited = now - abandoned_checkout.due_at(enrollment.journey, checkout)
-    return min(now + max(FIRST_RETRY, waited), abandoned_checkout.too_late_at(checkout))
-
-
-def _move(enrollment: Enrollment, due_at: datetime) -> None:
-    """Let an enrollment wait until then, unless it ended or moved since we claimed it."""
-    Enrollment.objects.of(enrollment.installation).filter(
-        pk=enrollment.pk, status=EnrollmentStatus.WAITING, due_at=enrollment.due_at
-    ).update(due_at=due_at)
-
-
-def _end(
-    enrollment: Enrollment,
-    checkout: Checkout,
-    reason: NotSentReason,
-    now: datetime,
-    *,
-    error: str = "",
-    content: Mapping[str, Any] | None = None,
-) -> None:
-    """End an enrollment without a message, and say why."""
-    messaging.record_not_sent(
-        draft=abandoned_checkout.draft(checkout, enrollment),
-        reason=reason,
-        now=now,
-        error=error,
-        content=content,
-    )
-    _finish(enrollment, EnrollmentStatus.EXITED, now, reason)
-
-
-def _finish(
-    enrollment: Enrollment, status: EnrollmentStatus, now: datetime, reason: str = ""
-) -> None:
-    enrollment.status, enrollment.exit_reason, enrollment.finished_at = status, reason, now
-    enrollment.save(update_fields=["status", "exit_reason", "finished_at"])
+    scheduler.end(case, reason, now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from saleor_personalize.enums import MessageStatus, Purpose
-from saleor_personalize.models import Installation, Message, Profile
+from saleor_personalize.models import Enrollment, Installation, Message, Profile
 
 #: The person has it, or may have it.
 REACHED = (MessageStatus.HANDING_OVER, MessageStatus.SENT, MessageStatus.UNCERTAIN)
@@ -16,16 +16,17 @@ def newest_messages(*, installation: Installation, limit: int) -> list[Message]:
     return list(Message.objects.of(installation).order_by("-decided_at", "-pk")[:limit])
 
 
-def reached_since(*, profile: Profile, template: str, since: datetime) -> bool:
-    """Tell whether a message of this template went, or may have gone, to a person since then."""
+def reached_by(*, enrollment: Enrollment, since: datetime) -> bool:
+    """Tell whether the same journey reached this person since then, over whatever other occasion."""
     return (
-        Message.objects.of(profile.installation)
+        Message.objects.of(enrollment.installation_id)
         .filter(
-            profile__in=profile.person(),
-            template=template,
+            profile__in=enrollment.profile.person(),
+            enrollment__journey=enrollment.journey_id,
             status__in=REACHED,
             decided_at__gte=since,
         )
+        .exclude(enrollment=enrollment)
         .exists()
     )
 

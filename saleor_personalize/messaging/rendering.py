@@ -11,6 +11,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -70,6 +71,15 @@ def _forget_engine(*, setting: str, **_: object) -> None:
 
 
 setting_changed.connect(_forget_engine, dispatch_uid="saleor_personalize.messaging.rendering")
+
+
+def known_templates() -> frozenset[str]:
+    """Return the names of all templates: ours, and those in the shop's own folders."""
+    found: list[Any] = list(_engine(autoescape=True).template_loaders)
+    folders = [Path(folder) for loader in found for folder in loader.get_dirs()]
+    return frozenset(
+        file.parent.name for folder in folders for file in (folder / _FOLDER).glob("*/body.txt")
+    )
 
 
 def render(*, template: str, context: Mapping[str, Any], language_code: str) -> Rendered:

@@ -24,8 +24,9 @@ from saleor_personalize.models.installation import (
     Scoped,
     ServerKey,
 )
-from saleor_personalize.models.journeys import Enrollment, Journey
+from saleor_personalize.models.journeys import Enrollment, Journey, JourneyVersion
 from saleor_personalize.models.messaging import Message
+from saleor_personalize.models.offers import Offer, OfferVoucher
 from saleor_personalize.models.placements import Exposure, MerchandisingRule, Placement
 from saleor_personalize.models.privacy import Erasure
 from saleor_personalize.models.profiles import Consent, Identity, Merge, Profile, Suppression
@@ -54,17 +55,20 @@ __all__ = [
     "ImportReject",
     "Installation",
     "Journey",
+    "JourneyVersion",
     "MerchandisingRule",
     "Merge",
     "Message",
+    "Offer",
+    "OfferVoucher",
     "Order",
     "OrderLine",
+    "OutgoingDelivery",
+    "OutgoingWebhook",
     "PendingToken",
     "Placement",
     "Predictor",
     "PriceChange",
-    "OutgoingDelivery",
-    "OutgoingWebhook",
     "Product",
     "ProductListing",
     "ProductTranslation",

@@ -32,6 +32,8 @@ class Installation(models.Model):
     storefront_origins = models.JSONField(default=list)
     # Global ids of categories and collections that no message and no reason ever speaks of.
     sensitive_ids = models.JSONField(default=list)
+    # Since when nothing at all is sent; empty: sends go on.
+    sends_stopped_at = models.DateTimeField(null=True)
 
     def __str__(self) -> str:
         return f"Installation {self.pk}"

@@ -2,7 +2,7 @@
 
 from django.db import models
 
-from saleor_personalize.enums import EnrollmentStatus, NotSentReason
+from saleor_personalize.enums import EnrollmentStatus, JourneySource, NotSentReason
 from saleor_personalize.models.installation import Scoped
 from saleor_personalize.models.profiles import Profile
 
@@ -13,22 +13,65 @@ class Journey(Scoped):
     key = models.CharField(max_length=60)
     is_live = models.BooleanField(default=False)
     live_at = models.DateTimeField(null=True)
-    delay = models.DurationField(null=True)
+    # Instead of the definition's own.
+    priority = models.PositiveSmallIntegerField(null=True)
+    # What people who come in now follow; those inside keep theirs.
+    published = models.ForeignKey(
+        "JourneyVersion", on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    # Up to when it was looked for what time alone brings (`Trigger.due`).
+    looked_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["installation", "key"], name="journey_once")]
+
+
+class JourneyVersion(Scoped):
+    """What a journey does, as it was published. Never changed afterwards."""
+
+    journey = models.ForeignKey(Journey, on_delete=models.CASCADE, related_name="versions")
+    number = models.PositiveIntegerField()
+    # As `journeys.definitions` writes it.
+    definition = models.JSONField()
+    source = models.CharField(max_length=10, choices=JourneySource)
+    # Empty for a built-in one, which came with the software.
+    created_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["journey", "number"], name="journey_version_once")
+        ]
 
 
 class Enrollment(Scoped):
     """One profile in one journey over one object (for a cart reminder: the checkout)."""
 
     journey = models.ForeignKey(Journey, on_delete=models.CASCADE, related_name="enrollments")
+    version = models.ForeignKey(JourneyVersion, on_delete=models.CASCADE, related_name="+")
     profile = models.ForeignKey(Profile, on_delete=models.CASCADE, related_name="enrollments")
-    subject_saleor_id = models.CharField(max_length=100)
+    subject_kind = models.CharField(max_length=20)
+    subject_saleor_id = models.CharField(max_length=100, blank=True)
+    # What may be entered once at a time (`Trigger.entry_key`), and the how manieth time this is.
+    entry_key = models.CharField(max_length=150)
+    entry = models.PositiveIntegerField(default=1)
+    # When that happened which brought the person here.
+    occurred_at = models.DateTimeField()
+    # What the trigger keeps: ids and amounts, nothing personal.
+    context = models.JSONField(default=dict)
+    # Where the person is: [2, "then", 0]; and which way was taken at splits: {split id: branch}.
+    path = models.JSONField(default=list)
+    branches = models.JSONField(default=dict)
+    # The condition that a `wait_for` waits for, and until when.
+    waits_for = models.CharField(max_length=120, blank=True)
+    waits_until = models.DateTimeField(null=True)
+    # Why the next message was put off last.
+    held_by = models.CharField(max_length=30, choices=NotSentReason, blank=True)
     status = models.CharField(
         max_length=10, choices=EnrollmentStatus, default=EnrollmentStatus.WAITING
     )
+    # `due_at` moves with every claim and retry; `step_since` is when the step itself became due.
     due_at = models.DateTimeField()
+    step_since = models.DateTimeField()
     exit_reason = models.CharField(max_length=30, choices=NotSentReason, blank=True)
     created_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True)
@@ -36,11 +79,21 @@ class Enrollment(Scoped):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["journey", "subject_saleor_id"], name="enrolled_once_per_object"
-            )
+                fields=["journey", "entry_key", "entry"], name="enrolled_once_per_entry"
+            ),
+            models.UniqueConstraint(
+                fields=["journey", "entry_key"],
+                condition=models.Q(status="waiting"),
+                name="waiting_once_per_object",
+            ),
         ]
         indexes = [
             models.Index(
                 fields=["due_at"], name="enrollment_due", condition=models.Q(status="waiting")
-            )
+            ),
+            models.Index(
+                fields=["installation", "subject_saleor_id"],
+                name="enrollment_of_subject",
+                condition=models.Q(status="waiting"),
+            ),
         ]

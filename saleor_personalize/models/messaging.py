@@ -14,7 +14,7 @@ class Message(Scoped):
     """`idempotency_key` is unique: the same decision can never become two messages."""
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
-    idempotency_key = models.CharField(max_length=200)
+    idempotency_key = models.CharField(max_length=300)
     profile = models.ForeignKey(Profile, on_delete=models.CASCADE, related_name="messages")
     enrollment = models.ForeignKey(
         Enrollment, on_delete=models.SET_NULL, null=True, related_name="messages"

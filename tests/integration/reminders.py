@@ -18,7 +18,7 @@ from saleor_personalize.enums import ConsentState, DeliveryChannel, IdentityKind
 from saleor_personalize.events import operations as events
 from saleor_personalize.exceptions import SaleorApiError
 from saleor_personalize.journeys import operations as journeys
-from saleor_personalize.journeys.live import LiveCheckout, LiveLine
+from saleor_personalize.journeys.live import AboutCheckout, LiveCheckout, LiveLine
 from saleor_personalize.models import (
     Checkout,
     Enrollment,
@@ -92,7 +92,8 @@ class Saleor:
     asked: list[tuple[str, str]] = field(default_factory=list)
     before_answer: Callable[[Checkout], None] = lambda checkout: None
 
-    def __call__(self, checkout: Checkout, address: str) -> LiveCheckout:
+    def __call__(self, question: AboutCheckout) -> LiveCheckout:
+        checkout, address = question.checkout, question.address
         self.asked.append((checkout.saleor_id, address))
         self.before_answer(checkout)
         if self.is_down:
@@ -144,7 +145,7 @@ class World:
     def checkout(self, id: str = "checkout-1", **changes: Any) -> Checkout:  # noqa: A002
         """A shopper fills or changes a cart, and Saleor tells us."""
         row = self.record_checkout(checkout_data(id, **changes))
-        journeys.enroll_abandoned_checkout(checkout=row, now=NOW)
+        journeys.follow_checkout(checkout=row, now=NOW)
         return row
 
     def record_checkout(self, data: CheckoutData) -> Checkout:

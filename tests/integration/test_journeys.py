@@ -30,7 +30,7 @@ from saleor_personalize.enums import (
 )
 from saleor_personalize.exceptions import MalformedPayload, TokenRefused
 from saleor_personalize.journeys import operations as journeys
-from saleor_personalize.journeys.live import ask_saleor, read_answer
+from saleor_personalize.journeys.live import AboutCheckout, ask_saleor, read_answer
 from saleor_personalize.messaging import operations as messaging
 from saleor_personalize.models import (
     Checkout,
@@ -102,9 +102,11 @@ def test_b44_a_cart_waits_an_hour_after_its_last_change(world: World) -> None:
 
 
 def test_b44_the_wait_of_a_journey_can_be_its_own(world: World) -> None:
-    journey = world.journey
-    journey.delay = timedelta(minutes=5)
-    journey.save()
+    shipped = journeys.built_in()["abandoned_checkout"].to_json()
+    trigger = {"type": "abandoned_checkout", "after": "5 minutes"}
+    journeys.load(
+        installation=world.installation, text=json.dumps({**shipped, "trigger": trigger}), now=NOW
+    )
     world.checkout()
     assert world.enrollment().due_at == NOW + 5 * MINUTE
 
@@ -112,7 +114,7 @@ def test_b44_the_wait_of_a_journey_can_be_its_own(world: World) -> None:
 def test_b44_an_event_without_a_change_does_not_undo_a_later_date(world: World) -> None:
     checkout = world.checkout()
     Enrollment.objects.update(due_at=NOW + 3 * HOUR)
-    journeys.enroll_abandoned_checkout(checkout=checkout, now=NOW)
+    journeys.follow_checkout(checkout=checkout, now=NOW)
     assert world.enrollment().due_at == NOW + 3 * HOUR
 
 
@@ -411,7 +413,7 @@ def test_b47_the_reminder_goes_out_when_saleor_is_back(world: World) -> None:
 def test_b47_a_refused_token_marks_the_installation(world: World) -> None:
     world.checkout()
 
-    def refuse(checkout: Checkout, address: str) -> Any:
+    def refuse(question: AboutCheckout) -> Any:
         raise TokenRefused("no")
 
     journeys.advance_due(now=NOW + HOUR, ask=refuse)
@@ -553,21 +555,32 @@ def test_b47_a_shop_is_really_asked(world: World, settings: Any) -> None:
 # -- several carts of one person ---------------------------------------------------------------------
 
 
-def test_b44_several_open_carts_make_one_message_about_the_newest(world: World) -> None:
+def test_b46_several_open_carts_make_one_message_with_all_that_is_in_them(world: World) -> None:
     world.checkout("checkout-1")
     world.checkout("checkout-2", at=NOW + 10 * MINUTE, variants={"variant-7": 1})
-    world.checkout("checkout-3", at=NOW + 5 * MINUTE, variants={"variant-8": 1})
+    world.checkout("checkout-3", at=NOW + 5 * MINUTE, variants={"variant-8": 1, "variant-9": 1})
+    world.saleor.sold_out.add("variant-9")
     for minutes in range(60, 90):
         world.advance(NOW + minutes * MINUTE)
     (mail,) = world.mails()
-    assert "Product variant-7" in parts(mail)[0]
+    for body in parts(mail):
+        for variant in ("variant-1", "variant-2", "variant-7", "variant-8"):
+            assert f"Product {variant}" in body
+        assert "variant-9" not in body
+        # The newest comes first; each has a way back of its own.
+        links = [body.index(f"checkout?checkout=checkout-{n}") for n in (2, 3, 1)]
+        assert links == sorted(links)
     decided = dict(Message.objects.values_list("idempotency_key", "reason"))
     assert decided == {
-        "abandoned_checkout:checkout-1": "already_sent",
-        "abandoned_checkout:checkout-2": "",
-        "abandoned_checkout:checkout-3": "already_sent",
+        "abandoned_checkout:checkout-1:first": "already_sent",
+        "abandoned_checkout:checkout-2:first": "",
+        "abandoned_checkout:checkout-3:first": "already_sent",
     }
-    assert Message.objects.get(status="sent").decided_at == NOW + 70 * MINUTE
+    sent = Message.objects.get(status="sent")
+    assert sent.decided_at == NOW + 70 * MINUTE
+    assert sent.content["checkout_id"] == "checkout-2"
+    assert [cart["checkout_id"] for cart in sent.content["carts"]] == ["checkout-3", "checkout-1"]
+    assert sent.content["carts"][0]["left_out"] == ["variant-9"]
 
 
 def test_b44_the_older_cart_is_told_when_the_newer_cannot_be(world: World) -> None:
@@ -693,7 +706,7 @@ def test_b67_a_mail_server_that_is_away_is_tried_again(world: World, settings: A
     assert world.decision() == SENT
     assert Message.objects.get().attempts == 2
     assert len(world.mails()) == 1
-    assert world.enrollment().status == EnrollmentStatus.DONE
+    assert world.enrollment().due_at == NOW + HOUR + MINUTE + 23 * HOUR
 
 
 def test_b67_tries_are_bounded(world: World, settings: Any) -> None:
@@ -724,7 +737,8 @@ def test_b67_a_refused_address_is_final_and_nowhere_written_down(
     world.checkout()
     world.advance()
     assert world.decision() == (MessageStatus.FAILED, NotSentReason.CHANNEL_ERROR)
-    assert world.enrollment().status == EnrollmentStatus.DONE
+    assert world.enrollment().status == EnrollmentStatus.EXITED
+    assert world.enrollment().exit_reason == NotSentReason.CHANNEL_ERROR
     error = Message.objects.get().error
     assert error == "The mail server refused the recipient (550): no such user <address>"
     ours = [r.getMessage() for r in caplog.records if r.name.startswith("saleor_personalize")]
@@ -803,7 +817,7 @@ def test_b44_a_worker_killed_during_the_hand_over_never_doubles_a_message(
 def test_b44_a_worker_killed_before_the_decision_leaves_it_to_another(world: World) -> None:
     world.checkout()
 
-    def die(checkout: Checkout, address: str) -> Any:
+    def die(question: AboutCheckout) -> Any:
         raise SystemExit
 
     with pytest.raises(SystemExit):
@@ -859,10 +873,10 @@ def test_b44_one_case_that_cannot_be_decided_holds_up_nobody(
     world.checkout("checkout-2", email="guest@example.com", at=NOW + MINUTE)
     world.allow("guest@example.com")
 
-    def ask(checkout: Checkout, address: str) -> Any:
-        if checkout.saleor_id == "checkout-1":
+    def ask(question: AboutCheckout) -> Any:
+        if question.checkout.saleor_id == "checkout-1":
             raise ZeroDivisionError
-        return world.saleor(checkout, address)
+        return world.saleor(question)
 
     monkeypatch.setattr(journeys, "advance_due", functools.partial(journeys.advance_due, ask=ask))
     with time_machine.travel(NOW + 2 * HOUR, tick=False):

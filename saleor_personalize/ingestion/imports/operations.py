@@ -18,7 +18,7 @@ from itertools import islice
 from typing import BinaryIO, TextIO
 
 from django.db import OperationalError, transaction
-from django.db.models import Count, Min, Q
+from django.db.models import Count, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -43,7 +43,6 @@ from saleor_personalize.ingestion.imports.files import (
 from saleor_personalize.ingestion.imports.products import Products
 from saleor_personalize.ingestion.imports.reading import Entry, Reader, Survey, entries
 from saleor_personalize.journeys import operations as journeys
-from saleor_personalize.journeys.queries import waiting
 from saleor_personalize.models import (
     Checkout,
     Import,
@@ -375,7 +374,7 @@ def _record(run: Import, reader: Reader, batch: Sequence[tuple[Entry, int]], now
             recorded = offline.record_purchases(
                 installation=run.installation, purchases=purchases, now=now
             )
-            _exit(run.installation, recorded.orders, now)
+            _follow(run.installation, recorded.orders, now)
             if run.is_dry_run:
                 transaction.set_rollback(True)
         ImportReject.objects.bulk_create(rejects)
@@ -407,19 +406,12 @@ def _reject(run: Import, entry: Entry, fault: Fault) -> ImportReject:
     )
 
 
-def _exit(installation: Installation, orders: Sequence[Order], now: datetime) -> None:
-    """Let those who bought leave the journeys they wait in. Purchases before every cart need no look."""
-    carts = waiting(installation=installation).order_by().values("subject_saleor_id")
-    first = (
-        Checkout.objects.of(installation)
-        .filter(saleor_id__in=carts)
-        .aggregate(first=Min("last_changed_at"))["first"]
-    )
-    if first is None:
-        return
-    for order in orders:
-        if order.placed_at >= first:
-            journeys.exit_for_order(order=order, now=now)
+def _follow(installation: Installation, orders: Sequence[Order], now: datetime) -> None:
+    """Let purchases end and begin journeys. Those before everything that journeys look at need no look."""
+    since = journeys.looks_back_to(installation=installation)
+    if since is not None:
+        ids = [order.pk for order in orders if order.placed_at >= since]
+        journeys.follow_orders(installation=installation, ids=ids, now=now)
 
 
 def _leave(run: Import, status: ImportStatus, now: datetime, error: str = "") -> ImportStatus:

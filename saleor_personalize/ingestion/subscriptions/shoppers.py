@@ -12,6 +12,7 @@ from saleor_personalize.ingestion.subscriptions.base import Envelope, Payload, S
 from saleor_personalize.ingestion.subscriptions.catalog import node_of
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.models import Installation, Order
+from saleor_personalize.offers import operations as offers
 from saleor_personalize.profiles import consent
 from saleor_personalize.saleor_api import nodes
 
@@ -42,7 +43,7 @@ class CheckoutSaved(Subscription):
         )
         for one in recorded:
             # Also when nothing is new: a back-fill, which enrolls nobody, may have been faster.
-            journeys.enroll_abandoned_checkout(checkout=one.row, now=now)
+            journeys.follow_checkout(checkout=one.row, now=now)
         return any(one.changed for one in recorded)
 
     @classmethod
@@ -79,8 +80,9 @@ class OrderSaved(Subscription):
         changed = events.record_orders(
             installation=installation, data=[facts], now=now, seen_at=envelope.issued_at
         )
+        journeys.follow_orders(installation=installation, ids=changed, now=now)
         for order in Order.objects.of(installation).filter(pk__in=changed):
-            journeys.exit_for_order(order=order, now=now)
+            offers.follow_order(order=order, now=now)
             consent.follow_order(
                 order=order,
                 metadata=facts.metadata,

@@ -70,10 +70,10 @@ def _installation(url: str | None) -> Installation:
 
 
 def _list(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
-    journeys = [
-        operations.ensure_journey(installation=installation, key=k) for k in operations.KEYS
+    return [
+        {"key": j.key, "is_live": j.is_live, "live_at": j.live_at}
+        for j in operations.journeys_of(installation)
     ]
-    return [{"key": j.key, "is_live": j.is_live, "live_at": j.live_at} for j in journeys]
 
 
 def _go_live(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
@@ -84,7 +84,7 @@ def _go_live(installation: Installation, options: dict[str, Any]) -> list[dict[s
 
 def _pause(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
     journey = operations.ensure_journey(installation=installation, key=options["key"])
-    operations.pause(journey=journey)
+    operations.pause(journey=journey, now=timezone.now())
     return [{"key": journey.key, "is_live": journey.is_live, "live_at": journey.live_at}]
 
 

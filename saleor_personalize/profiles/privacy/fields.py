@@ -31,9 +31,12 @@ from saleor_personalize.models import (
     ImportReject,
     Installation,
     Journey,
+    JourneyVersion,
     MerchandisingRule,
     Merge,
     Message,
+    Offer,
+    OfferVoucher,
     Order,
     OrderLine,
     OutgoingDelivery,
@@ -147,7 +150,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         for name, handling in _shops(
             "saleor_api_url", "app_id", "auth_token", "jwks", "jwks_fetched_at", "saleor_version",
             "permissions", "status", "status_changed_at", "installed_at", "updated_at", "sender",
-            "checkout_url", "storefront_origins", "sensitive_ids",
+            "checkout_url", "storefront_origins", "sensitive_ids", "sends_stopped_at",
         ).items()
         if name != "installation"
     },
@@ -187,7 +190,9 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         "recorded_at",
     ),
     PriceChange: _shops("variant_saleor_id", "channel_slug", "currency", "price", "changed_at"),
-    Journey: _shops("key", "is_live", "live_at", "delay"),
+    Journey: _shops("key", "is_live", "live_at", "priority", "published", "looked_at"),
+    JourneyVersion: _shops("journey", "number", "definition", "source", "created_at"),
+    OfferVoucher: _shops("digest", "saleor_id", "name", "expires_at", "created_at"),
     Segment: _shops(
         "key", "name", "definition", "is_active", "created_at", "updated_at", "evaluated_at",
         "full_evaluation_due_at",
@@ -311,8 +316,11 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     # Gone within a minute, when segments have looked at the person.
     ChangedProfile: _persons("", "person", "profile", "changed_at", "has_ordered"),
     Enrollment: _persons(
-        "enrollments", "enrollments", "profile", "due_at",
-        journey="journey", subject_saleor_id="subject_id", status="status",
+        "enrollments", "enrollments", "profile", "version", "entry_key", "path", "waits_for",
+        "waits_until", "due_at", "step_since",
+        journey="journey", subject_kind="subject_kind", subject_saleor_id="subject_id",
+        entry="entry", occurred_at="occurred_at", context="context", branches="branches",
+        held_by="held_by", status="status",
         exit_reason="exit_reason", created_at="created_at", finished_at="finished_at",
     ),
     Message: _persons(
@@ -323,6 +331,21 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         reason="reason", content="content", decided_at="decided_at",
         handed_over_at="handed_over_at",
     ),
+    # The row stays without its person: the code may still have to be taken out of Saleor.
+    Offer: {
+        **_persons(
+            "offers", "offers", "key", "listings", "error", "due_at", "attempts",
+            erased=Erased.KEPT,
+            code="code", kind="kind", terms="terms", channel_slug="channel",
+            is_first_order_only="is_first_order_only", status="status", reason="reason",
+            expires_at="expires_at", reserved_at="reserved_at", made_at="made_at",
+            used_at="used_at", withdrawn_at="withdrawn_at", gone_at="gone_at",
+        ),
+        **dict.fromkeys(
+            ("profile", "enrollment", "message", "order"),
+            Handling(True, "", Erased.EMPTIED, "offers"),
+        ),
+    },
     # To whom else it was told.
     OutgoingDelivery: _persons(
         "outgoing_deliveries", "outgoing_deliveries", "profile", "created_at", "due_at",

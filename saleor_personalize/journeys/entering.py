@@ -1,0 +1,207 @@
+"""Who comes into a journey: by a fact as it is recorded, or because time passed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from django.db import IntegrityError, transaction
+
+from saleor_personalize.enums import EnrollmentStatus, InstallationStatus
+from saleor_personalize.exceptions import UnknownAlias
+from saleor_personalize.journeys.definitions import Definition, InvalidJourney
+from saleor_personalize.journeys.triggers import (
+    Entry,
+    EventRecorded,
+    Fact,
+    OrderChanged,
+    SegmentEntered,
+    Trigger,
+    trigger_of,
+)
+from saleor_personalize.journeys.versions import definition_of
+from saleor_personalize.models import Enrollment, Installation, Journey, Profile
+
+logger = logging.getLogger(__name__)
+
+#: How far back the first look of `enter_due` goes; later ones begin where the last one ended.
+FIRST_LOOK = timedelta(days=1)
+#: How often it is looked for what time alone brings.
+LOOK_EVERY = timedelta(minutes=10)
+START = [0]
+
+
+def observe(*, fact: Fact, now: datetime) -> list[Enrollment]:
+    """Let a fact bring people into the live journeys of its shop, and wake whoever waits for it."""
+    entered: list[Enrollment] = []
+    for journey, definition, trigger in live_journeys(fact.installation):
+        if isinstance(fact, trigger.facts):
+            for entry in trigger.candidates(fact):
+                found = enter(
+                    journey=journey, definition=definition, trigger=trigger, entry=entry, now=now
+                )
+                if found is not None:
+                    entered.append(found)
+    _wake(fact, now)
+    return entered
+
+
+def enter_due(*, now: datetime, every: timedelta = LOOK_EVERY) -> int:
+    """Bring in whom time alone brings (win-back, birthdays); return how many.
+
+    Any number of workers may run this at once: each journey is looked at by one of them.
+    """
+    count = 0
+    waiting = Journey.objects.filter(
+        is_live=True, installation__status=InstallationStatus.ACTIVE, published__isnull=False
+    ).exclude(looked_at__gt=now - every)
+    for key in waiting.order_by("looked_at", "pk").values_list("pk", flat=True):
+        with transaction.atomic():
+            journey = (
+                waiting.filter(pk=key)
+                .select_related("installation", "published")
+                .select_for_update(skip_locked=True, of=("self",))
+                .first()
+            )
+            if journey is None:
+                continue
+            count += _look(journey, now)
+            journey.looked_at = now
+            journey.save(update_fields=["looked_at"])
+    return count
+
+
+def _look(journey: Journey, now: datetime) -> int:
+    found = _resolved(journey)
+    if found is None or journey.live_at is None:
+        return 0
+    definition, trigger = found
+    since = journey.looked_at or max(journey.live_at, now - FIRST_LOOK)
+    count = 0
+    for entry in trigger.due(installation=journey.installation, since=since, now=now):
+        came = enter(journey=journey, definition=definition, trigger=trigger, entry=entry, now=now)
+        count += came is not None
+    return count
+
+
+def live_journeys(installation: Installation) -> Iterable[tuple[Journey, Definition, Trigger]]:
+    """Yield the live journeys of a shop with their definitions and triggers."""
+    rows = (
+        Journey.objects.of(installation)
+        .filter(is_live=True, published__isnull=False)
+        .select_related("installation", "published")
+        .order_by("key")
+    )
+    for journey in rows:
+        found = _resolved(journey)
+        if found is not None:
+            yield journey, *found
+
+
+def _resolved(journey: Journey) -> tuple[Definition, Trigger] | None:
+    if journey.published is None:
+        return None
+    definition = definition_of(journey.published)
+    try:
+        return definition, trigger_of(definition.trigger)
+    except (UnknownAlias, InvalidJourney) as error:
+        logger.warning("Nobody enters journey %s: %s", journey.key, error)
+        return None
+
+
+def enter(
+    *, journey: Journey, definition: Definition, trigger: Trigger, entry: Entry, now: datetime
+) -> Enrollment | None:
+    """Let somebody in, or wait anew from the latest occasion; None: they may not come in (again).
+
+    Nothing from before the journey went live counts.
+    """
+    version = journey.published
+    if version is None or journey.live_at is None or entry.occurred_at < journey.live_at:
+        return None
+    by_person = definition.reentry.per == "person"
+    key = f"person/{entry.profile.pk}" if by_person else trigger.entry_key(entry)
+    rows = Enrollment.objects.of(journey.installation_id).filter(journey=journey)
+    of_person = rows.filter(profile__in=entry.profile.person())
+    last = (of_person if by_person else rows.filter(entry_key=key)).order_by("-pk").first()
+    if last is not None and last.status == EnrollmentStatus.WAITING:
+        return _renew(last, entry)
+    if last is not None and not _may_come_again(last, entry, definition.reentry.cool_down):
+        return None
+    apart = definition.reentry.person_cool_down
+    if apart is not None and of_person.filter(created_at__gt=now - apart).exists():
+        return None
+    try:
+        with transaction.atomic():
+            return Enrollment.objects.create(
+                installation_id=journey.installation_id,
+                journey=journey,
+                version=version,
+                profile=entry.profile,
+                subject_kind=entry.subject.kind,
+                subject_saleor_id=entry.subject.id,
+                entry_key=key,
+                entry=last.entry + 1 if last is not None and last.entry_key == key else 1,
+                occurred_at=entry.occurred_at,
+                context=dict(entry.context),
+                path=START,
+                due_at=entry.due_at,
+                step_since=entry.due_at,
+                created_at=now,
+            )
+    except IntegrityError:
+        # Another worker let them in this very moment.
+        return rows.filter(entry_key=key).order_by("-entry").first()
+
+
+def _may_come_again(last: Enrollment, entry: Entry, cool_down: timedelta | None) -> bool:
+    ended = last.finished_at or last.created_at
+    return cool_down is not None and entry.occurred_at >= ended + cool_down
+
+
+def _renew(row: Enrollment, entry: Entry) -> Enrollment:
+    """Let somebody who waits wait anew, from their latest occasion."""
+    waiting = Enrollment.objects.of(row.installation_id).filter(
+        pk=row.pk, status=EnrollmentStatus.WAITING
+    )
+    waiting.exclude(profile=entry.profile).update(profile=entry.profile)
+    # Only ever later: a repeated event must not undo a claim or a retry's wait.
+    waiting.filter(due_at__lt=entry.due_at).update(due_at=entry.due_at, step_since=entry.due_at)
+    # Once something was sent, the occasion is the one that it was sent about.
+    waiting.filter(path=START, branches={}, occurred_at__lt=entry.occurred_at).update(
+        occurred_at=entry.occurred_at,
+        subject_kind=entry.subject.kind,
+        subject_saleor_id=entry.subject.id,
+        context=dict(entry.context),
+    )
+    row.refresh_from_db()
+    return row
+
+
+# -- whoever waits for something ----------------------------------------------------------------------
+
+
+def _wake(fact: Fact, now: datetime) -> None:
+    """Make those due who wait for what just happened; whether it really did is looked at then."""
+    person, conditions = _awaited(fact)
+    if person is None or not conditions:
+        return
+    Enrollment.objects.of(fact.installation).filter(
+        status=EnrollmentStatus.WAITING,
+        profile__in=person.person(),
+        waits_for__in=conditions,
+        due_at__gt=now,
+    ).update(due_at=now)
+
+
+def _awaited(fact: Fact) -> tuple[Profile | None, list[str]]:
+    match fact:
+        case OrderChanged(order):
+            return order.profile, ["ordered"]
+        case EventRecorded(event):
+            name = event.properties.get("name", "")
+            return event.profile, [event.type, f"{event.type}:{name}"]
+        case SegmentEntered(segment, profile):
+            return profile, [f"segment_entered:{segment.key}"]
+    return None, []

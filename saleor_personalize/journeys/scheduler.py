@@ -1,0 +1,673 @@
+"""What happens to somebody whose moment has come: step by step, until a message leaves or a wait begins.
+
+Locks are always taken in one order: the identities of a person, then the object, then the enrollment.
+Recording an order takes the same identity locks, so an order and a decision about the same person never
+pass each other unseen. Consent, orders, exits, arbitration and offers are dealt with here, for every
+trigger alike.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import QuerySet
+
+from saleor_personalize import bus
+from saleor_personalize.conf import settings
+from saleor_personalize.enums import (
+    DeliveryChannel,
+    EnrollmentStatus,
+    InstallationStatus,
+    MessageStatus,
+    NotSentReason,
+    Purpose,
+)
+from saleor_personalize.exceptions import (
+    MalformedPayload,
+    OfferNotMade,
+    SaleorApiError,
+    TemplateIncomplete,
+    TokenRefused,
+    UnknownAlias,
+)
+from saleor_personalize.journeys import conditions, definitions, offering, splitting
+from saleor_personalize.journeys.definitions import Definition, Path
+from saleor_personalize.journeys.triggers import (
+    About,
+    AskSaleor,
+    Live,
+    Question,
+    Stop,
+    SubjectGone,
+    Trigger,
+    Wait,
+    identities_of,
+    trigger_of,
+)
+from saleor_personalize.journeys.versions import definition_of, priority_of
+from saleor_personalize.messaging import arbitration, guards, links, rendering
+from saleor_personalize.messaging import operations as messaging
+from saleor_personalize.messaging.arbitration import Delay, Drop, Rival
+from saleor_personalize.messaging.channels.base import OutgoingMessage
+from saleor_personalize.messaging.operations import Draft
+from saleor_personalize.messaging.queries import REACHED
+from saleor_personalize.models import Enrollment, Identity, Message
+from saleor_personalize.offers.terms import read as read_terms
+from saleor_personalize.profiles import identity
+from saleor_personalize.saleor_api import installations
+
+logger = logging.getLogger(__name__)
+
+#: How long a claimed enrollment is left alone by other workers.
+CLAIM = timedelta(minutes=5)
+#: The first wait after a fault; each further one is as long as all before it together.
+FIRST_RETRY = timedelta(minutes=1)
+#: How long after a more significant occasion of the same person this one is looked at again.
+AFTER_OTHER = timedelta(minutes=1)
+#: Most steps in one transaction: a definition cannot loop, so this is never reached by a right one.
+_MAX_STEPS = definitions.MAX_STEPS + 1
+
+#: Returns what the shop says to a question.
+Ask = Callable[[Question], Any]
+
+
+def ask_saleor(question: Question) -> Any:
+    return question.ask()
+
+
+@dataclass(frozen=True)
+class Case:
+    """Somebody in a journey, with all that a decision needs to know."""
+
+    enrollment: Enrollment
+    definition: Definition
+    trigger: Trigger
+    about: About
+
+    @property
+    def path(self) -> Path:
+        return tuple(self.enrollment.path)
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """A message that is to be handed over after the commit, and where the person was before it."""
+
+    message: Message
+    outgoing: OutgoingMessage
+    path: Path
+    branches: Mapping[str, str]
+    offer: offering.Reserved | None = None
+
+
+def advance_due(*, now: datetime, limit: int = 100, ask: Ask = ask_saleor) -> int:
+    """Decide about the enrollments that are due; return how many were taken up.
+
+    Any number of workers may run this at once: each row is claimed by one of them.
+    """
+    taken = 0
+    while taken < limit and (enrollment := _claim(now)) is not None:
+        _advance(enrollment, now, ask)
+        taken += 1
+    return taken
+
+
+def due(now: datetime) -> QuerySet[Enrollment]:
+    """Return whoever is due now in a live journey of a shop that sends."""
+    return Enrollment.objects.filter(
+        status=EnrollmentStatus.WAITING,
+        due_at__lte=now,
+        journey__is_live=True,
+        installation__sends_stopped_at=None,
+    )
+
+
+def _claim(now: datetime) -> Enrollment | None:
+    """Take the row that is due longest; its `due_at` moves, and is how the claim is known later."""
+    with transaction.atomic():
+        enrollment = (
+            due(now)
+            .select_related("journey", "installation", "version", "profile__installation")
+            .order_by("due_at")
+            .select_for_update(skip_locked=True, of=("self",))
+            .first()
+        )
+        if enrollment is not None:
+            enrollment.due_at = now + CLAIM
+            enrollment.save(update_fields=["due_at"])
+        return enrollment
+
+
+def _advance(enrollment: Enrollment, now: datetime, ask: Ask) -> None:
+    """Take a claimed enrollment as far as it can go now."""
+    try:
+        case = _case(enrollment)
+    except SubjectGone as gone:
+        # The object went to somebody else, and then with them: they were erased.
+        _finish(enrollment, EnrollmentStatus.EXITED, now, gone.reason)
+        return
+    live: dict[str, Any] = {}
+    verdict = None if _why_leave(case, now) else _judge(case, None, now)
+    if isinstance(verdict, AskSaleor) and _objection(case, now)[0] is None:
+        answers = _ask(case, verdict, ask, now)
+        if answers is None:
+            move(enrollment, _retry_at(case, now))
+            return
+        live = answers
+    leaving = _decide(enrollment, live, now)
+    if leaving is not None:
+        _hand_over(enrollment, leaving, case, now)
+
+
+def _ask(case: Case, verdict: AskSaleor, ask: Ask, now: datetime) -> dict[str, Any] | None:
+    """Return the shop's answers; None when it cannot be asked now."""
+    try:
+        return {question.key: ask(question) for question in verdict.questions}
+    except TokenRefused:
+        installations.mark_status(
+            installation=case.enrollment.installation,
+            status=InstallationStatus.TOKEN_REFUSED,
+            now=now,
+        )
+    except (SaleorApiError, MalformedPayload) as error:
+        logger.warning("Enrollment %s waits: Saleor cannot be asked: %s", case.enrollment.pk, error)
+    return None
+
+
+def _hand_over(enrollment: Enrollment, leaving: Leaving, case: Case, now: datetime) -> None:
+    """Give a committed message to its provider; then back to it for another try, out, or ahead."""
+    message, outgoing = leaving.message, leaving.outgoing
+    wants_retry = _made(leaving, now)
+    if wants_retry is None:
+        wants_retry = messaging.hand_over(message=message, outgoing=outgoing, now=now)
+    if message.status == MessageStatus.FAILED and leaving.offer is not None:
+        offering.withdraw(offer=leaving.offer, now=now)
+    row = Enrollment.objects.of(enrollment.installation).filter(pk=enrollment.pk)
+    if wants_retry:
+        row.update(
+            status=EnrollmentStatus.WAITING,
+            path=list(leaving.path),
+            branches=leaving.branches,
+            exit_reason="",
+            finished_at=None,
+            due_at=_retry_at(case, now),
+            step_since=case.enrollment.step_since,
+        )
+    elif message.status == MessageStatus.FAILED:
+        # An address that is refused once is refused again.
+        row.update(status=EnrollmentStatus.EXITED, exit_reason=message.reason, finished_at=now)
+    else:
+        # Whoever goes on at once was only held while the message was under way.
+        row.filter(status=EnrollmentStatus.WAITING, due_at=now + CLAIM).update(due_at=now)
+
+
+def _made(leaving: Leaving, now: datetime) -> bool | None:
+    """Make the code that a message carries; None: it can go, else whether another try is wanted."""
+    if leaving.offer is None:
+        return None
+    try:
+        offering.make(offer=leaving.offer, now=now)
+    except OfferNotMade as error:
+        is_void = error.is_void
+        return messaging.give_up(
+            message=leaving.message,
+            reason=NotSentReason.OFFER_NOT_FIRST if is_void else NotSentReason.OFFER_NOT_MADE,
+            error=str(error),
+            is_retryable=error.is_retryable,
+            now=now,
+        )
+    return None
+
+
+# -- the decision, under the locks --------------------------------------------------------------------
+
+
+def _decide(enrollment: Enrollment, live: Live, now: datetime) -> Leaving | None:
+    """Decide under the locks of the person; return what is to be handed over after the commit."""
+    with transaction.atomic():
+        held = _identities(enrollment)
+        identity.lock_identities(enrollment.installation, held)
+        trigger = trigger_of(definition_of(enrollment.version).trigger)
+        trigger.lock(enrollment)
+        row = (
+            Enrollment.objects.of(enrollment.installation)
+            .filter(pk=enrollment.pk, status=EnrollmentStatus.WAITING, due_at=enrollment.due_at)
+            .select_related("journey", "installation", "version", "profile__installation")
+            .select_for_update(of=("self",))
+            .first()
+        )
+        if row is None:
+            # Ended, changed or claimed by somebody else since.
+            return None
+        if not row.journey.is_live or _identities(row) - held:
+            # Switched off, or the person became known under another id: begin again.
+            move(row, now)
+            return None
+        try:
+            return _run(_case(row), live, now)
+        except SubjectGone as gone:
+            _finish(row, EnrollmentStatus.EXITED, now, gone.reason)
+            return None
+
+
+def _run(case: Case, live: Live, now: datetime) -> Leaving | None:
+    """Do the steps that can be done now. The row is saved, whatever comes of it."""
+    row = case.enrollment
+    for _ in range(_MAX_STEPS):
+        left = _why_leave(case, now)
+        if left is not None:
+            status = EnrollmentStatus.REACHED if left.is_goal else EnrollmentStatus.EXITED
+            end(case, left.reason, now, status=status)
+            return None
+        verdict = _judge(case, live or None, now)
+        if isinstance(verdict, Wait):
+            _wait_until(row, verdict.until, since=verdict.until)
+            return None
+        if isinstance(verdict, Stop):
+            end(case, verdict.reason, now)
+            case.trigger.stopped(row, verdict.reason, now)
+            return None
+        step = definitions.step_at(case.definition, case.path)
+        match step:
+            case definitions.Message():
+                leaving = _send(case, step, verdict, live, now)
+                if not isinstance(leaving, _Next):
+                    return leaving
+                following = definitions.following_path(case.definition, case.path)
+            case definitions.Wait(duration):
+                following = definitions.following_path(case.definition, case.path)
+                if following is not None:
+                    row.path = list(following)
+                    _wait_until(row, now + duration, since=now + duration)
+                    return None
+            case definitions.WaitFor():
+                way = _way_on(case, step, now)
+                if way is None:
+                    return None
+                row.waits_for, row.waits_until = "", None
+                following = definitions.into_branch(case.definition, case.path, way)
+            case definitions.Split():
+                way = splitting.way(step, row, now)
+                row.branches = {**row.branches, step.id: way}
+                following = definitions.into_branch(case.definition, case.path, way)
+            case definitions.Offer(id_):
+                # The next message carries it: a code is drawn when it is sure to be sent.
+                row.branches = {**row.branches, _OFFER: id_}
+                following = definitions.following_path(case.definition, case.path)
+            case definitions.Webhook(alias):
+                _tell(case, alias, now)
+                following = definitions.following_path(case.definition, case.path)
+            case _:
+                following = None
+        if following is None:
+            _finish(row, EnrollmentStatus.DONE, now)
+            return None
+        row.path, row.step_since, row.held_by = list(following), now, ""
+        row.save()
+    raise AssertionError(f"Journey {row.journey.key} does not come to an end.")
+
+
+class _Next:
+    """What `_send` returns when the step is done and the next one can follow at once."""
+
+
+#: Under this name `Enrollment.branches` keeps which offer the next message carries.
+_OFFER = "offer:"
+
+
+def _way_on(case: Case, step: definitions.WaitFor, now: datetime) -> str | None:
+    """Return the branch to take; None: still waiting."""
+    row = case.enrollment
+    if conditions.holds(
+        step.event, trigger=case.trigger, enrollment=row, topic=case.definition.topic, now=now
+    ):
+        return "then"
+    if not row.waits_for:
+        row.waits_for, row.waits_until = step.event, now + step.duration
+    until = row.waits_until or now
+    if now >= until:
+        return "otherwise"
+    _wait_until(row, until, since=until)
+    return None
+
+
+def _tell(case: Case, alias: str, now: datetime) -> None:
+    """Write down what a webhook is to be told. A webhook that is gone stops nobody."""
+    row = case.enrollment
+    try:
+        bus.send_to(
+            installation=row.installation,
+            alias=alias,
+            data={
+                "journey": row.journey.key,
+                "step": definitions.path_text(case.path),
+                "subjectKind": row.subject_kind,
+                "subjectId": row.subject_saleor_id,
+            },
+            now=now,
+            profile_id=row.profile_id,
+            key=f"{row.pk}:{definitions.path_text(case.path)}",
+        )
+    except UnknownAlias as error:
+        logger.warning("Enrollment %s passes its webhook by: %s", row.pk, error)
+
+
+def _why_leave(case: Case, now: datetime) -> conditions.Leaving | None:
+    row = case.enrollment
+    if row.journey.live_at is None or row.occurred_at < row.journey.live_at:
+        return conditions.Leaving(False, NotSentReason.NOT_LIVE)
+    left = conditions.leaving(
+        definition=case.definition, trigger=case.trigger, enrollment=row, now=now
+    )
+    if left is not None:
+        return left
+    if case.about.expires_at is not None and now >= case.about.expires_at:
+        # What held it back is what the shop owner wants to know.
+        return conditions.Leaving(False, NotSentReason(row.held_by or NotSentReason.TOO_LATE))
+    return None
+
+
+# -- one message ----------------------------------------------------------------------------------------
+
+
+def _send(
+    case: Case, step: definitions.Message, verdict: object, live: Live, now: datetime
+) -> Leaving | _Next | None:
+    """Decide about a message; return it when it goes, _Next when it is done with, None when the row waits
+    or has ended."""
+    row = case.enrollment
+    objection, recipient = _objection(case, now)
+    if objection is not None or recipient is None:
+        end(case, objection or NotSentReason.NO_ADDRESS, now)
+        return None
+    draft = draft_of(case, step)
+    message = messaging.prepare(draft=draft)
+    if message.pk is not None and message.status != MessageStatus.FAILED:
+        # Decided before, by a worker that died before it could say so.
+        return _Next()
+    other = _more_significant(case, now)
+    if isinstance(other, Stop):
+        end(case, other.reason, now)
+        return None
+    if isinstance(other, Wait):
+        _wait_until(row, other.until, since=other.until, held_by=NotSentReason.OUTSHONE)
+        return None
+    if isinstance(verdict, AskSaleor):
+        if live:
+            # What has to be asked is something else than before.
+            logger.info("Enrollment %s asks anew", row.pk)
+        _wait_until(row, now, since=row.step_since)
+        return None
+    ruling = arbitration.decide(
+        profile=row.profile,
+        enrollment=row,
+        delivery_channel=step.delivery_channel,
+        priority=priority_of(row.journey, row.version),
+        rivals=_rivals(row, now),
+        gives_way=step.when_outranked == "drop",
+        now=now,
+    )
+    if isinstance(ruling, Delay):
+        _wait_until(row, ruling.until, since=ruling.until, held_by=ruling.reason)
+        return None
+    if isinstance(ruling, Drop):
+        messaging.record_not_sent(draft=draft, reason=ruling.reason, now=now)
+        return _Next()
+    offer = None if settings.DRY_RUN else _reserve(case, draft.key, now)
+    if isinstance(offer, NotSentReason):
+        end(case, offer, now)
+        return None
+    try:
+        rendered, content, along, unsubscribe_url = _render(case, step, recipient, live, offer, now)
+    except TemplateIncomplete as error:
+        if offer is not None:
+            offering.release(offer=offer)
+        end(case, NotSentReason.TEMPLATE_INCOMPLETE, now, error=str(error))
+        return None
+    if settings.DRY_RUN:
+        messaging.record_not_sent(
+            draft=draft, reason=NotSentReason.DRY_RUN, now=now, content=content
+        )
+        return _Next()
+    for other_row in along:
+        end(_case(other_row), NotSentReason.ALREADY_SENT, now)
+    before = case.path, dict(row.branches)
+    _go_past_message(case, now)
+    messaging.begin_hand_over(message=message, content=content, now=now)
+    outgoing = messaging.address(
+        message=message, rendered=rendered, recipient=recipient, unsubscribe_url=unsubscribe_url
+    )
+    return Leaving(message, outgoing, *before, offer=offer)
+
+
+def _go_past_message(case: Case, now: datetime) -> None:
+    """Put the person behind the message; a wait that follows begins with it."""
+    row = case.enrollment
+    row.branches = {key: way for key, way in row.branches.items() if key != _OFFER}
+    row.held_by = ""
+    following = definitions.following_path(case.definition, case.path)
+    until = now + CLAIM
+    if following is not None:
+        step = definitions.step_at(case.definition, following)
+        if isinstance(step, definitions.Wait):
+            until = now + step.duration
+            following = definitions.following_path(case.definition, following)
+    if following is None:
+        _finish(row, EnrollmentStatus.DONE, now)
+    else:
+        row.path = list(following)
+        _wait_until(row, until, since=until)
+
+
+def _objection(case: Case, now: datetime) -> tuple[NotSentReason | None, Identity | None]:
+    """Return why this person must not be written to, or None; and to which address it would be."""
+    profile = case.enrollment.profile
+    recipient = guards.address_identity(profile=profile, preferred_hash=case.about.address_hash)
+    objection = guards.objection(
+        profile=profile,
+        purpose=Purpose.MARKETING,
+        recipient=recipient,
+        topic=case.definition.topic,
+        now=now,
+    )
+    return objection, recipient
+
+
+def _more_significant(case: Case, now: datetime) -> Wait | Stop | None:
+    """Leave the word to a more significant occasion of the same family (checkout > cart > browse)."""
+    trigger, row = case.trigger, case.enrollment
+    if not trigger.family:
+        return None
+    inside = Enrollment.objects.of(row.installation_id).filter(
+        profile__in=row.profile.person(), journey__is_live=True
+    )
+    rows = inside.exclude(pk=row.pk).select_related("version", "journey")
+    since = row.occurred_at - settings.ARBITRATION_WINDOW
+    told = rows.filter(messages__status__in=REACHED, messages__decided_at__gte=since)
+    if any(_outshines(other, trigger) for other in told.distinct()):
+        return Stop(NotSentReason.OUTSHONE)
+    waiting = rows.filter(status=EnrollmentStatus.WAITING, path=[0])
+    until = [other.due_at for other in waiting if _outshines(other, trigger)]
+    return Wait(max(*until, now) + AFTER_OTHER) if until else None
+
+
+def _outshines(other: Enrollment, trigger: Trigger) -> bool:
+    theirs = trigger_of(definition_of(other.version).trigger)
+    return theirs.family == trigger.family and theirs.significance > trigger.significance
+
+
+def _rivals(row: Enrollment, now: datetime) -> Iterable[Rival]:
+    """Return the other messages that this person waits for, in whatever live journey."""
+    others = (
+        Enrollment.objects.of(row.installation_id)
+        .filter(
+            profile__in=row.profile.person(),
+            status=EnrollmentStatus.WAITING,
+            journey__is_live=True,
+            due_at__lte=now + settings.ARBITRATION_WINDOW,
+        )
+        .exclude(pk=row.pk)
+        .exclude(journey=row.journey_id)
+        .select_related("journey", "version")
+    )
+    return [
+        Rival(priority_of(other.journey, other.version), other.due_at)
+        for other in others
+        if definitions.next_message(definition_of(other.version), tuple(other.path)) is not None
+        and not other.waits_for
+    ]
+
+
+def _reserve(case: Case, key: str, now: datetime) -> offering.Reserved | NotSentReason | None:
+    """Draw the code that the message carries, if an offer step came before it."""
+    row = case.enrollment
+    wanted = row.branches.get(_OFFER)
+    step = next(
+        (
+            step
+            for _path, step in definitions.walk(case.definition)
+            if isinstance(step, definitions.Offer) and step.id == wanted
+        ),
+        None,
+    )
+    if step is None:
+        return None
+    found = offering.reserve(
+        profile=row.profile,
+        enrollment=row,
+        step_id=step.id,
+        terms=read_terms(step.terms, name=f"{row.journey.key}: {step.id}"),
+        channel_slug=case.about.channel_slug,
+        language_code=case.about.language_code,
+        key=key,
+        now=now,
+    )
+    if isinstance(found, NotSentReason) and step.when_refused == "without":
+        return None
+    return found
+
+
+def _render(
+    case: Case,
+    step: definitions.Message,
+    recipient: Identity,
+    live: Live,
+    offer: offering.Reserved | None,
+    now: datetime,
+) -> tuple[rendering.Rendered, dict[str, Any], tuple[Enrollment, ...], str]:
+    """Return the rendered message, what is kept of it, who is told along, and its unsubscribe link.
+
+    Raises TemplateIncomplete.
+    """
+    profile = case.enrollment.profile
+    content = case.trigger.content(case.enrollment, live, now)
+    kept: Mapping[str, Any] = content.kept
+    context: dict[str, Any] = dict(content.context)
+    if offer is not None:
+        context |= offer.context(cart_url=str(context.get("cart_url", "")))
+        kept = {**kept, "offer": offer.kept}
+    unsubscribe_url = links.unsubscribe_url(profile=profile, address_hash=recipient.value)
+    context |= {
+        "shop_name": messaging.sender_name(case.enrollment.installation),
+        "first_name": profile.first_name,
+        "unsubscribe_url": unsubscribe_url,
+        "preferences_url": links.preferences_url(
+            profile=guards.speaker(profile=profile, recipient=recipient),
+            address_hash=recipient.value,
+            language_code=case.about.language_code,
+        ),
+    }
+    rendered = rendering.render(
+        template=step.template, language_code=case.about.language_code, context=context
+    )
+    return rendered, dict(kept), content.along, unsubscribe_url
+
+
+def draft_of(case: Case, step: definitions.Message) -> Draft:
+    """Return the identity of the decision: this message about this occasion, once ever."""
+    row = case.enrollment
+    again = f":{row.entry}" if row.entry > 1 else ""
+    return Draft(
+        key=f"{row.journey.key}:{row.entry_key}:{step.id}{again}",
+        profile=row.profile,
+        enrollment=row,
+        template=step.template,
+        delivery_channel=DeliveryChannel(step.delivery_channel),
+        language_code=case.about.language_code,
+    )
+
+
+# -- rows -------------------------------------------------------------------------------------------------
+
+
+def case_of(enrollment: Enrollment) -> Case:
+    """Return somebody in a journey with all that a decision needs. Raises SubjectGone."""
+    return _case(enrollment)
+
+
+def _case(enrollment: Enrollment) -> Case:
+    definition = definition_of(enrollment.version)
+    trigger = trigger_of(definition.trigger)
+    return Case(enrollment, definition, trigger, trigger.about(enrollment))
+
+
+def _judge(case: Case, live: Live | None, now: datetime) -> object:
+    return case.trigger.judge(case.enrollment, live, now)
+
+
+def _identities(enrollment: Enrollment) -> set[tuple[str, str]]:
+    trigger = trigger_of(definition_of(enrollment.version).trigger)
+    try:
+        about = trigger.about(enrollment)
+    except SubjectGone:
+        about = About()
+    return identities_of(enrollment.profile, about)
+
+
+def _retry_at(case: Case, now: datetime) -> datetime:
+    """Wait as long as was waited already, but look once more when it becomes too late."""
+    at = now + max(FIRST_RETRY, now - case.enrollment.step_since)
+    return at if case.about.expires_at is None else min(at, case.about.expires_at)
+
+
+def _wait_until(
+    row: Enrollment, until: datetime, *, since: datetime, held_by: NotSentReason | str = ""
+) -> None:
+    row.due_at, row.step_since = until, since
+    row.held_by = held_by or row.held_by
+    row.save()
+
+
+def move(enrollment: Enrollment, due_at: datetime) -> None:
+    """Let an enrollment wait until then, unless it ended or moved since we claimed it."""
+    Enrollment.objects.of(enrollment.installation).filter(
+        pk=enrollment.pk, status=EnrollmentStatus.WAITING, due_at=enrollment.due_at
+    ).update(due_at=due_at)
+
+
+def end(
+    case: Case,
+    reason: NotSentReason,
+    now: datetime,
+    *,
+    status: EnrollmentStatus = EnrollmentStatus.EXITED,
+    error: str = "",
+) -> None:
+    """End an enrollment, and say why the message that would have come next is not sent."""
+    step = definitions.next_message(case.definition, case.path)
+    if step is not None:
+        messaging.record_not_sent(draft=draft_of(case, step), reason=reason, now=now, error=error)
+    _finish(case.enrollment, status, now, reason)
+
+
+def _finish(
+    enrollment: Enrollment, status: EnrollmentStatus, now: datetime, reason: str = ""
+) -> None:
+    enrollment.status, enrollment.exit_reason, enrollment.finished_at = status, reason, now
+    enrollment.waits_for, enrollment.waits_until = "", None
+    enrollment.save()

@@ -1,0 +1,151 @@
+"""Which definition a journey follows: built-in ones, those of the shop, and how one follows another."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from importlib import resources
+
+from django.db import transaction
+
+from saleor_personalize.conf import settings
+from saleor_personalize.enums import EventType, JourneySource
+from saleor_personalize.exceptions import UnknownAlias
+from saleor_personalize.journeys import definitions
+from saleor_personalize.journeys.definitions import Definition, Known
+from saleor_personalize.journeys.triggers import known_triggers
+from saleor_personalize.messaging.rendering import known_templates
+from saleor_personalize.models import Installation, Journey, JourneyVersion
+from saleor_personalize.segments.definition import InvalidDefinition, from_json
+
+
+def known() -> Known:
+    """Return what definitions may name in this service."""
+    triggers = known_triggers()
+    return Known(
+        triggers={key: trigger.Options for key, trigger in triggers.items()},
+        conditions={key: trigger.conditions for key, trigger in triggers.items()},
+        topics=tuple(settings.TOPICS),
+        templates=known_templates(),
+        delivery_channels=tuple(settings.CHANNELS),
+        events=tuple(EventType.values),
+        rule_faults=_rule_faults,
+    )
+
+
+def _rule_faults(rule: object) -> list[tuple[str, str]]:
+    try:
+        from_json(rule)
+    except InvalidDefinition as error:
+        return [(fault.path, fault.message) for fault in error.faults]
+    return []
+
+
+@functools.cache
+def built_in() -> Mapping[str, Definition]:
+    """Return the definitions that are shipped, by key of the journey."""
+    folder = resources.files("saleor_personalize.journeys") / "builtin"
+    found = {}
+    for file in sorted(folder.iterdir(), key=lambda one: one.name):
+        if file.name.endswith(".yaml"):
+            definition = definitions.load(file.read_text(encoding="utf-8"))
+            found[definition.journey] = definition
+    return found
+
+
+def ensure_journey(*, installation: Installation, key: str) -> Journey:
+    """Return an installation's journey, made on first sight and not live.
+
+    A built-in one follows what is shipped, unless the shop has published a definition of its own.
+    Raises UnknownAlias for a key that is neither built in nor the shop's.
+    """
+    rows = Journey.objects.of(installation).select_related("published", "installation")
+    journey = rows.filter(key=key).first()
+    shipped = built_in().get(key)
+    if journey is None and shipped is None:
+        there = sorted({*built_in(), *rows.values_list("key", flat=True)})
+        raise UnknownAlias(f"There is no journey {key!r}. Known: {', '.join(there)}.")
+    if journey is None:
+        journey = Journey.objects.get_or_create(installation=installation, key=key)[0]
+    current = journey.published
+    if shipped is not None and (
+        current is None
+        or (current.source == JourneySource.BUILT_IN and current.definition != shipped.to_json())
+    ):
+        _publish(journey, shipped, JourneySource.BUILT_IN, None)
+    return journey
+
+
+def journeys_of(installation: Installation) -> list[Journey]:
+    """Return every journey of a shop, the built-in ones included, by key."""
+    own = Journey.objects.of(installation).values_list("key", flat=True)
+    return [
+        ensure_journey(installation=installation, key=key) for key in sorted({*built_in(), *own})
+    ]
+
+
+def publish(
+    *, installation: Installation, definition: Definition, source: JourneySource, now: datetime
+) -> JourneyVersion:
+    """Let whoever comes in from now on follow this definition; those inside keep theirs.
+
+    An unchanged definition makes no new version. A new journey is not live.
+    """
+    journey = Journey.objects.get_or_create(installation=installation, key=definition.journey)[0]
+    return _publish(journey, definition, source, now)
+
+
+def _publish(
+    journey: Journey, definition: Definition, source: JourneySource, now: datetime | None
+) -> JourneyVersion:
+    with transaction.atomic():
+        row = (
+            Journey.objects.of(journey.installation_id)
+            .select_for_update(of=("self",))
+            .select_related("published")
+            .get(pk=journey.pk)
+        )
+        written = definition.to_json()
+        version = row.published
+        if version is None or version.definition != written:
+            newest = row.versions.order_by("-number").first()
+            version = JourneyVersion.objects.create(
+                installation_id=journey.installation_id,
+                journey=row,
+                number=newest.number + 1 if newest else 1,
+                definition=written,
+                source=source,
+                created_at=now,
+            )
+            row.published = version
+            row.save(update_fields=["published"])
+    journey.published = version
+    return version
+
+
+def roll_back(
+    *, journey: Journey, number: int, source: JourneySource, now: datetime
+) -> JourneyVersion:
+    """Publish an earlier version again, as a new one. Raises UnknownAlias for a number there is not."""
+    found = journey.versions.filter(number=number).first()
+    if found is None:
+        numbers = ", ".join(str(n) for n in journey.versions.values_list("number", flat=True))
+        raise UnknownAlias(f"{journey.key} has no version {number}. There are: {numbers}.")
+    return _publish(journey, definition_of(found), source, now)
+
+
+def definition_of(version: JourneyVersion) -> Definition:
+    """Return the definition of a version. It was checked when it was published."""
+    return _parsed(json.dumps(version.definition, sort_keys=True))
+
+
+@functools.lru_cache(maxsize=512)
+def _parsed(text: str) -> Definition:
+    return definitions.parse(json.loads(text))
+
+
+def priority_of(journey: Journey, version: JourneyVersion) -> int:
+    """Return how important a journey is, 0 to 100: what the shop set, else what its definition says."""
+    return journey.priority if journey.priority is not None else definition_of(version).priority

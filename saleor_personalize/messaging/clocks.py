@@ -1,0 +1,86 @@
+"""What time it is where somebody is."""
+
+from __future__ import annotations
+
+import functools
+from datetime import UTC, datetime, time, timedelta, tzinfo
+from zoneinfo import ZoneInfo
+
+from saleor_personalize.conf import settings
+from saleor_personalize.models import Profile
+
+#: Trait of a profile that names its time zone, such as "Europe/Berlin".
+TRAIT = "time_zone"
+
+#: Countries with one clock (that of nearly everybody, where islands far away have another).
+_COUNTRIES = {
+    "AD": "Europe/Andorra", "AE": "Asia/Dubai", "AL": "Europe/Tirane", "AT": "Europe/Vienna",
+    "BA": "Europe/Sarajevo", "BD": "Asia/Dhaka", "BE": "Europe/Brussels", "BG": "Europe/Sofia",
+    "BY": "Europe/Minsk", "CH": "Europe/Zurich", "CN": "Asia/Shanghai", "CO": "America/Bogota",
+    "CY": "Asia/Nicosia", "CZ": "Europe/Prague", "DE": "Europe/Berlin", "DK": "Europe/Copenhagen",
+    "EE": "Europe/Tallinn", "EG": "Africa/Cairo", "ES": "Europe/Madrid", "FI": "Europe/Helsinki",
+    "FR": "Europe/Paris", "GB": "Europe/London", "GR": "Europe/Athens", "HK": "Asia/Hong_Kong",
+    "HR": "Europe/Zagreb", "HU": "Europe/Budapest", "IE": "Europe/Dublin", "IL": "Asia/Jerusalem",
+    "IN": "Asia/Kolkata", "IS": "Atlantic/Reykjavik", "IT": "Europe/Rome", "JP": "Asia/Tokyo",
+    "KE": "Africa/Nairobi", "KR": "Asia/Seoul", "LI": "Europe/Vaduz", "LT": "Europe/Vilnius",
+    "LU": "Europe/Luxembourg", "LV": "Europe/Riga", "MA": "Africa/Casablanca", "MC": "Europe/Monaco",
+    "MD": "Europe/Chisinau", "ME": "Europe/Podgorica", "MK": "Europe/Skopje", "MT": "Europe/Malta",
+    "MY": "Asia/Kuala_Lumpur", "NG": "Africa/Lagos", "NL": "Europe/Amsterdam", "NO": "Europe/Oslo",
+    "PE": "America/Lima", "PH": "Asia/Manila", "PK": "Asia/Karachi", "PL": "Europe/Warsaw",
+    "PT": "Europe/Lisbon", "RO": "Europe/Bucharest", "RS": "Europe/Belgrade", "SA": "Asia/Riyadh",
+    "SE": "Europe/Stockholm", "SG": "Asia/Singapore", "SI": "Europe/Ljubljana",
+    "SK": "Europe/Bratislava", "TH": "Asia/Bangkok", "TR": "Europe/Istanbul", "TW": "Asia/Taipei",
+    "UA": "Europe/Kyiv", "VN": "Asia/Ho_Chi_Minh", "ZA": "Africa/Johannesburg",
+}  # fmt: skip
+
+
+def zone_of(profile: Profile) -> tzinfo:
+    """Return the time zone of a person: their trait, their country's if it has one clock, the shop's."""
+    for name in (profile.traits.get(TRAIT), _COUNTRIES.get(profile.country_code)):
+        zone = zone_named(name) if isinstance(name, str) else None
+        if zone is not None:
+            return zone
+    return shop_zone()
+
+
+def shop_zone() -> tzinfo:
+    """Return the time zone that TIME_ZONE names."""
+    return zone_named(settings.TIME_ZONE) or UTC
+
+
+@functools.lru_cache(maxsize=512)
+def zone_named(name: str) -> tzinfo | None:
+    """Return a time zone by its IANA name, or None."""
+    try:
+        return ZoneInfo(name)
+    except (LookupError, ValueError, OSError):
+        return None
+
+
+def clock_time(text: str) -> time:
+    """Return the time of day that "21:00" says. Raises ValueError."""
+    hours, colon, minutes = text.partition(":")
+    if not colon or not (hours.isdecimal() and minutes.isdecimal()):
+        raise ValueError(f"{text!r} is no time of day such as 21:00")
+    return time(int(hours), int(minutes))
+
+
+def quiet_until(now: datetime, zone: tzinfo, begin: time, end: time) -> datetime | None:
+    """Return when quiet hours that hold now are over; None when they do not hold.
+
+    Counted on the clock of the wall: the night in which clocks change is an hour shorter or longer.
+    """
+    local = now.astimezone(zone)
+    at = local.time().replace(tzinfo=None)
+    if begin == end:
+        return None
+    is_night = begin <= at < end if begin < end else at >= begin or at < end
+    if not is_night:
+        return None
+    day = local.date() + timedelta(days=1 if at >= end else 0)
+    first, second = (
+        datetime.combine(day, end, tzinfo=zone).replace(fold=fold).astimezone(UTC)
+        for fold in (0, 1)
+    )
+    # Clocks went back: the hour in which quiet hours end comes twice, and it is the second time.
+    return first if first > now else max(second, now + timedelta(minutes=1))
