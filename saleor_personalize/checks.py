@@ -99,6 +99,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         *_privacy(),
         *_bus(),
     ]
+        *_offers(),
 
 
 def _names() -> Iterator[CheckMessage]:
@@ -423,6 +424,43 @@ def _bus() -> Iterator[CheckMessage]:
 
 
 def _privacy() -> Iterator[CheckMessage]:
+def _offers() -> Iterator[CheckMessage]:
+    known = Defaults().INCENTIVE_GUARD
+    for name, limit in settings.INCENTIVE_GUARD.items():
+        if name not in known:
+            yield Error(
+                f"{_at('INCENTIVE_GUARD')} has the key {name!r}, which is no limit.",
+                hint=f"Known: {', '.join(known)}.",
+                id=f"{APP}.E110",
+            )
+        elif type(limit) is not int or limit < 0:
+            yield Error(
+                f"{_at('INCENTIVE_GUARD', name)} is {limit!r}, which is no number.",
+                hint="Set a whole number, 0 or more, or None for no limit.",
+                id=f"{APP}.E111",
+            )
+    kept = settings.RETENTION.get("offers")
+    if kept is not None and kept < timedelta(days=366):
+        yield Error(
+            f"{_at('RETENTION', 'offers')} is {kept}: offers of the last year could not be counted.",
+            hint="Keep them for 366 days or longer, or None for ever.",
+            id=f"{APP}.E114",
+        )
+    url = settings.OFFER_URL
+    if url and (urlsplit(url).scheme not in {"http", "https"} or "{code}" not in url):
+        yield Error(
+            f"{_at('OFFER_URL')} is {url!r}: no link would carry a code.",
+            hint="Put {code} where it belongs: https://store.example/?promoCode={code}.",
+            id=f"{APP}.E112",
+        )
+    if not re.fullmatch("[A-Za-z0-9_.-]{1,60}", settings.PROMO_CODE_PARAMETER):
+        yield Error(
+            f"{_at('PROMO_CODE_PARAMETER')} is {settings.PROMO_CODE_PARAMETER!r}.",
+            hint="Use letters, digits, '_', '-' and '.', as in promoCode.",
+            id=f"{APP}.E113",
+        )
+
+
     known = Defaults().RETENTION
     for kind, kept in settings.RETENTION.items():
         if kind not in known:

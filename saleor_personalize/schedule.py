@@ -9,6 +9,8 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "webhooks: sweep": {"task": "personalize.process_deliveries", "schedule": 5.0},
     "segments: evaluate": {"task": "personalize.evaluate_segments", "schedule": 10.0},
     "journeys: advance": {"task": "personalize.advance_journeys", "schedule": 10.0},
+    "offers: sweep": {"task": "personalize.sweep_offers", "schedule": 10.0},
+    "permissions: refresh": {"task": "personalize.refresh_permissions", "schedule": 1800.0},
     "opt-ins: confirm": {"task": "personalize.confirm_opt_ins", "schedule": 10.0},
     "backfill: resume": {"task": "personalize.run_backfills", "schedule": 30.0},
     "imports: run": {"task": "personalize.run_imports", "schedule": 10.0},

@@ -236,6 +236,8 @@ def record_orders(
                     "channel_slug": order.channel_slug,
                     "currency": order.currency,
                     "total": order.total,
+                    "undiscounted_total": order.undiscounted_total,
+                    "voucher_code": order.voucher_code,
                     "placed_at": order.placed_at,
                 }
                 for order, profile_id in zip(real, profiles, strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from saleor_personalize.ingestion.subscriptions import SUBSCRIPTIONS
 
+from saleor_personalize.offers.operations import PERMISSION as OFFER_PERMISSION
 #: What the queries of `saleor_api/queries` cannot be asked without: stocks, orders, checkouts, and
 #: customers with the checkouts that belong to them.
 QUERY_PERMISSIONS = frozenset(
@@ -12,8 +13,12 @@ QUERY_PERMISSIONS = frozenset(
 
 
 def needed_permissions() -> list[str]:
-    """Return the permissions that the queries and the subscriptions need, and no other."""
-    return sorted({s.permission for s in SUBSCRIPTIONS if s.permission} | QUERY_PERMISSIONS)
+    """Return the permissions that the queries, the subscriptions and offers need, and no other.
+
+    Vouchers of offers are made and withdrawn with MANAGE_DISCOUNTS; without OFFERS nobody asks for it.
+    """
+    asked = {s.permission for s in SUBSCRIPTIONS if s.permission} | QUERY_PERMISSIONS
+    return sorted(asked | {OFFER_PERMISSION} if settings.OFFERS else asked)
 
 
 def events_of(saleor_version: tuple[int, int]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from django.core import signing
 from django.urls import reverse
@@ -121,3 +121,18 @@ def cart_url(*, installation: Installation, checkout_id: str, channel_slug: str)
             "for example https://store.example/checkout?checkout={checkout_id}.",
         )
     return url
+
+
+def with_code(*, url: str, code: str) -> str:
+    """Return a link of the storefront that carries a voucher's code, as PROMO_CODE_PARAMETER."""
+    parts = urlsplit(url)
+    query = "&".join(filter(None, (parts.query, urlencode({settings.PROMO_CODE_PARAMETER: code}))))
+    return urlunsplit(parts._replace(query=query))
+
+
+def offer_url(*, code: str, channel_slug: str) -> str:
+    """Return the storefront's address that takes a code; "" when OFFER_URL is not set."""
+    pattern = settings.OFFER_URL or ""
+    return pattern.replace("{code}", quote(code, safe="")).replace(
+        "{channel}", quote(channel_slug, safe="")
+    )

@@ -135,11 +135,20 @@ class Order(SaleorObject):
     channel_slug = models.CharField(max_length=255)
     currency = models.CharField(max_length=3)
     total = models.DecimalField(max_digits=20, decimal_places=3)
+    # Before every discount; None where that is not told.
+    undiscounted_total = models.DecimalField(max_digits=20, decimal_places=3, null=True)
+    # The voucher's code that it was placed with.
+    voucher_code = models.CharField(max_length=255, blank=True, db_default="")
     placed_at = models.DateTimeField()
 
     class Meta(SaleorObject.Meta):
         indexes = [
             models.Index(fields=["installation", "checkout_saleor_id"], name="order_checkout"),
+            models.Index(
+                fields=["installation", "voucher_code"],
+                name="order_voucher",
+                condition=~models.Q(voucher_code=""),
+            ),
             models.Index(fields=["installation", "user_saleor_id", "placed_at"], name="order_user"),
             models.Index(fields=["installation", "email_hash", "placed_at"], name="order_email"),
             models.Index(fields=["profile", "-placed_at"], name="order_of_profile"),

@@ -36,6 +36,7 @@ from saleor_personalize.models import (
     ImportReject,
     Installation,
     Message,
+    Offer,
     Order,
     OutgoingDelivery,
     Profile,
@@ -142,7 +143,7 @@ def _has_facts(installation: Installation) -> Q:
     found = Q(Exists(named))
     for model in (
         Event, Session, Order, Checkout, Consent, Favourite, SharedFavourites, Message, Enrollment,
-        Exposure,
+        Exposure, Offer,
     ):  # fmt: skip
         found |= Q(Exists(model.objects.of(installation).filter(**own)))
     return found
@@ -217,6 +218,14 @@ KINDS: tuple[Kind, ...] = (
         "created_at",
         ~Q(status=OutgoingStatus.WAITING),
         _delete(OutgoingDelivery),
+    ),
+    Kind(
+        "offers",
+        "RETENTION",
+        Offer,
+        "reserved_at",
+        Q(due_at__isnull=True),
+        _delete(Offer),
     ),
     Kind("exposures", "RETENTION", Exposure, "last_shown_at", end=_delete(Exposure)),
     Kind("unknown_people", "RETENTION", Profile, "first_seen_at", end=_delete_unknown),

@@ -176,6 +176,18 @@ def mark_status(*, installation: Installation, status: InstallationStatus, now: 
     return bool(changed)
 
 
+def refresh_permissions(*, installation: Installation) -> bool:
+    """Ask the shop what it permits us now, as nobody tells us; return whether that is news.
+
+    Raises SaleorApiError.
+    """
+    identity = _identify(installation, installation.auth_token)
+    if identity is None or identity.permissions == sorted(installation.permissions):
+        return False
+    _update(installation, permissions=identity.permissions)
+    return True
+
+
 def set_mail(*, installation: Installation, sender: str, checkout_url: str) -> None:
     """Keep who a shop's e-mails come from and its cart link; "" means what the service has set."""
     installation.sender, installation.checkout_url = sender, checkout_url

@@ -173,6 +173,9 @@ class OrderData:
     lines: tuple[OrderLineData, ...]
     metadata: Mapping[str, str] = field(default_factory=dict)
     country_code: str = ""
+    # Before every discount; None in deliveries of old, and where Saleor does not tell.
+    undiscounted_total: Decimal | None = None
+    voucher_code: str = ""
 
 
 @dataclass(frozen=True)
@@ -476,6 +479,10 @@ def read_order(node: Node) -> OrderData:
             ),
             metadata={str(item["key"]): str(item["value"]) for item in node.get("metadata") or ()},
             country_code=_country_of(node),
+            undiscounted_total=_amount(node["undiscountedTotal"]["gross"])
+            if node.get("undiscountedTotal")
+            else None,
+            voucher_code=str(node.get("voucherCode") or ""),
         )
 
 

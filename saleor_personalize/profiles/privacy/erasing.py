@@ -14,6 +14,8 @@ from saleor_personalize.enums import (
     DeliveryChannel,
     ErasureSource,
     IdentityKind,
+    OfferReason,
+    OfferStatus,
     Purpose,
     SuppressionReason,
 )
@@ -23,6 +25,7 @@ from saleor_personalize.models import (
     Erasure,
     Identity,
     Installation,
+    Offer,
     Order,
     Profile,
     OutgoingWebhook,
@@ -152,6 +155,7 @@ def _erase(
         kind=IdentityKind.CHECKOUT, value__in=cart_ids
     )
     counts["Identity"] = cart_identities.exclude(profile__in=members).delete()[0]
+    _free_offers(installation, members, now)
     _, deleted = Profile.objects.of(installation).filter(pk__in=members).delete()
     for label, count in deleted.items():
         counts[label.rpartition(".")[2]] += count
@@ -227,6 +231,23 @@ def _keep_refusals(installation: Installation, members: set[int], now: datetime)
             reason=SuppressionReason.UNSUBSCRIBED,
             now=now,
         )
+
+
+def _free_offers(installation: Installation, members: set[int], now: datetime) -> None:
+    """Take the person out of their offers; a code whose message cannot go any more is taken back.
+
+    The rows stay: such a code has to be taken out of Saleor yet.
+    """
+    theirs = Offer.objects.of(installation).filter(profile__in=members)
+    never_left = Q(status=OfferStatus.RESERVED) | Q(
+        status=OfferStatus.MADE, message__handed_over_at=None
+    )
+    # Not by the condition itself: an update must not join.
+    unsent = list(theirs.filter(never_left).values_list("pk", flat=True))
+    theirs.filter(pk__in=unsent).update(
+        status=OfferStatus.WITHDRAWN, reason=OfferReason.ERASED, withdrawn_at=now, due_at=now
+    )
+    theirs.update(profile=None, enrollment=None, message=None, order=None)
 
 
 def _free_orders(

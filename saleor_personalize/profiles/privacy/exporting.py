@@ -24,6 +24,7 @@ from saleor_personalize.models import (
     Installation,
     Merge,
     Message,
+    Offer,
     Order,
     OrderLine,
     OutgoingDelivery,
@@ -108,6 +109,8 @@ def _rows(
     model, rows = of(Message, "decided_at")
     # What went to their address they have.
     yield model, rows.exclude(enrollment__subject_saleor_id__in=foreign, handed_over_at=None)
+    model, rows = of(Offer, "reserved_at")
+    yield model, rows.exclude(enrollment__subject_saleor_id__in=foreign, made_at=None)
     outgoing, rows = of(OutgoingDelivery, "occurred_at")
     told = rows.exclude(data__checkoutId__in=foreign) if foreign else rows
     yield outgoing, told.select_related("webhook")

@@ -27,6 +27,7 @@ TITLES = {
     "events": gettext_lazy("What you did in the shop"),
     "sessions": gettext_lazy("Visits"),
     "messages": gettext_lazy("Messages"),
+    "offers": gettext_lazy("Offers made to you"),
     "enrollments": gettext_lazy("Planned messages"),
     "computed_traits": gettext_lazy("What was worked out from it"),
     "segments": gettext_lazy("Groups you are or were in"),

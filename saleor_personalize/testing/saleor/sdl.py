@@ -58,6 +58,8 @@ _EVENTS = {
 _CONNECTIONS = (
     "Category",
     "Collection",
+    "Voucher",
+    "VoucherCode",
     "Product",
     "ProductVariant",
     "User",

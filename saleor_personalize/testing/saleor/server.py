@@ -125,6 +125,26 @@ class _Root:
             "checkoutEmailUpdate": lambda info, id, email: self._changed(id, email=email),
             "checkoutCustomerAttach": self.customer_attach,
             "updateMetadata": self.update_metadata,
+            "checkoutAddPromoCode": self.add_promo_code,
+            "voucher": lambda info, id, **a: (
+                self._voucher(shop.vouchers.rows[id]) if id in shop.vouchers.rows else None
+            ),
+            "vouchers": self.vouchers,
+            "voucherCreate": lambda info, input: self._changed_voucher(
+                lambda: shop.vouchers.create(input)
+            ),
+            "voucherUpdate": lambda info, id, input: self._changed_voucher(
+                lambda: shop.vouchers.update(id, input)
+            ),
+            "voucherDelete": lambda info, id: self._changed_voucher(
+                lambda: shop.vouchers.delete(id)
+            ),
+            "voucherChannelListingUpdate": lambda info, id, input: self._changed_voucher(
+                lambda: shop.vouchers.list_in(id, input)
+            ),
+            "voucherCodeBulkDelete": lambda info, ids: self._changed_voucher(
+                lambda: shop.vouchers.delete_codes(ids)
+            ),
             "appProblemCreate": self.problem_create,
             "appProblemDismiss": self.problem_dismiss,
             "checkoutComplete": lambda info, id: {
@@ -217,6 +237,27 @@ class _Root:
         checkout = self.shop.change_checkout(id, metadata=list(known.values()))
         self.shop.emit("checkout_metadata_updated", "checkout", checkout)
         return {"errors": []}
+
+    def vouchers(self, info: Any, filter: Node | None = None, **page: Any) -> Node:
+        self._need("MANAGE_DISCOUNTS")
+        found = self.shop.vouchers.found((filter or {}).get("search"))
+        return _page([self._voucher(row) for row in found], page)
+
+    def _voucher(self, row: Node) -> Node:
+        self._need("MANAGE_DISCOUNTS")
+        return {**row, "codes": lambda info, **a: _page(row["_codes"], a)}
+
+    def _changed_voucher(self, change: Callable[[], Node]) -> Node:
+        self._need("MANAGE_DISCOUNTS")
+        answer = change()
+        voucher = answer.get("voucher")
+        return {**answer, "voucher": self._voucher(voucher) if voucher else None}
+
+    def add_promo_code(self, info: Any, id: str, promoCode: str) -> Node:
+        if not self.shop.vouchers.codes.get(promoCode):
+            fault = {"field": "promoCode", "message": "Promo code is invalid"}
+            return {"checkout": None, "errors": [fault]}
+        return self._changed(id, promoCode=promoCode)
 
     def problem_create(self, info: Any, input: Node) -> Node:
         self.app(info)

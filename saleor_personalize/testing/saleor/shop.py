@@ -26,6 +26,7 @@ from graphql import DocumentNode, ExecutionResult, GraphQLError, execute, parse,
 from saleor_personalize.testing.keys import SigningKey
 from saleor_personalize.testing.saleor import catalogue
 from saleor_personalize.testing.saleor.sdl import schema
+from saleor_personalize.testing.saleor.vouchers import Vouchers
 
 logger = logging.getLogger(__name__)
 
@@ -126,6 +127,8 @@ class Shop:
         self.checkouts: dict[str, Node] = {}
         self.orders: dict[str, Node] = {}
         #: key -> message of what our app reported about itself
+        self.orders: dict[str, Node] = {}
+        self.vouchers = Vouchers()
         self.problems: dict[str, str] = {}
         self.deliveries: list[Delivery] = []
         self._outbox: queue.Queue[Callable[[], None] | None] = queue.Queue()
@@ -150,6 +153,7 @@ class Shop:
         self.channels = [
             self._channel("default-channel", "USD"),
             self._channel("channel-pln", "PLN"),
+        self.vouchers.channels = self.channels
         ]
         ideas = catalogue.ideas(products)
         for name in dict.fromkeys(idea.category for idea in ideas):
@@ -464,7 +468,10 @@ class Shop:
                 checkout_id=checkout_id,
                 at=self.clock(),
                 metadata=checkout["metadata"],
+                voucher_code=checkout["promoCode"],
             )
+            if checkout["promoCode"]:
+                self.vouchers.use(checkout["promoCode"])
             sold_out = []
             for line in checkout["lines"]:
                 line["variant"]["stocks"][0]["quantityAllocated"] += line["quantity"]
@@ -486,6 +493,7 @@ class Shop:
         checkout_id: str | None,
         at: datetime,
         metadata: Iterable[Node] = (),
+        voucher_code: str | None = None,
     ) -> Node:
         currency = channel["currencyCode"]
         prices = [
@@ -510,10 +518,10 @@ class Shop:
             "channel": channel,
             # Saleor copies what the cart carried.
             "metadata": list(metadata),
-            "total": _taxed(
-                sum(price * quantity for price, (_, quantity) in zip(prices, lines, strict=True)),
-                currency,
-            ),
+            # Every voucher of the made-up shop takes a tenth off.
+            "total": _taxed(total * (0.9 if voucher_code else 1), currency),
+            "undiscountedTotal": _taxed(total, currency),
+            "voucherCode": voucher_code,
             "lines": [
                 {
                     "id": global_id("OrderLine", uuid.uuid4()),

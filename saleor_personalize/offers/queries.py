@@ -1,0 +1,53 @@
+"""Who has which offer."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db.models import Count, Q, QuerySet
+
+from saleor_personalize.enums import MessageStatus, OfferStatus
+from saleor_personalize.models import Installation, Offer, Profile
+
+_REACHED = Q(message__status=MessageStatus.SENT) | Q(
+    message__status=MessageStatus.UNCERTAIN, message__handed_over_at__isnull=False
+)
+
+
+def usable(*, profile: Profile, now: datetime) -> list[Offer]:
+    """Return the offers that a person was told of and can use now, those that end first first."""
+    return list(
+        Offer.objects.of(profile.installation)
+        .filter(
+            _REACHED,
+            profile__in=profile.person(),
+            status=OfferStatus.MADE,
+            expires_at__gt=now,
+        )
+        .order_by("expires_at", "pk")
+    )
+
+
+def newest(*, installation: Installation, status: str = "") -> QuerySet[Offer]:
+    """Return the offers of a shop, the newest first."""
+    rows = Offer.objects.of(installation).select_related("profile", "message", "order")
+    if status:
+        rows = rows.filter(status=status)
+    return rows.order_by("-reserved_at", "-pk")
+
+
+def counts(*, installation: Installation, since: datetime) -> dict[str, int]:
+    """Count the offers since then by status; `stuck` are withdrawn ones that Saleor still has."""
+    rows = Offer.objects.of(installation).filter(reserved_at__gte=since)
+    by_status = dict(
+        rows.order_by()
+        .values_list("status")
+        .annotate(count=Count("pk"))
+        .values_list("status", "count")
+    )
+    stuck = (
+        Offer.objects.of(installation)
+        .filter(status=OfferStatus.WITHDRAWN, gone_at=None, attempts__gt=0)
+        .count()
+    )
+    return {**{status: by_status.get(status, 0) for status in OfferStatus.values}, "stuck": stuck}
