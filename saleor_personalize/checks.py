@@ -31,6 +31,8 @@ from saleor_personalize.conf import (
 )
 from saleor_personalize.enums import ConsentRule
 from saleor_personalize.exceptions import ConfigurationError
+from saleor_personalize.hints import offering
+from saleor_personalize.offers.terms import TermsRefused
 from saleor_personalize.recommendations import placements
 from saleor_personalize.segments.rules import known_rules
 
@@ -401,6 +403,26 @@ def _imports() -> Iterator[CheckMessage]:
 
 def _bus() -> Iterator[CheckMessage]:
     if settings.BUS_DISABLE_AFTER < timedelta(days=1):
+def _hints() -> Iterator[CheckMessage]:
+    try:
+        offering.terms()
+    except TermsRefused as refusal:
+        yield Error(
+            f"{_at('HINT_OFFER')} makes no offer. {refusal}",
+            hint='Write it like the step `offer` of a journey: {"percent": 10, "expires": '
+            "timedelta(hours=2)}, or leave it empty.",
+            id=f"{APP}.E122",
+        )
+    moment = settings.HINT_LINGER_AFTER
+    if moment < timedelta(seconds=1):
+        yield Error(
+            f"{_at('HINT_LINGER_AFTER')} is {moment}: nobody would have looked at the "
+            "page yet.",
+            hint="Set a second or more, such as timedelta(seconds=30).",
+            id=f"{APP}.E123",
+        )
+
+
         yield Error(
             f"{_at('BUS_DISABLE_AFTER')} is {settings.BUS_DISABLE_AFTER}: a receiver that is down for a "
             "night would be switched off.",

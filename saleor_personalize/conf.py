@@ -329,6 +329,18 @@ class Defaults:
     EVENT_RETENTION: timedelta | None = timedelta(days=395)
 
     # Outgoing webhooks: whether they may go to private and loopback addresses, seconds for one try, and how
+    # On-site hints: how many that interrupt a person sees in a day, how long the same one rests after it was
+    # seen and after it was waved away, and how long a cart lies still before it is spoken of.
+    HINTS_MAX_PER_DAY: Count = 3
+    HINT_COOL_DOWN: timedelta = timedelta(days=1)
+    HINT_DISMISSED_FOR: timedelta = timedelta(days=30)
+    HINT_CART_AFTER: timedelta = timedelta(minutes=30)
+    # When help is offered on a page, until enough visits are measured.
+    HINT_LINGER_AFTER: timedelta = timedelta(seconds=30)
+    # What the checkout alone offers, as in the step `offer` of a journey: {"percent": 10, "expires":
+    # timedelta(hours=2)}. Empty: nothing.
+    HINT_OFFER: Mapping[str, Any] = field(default_factory=dict)
+
     # long nothing may arrive until a webhook is switched off.
     BUS_ALLOW_PRIVATE_ADDRESSES: bool = False
     BUS_TIMEOUT: float = 10.0

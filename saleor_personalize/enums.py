@@ -241,6 +241,46 @@ class BusEvent(TextChoices):
     PROFILE_MERGED = "profile.merged", "Two profiles turned out to be one person"
 
 
+class HintKind(TextChoices):
+    """What can be said on a page."""
+
+    CART_WAITING = "cart_waiting", "Something is still in the cart"
+    FREE_DELIVERY = "free_delivery", "How much is missing until delivery is free"
+    LINGERING = "lingering", "Help for who stays on a page or is about to leave"
+    CHECKOUT_OFFER = "checkout_offer", "An offer of the checkout, with a deadline"
+
+
+class HintReason(TextChoices):
+    """Why a hint is given."""
+
+    CART_LEFT = "cart_left", "The cart lay still and was not ordered"
+    FREE_DELIVERY_GAP = "free_delivery_gap", "The subtotal is below that of a free shipping method"
+    LINGER_LEARNED = "linger_learned", "Most who go on have done so by then, as measured"
+    LINGER_DEFAULT = "linger_default", "A declared moment: too little is measured yet"
+    CHECKOUT_OFFER = "checkout_offer", "The shop makes this offer in the checkout only"
+
+
+class HintAction(TextChoices):
+    """What became of a hint."""
+
+    SEEN = "seen", "It was shown"
+    DISMISSED = "dismissed", "It was waved away"
+    FOLLOWED = "followed", "It was followed"
+
+
+class HintPage(TextChoices):
+    """Kind of the page that asks."""
+
+    HOME = "home", "Home page"
+    PRODUCT = "product", "Page of a product"
+    CATEGORY = "category", "Page of a category"
+    LIST = "list", "Another list of products"
+    SEARCH = "search", "Results of a search"
+    CART = "cart", "Cart"
+    CHECKOUT = "checkout", "Checkout"
+    OTHER = "other", "Any other page"
+
+
 class OutgoingStatus(TextChoices):
     """Where an outgoing delivery stands."""
 

@@ -16,10 +16,19 @@ from saleor_personalize.enums import (
     InstallationStatus,
     MessageStatus,
     NotSentReason,
+    OfferReason,
+    OfferStatus,
     TrainingStatus,
 )
 from saleor_personalize.ingestion.queries import BackfillProgress, WebhookHealth
-from saleor_personalize.models import Import, Installation, Message, TrainedModel, Training
+from saleor_personalize.models import (
+    Import,
+    Installation,
+    Message,
+    Offer,
+    TrainedModel,
+    Training,
+)
 from saleor_personalize.recommendations.reports import Measured
 from saleor_personalize.segments.queries import Lag
 
@@ -378,6 +387,8 @@ def message_state(message: Message) -> State:
     if status == MessageStatus.NOT_SENT and message.reason:
         return State("", _("Not sent"), *_reason(NotSentReason(message.reason)))
     return {
+    if status == MessageStatus.FAILED and message.reason in _OF_OFFERS:
+        return State("bad", _("Failed"), *_reason(NotSentReason(message.reason)))
         MessageStatus.HANDING_OVER: State("busy", _("Being sent")),
         MessageStatus.SENT: State("good", _("Sent")),
         MessageStatus.NOT_SENT: State("", _("Not sent")),
@@ -397,6 +408,45 @@ def message_state(message: Message) -> State:
 
 
 def not_sent_reason(reason: NotSentReason) -> str:
+#: Why a message was given up after it had been decided.
+_OF_OFFERS = (NotSentReason.OFFER_NOT_MADE, NotSentReason.OFFER_NOT_FIRST)
+
+
+def offer_status(status: OfferStatus) -> str:
+    """Return what a shop owner calls a status of offers."""
+    return {
+        OfferStatus.RESERVED: _("Being made"),
+        OfferStatus.MADE: _("Usable"),
+        OfferStatus.WITHDRAWN: _("Taken back"),
+        OfferStatus.USED: _("Used"),
+        OfferStatus.EXPIRED: _("Expired"),
+    }[status]
+
+
+def offer_state(offer: Offer) -> State:
+    """Return what became of an offer; one that was taken back says why."""
+    status = OfferStatus(offer.status)
+    tone = {
+        OfferStatus.RESERVED: "busy",
+        OfferStatus.MADE: "good",
+        OfferStatus.USED: "good",
+    }.get(status, "")
+    if status != OfferStatus.WITHDRAWN:
+        return State(tone, offer_status(status))
+    why = {
+        OfferReason.MESSAGE_FAILED: _("Its message was not sent."),
+        OfferReason.INTERRUPTED: _("The worker stopped before its message was sent."),
+        OfferReason.ORDERED: _("It was for a first order, and the person has ordered."),
+        OfferReason.ERASED: _("The person was erased before its message was sent."),
+        OfferReason.STAFF: _("Taken back by staff."),
+    }[OfferReason(offer.reason)]
+    if offer.gone_at is None:
+        return State(
+            "warn", offer_status(status), why, _("Saleor still has it: it is tried again.")
+        )
+    return State("", offer_status(status), why)
+
+
     """Return why a message was not sent, or a journey ended early."""
     return _reason(reason)[0]
 
@@ -441,6 +491,30 @@ def _reason(reason: NotSentReason) -> tuple[str, str]:
         ),
         NotSentReason.ALREADY_SENT: (_("The person was told this already."), ""),
         NotSentReason.TEMPLATE_INCOMPLETE: (
+        NotSentReason.OFFER_FULL_PRICE: (
+            _("The person has just paid full price, so there is no code for them."),
+            "",
+        ),
+        NotSentReason.OFFER_LIMIT: (
+            _("The person had as many codes as one gets in a year."),
+            "",
+        ),
+        NotSentReason.OFFER_NOT_FIRST: (
+            _("The code is for a first order, and the person has ordered."),
+            "",
+        ),
+        NotSentReason.OFFER_NO_CHANNEL: (
+            _("The offer has no value in the person's sales channel."),
+            _("Give it an amount in the currency of this channel."),
+        ),
+        NotSentReason.OFFER_NOT_PERMITTED: (
+            _("The app may not make vouchers in Saleor."),
+            _("Grant it MANAGE_DISCOUNTS under Extensions in your Dashboard."),
+        ),
+        NotSentReason.OFFER_NOT_MADE: (
+            _("Saleor could not make the voucher, so no message went without it."),
+            _("The text below is Saleor's."),
+        ),
             _("The message needs something that is missing."),
             _("Check the sender and the cart link below."),
         ),

@@ -22,6 +22,7 @@ from saleor_personalize.graphql import (
     types_groups,
     types_merchandising,
     types_privacy,
+    types_offers,
     types_recommendations,
     types_segments,
 )
@@ -36,6 +37,7 @@ class Query(
     types_privacy.PrivacyQueries,
     federation.FederationQueries,
     graphene.ObjectType,
+    types_offers.OfferQueries,
 ):
     """Questions of a storefront, and of the shop's servers."""
 

@@ -189,6 +189,23 @@ def withdraw(
     return is_gone
 
 
+def take_back(*, offer: Offer, now: datetime) -> bool:
+    """Take back an offer that its person has, because staff say so; return whether it could be used.
+
+    Its code is taken out of Saleor by the next `sweep`.
+    """
+    with transaction.atomic():
+        row = (
+            Offer.objects.of(offer.installation)
+            .select_for_update(of=("self",))
+            .filter(pk=offer.pk, status=OfferStatus.MADE)
+            .first()
+        )
+        if row is not None:
+            _void(row, OfferReason.STAFF, now)
+        return row is not None
+
+
 def _void(offer: Offer, reason: OfferReason, now: datetime) -> None:
     """Take an offer back in our own tables; `sweep` does the rest at once."""
     offer.status, offer.reason, offer.withdrawn_at = OfferStatus.WITHDRAWN, reason, now

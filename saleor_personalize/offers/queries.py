@@ -8,24 +8,28 @@ from django.db.models import Count, Q, QuerySet
 
 from saleor_personalize.enums import MessageStatus, OfferStatus
 from saleor_personalize.models import Installation, Offer, Profile
+from saleor_personalize.profiles import merging
 
 _REACHED = Q(message__status=MessageStatus.SENT) | Q(
     message__status=MessageStatus.UNCERTAIN, message__handed_over_at__isnull=False
 )
 
 
-def usable(*, profile: Profile, now: datetime) -> list[Offer]:
-    """Return the offers that a person was told of and can use now, those that end first first."""
-    return list(
-        Offer.objects.of(profile.installation)
-        .filter(
-            _REACHED,
-            profile__in=profile.person(),
-            status=OfferStatus.MADE,
-            expires_at__gt=now,
-        )
-        .order_by("expires_at", "pk")
+def usable(*, profile: Profile, now: datetime, channel_slug: str = "") -> list[Offer]:
+    """Return the offers that a person was told of and can use now, those that end first first.
+
+    Only of profiles that are proved to be theirs: somebody may have typed the address of another.
+    With a sales channel, only what that one takes.
+    """
+    rows = Offer.objects.of(profile.installation).filter(
+        _REACHED,
+        profile__in=merging.readable(profile),
+        status=OfferStatus.MADE,
+        expires_at__gt=now,
     )
+    if channel_slug:
+        rows = rows.filter(listings__contains=[{"slug": channel_slug}])
+    return list(rows.order_by("expires_at", "pk"))
 
 
 def newest(*, installation: Installation, status: str = "") -> QuerySet[Offer]:

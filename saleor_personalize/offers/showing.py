@@ -25,7 +25,7 @@ def context(*, offer: Offer, language_code: str, cart_url: str = "") -> dict[str
     hour; `minimum`, what must be spent at least, or nothing; `url`, a link that carries the code: the
     cart's if there is one, else OFFER_URL, or nothing.
     """
-    listing = _listing(offer)
+    listing = listing_of(offer)
     minimum = listing.get("minimum_spend")
     return {
         "code": offer.code,
@@ -38,10 +38,10 @@ def context(*, offer: Offer, language_code: str, cart_url: str = "") -> dict[str
     }
 
 
-def text(*, offer: Offer, language_code: str) -> str:
-    """Return what an offer is worth, as the language writes it."""
+def text(*, offer: Offer, language_code: str, channel_slug: str = "") -> str:
+    """Return what an offer is worth (in a sales channel), as the language writes it."""
     if offer.kind == OfferKind.FIXED:
-        listing = _listing(offer)
+        listing = listing_of(offer, channel_slug)
         return format_money(Decimal(listing["value"]), listing["currency"], language_code)
     with translation.override(django_language(language_code)):
         if offer.kind == OfferKind.FREE_SHIPPING:
@@ -58,7 +58,7 @@ def url(*, offer: Offer, cart_url: str = "") -> str:
     if cart_url:
         return links.with_code(url=cart_url, code=offer.code)
     return links.offer_url(
-        code=offer.code, channel_slug=offer.channel_slug or _listing(offer)["slug"]
+        code=offer.code, channel_slug=offer.channel_slug or listing_of(offer)["slug"]
     )
 
 
@@ -74,7 +74,7 @@ def push_data(*, offer: Offer, cart_url: str = "") -> dict[str, str]:
 
 def content(*, offer: Offer) -> dict[str, Any]:
     """Return what a message keeps of its offer: its worth, and no code that could be used."""
-    listing = _listing(offer)
+    listing = listing_of(offer)
     return {
         "kind": offer.kind,
         "value": listing["value"],
@@ -83,11 +83,11 @@ def content(*, offer: Offer) -> dict[str, Any]:
     }
 
 
-def _listing(offer: Offer) -> dict[str, Any]:
-    """Return what the offer is worth in the person's sales channel, else in the first one."""
+def listing_of(offer: Offer, channel_slug: str = "") -> dict[str, Any]:
+    """Return what the offer is worth in a sales channel, else in the person's, else in the first."""
     listings: list[dict[str, Any]] = offer.listings
-    mine = (row for row in listings if row["slug"] == offer.channel_slug)
-    return next(mine, listings[0])
+    by_slug = {row["slug"]: row for row in listings}
+    return by_slug.get(channel_slug) or by_slug.get(offer.channel_slug) or listings[0]
 
 
 def _expires(offer: Offer, language_code: str) -> str:

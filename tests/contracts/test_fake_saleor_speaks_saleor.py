@@ -24,6 +24,13 @@ OPERATIONS = (
     "Collections",
     "Customers",
     "Orders",
+    "OfferCodeDelete",
+    "OfferVoucherAddCode",
+    "OfferVoucherByCode",
+    "OfferVoucherCodes",
+    "OfferVoucherCreate",
+    "OfferVoucherDelete",
+    "OfferVoucherListings",
     "ProductIds",
     "Products",
 )

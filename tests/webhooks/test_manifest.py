@@ -46,6 +46,7 @@ def test_b127_no_permission_is_asked_that_nothing_uses(client: Client) -> None:
     assert fetch(client)["permissions"] == [
         "MANAGE_CHANNELS",
         "MANAGE_CHECKOUTS",
+        "MANAGE_DISCOUNTS",
         "MANAGE_ORDERS",
         "MANAGE_PRODUCTS",
         "MANAGE_TRANSLATIONS",

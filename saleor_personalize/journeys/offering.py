@@ -1,0 +1,82 @@
+"""What a journey asks of the offers room: a code for the message that is about to go.
+
+The code is drawn in the deciding transaction (`reserve`), made in Saleor after the commit (`make`) and
+taken back if the message certainly did not go (`withdraw`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from saleor_personalize.enums import NotSentReason, OfferReason
+from saleor_personalize.models import Enrollment, Offer, Profile
+from saleor_personalize.offers import operations as offers
+from saleor_personalize.offers import showing
+from saleor_personalize.offers.terms import Terms
+
+
+@dataclass(frozen=True)
+class Reserved:
+    """An offer whose code is drawn. Nobody can use it yet."""
+
+    offer: Offer
+    language_code: str
+
+    @property
+    def code(self) -> str:
+        return self.offer.code
+
+    def context(self, *, cart_url: str = "") -> dict[str, Any]:
+        """Return what templates see: `offer`, and a `cart_url` that carries the code."""
+        told = showing.context(
+            offer=self.offer, language_code=self.language_code, cart_url=cart_url
+        )
+        return {"offer": told, "cart_url": told["url"]} if cart_url else {"offer": told}
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What is kept with the message: nothing personal."""
+        return showing.content(offer=self.offer)
+
+
+def reserve(
+    *,
+    profile: Profile,
+    enrollment: Enrollment,
+    step_id: str,
+    terms: Terms,
+    channel_slug: str,
+    language_code: str,
+    key: str,
+    now: datetime,
+) -> Reserved | NotSentReason:
+    """Draw a code in the caller's transaction, or say why this person gets none.
+
+    `key` is that of the message: by it the offer is found again when its worker was killed.
+    """
+    found = offers.reserve(
+        profile=profile,
+        enrollment=enrollment,
+        terms=terms,
+        channel_slug=channel_slug,
+        key=key,
+        now=now,
+    )
+    return found if isinstance(found, NotSentReason) else Reserved(found, language_code)
+
+
+def release(*, offer: Reserved) -> None:
+    """Forget an offer in the transaction that reserved it."""
+    offers.release(offer=offer.offer)
+
+
+def make(*, offer: Reserved, now: datetime) -> None:
+    """Make the code in Saleor; again is harmless. Outside any transaction. Raises OfferNotMade."""
+    offers.make(offer=offer.offer, now=now)
+
+
+def withdraw(*, offer: Reserved, now: datetime) -> None:
+    """Take the code back: its message certainly did not go. Outside any transaction."""
+    offers.withdraw(offer=offer.offer, reason=OfferReason.MESSAGE_FAILED, now=now)

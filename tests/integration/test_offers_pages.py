@@ -1,0 +1,185 @@
+"""B65 on the page in the Dashboard, and what doctor and the settings say."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.checks import run_checks
+from django.test import Client
+from django.utils import timezone
+
+from saleor_personalize.enums import OfferKind, OfferReason, OfferStatus
+from saleor_personalize.ingestion.permissions import needed_permissions
+from saleor_personalize.models import Installation, Offer, Profile
+from saleor_personalize.offers.terms import read
+from saleor_personalize.saleor_api import client as saleor_client
+from saleor_personalize.saleor_api.client import AppIdentity
+from saleor_personalize.tasks.offers import refresh_permissions
+from tests.integration.test_dashboard import headers, outcome
+
+URL = "/dashboard/offers/"
+
+
+@pytest.fixture
+def signed(installation: Installation) -> dict[str, str]:
+    return headers(installation)
+
+
+def make(profile: Profile, code: str, **changes: Any) -> Offer:
+    now = timezone.now()
+    return Offer.objects.create(
+        **{
+            "installation": profile.installation,
+            "profile": profile,
+            "key": code,
+            "code": code,
+            "kind": OfferKind.PERCENT,
+            "terms": read({"percent": 10, "expires": timedelta(days=7)}, name="Welcome").as_json(),
+            "listings": [
+                {
+                    "channel_id": "1",
+                    "slug": "us",
+                    "currency": "USD",
+                    "value": "10",
+                    "minimum_spend": None,
+                }
+            ],
+            "status": OfferStatus.MADE,
+            "reserved_at": now,
+            "expires_at": now + timedelta(days=7),
+            **changes,
+        }
+    )
+
+
+def shown(client: Client, signed: dict[str, str], query: str = "") -> str:
+    response = client.get(URL + query, headers=signed)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def test_b65_staff_see_what_became_of_each_offer_and_why(
+    client: Client, signed: dict[str, str], alice: Profile, other_installation: Installation
+) -> None:
+    assert "No offer yet" in shown(client, signed)
+    make(alice, "AAAA-AAAA-AAAA-MADE")
+    make(
+        alice,
+        "AAAA-AAAA-AAAA-BACK",
+        status=OfferStatus.WITHDRAWN,
+        reason=OfferReason.MESSAGE_FAILED,
+        gone_at=timezone.now(),
+    )
+    make(
+        alice,
+        "AAAA-AAAA-AAAA-HELD",
+        status=OfferStatus.WITHDRAWN,
+        reason=OfferReason.ORDERED,
+        attempts=2,
+        error="Saleor answered 503.",
+    )
+    html = shown(client, signed)
+    for text in ("10%", "…-MADE", "Its message was not sent.", "Saleor still has it", "503"):
+        assert text in html
+    assert "1 code that was taken back is still in Saleor" in html
+    # Whoever may look at this page need not be allowed to use codes.
+    assert "AAAA-AAAA" not in html
+    assert "alice" not in html
+    assert "-MADE" not in shown(client, signed, "?status=withdrawn")
+    assert "-BACK" not in shown(client, signed, "?status=made")
+    assert "-MADE" in shown(client, signed, "?status=nonsense&before=nonsense")
+    assert "No offer yet" in shown(client, headers(other_installation))
+
+
+def test_b65_older_offers_follow_page_by_page(
+    client: Client, signed: dict[str, str], alice: Profile
+) -> None:
+    rows = [make(alice, f"AAAA-AAAA-AAAA-{number:04}") for number in range(30)]
+    first = shown(client, signed)
+    assert "-0029" in first
+    assert "-0004" not in first
+    assert f"before={rows[5].pk}" in first
+    older = shown(client, signed, f"?before={rows[5].pk}")
+    assert "-0004" in older
+    assert "-0005" not in older
+
+
+def test_b65_staff_take_an_offer_back(
+    client: Client, signed: dict[str, str], alice: Profile, other_installation: Installation
+) -> None:
+    offer = make(alice, "AAAA-AAAA-AAAA-MADE")
+    url = f"{URL}{offer.pk}/take-back/"
+    assert client.get(url, headers=signed).status_code == 405
+    assert client.post(url, headers=headers(other_installation)).status_code == 404
+    offer.refresh_from_db()
+    assert offer.status == OfferStatus.MADE
+    assert outcome(client.post(url, headers=signed))["title"] == "Taken back"
+    offer.refresh_from_db()
+    assert (offer.status, offer.reason) == (OfferStatus.WITHDRAWN, OfferReason.STAFF)
+    assert offer.due_at == offer.withdrawn_at
+    assert outcome(client.post(url, headers=signed))["title"] == "Not taken back"
+
+
+def test_b65_the_page_says_when_no_offer_can_be_made(
+    client: Client, signed: dict[str, str], installation: Installation, settings: Any
+) -> None:
+    Installation.objects.update(permissions=["MANAGE_ORDERS"])
+    assert "Grant it MANAGE_DISCOUNTS" in shown(client, signed)
+    Installation.objects.update(permissions=["MANAGE_DISCOUNTS"])
+    assert "MANAGE_DISCOUNTS" not in shown(client, signed)
+    settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, "OFFERS": False}
+    assert "switched off" in shown(client, signed)
+
+
+# -- permission ---------------------------------------------------------------------------------------
+
+
+def test_b127_vouchers_need_a_permission_only_while_there_are_offers(settings: Any) -> None:
+    assert "MANAGE_DISCOUNTS" in needed_permissions()
+    settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, "OFFERS": False}
+    assert "MANAGE_DISCOUNTS" not in needed_permissions()
+
+
+def test_b65_a_permission_that_staff_grant_or_take_back_is_noticed(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    granted = ["MANAGE_DISCOUNTS", "MANAGE_ORDERS"]
+    monkeypatch.setattr(
+        saleor_client.SaleorClient,
+        "identity",
+        lambda self: AppIdentity("QXBwOjE=", "saleor.personalize", granted, "3.24"),
+    )
+    refresh_permissions()
+    installation.refresh_from_db()
+    assert installation.permissions == granted
+    granted = ["MANAGE_ORDERS"]
+    refresh_permissions()
+    installation.refresh_from_db()
+    assert installation.permissions == ["MANAGE_ORDERS"]
+
+
+# -- settings ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"INCENTIVE_GUARD": {"days": 3}}, "E110"),
+        ({"INCENTIVE_GUARD": {"offers_per_year": -1}}, "E111"),
+        ({"INCENTIVE_GUARD": {"days_after_full_price": 1.5}}, "E111"),
+        ({"OFFER_URL": "https://store.example/"}, "E112"),
+        ({"OFFER_URL": "javascript:{code}"}, "E112"),
+        ({"PROMO_CODE_PARAMETER": "a b"}, "E113"),
+        ({"RETENTION": {"offers": timedelta(days=300)}}, "E114"),
+        ({"INCENTIVE_GUARD": {"offers_per_year": None}}, None),
+        ({"OFFER_URL": "https://store.example/?promoCode={code}"}, None),
+    ],
+)
+def test_b66_settings_of_offers_are_checked(
+    settings: Any, changes: dict[str, Any], fault: str | None
+) -> None:
+    settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, **changes}
+    found = {message.id for message in run_checks() if message.id and ".E11" in message.id}
+    assert found == ({f"saleor_personalize.{fault}"} if fault else set())
