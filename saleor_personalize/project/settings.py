@@ -162,6 +162,8 @@ SALEOR_PERSONALIZE: dict[str, Any] = {
     "DEFAULT_SENDER": os.environ.get("DEFAULT_SENDER"),
     "CHECKOUT_URL": os.environ.get("CHECKOUT_URL"),
     "DRY_RUN": _flag("DRY_RUN"),
+    "OFFERS": os.environ.get("OFFERS", "").strip().lower() not in {"0", "false", "no", "off"},
+    "OFFER_URL": os.environ.get("OFFER_URL"),
     "STOREFRONT_ORIGINS": _list("STOREFRONT_ORIGINS"),
     "TRUSTED_PROXIES": _number("TRUSTED_PROXIES", int(_flag("BEHIND_TLS_PROXY"))),
 }

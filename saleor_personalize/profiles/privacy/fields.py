@@ -134,6 +134,8 @@ def _orders() -> Handlings:
         total="total",
         placed_at="placed_at",
     )
+        undiscounted_total="undiscounted_total",
+        voucher_code="voucher_code",
     return {
         name: Handling(True, each.exported_as, Erased.EMPTIED, each.kept)
         if name in _ORDER_EMPTIED
