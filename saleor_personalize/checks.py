@@ -29,9 +29,11 @@ from saleor_personalize.conf import (
     settings,
     unknown_name_hint,
 )
-from saleor_personalize.enums import ConsentRule
+from saleor_personalize.enums import ConsentRule, DeliveryChannel
 from saleor_personalize.exceptions import ConfigurationError
 from saleor_personalize.hints import offering
+from saleor_personalize.journeys.triggers import known_triggers
+from saleor_personalize.messaging.clocks import clock_time, zone_named
 from saleor_personalize.offers.terms import TermsRefused
 from saleor_personalize.recommendations import placements
 from saleor_personalize.segments.rules import known_rules
@@ -71,6 +73,7 @@ _TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
         ),
         'a dict of timedeltas, such as {"checkouts": timedelta(days=90)}',
     ),
+    "Mapping[str, int | None]": (lambda v: isinstance(v, Mapping), "a dict"),
     "Mapping[str, Any]": (lambda v: isinstance(v, Mapping), "a dict"),
     "str | Mapping[str, Any]": (lambda v: isinstance(v, str | Mapping), "a text or a dict"),
 }
@@ -99,9 +102,11 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         *_imports(),
         *_consent(),
         *_privacy(),
+        *_journeys(),
         *_bus(),
-    ]
+        *_hints(),
         *_offers(),
+    ]
 
 
 def _names() -> Iterator[CheckMessage]:
@@ -401,8 +406,6 @@ def _imports() -> Iterator[CheckMessage]:
         )
 
 
-def _bus() -> Iterator[CheckMessage]:
-    if settings.BUS_DISABLE_AFTER < timedelta(days=1):
 def _hints() -> Iterator[CheckMessage]:
     try:
         offering.terms()
@@ -423,8 +426,11 @@ def _hints() -> Iterator[CheckMessage]:
         )
 
 
+def _bus() -> Iterator[CheckMessage]:
+    patience = settings.BUS_DISABLE_AFTER
+    if patience < timedelta(days=1):
         yield Error(
-            f"{_at('BUS_DISABLE_AFTER')} is {settings.BUS_DISABLE_AFTER}: a receiver that is down for a "
+            f"{_at('BUS_DISABLE_AFTER')} is {patience}: a receiver that is down for a "
             "night would be switched off.",
             hint="Set it to a day or more, such as timedelta(days=3).",
             id=f"{APP}.E120",
@@ -445,7 +451,6 @@ def _hints() -> Iterator[CheckMessage]:
         )
 
 
-def _privacy() -> Iterator[CheckMessage]:
 def _offers() -> Iterator[CheckMessage]:
     known = Defaults().INCENTIVE_GUARD
     for name, limit in settings.INCENTIVE_GUARD.items():
@@ -483,6 +488,7 @@ def _offers() -> Iterator[CheckMessage]:
         )
 
 
+def _privacy() -> Iterator[CheckMessage]:
     known = Defaults().RETENTION
     for kind, kept in settings.RETENTION.items():
         if kind not in known:
@@ -515,3 +521,56 @@ def _offers() -> Iterator[CheckMessage]:
             hint="Keep what waits longer than the links that confirm it work.",
             id=f"{APP}.E073",
         )
+
+
+def _journeys() -> Iterator[CheckMessage]:
+    try:
+        known_triggers()
+    except ConfigurationError as error:
+        yield Error(
+            str(error),
+            hint="Name a subclass of Trigger under its own key: docs/howto/custom-trigger.md.",
+            id=f"{APP}.E130",
+        )
+    for scope, caps in settings.FREQUENCY_CAPS.items():
+        if not (isinstance(caps, list | tuple) and all(_is_cap(cap) for cap in caps)):
+            yield Error(
+                f"{_at('FREQUENCY_CAPS', scope)} is {caps!r}, which is no list of caps.",
+                hint="Write how many messages in which time: [(2, timedelta(days=1))].",
+                id=f"{APP}.E131",
+            )
+    for scope, hours in settings.QUIET_HOURS.items():
+        try:
+            begin, end = hours
+            clock_time(begin), clock_time(end)
+        except (TypeError, ValueError, AttributeError):
+            yield Error(
+                f"{_at('QUIET_HOURS', scope)} is {hours!r}, which is no pair of times of day.",
+                hint='Write when they begin and end: ("21:00", "08:00").',
+                id=f"{APP}.E132",
+            )
+    for name in ("FREQUENCY_CAPS", "QUIET_HOURS"):
+        for scope in getattr(settings, name):
+            if scope != "*" and scope not in DeliveryChannel.values:
+                yield Error(
+                    f"{_at(name)} has the key {scope!r}, which is no delivery channel.",
+                    hint=f"Known: *, {', '.join(DeliveryChannel.values)}.",
+                    id=f"{APP}.E133",
+                )
+    if zone_named(settings.TIME_ZONE) is None:
+        yield Error(
+            f"{_at('TIME_ZONE')} is {settings.TIME_ZONE!r}, which is no time zone.",
+            hint="Use a name of the IANA database, such as Europe/Berlin.",
+            id=f"{APP}.E134",
+        )
+
+
+def _is_cap(cap: Any) -> bool:
+    return (
+        isinstance(cap, list | tuple)
+        and len(cap) == 2
+        and type(cap[0]) is int
+        and cap[0] > 0
+        and isinstance(cap[1], timedelta)
+        and cap[1] > timedelta(0)
+    )

@@ -169,6 +169,7 @@ def _retention() -> dict[str, timedelta]:
         "removed_favourites": 90,
         "exposures": 30,
         "outgoing_deliveries": 30,
+        "hints": 90,
         "offers": 730,
         "unknown_people": 90,
         "uninstalled": 30,
@@ -328,7 +329,6 @@ class Defaults:
     # How long events are kept; they go month by month. None: for ever.
     EVENT_RETENTION: timedelta | None = timedelta(days=395)
 
-    # Outgoing webhooks: whether they may go to private and loopback addresses, seconds for one try, and how
     # On-site hints: how many that interrupt a person sees in a day, how long the same one rests after it was
     # seen and after it was waved away, and how long a cart lies still before it is spoken of.
     HINTS_MAX_PER_DAY: Count = 3
@@ -341,6 +341,7 @@ class Defaults:
     # timedelta(hours=2)}. Empty: nothing.
     HINT_OFFER: Mapping[str, Any] = field(default_factory=dict)
 
+    # Outgoing webhooks: whether they may go to private and loopback addresses, seconds for one try, and how
     # long nothing may arrive until a webhook is switched off.
     BUS_ALLOW_PRIVATE_ADDRESSES: bool = False
     BUS_TIMEOUT: float = 10.0

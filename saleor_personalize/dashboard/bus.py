@@ -177,7 +177,7 @@ def replay(request: HttpRequest, staff: Staff, webhook_id: int) -> HttpResponse:
         _one(request, staff, webhook),
         "success",
         _("In line again"),
-        _("%(count)s deliveries are tried again within seconds.") % {"count": count},
+        _("Deliveries that are tried again within seconds: %(count)s") % {"count": count},
     )
 
 

@@ -317,6 +317,7 @@ DATA = {
     "memberships": gettext_lazy("Stays in segments that ended"),
     "removed_favourites": gettext_lazy("Favourites that were removed"),
     "outgoing_deliveries": gettext_lazy("What other apps were told"),
+    "hints": gettext_lazy("Which hints were shown, followed or waved away"),
     "exposures": gettext_lazy("Which recommendations were shown how often"),
     "unknown_people": gettext_lazy("People of whom only an id is known"),
     "orders": gettext_lazy("Orders"),
@@ -386,9 +387,9 @@ def message_state(message: Message) -> State:
     status = MessageStatus(message.status)
     if status == MessageStatus.NOT_SENT and message.reason:
         return State("", _("Not sent"), *_reason(NotSentReason(message.reason)))
-    return {
     if status == MessageStatus.FAILED and message.reason in _OF_OFFERS:
         return State("bad", _("Failed"), *_reason(NotSentReason(message.reason)))
+    return {
         MessageStatus.HANDING_OVER: State("busy", _("Being sent")),
         MessageStatus.SENT: State("good", _("Sent")),
         MessageStatus.NOT_SENT: State("", _("Not sent")),
@@ -407,7 +408,6 @@ def message_state(message: Message) -> State:
     }[status]
 
 
-def not_sent_reason(reason: NotSentReason) -> str:
 #: Why a message was given up after it had been decided.
 _OF_OFFERS = (NotSentReason.OFFER_NOT_MADE, NotSentReason.OFFER_NOT_FIRST)
 
@@ -447,6 +447,7 @@ def offer_state(offer: Offer) -> State:
     return State("", offer_status(status), why)
 
 
+def not_sent_reason(reason: NotSentReason) -> str:
     """Return why a message was not sent, or a journey ended early."""
     return _reason(reason)[0]
 
@@ -490,7 +491,6 @@ def _reason(reason: NotSentReason) -> tuple[str, str]:
             _("Activate the app under Extensions in your Dashboard."),
         ),
         NotSentReason.ALREADY_SENT: (_("The person was told this already."), ""),
-        NotSentReason.TEMPLATE_INCOMPLETE: (
         NotSentReason.OFFER_FULL_PRICE: (
             _("The person has just paid full price, so there is no code for them."),
             "",
@@ -515,6 +515,7 @@ def _reason(reason: NotSentReason) -> tuple[str, str]:
             _("Saleor could not make the voucher, so no message went without it."),
             _("The text below is Saleor's."),
         ),
+        NotSentReason.TEMPLATE_INCOMPLETE: (
             _("The message needs something that is missing."),
             _("Check the sender and the cart link below."),
         ),

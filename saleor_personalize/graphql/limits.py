@@ -38,6 +38,7 @@ _LISTS = frozenset(
         "recommendationPage",
         "recommendationRanking",
         "recommendationTouchpoints",
+        "hints",
     }
 )
 #: Lists as long as what is asked for, and the argument that lists it.

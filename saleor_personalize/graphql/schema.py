@@ -20,9 +20,10 @@ from saleor_personalize.graphql import (
     mutations_favourites,
     types,
     types_groups,
+    types_hints,
     types_merchandising,
-    types_privacy,
     types_offers,
+    types_privacy,
     types_recommendations,
     types_segments,
 )
@@ -31,13 +32,14 @@ from saleor_personalize.graphql import (
 class Query(
     types_recommendations.RecommendationQueries,
     types_groups.GroupQueries,
+    types_hints.HintQueries,
     types_segments.SegmentQueries,
     types_merchandising.MerchandisingQueries,
     mutations_favourites.FavouriteQueries,
     types_privacy.PrivacyQueries,
+    types_offers.OfferQueries,
     federation.FederationQueries,
     graphene.ObjectType,
-    types_offers.OfferQueries,
 ):
     """Questions of a storefront, and of the shop's servers."""
 
@@ -240,6 +242,7 @@ class Mutation(
     mutations_consent.ConsentMutations,
     mutations_favourites.FavouriteMutations,
     types_privacy.PrivacyMutations,
+    types_hints.HintMutations,
     graphene.ObjectType,
 ):
     """What a storefront reports, and what the shop's servers change."""

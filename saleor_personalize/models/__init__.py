@@ -16,6 +16,7 @@ from saleor_personalize.models.catalog import (
 from saleor_personalize.models.events import Checkout, Event, Order, OrderLine, Session
 from saleor_personalize.models.favourites import Favourite, SharedFavourites
 from saleor_personalize.models.fields import EncryptedTextField, email_hash
+from saleor_personalize.models.hints import PageDropOff, ShownHint
 from saleor_personalize.models.imports import Import, ImportReject
 from saleor_personalize.models.ingestion import Backfill, BackfillStage
 from saleor_personalize.models.installation import (
@@ -65,6 +66,7 @@ __all__ = [
     "OrderLine",
     "OutgoingDelivery",
     "OutgoingWebhook",
+    "PageDropOff",
     "PendingToken",
     "Placement",
     "Predictor",
@@ -81,6 +83,7 @@ __all__ = [
     "ServerKey",
     "Session",
     "SharedFavourites",
+    "ShownHint",
     "Stock",
     "Suppression",
     "TrainedModel",

@@ -43,6 +43,7 @@ from saleor_personalize.models import (
     SegmentMembership,
     Session,
     SharedFavourites,
+    ShownHint,
     WebhookDelivery,
 )
 from saleor_personalize.profiles import identity, merging, tombstones
@@ -227,6 +228,7 @@ KINDS: tuple[Kind, ...] = (
         Q(due_at__isnull=True),
         _delete(Offer),
     ),
+    Kind("hints", "RETENTION", ShownHint, "changed_at", end=_delete(ShownHint)),
     Kind("exposures", "RETENTION", Exposure, "last_shown_at", end=_delete(Exposure)),
     Kind("unknown_people", "RETENTION", Profile, "first_seen_at", end=_delete_unknown),
     Kind("orders", "", Order, "placed_at"),

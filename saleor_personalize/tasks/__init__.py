@@ -8,6 +8,7 @@ from saleor_personalize.tasks import (
     backfill,
     bus,
     events,
+    hints,
     imports,
     journeys,
     messaging,
@@ -21,8 +22,9 @@ from saleor_personalize.tasks import (
 
 __all__ = [
     "backfill",
-    "events",
     "bus",
+    "events",
+    "hints",
     "imports",
     "journeys",
     "messaging",

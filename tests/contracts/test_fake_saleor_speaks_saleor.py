@@ -19,11 +19,11 @@ OPERATIONS = (
     "AppWebhooks",
     "Categories",
     "Channels",
+    "CheckoutForHints",
     "CheckoutNow",
     "Checkouts",
     "Collections",
     "Customers",
-    "Orders",
     "OfferCodeDelete",
     "OfferVoucherAddCode",
     "OfferVoucherByCode",
@@ -31,8 +31,10 @@ OPERATIONS = (
     "OfferVoucherCreate",
     "OfferVoucherDelete",
     "OfferVoucherListings",
+    "Orders",
     "ProductIds",
     "Products",
+    "ShippingMethods",
 )
 
 

@@ -89,7 +89,7 @@ def test_b109_staff_make_try_and_replay_a_webhook(
     assert "Replay all that failed" in page
     receiver.answers = [200]
     again = client.post(f"/dashboard/bus/{row.pk}/replay/", headers=signed)
-    assert outcome(again)["text"] == "1 deliveries are tried again within seconds."
+    assert outcome(again)["text"] == "Deliveries that are tried again within seconds: 1"
     assert deliver_outgoing() == 1
     assert receiver.contents[-1]["data"] == {"variantId": "variant-1"}
     line = OutgoingDelivery.objects.get(event="stock_alert.requested")

@@ -24,7 +24,13 @@ def test_the_module_is_under_four_kilobytes() -> None:
     assert len(gzip.compress((SERVED / "personalize.js").read_bytes(), 9)) < 4_096
 
 
-@pytest.mark.parametrize("name", ["personalize.js", "personalize.d.ts"])
+def test_b59_the_hints_are_a_file_of_their_own_under_two_kilobytes() -> None:
+    assert len(gzip.compress((SERVED / "hints.js").read_bytes(), 9)) < 2_048
+
+
+@pytest.mark.parametrize(
+    "name", ["personalize.js", "personalize.d.ts", "hints.js", "hints.d.ts"]
+)
 def test_npm_and_the_app_serve_the_same_file(name: str) -> None:
     assert (PACKAGE / name).resolve() == SERVED / name
 

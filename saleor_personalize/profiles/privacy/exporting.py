@@ -33,6 +33,7 @@ from saleor_personalize.models import (
     SegmentMembership,
     Session,
     SharedFavourites,
+    ShownHint,
     Suppression,
 )
 from saleor_personalize.profiles import merging
@@ -111,6 +112,8 @@ def _rows(
     yield model, rows.exclude(enrollment__subject_saleor_id__in=foreign, handed_over_at=None)
     model, rows = of(Offer, "reserved_at")
     yield model, rows.exclude(enrollment__subject_saleor_id__in=foreign, made_at=None)
+    hints, rows = of(ShownHint)
+    yield hints, rows.exclude(subject__in=foreign) if foreign else rows
     outgoing, rows = of(OutgoingDelivery, "occurred_at")
     told = rows.exclude(data__checkoutId__in=foreign) if foreign else rows
     yield outgoing, told.select_related("webhook")

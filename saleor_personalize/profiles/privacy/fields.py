@@ -41,6 +41,7 @@ from saleor_personalize.models import (
     OrderLine,
     OutgoingDelivery,
     OutgoingWebhook,
+    PageDropOff,
     PendingToken,
     Placement,
     Predictor,
@@ -56,6 +57,7 @@ from saleor_personalize.models import (
     ServerKey,
     Session,
     SharedFavourites,
+    ShownHint,
     Stock,
     Suppression,
     TrainedModel,
@@ -132,10 +134,10 @@ def _orders() -> Handlings:
         channel_slug="channel",
         currency="currency",
         total="total",
-        placed_at="placed_at",
-    )
         undiscounted_total="undiscounted_total",
         voucher_code="voucher_code",
+        placed_at="placed_at",
+    )
     return {
         name: Handling(True, each.exported_as, Erased.EMPTIED, each.kept)
         if name in _ORDER_EMPTIED
@@ -162,6 +164,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         **_shops("name", "prefix", "secret_hash", "created_at", "last_used_at", "revoked_at"),
         "created_by": Handling(True, "", Erased.EMPTIED, "shop"),
     },
+    PageDropOff: _shops("page", "measured_at", "view_count", "went_on_count", "seconds"),
     OutgoingWebhook: {
         **_shops(
             "alias", "url", "events", "has_personal_data", "secret", "former_secret", "rotated_at",
@@ -348,6 +351,11 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
             Handling(True, "", Erased.EMPTIED, "offers"),
         ),
     },
+    ShownHint: _persons(
+        "hints", "hints", "profile", "changed_at",
+        kind="kind", subject="subject", shown_count="shown_count", first_shown_at="first_shown_at",
+        last_shown_at="last_shown_at", dismissed_at="dismissed_at", followed_at="followed_at",
+    ),
     # To whom else it was told.
     OutgoingDelivery: _persons(
         "outgoing_deliveries", "outgoing_deliveries", "profile", "created_at", "due_at",
