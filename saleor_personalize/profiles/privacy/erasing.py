@@ -27,8 +27,8 @@ from saleor_personalize.models import (
     Installation,
     Offer,
     Order,
-    Profile,
     OutgoingWebhook,
+    Profile,
     ServerKey,
     email_hash,
 )

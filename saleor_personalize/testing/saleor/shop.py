@@ -125,11 +125,10 @@ class Shop:
         self.variants: dict[str, Node] = {}
         self.users: dict[str, Node] = {}
         self.checkouts: dict[str, Node] = {}
-        self.orders: dict[str, Node] = {}
         #: key -> message of what our app reported about itself
+        self.problems: dict[str, str] = {}
         self.orders: dict[str, Node] = {}
         self.vouchers = Vouchers()
-        self.problems: dict[str, str] = {}
         self.deliveries: list[Delivery] = []
         self._outbox: queue.Queue[Callable[[], None] | None] = queue.Queue()
         self._sender: threading.Thread | None = None
@@ -153,8 +152,8 @@ class Shop:
         self.channels = [
             self._channel("default-channel", "USD"),
             self._channel("channel-pln", "PLN"),
-        self.vouchers.channels = self.channels
         ]
+        self.vouchers.channels = self.channels
         ideas = catalogue.ideas(products)
         for name in dict.fromkeys(idea.category for idea in ideas):
             self._category(name, now)
@@ -414,6 +413,7 @@ class Shop:
             "user": None,
             "lines": [],
             "metadata": [],
+            "promoCode": None,
             "totalPrice": lambda info: _taxed(
                 sum(line["quantity"] * line["amount"] for line in checkout["lines"]),
                 node["currencyCode"],
@@ -504,6 +504,7 @@ class Shop:
             )
             for variant, _ in lines
         ]
+        total = sum(price * quantity for price, (_, quantity) in zip(prices, lines, strict=True))
         order: Node = {
             "id": global_id("Order", uuid.uuid4()),
             "number": str(len(self.orders) + 1),
