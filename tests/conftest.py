@@ -17,7 +17,15 @@ from saleor_personalize.enums import (
     InstallationStatus,
     Purpose,
 )
-from saleor_personalize.models import Consent, Identity, Installation, Profile, email_hash
+from saleor_personalize.journeys.operations import ensure_journey
+from saleor_personalize.models import (
+    Consent,
+    Enrollment,
+    Identity,
+    Installation,
+    Profile,
+    email_hash,
+)
 from saleor_personalize.testing.keys import TEST_KEY, SigningKey
 
 # How long an example takes says more about the machine than about the code.
@@ -98,6 +106,28 @@ def make_consent(profile: Profile, state: ConsentState) -> Consent:
         state=state,
         source="test",
         recorded_at=NOW,
+    )
+
+
+def make_enrollment(profile: Profile, subject: str, at: datetime, **changes: Any) -> Enrollment:
+    """Put somebody into the reminder of abandoned carts, over a cart, as it happened at a moment."""
+    journey = ensure_journey(installation=profile.installation, key="abandoned_checkout")
+    return Enrollment.objects.create(
+        **{
+            "installation": profile.installation,
+            "journey": journey,
+            "version": journey.published,
+            "profile": profile,
+            "subject_kind": "checkout",
+            "subject_saleor_id": subject,
+            "entry_key": subject,
+            "occurred_at": at,
+            "due_at": at,
+            "step_since": at,
+            "path": [0],
+            "created_at": at,
+            **changes,
+        }
     )
 
 

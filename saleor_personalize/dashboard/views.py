@@ -277,6 +277,44 @@ def pause(request: HttpRequest, staff: Staff) -> HttpResponse:
 
 
 @staff_view(acts=True)
+def resume(request: HttpRequest, staff: Staff) -> HttpResponse:
+    journey = journeys.ensure_journey(installation=staff.installation, key=REMINDER)
+    journeys.resume(journey=journey, now=timezone.now())
+    response = _render(request, staff, "journey.html", _journey(staff))
+    return _tell(
+        response, "success", _("Cart reminder goes on"), _("Who was held is looked at anew.")
+    )
+
+
+@staff_view()
+def sends(request: HttpRequest, staff: Staff) -> HttpResponse:
+    """Show on every page whether anything is sent at all, and the switch."""
+    return _sends(request, staff)
+
+
+@staff_view(acts=True)
+def stop_sends(request: HttpRequest, staff: Staff) -> HttpResponse:
+    journeys.stop_sends(installation=staff.installation, now=timezone.now())
+    response = _sends(request, staff)
+    return _tell(response, "success", _("All sends are stopped"), _("People wait where they are."))
+
+
+@staff_view(acts=True)
+def resume_sends(request: HttpRequest, staff: Staff) -> HttpResponse:
+    journeys.resume_sends(installation=staff.installation)
+    response = _sends(request, staff)
+    return _tell(
+        response, "success", _("Sends go on"), _("What became too late meanwhile is left out.")
+    )
+
+
+def _sends(request: HttpRequest, staff: Staff) -> HttpResponse:
+    return _render(
+        request, staff, "sends.html", {"stopped_at": staff.installation.sends_stopped_at}
+    )
+
+
+@staff_view(acts=True)
 def save_settings(request: HttpRequest, staff: Staff) -> HttpResponse:
     form = SettingsForm(request.POST)
     if not form.is_valid():

@@ -578,6 +578,11 @@ class _Reader:
         told = "" if close or is_listed else f" (known: {', '.join(sorted(known)) or 'none'})"
         self.faults.append(Fault(path, message + told, value, close[0] if close else ""))
 
+    def unknown_key(self, path: str, message: str, key: str, known: Collection[str]) -> None:
+        close = difflib.get_close_matches(key, list(known), n=1)
+        told = message + ("" if close else f" (known: {', '.join(known) or 'none'})")
+        self.faults.append(Fault(path, told, None, close[0] if close else ""))
+
 
 def parse(value: Any, *, known: Known | None = None) -> Definition:
     """Return the definition that a JSON value holds. Raises InvalidJourney with every fault."""
@@ -613,12 +618,14 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def _mapping_without_twins(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key) for key, _value in node.value]
-    for key, (key_node, _value) in zip(keys, node.value, strict=True):
-        if keys.count(key) > 1:
+    seen = []
+    for key_node, _value in node.value:
+        key = loader.construct_object(key_node)
+        if key in seen:
             raise yaml.constructor.ConstructorError(
                 None, None, f"{key!r} stands there twice", key_node.start_mark
             )
+        seen.append(key)
     return dict(loader.construct_mapping(node, deep=True))
 
 
@@ -644,11 +651,7 @@ def _read_values(
         return {}
     for key in value:
         if key not in table:
-            close = difflib.get_close_matches(str(key), list(table), n=1)
-            message = "is not known here" + ("" if close else f" (known: {', '.join(table)})")
-            reader.faults.append(
-                Fault(_below(path, str(key)), message, None, close[0] if close else "")
-            )
+            reader.unknown_key(_below(path, str(key)), "is not known here", str(key), table)
     given: dict[str, Any] = {}
     for name, entry in table.items():
         attribute = entry.attribute or name
@@ -766,7 +769,7 @@ def read_options(type_: type, given: Mapping[str, Any], path: str = "", reader: 
     table = option_table(type_)
     for key in given:
         if key not in table:
-            own.unknown(_below(path, key), "is no option of this trigger", None, tuple(table))
+            own.unknown_key(_below(path, key), "is no option of this trigger", key, table)
     values: dict[str, Any] = {}
     for name, kind in table.items():
         if name in given:

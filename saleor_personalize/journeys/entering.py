@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 
 from saleor_personalize.enums import EnrollmentStatus, InstallationStatus
-from saleor_personalize.exceptions import UnknownAlias
+from saleor_personalize.exceptions import UnknownAlias, kind_and_place
 from saleor_personalize.journeys.definitions import Definition, InvalidJourney
 from saleor_personalize.journeys.triggers import (
     Entry,
@@ -20,7 +21,7 @@ from saleor_personalize.journeys.triggers import (
     Trigger,
     trigger_of,
 )
-from saleor_personalize.journeys.versions import definition_of
+from saleor_personalize.journeys.versions import definition_of, up_to_date
 from saleor_personalize.models import Enrollment, Installation, Journey, Profile
 
 logger = logging.getLogger(__name__)
@@ -54,21 +55,29 @@ def enter_due(*, now: datetime, every: timedelta = LOOK_EVERY) -> int:
     """
     count = 0
     waiting = Journey.objects.filter(
-        is_live=True, installation__status=InstallationStatus.ACTIVE, published__isnull=False
+        is_live=True, installation__status=InstallationStatus.ACTIVE
     ).exclude(looked_at__gt=now - every)
-    for key in waiting.order_by("looked_at", "pk").values_list("pk", flat=True):
-        with transaction.atomic():
-            journey = (
-                waiting.filter(pk=key)
-                .select_related("installation", "published")
-                .select_for_update(skip_locked=True, of=("self",))
-                .first()
-            )
-            if journey is None:
-                continue
-            count += _look(journey, now)
-            journey.looked_at = now
-            journey.save(update_fields=["looked_at"])
+    for key in list(waiting.order_by("looked_at", "pk").values_list("pk", flat=True)):
+        try:
+            count += _look_once(waiting.filter(pk=key), now)
+        except Exception as error:
+            # One trigger that fails must not hold up the others: it is asked again from where it was.
+            logger.warning("Journey %s cannot be looked at. %s", key, kind_and_place(error))
+    return count
+
+
+@transaction.atomic
+def _look_once(rows: QuerySet[Journey], now: datetime) -> int:
+    journey = (
+        rows.select_related("installation", "published")
+        .select_for_update(skip_locked=True, of=("self",))
+        .first()
+    )
+    if journey is None:
+        return 0
+    count = _look(journey, now)
+    journey.looked_at = now
+    journey.save(update_fields=["looked_at"])
     return count
 
 
@@ -89,7 +98,7 @@ def live_journeys(installation: Installation) -> Iterable[tuple[Journey, Definit
     """Yield the live journeys of a shop with their definitions and triggers."""
     rows = (
         Journey.objects.of(installation)
-        .filter(is_live=True, published__isnull=False)
+        .filter(is_live=True)
         .select_related("installation", "published")
         .order_by("key")
     )
@@ -100,9 +109,10 @@ def live_journeys(installation: Installation) -> Iterable[tuple[Journey, Definit
 
 
 def _resolved(journey: Journey) -> tuple[Definition, Trigger] | None:
-    if journey.published is None:
+    published = up_to_date(journey).published
+    if published is None:
         return None
-    definition = definition_of(journey.published)
+    definition = definition_of(published)
     try:
         return definition, trigger_of(definition.trigger)
     except (UnknownAlias, InvalidJourney) as error:

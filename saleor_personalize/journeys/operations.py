@@ -54,6 +54,7 @@ __all__ = [
     "go_live",
     "is_live",
     "journeys_of",
+    "known",
     "load",
     "looks_back_to",
     "observe",

@@ -613,7 +613,11 @@ def case_of(enrollment: Enrollment) -> Case:
 def _case(enrollment: Enrollment) -> Case:
     definition = definition_of(enrollment.version)
     trigger = trigger_of(definition.trigger)
-    return Case(enrollment, definition, trigger, trigger.about(enrollment))
+    about = trigger.about(enrollment)
+    if about.profile is not None and about.profile != enrollment.profile:
+        # The object has changed hands.
+        enrollment.profile = about.profile
+    return Case(enrollment, definition, trigger, about)
 
 
 def _judge(case: Case, live: Live | None, now: datetime) -> object:
@@ -621,12 +625,11 @@ def _judge(case: Case, live: Live | None, now: datetime) -> object:
 
 
 def _identities(enrollment: Enrollment) -> set[tuple[str, str]]:
-    trigger = trigger_of(definition_of(enrollment.version).trigger)
     try:
-        about = trigger.about(enrollment)
+        case = _case(enrollment)
     except SubjectGone:
-        about = About()
-    return identities_of(enrollment.profile, about)
+        return identities_of(enrollment.profile, About())
+    return identities_of(case.enrollment.profile, case.about)
 
 
 def _retry_at(case: Case, now: datetime) -> datetime:

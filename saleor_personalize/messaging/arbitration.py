@@ -106,9 +106,7 @@ def _capped(profile: Profile, delivery_channel: str, now: datetime) -> Delay | N
                 sent = sent.filter(delivery_channel=scope)
             times = sent.order_by("-decided_at").values_list("decided_at", flat=True)
             # When the oldest of them no longer counts, there is room for one more.
-            until += [at + period for at in times[max(most, 1) - 1 : max(most, 1)]]
-            if most < 1:
-                until.append(now + period)
+            until += [at + period for at in times[most - 1 : most]]
     return Delay(max(until), NotSentReason.FREQUENCY_CAP) if until else None
 
 

@@ -30,3 +30,9 @@ def advance_journeys() -> None:
                 journeys.CLAIM,
                 kind_and_place(error),
             )
+
+
+@shared_task(name="personalize.enter_journeys")  # type: ignore[untyped-decorator,unused-ignore]
+def enter_journeys() -> int:
+    """Bring in whom time alone brings into journeys; return how many."""
+    return journeys.enter_due(now=timezone.now())

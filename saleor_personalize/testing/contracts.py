@@ -7,6 +7,10 @@ class TestMyRule(RuleTests):
 class TestMyRecommender(RecommenderTests):
     recommender = MyRecommender
     options = {"weight": 2.0}  # for its __init__
+
+class TestMyTrigger(TriggerTests):
+    trigger = MyTrigger
+    definition = "my_journey.yaml"
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -23,11 +27,22 @@ from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from saleor_personalize.enums import InstallationStatus
+from saleor_personalize.enums import InstallationStatus, JourneySource
+from saleor_personalize.journeys import definitions
+from saleor_personalize.journeys import operations as journeys
+from saleor_personalize.journeys.definitions import Definition
+from saleor_personalize.journeys.triggers import (
+    CheckoutChanged,
+    Fact,
+    OrderChanged,
+    Trigger,
+    trigger_of,
+)
 from saleor_personalize.ml import (
     Candidate,
     Context,
@@ -43,9 +58,11 @@ from saleor_personalize.models import (
     Checkout,
     ComputedTraits,
     Consent,
+    Enrollment,
     Event,
     Favourite,
     Installation,
+    Journey,
     Order,
     OrderLine,
     Product,
@@ -527,3 +544,134 @@ class RecommenderTests:
     def test_the_engine_takes_it(self) -> None:
         engine = Engine(recommenders={"mine": self.recommender(**self.options)}, tune=False)
         assert engine.fit(*shop_of([])).aliases == ("mine",)
+
+
+# -- triggers ----------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class TriggerCase:
+    """A shop with one person in it who allows everything, and a live journey."""
+
+    installation: Installation
+    profile: Profile
+    journey: Journey
+
+    def observe(self, fact: Fact, *, now: datetime = NOW) -> list[Enrollment]:
+        """Tell the journey of a fact."""
+        return journeys.observe(fact=fact, now=now)
+
+
+class TriggerTests:
+    """Subclass, name your trigger and its journey, and let somebody come in.
+
+    class TestMyTrigger(TriggerTests):
+        trigger = MyTrigger
+        definition = "my_journey.yaml"  # a path, or the text itself
+
+        def come_in(self, case):
+            case.observe(OrderChanged(...), now=NOW)
+    """
+
+    trigger: ClassVar[type[Trigger]]
+    definition: ClassVar[str]
+
+    def come_in(self, case: TriggerCase) -> None:
+        """Make happen what brings `case.profile` in, at NOW or soon after; telling it twice must be safe."""
+        raise NotImplementedError
+
+    def _loaded(self) -> Definition:
+        is_path = "\n" not in self.definition
+        text = Path(self.definition).read_text() if is_path else self.definition
+        return definitions.load(
+            text, known=dataclasses.replace(journeys.known(), templates=_Anything())
+        )
+
+    @pytest.fixture
+    def case(self, db: None, settings: Any) -> TriggerCase:
+        from django.conf import settings as django_settings
+
+        mine = getattr(django_settings, "SALEOR_PERSONALIZE", {})
+        path = f"{self.trigger.__module__}.{self.trigger.__qualname__}"
+        with_it = {**mine.get("TRIGGERS", {}), self.trigger.key: path}
+        settings.SALEOR_PERSONALIZE = {**mine, "TRIGGERS": with_it}
+        shop = Installation.objects.create(
+            saleor_api_url="https://trigger.saleor.test/graphql/",
+            app_id="app",
+            auth_token="token",  # noqa: S106
+            status=InstallationStatus.ACTIVE,
+            status_changed_at=NOW,
+            installed_at=NOW,
+        )
+        profile = Profile.objects.create(installation=shop, first_seen_at=NOW)
+        definition = self._loaded()
+        version = journeys.publish(
+            installation=shop, definition=definition, source=JourneySource.FILE, now=NOW
+        )
+        journey = Journey.objects.select_related("published", "installation").get(
+            pk=version.journey_id
+        )
+        journeys.go_live(journey=journey, now=NOW - timedelta(days=1))
+        return TriggerCase(shop, profile, journey)
+
+    def test_it_is_told_in_settings_and_definitions(self, case: TriggerCase) -> None:
+        definition = self._loaded()
+        assert definition.trigger.type == self.trigger.key
+        assert definitions.parse(definition.to_json()) == definition
+        found = trigger_of(definition.trigger)
+        assert type(found) is self.trigger
+        assert dataclasses.is_dataclass(found.options)
+
+    def test_somebody_comes_in_once_however_often_it_is_told(self, case: TriggerCase) -> None:
+        self.come_in(case)
+        (row,) = Enrollment.objects.of(case.installation)
+        assert row.profile in case.profile.person()
+        assert row.due_at >= row.occurred_at
+        for fact in self.facts_again(case):
+            case.observe(fact, now=NOW + timedelta(days=1))
+        assert Enrollment.objects.of(case.installation).count() == 1
+
+    def facts_again(self, case: TriggerCase) -> Sequence[Fact]:
+        """Return facts that are told a second time; by default orders and carts of the shop."""
+        return [
+            *map(CheckoutChanged, Checkout.objects.of(case.installation)),
+            *map(OrderChanged, Order.objects.of(case.installation)),
+        ]
+
+    def test_nobody_comes_in_for_what_was_before_it_went_live(self, case: TriggerCase) -> None:
+        Journey.objects.filter(pk=case.journey.pk).update(live_at=NOW + timedelta(days=365))
+        self.come_in(case)
+        assert not Enrollment.objects.of(case.installation).exists()
+
+    def test_nothing_personal_is_kept_and_it_is_json(self, case: TriggerCase) -> None:
+        self.come_in(case)
+        (row,) = Enrollment.objects.of(case.installation)
+        assert "@" not in json.dumps(row.context)
+
+    def test_judging_reads_only_and_says_the_same_again(self, case: TriggerCase) -> None:
+        self.come_in(case)
+        (row,) = Enrollment.objects.of(case.installation).select_related(
+            "journey", "installation", "version", "profile__installation"
+        )
+        trigger = trigger_of(self._loaded().trigger)
+        at = row.due_at
+        with CaptureQueriesContext(connection) as seen:
+            first = trigger.judge(row, None, at)
+            again = trigger.judge(row, None, at)
+        assert first == again
+        assert all(query["sql"].startswith("SELECT") for query in seen.captured_queries)
+        about = trigger.about(row)
+        assert about.expires_at is None or about.expires_at > at
+
+
+class _Anything:
+    """Templates of a shop are where the test need not know."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0

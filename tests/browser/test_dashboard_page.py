@@ -14,7 +14,6 @@ from saleor_personalize.enums import BackfillStatus, DeliveryStatus, MessageStat
 from saleor_personalize.models import (
     Backfill,
     BackfillStage,
-    Enrollment,
     Installation,
     Journey,
     Profile,
@@ -23,6 +22,7 @@ from saleor_personalize.models import (
 )
 from saleor_personalize.testing.keys import TEST_KEY
 from tests.browser.conftest import Dashboard
+from tests.conftest import make_enrollment
 from tests.integration.test_dashboard import make_delivery, make_message, staff_claims
 
 pytestmark = pytest.mark.browser
@@ -58,13 +58,9 @@ def lively_shop(installation: Installation, alice: Profile, bob: Profile) -> Ins
             installation=installation, backfill=run, name=name, position=position,
             row_count=rows, total_count=total, is_done=done,
         )  # fmt: skip
-    journey = Journey.objects.create(installation=installation, key="abandoned_checkout")
     for number in range(3):
-        Enrollment.objects.create(
-            installation=installation, journey=journey, profile=alice,
-            subject_saleor_id=f"checkout {number}", created_at=now,
-            due_at=now + timedelta(minutes=20 + number),
-        )  # fmt: skip
+        due_at = now + timedelta(minutes=20 + number)
+        make_enrollment(alice, f"checkout {number}", now, due_at=due_at)
     make_message(alice, MessageStatus.SENT)
     make_message(bob, MessageStatus.NOT_SENT, NotSentReason.NO_CONSENT)
     make_message(alice, MessageStatus.NOT_SENT, NotSentReason.ORDERED)

@@ -185,8 +185,10 @@ class World:
         return list(self.box.messages)
 
     def decision(self) -> tuple[str, str]:
-        """Status and reason of the only message there is."""
-        message = Message.objects.get(installation=self.installation)
+        """Status and reason of the only first reminder there is."""
+        message = Message.objects.get(
+            installation=self.installation, idempotency_key__endswith=":first"
+        )
         return message.status, message.reason
 
     def enrollment(self, id: str = "checkout-1") -> Enrollment:  # noqa: A002

@@ -937,8 +937,14 @@ def run(*words: str) -> str:
 
 
 def test_d6_journeys_are_switched_from_a_terminal(installation: Installation) -> None:
-    (listed,) = json.loads(run("list", "--json"))
-    assert listed == {"key": "abandoned_checkout", "is_live": False, "live_at": None}
+    listed = json.loads(run("list", "--json"))[0]
+    assert listed == {
+        "key": "abandoned_checkout",
+        "is_live": False,
+        "live_at": None,
+        "version": 1,
+        "sends_stopped_at": None,
+    }
     run("go-live", "abandoned_checkout", "--installation", installation.saleor_api_url)
     assert json.loads(run("list", "--json"))[0]["is_live"] is True
     assert "is_live=False" in run("pause", "abandoned_checkout")

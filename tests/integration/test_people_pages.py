@@ -29,11 +29,9 @@ from saleor_personalize.enums import (
 from saleor_personalize.events import history
 from saleor_personalize.models import (
     Consent,
-    Enrollment,
     Event,
     Identity,
     Installation,
-    Journey,
     Merge,
     Message,
     Order,
@@ -46,7 +44,7 @@ from saleor_personalize.models import (
 from saleor_personalize.profiles import merging
 from saleor_personalize.traits import operations
 from tests.catalogue import Phones, gid
-from tests.conftest import make_profile
+from tests.conftest import make_enrollment, make_profile
 from tests.integration.test_dashboard import headers, outcome
 
 URL = "/dashboard/people/"
@@ -110,16 +108,13 @@ def life(shop: Phones, alice: Profile, carol: Profile, now: datetime) -> Phones:
     Order.objects.filter(pk=store.pk).update(origin=OrderOrigin.OFFLINE)
     cart = shop.checkout(shop.bulb, profile=alice)
     type(cart).objects.filter(pk=cart.pk).update(last_changed_at=now - 5 * DAY)
-    journey = Journey.objects.create(installation=installation, key="abandoned_checkout")
-    enrollment = Enrollment.objects.create(
-        installation=installation,
-        journey=journey,
-        profile=alice,
-        subject_saleor_id=cart.saleor_id,
+    enrollment = make_enrollment(
+        alice,
+        cart.saleor_id,
+        now - 5 * DAY + timedelta(minutes=1),
         status=EnrollmentStatus.EXITED,
         due_at=now - 4 * DAY,
         exit_reason=NotSentReason.ORDERED,
-        created_at=now - 5 * DAY + timedelta(minutes=1),
         finished_at=now - 4 * DAY,
     )
     Message.objects.create(

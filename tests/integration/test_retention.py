@@ -50,6 +50,7 @@ from saleor_personalize.profiles import identity, retention
 from saleor_personalize.profiles.privacy import FIELDS
 from saleor_personalize.tasks.privacy import purge
 from tests.conftest import NOW, make_installation, make_profile
+from tests.conftest import make_enrollment as enroll
 from tests.integration.test_dashboard import headers
 
 DAY = timedelta(days=1)
@@ -70,18 +71,9 @@ def make_checkout(profile: Profile, at: datetime) -> Checkout:
 
 
 def make_enrollment(profile: Profile, at: datetime, status: str = "done") -> Enrollment:
-    from saleor_personalize.journeys.operations import ensure_journey
-
-    return Enrollment.objects.create(
-        installation=profile.installation,
-        journey=ensure_journey(installation=profile.installation, key="abandoned_checkout"),
-        profile=profile,
-        subject_saleor_id=f"cart-{profile.pk}-{at:%Y%m%d}",
-        status=status,
-        due_at=at,
-        created_at=at,
-        finished_at=at if status != EnrollmentStatus.WAITING else None,
-    )
+    ended = at if status != EnrollmentStatus.WAITING else None
+    subject = f"cart-{profile.pk}-{at:%Y%m%d}"
+    return enroll(profile, subject, at, status=status, finished_at=ended)
 
 
 def make_message(profile: Profile, at: datetime) -> Message:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
-from django.db.models import Q
+from django.db.models import Count, Q
 
 from saleor_personalize.catalog.queries import sensitive_ids
 from saleor_personalize.conf import settings
@@ -42,7 +42,7 @@ from saleor_personalize.journeys.triggers.base import (
     Wait,
 )
 from saleor_personalize.messaging import guards, links
-from saleor_personalize.messaging.queries import reached_by
+from saleor_personalize.messaging.queries import REACHED, reached_by
 from saleor_personalize.messaging.rendering import format_money
 from saleor_personalize.models import (
     Checkout,
@@ -134,6 +134,7 @@ class AbandonedCheckout(Trigger):
             language_code=checkout.language_code,
             channel_slug=checkout.channel_slug,
             identities=frozenset((kind, value) for kind, value in ids if value),
+            profile=checkout.profile,
             expires_at=self._expires_at(checkout),
         )
 
@@ -216,7 +217,10 @@ class AbandonedCheckout(Trigger):
     def _others(
         self, enrollment: Enrollment, checkout: Checkout
     ) -> list[tuple[Enrollment | None, Checkout]]:
-        """Return the person's other open carts that wait in this journey, or were told along before."""
+        """Return the person's other open carts that wait in this journey, or were told along before.
+
+        Not those that were told more often than this one: nobody hears of a cart twice as the first time.
+        """
         carts = {
             row.saleor_id: row
             for row in Checkout.objects.of(enrollment.installation_id)
@@ -232,9 +236,11 @@ class AbandonedCheckout(Trigger):
                 subject_saleor_id__in=carts,
                 status=EnrollmentStatus.WAITING,
             )
+            .annotate(told=Count("messages", filter=Q(messages__status__in=REACHED)))
             .select_related("journey", "installation", "version", "profile__installation")
         )
-        waiting = {row.subject_saleor_id: row for row in rows}
+        told = enrollment.messages.filter(status__in=REACHED).count()
+        waiting = {row.subject_saleor_id: row for row in rows if row.told <= told}
         along = enrollment.context.get(_ALONG, [])
         return [
             (waiting.get(id_), cart)

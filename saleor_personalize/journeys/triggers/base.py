@@ -188,6 +188,8 @@ class About:
     channel_slug: str = ""
     #: Ids, beside those of the person, by which an order may be theirs: (kind, value).
     identities: frozenset[tuple[str, str]] = frozenset()
+    #: Whose the object is by now, where it can change hands; None: whoever came in.
+    profile: Profile | None = None
     #: From then on a message would be too late.
     expires_at: datetime | None = None
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from saleor_personalize.enums import InstallationStatus
+from saleor_personalize.enums import InstallationStatus, JourneySource
 from saleor_personalize.exceptions import UnknownAlias
-from saleor_personalize.journeys import operations
+from saleor_personalize.journeys import definitions, operations
+from saleor_personalize.journeys.definitions import InvalidJourney
 from saleor_personalize.journeys.queries import waiting
 from saleor_personalize.messaging.queries import newest_messages
-from saleor_personalize.models import Installation
+from saleor_personalize.models import Installation, Journey
 
 
 class Command(BaseCommand):
@@ -25,27 +27,55 @@ class Command(BaseCommand):
         helps = {
             "list": "every journey and whether it is live",
             "go-live": "switch a journey on; carts left before are never written about",
-            "pause": "switch a journey off",
+            "pause": "switch a journey off; whoever is inside is held, or leaves, as its definition says",
+            "resume": "let a paused journey go on where it was held",
+            "stop-sends": "stop everything that the shop sends, within a minute",
+            "resume-sends": "let sends go on",
+            "check": "tell every fault of a definition, and change nothing",
+            "apply": "publish a definition: whoever comes in from now on follows it",
+            "export": "print the definition that a journey follows, as YAML",
+            "versions": "every version of a journey",
+            "roll-back": "publish an earlier version again",
+            "schema": "print the JSON Schema of definitions",
             "waiting": "who waits in a journey, soonest first",
             "messages": "the last decisions, sent or not, and why",
         }
         for action, text in helps.items():
             part = actions.add_parser(action, help=text)
-            if action in {"go-live", "pause"}:
+            if action in {"go-live", "pause", "resume", "export", "versions", "roll-back"}:
                 part.add_argument("key", help="for example abandoned_checkout")
+            if action == "pause":
+                part.add_argument(
+                    "--inside",
+                    choices=["hold", "exit"],
+                    default="",
+                    help="what becomes of people inside",
+                )
+            if action == "roll-back":
+                part.add_argument("number", type=int, help="number of the version")
+            if action in {"check", "apply"}:
+                part.add_argument(
+                    "files", nargs="+", type=Path, metavar="FILE", help=".yaml or .json"
+                )
             if action == "messages":
                 part.add_argument("--limit", type=int, default=100)
             part.add_argument("--installation", metavar="URL", help="Saleor API URL of the shop")
             part.add_argument("--json", action="store_true", dest="as_json")
 
     def handle(self, *, action: str, as_json: bool, **options: Any) -> None:
+        if action == "schema":
+            self.stdout.write(json.dumps(definitions.schema(operations.known()), indent=1))
+            return
         installation = _installation(options["installation"])
         try:
             rows = _ACTIONS[action](installation, options)
-        except UnknownAlias as error:
+        except (UnknownAlias, InvalidJourney, OSError) as error:
             raise CommandError(str(error)) from error
         if as_json:
             self.stdout.write(json.dumps(rows, default=str))
+            return
+        if action == "export":
+            self.stdout.write(str(rows[0]["definition"]), ending="")
             return
         for row in rows:
             self.stdout.write("  ".join(f"{name}={value}" for name, value in row.items()))
@@ -69,28 +99,121 @@ def _installation(url: str | None) -> Installation:
     return active[0]
 
 
+def _told(journey: Journey) -> dict[str, Any]:
+    return {"key": journey.key, "is_live": journey.is_live, "live_at": journey.live_at}
+
+
 def _list(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
     return [
-        {"key": j.key, "is_live": j.is_live, "live_at": j.live_at}
-        for j in operations.journeys_of(installation)
+        {
+            **_told(journey),
+            "version": journey.published.number if journey.published else None,
+            "sends_stopped_at": installation.sends_stopped_at,
+        }
+        for journey in operations.journeys_of(installation)
     ]
 
 
+def _journey(installation: Installation, options: dict[str, Any]) -> Journey:
+    return operations.ensure_journey(installation=installation, key=options["key"])
+
+
 def _go_live(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
-    journey = operations.ensure_journey(installation=installation, key=options["key"])
-    operations.go_live(journey=journey, now=timezone.now())
-    return [{"key": journey.key, "is_live": journey.is_live, "live_at": journey.live_at}]
+    journey = _journey(installation, options)
+    return [_told(operations.go_live(journey=journey, now=timezone.now()))]
 
 
 def _pause(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
-    journey = operations.ensure_journey(installation=installation, key=options["key"])
-    operations.pause(journey=journey, now=timezone.now())
-    return [{"key": journey.key, "is_live": journey.is_live, "live_at": journey.live_at}]
+    journey = _journey(installation, options)
+    return [
+        _told(operations.pause(journey=journey, now=timezone.now(), on_pause=options["inside"]))
+    ]
+
+
+def _resume(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
+    journey = _journey(installation, options)
+    return [_told(operations.resume(journey=journey, now=timezone.now()))]
+
+
+def _stop_sends(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
+    operations.stop_sends(installation=installation, now=timezone.now())
+    return [{"sends_stopped_at": installation.sends_stopped_at}]
+
+
+def _resume_sends(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
+    operations.resume_sends(installation=installation)
+    return [{"sends_stopped_at": None}]
+
+
+def _check(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"file": str(path), "journey": _read(path).journey} for path in options["files"]]
+
+
+def _apply(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
+    # All are read before the first is published.
+    found = [_read(path) for path in options["files"]]
+    versions = [
+        operations.publish(
+            installation=installation,
+            definition=definition,
+            source=JourneySource.FILE,
+            now=timezone.now(),
+        )
+        for definition in found
+    ]
+    return [
+        {"journey": definition.journey, "version": version.number}
+        for definition, version in zip(found, versions, strict=True)
+    ]
+
+
+def _read(path: Path) -> definitions.Definition:
+    try:
+        return definitions.load(path.read_text(encoding="utf-8"), known=operations.known())
+    except InvalidJourney as error:
+        raise CommandError(f"{path}:\n{error}") from error
+
+
+def _export(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
+    published = _journey(installation, options).published
+    if published is None:
+        return [{"definition": ""}]
+    return [{"definition": definitions.dump(operations.definition_of(published))}]
+
+
+def _versions(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
+    journey = _journey(installation, options)
+    return [
+        {
+            "number": version.number,
+            "source": version.source,
+            "created_at": version.created_at,
+            "is_published": version.pk == journey.published_id,
+            "waiting": waiting(installation=installation).filter(version=version).count(),
+        }
+        for version in journey.versions.order_by("-number")
+    ]
+
+
+def _roll_back(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
+    version = operations.roll_back(
+        journey=_journey(installation, options),
+        number=options["number"],
+        source=JourneySource.FILE,
+        now=timezone.now(),
+    )
+    return [{"journey": options["key"], "version": version.number}]
 
 
 def _waiting(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
     return [
-        {"journey": row.journey.key, "subject": row.subject_saleor_id, "due_at": row.due_at}
+        {
+            "journey": row.journey.key,
+            "subject": row.subject_saleor_id,
+            "due_at": row.due_at,
+            "step": definitions.path_text(tuple(row.path)),
+            "held_by": row.held_by,
+        }
         for row in waiting(installation=installation)
     ]
 
@@ -114,6 +237,14 @@ _ACTIONS = {
     "list": _list,
     "go-live": _go_live,
     "pause": _pause,
+    "resume": _resume,
+    "stop-sends": _stop_sends,
+    "resume-sends": _resume_sends,
+    "check": _check,
+    "apply": _apply,
+    "export": _export,
+    "versions": _versions,
+    "roll-back": _roll_back,
     "waiting": _waiting,
     "messages": _messages,
 }

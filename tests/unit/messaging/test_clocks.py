@@ -1,0 +1,72 @@
+"""B62: quiet hours on the clock of the wall, also in the nights in which it changes."""
+
+from datetime import UTC, datetime, time, tzinfo
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from saleor_personalize.messaging import clocks
+from saleor_personalize.models import Profile
+
+BERLIN = ZoneInfo("Europe/Berlin")
+KOLKATA = ZoneInfo("Asia/Kolkata")
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("now", "zone", "until"),
+    [
+        ("2026-01-10T19:59", BERLIN, None),
+        ("2026-01-10T20:00", BERLIN, "2026-01-11T07:00"),
+        ("2026-01-11T06:59", BERLIN, "2026-01-11T07:00"),
+        ("2026-01-11T07:00", BERLIN, None),
+        ("2026-01-10T16:00", KOLKATA, "2026-01-11T02:30"),
+        # In the night to 29 March an hour is left out, in that to 25 October one comes twice.
+        ("2026-03-28T20:30", BERLIN, "2026-03-29T06:00"),
+        ("2026-10-24T19:30", BERLIN, "2026-10-25T07:00"),
+    ],
+)
+def test_b62_a_night_over_midnight(now: str, zone: tzinfo, until: str | None) -> None:
+    found = clocks.quiet_until(at(now), zone, time(21), time(8))
+    assert found == (at(until) if until else None)
+
+
+@pytest.mark.parametrize(
+    ("now", "until"),
+    [
+        # The end itself is left out: the first moment after it.
+        ("2026-03-29T00:30", "2026-03-29T01:30"),
+        # The end comes twice. What is quiet at first ends at the first, what is quiet again, at the second.
+        ("2026-10-25T00:15", "2026-10-25T00:30"),
+        ("2026-10-25T01:15", "2026-10-25T01:30"),
+        ("2026-10-25T00:45", None),
+    ],
+)
+def test_b62_an_end_in_the_hour_that_changes(now: str, until: str | None) -> None:
+    found = clocks.quiet_until(at(now), BERLIN, time(1), time(2, 30))
+    assert found == (at(until) if until else None)
+
+
+def test_b62_a_quiet_time_within_a_day() -> None:
+    assert clocks.quiet_until(at("2026-01-10T12:30"), UTC, time(12), time(14)) == at(
+        "2026-01-10T14:00"
+    )
+    assert clocks.quiet_until(at("2026-01-10T14:00"), UTC, time(12), time(14)) is None
+    assert clocks.quiet_until(at("2026-01-10T14:00"), UTC, time(12), time(12)) is None
+
+
+def test_b62_whose_clock_it_is() -> None:
+    assert (
+        clocks.zone_of(Profile(traits={"time_zone": "Asia/Kolkata"}, country_code="DE")) == KOLKATA
+    )
+    assert clocks.zone_of(Profile(traits={"time_zone": "Mars/Base"}, country_code="DE")) == BERLIN
+    assert clocks.zone_of(Profile(country_code="US")) == clocks.shop_zone()
+
+
+@pytest.mark.parametrize("text", ["", "21", "25:00", "9:99", "x:y"])
+def test_b62_what_is_no_time_of_day(text: str) -> None:
+    with pytest.raises(ValueError, match=r"time of day|must be in"):
+        clocks.clock_time(text)
