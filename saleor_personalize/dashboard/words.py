@@ -319,6 +319,7 @@ DATA = {
     "outgoing_deliveries": gettext_lazy("What other apps were told"),
     "hints": gettext_lazy("Which hints were shown, followed or waved away"),
     "exposures": gettext_lazy("Which recommendations were shown how often"),
+    "offers": gettext_lazy("Personal codes, and what became of them"),
     "unknown_people": gettext_lazy("People of whom only an id is known"),
     "orders": gettext_lazy("Orders"),
     "person": gettext_lazy("People"),
@@ -387,7 +388,7 @@ def message_state(message: Message) -> State:
     status = MessageStatus(message.status)
     if status == MessageStatus.NOT_SENT and message.reason:
         return State("", _("Not sent"), *_reason(NotSentReason(message.reason)))
-    if status == MessageStatus.FAILED and message.reason in _OF_OFFERS:
+    if status == MessageStatus.FAILED and message.reason in _GIVEN_UP:
         return State("bad", _("Failed"), *_reason(NotSentReason(message.reason)))
     return {
         MessageStatus.HANDING_OVER: State("busy", _("Being sent")),
@@ -409,7 +410,11 @@ def message_state(message: Message) -> State:
 
 
 #: Why a message was given up after it had been decided.
-_OF_OFFERS = (NotSentReason.OFFER_NOT_MADE, NotSentReason.OFFER_NOT_FIRST)
+_GIVEN_UP = (
+    NotSentReason.OFFER_NOT_MADE,
+    NotSentReason.OFFER_NOT_FIRST,
+    NotSentReason.SENDS_STOPPED,
+)
 
 
 def offer_status(status: OfferStatus) -> str:

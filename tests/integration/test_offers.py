@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -32,7 +33,7 @@ from saleor_personalize.models import (
     Profile,
     SalesChannel,
 )
-from saleor_personalize.offers import guard, queries, showing
+from saleor_personalize.offers import guard, queries, showing, vouchers
 from saleor_personalize.offers import operations as offers
 from saleor_personalize.offers.terms import read
 from saleor_personalize.profiles import merging, privacy
@@ -50,6 +51,7 @@ from tests.integration.offering import (
     order,
     send,
 )
+from tests.integration.reminders import run_threads
 
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 #: When what an interrupted worker left is looked at: its hand-over has been declared over by then.
@@ -129,9 +131,10 @@ def test_b65_nothing_is_in_saleor_before_the_decision_is_committed(
 def test_b65_a_decision_that_is_rolled_back_leaves_nothing(
     shop: FakeSaleor, alice: Profile
 ) -> None:
-    with pytest.raises(RuntimeError), transaction.atomic():
-        offers.reserve(profile=alice, terms=TEN_PERCENT, key="one", now=NOW)
-        raise RuntimeError("the template is incomplete")
+    with transaction.atomic():
+        assert offers.reserve(profile=alice, terms=TEN_PERCENT, key="one", now=NOW)
+        transaction.set_rollback(True)
+    assert Offer.objects.count() == 0
     with transaction.atomic():
         offer = offers.reserve(profile=alice, terms=TEN_PERCENT, key="one", now=NOW)
         assert isinstance(offer, Offer)
@@ -757,3 +760,61 @@ def test_b65_a_shop_that_uninstalled_the_app_is_not_asked(
     Installation.objects.update(status=InstallationStatus.UNINSTALLED)
     assert settle(NOW + 99 * DAY) == 0
     assert state(decision.offer) == (OfferStatus.RESERVED, "")
+
+
+# -- many at once --------------------------------------------------------------------------------------
+
+
+def test_c2_two_workers_that_both_need_the_first_voucher_both_get_a_code(
+    shop: FakeSaleor, installation: Installation, alice: Profile
+) -> None:
+    bobs = decided(make_profile(installation, email="bob@example.com"), key="bob")
+    alices = decided(alice)
+
+    @contextmanager
+    def overtaken(where: Installation) -> Iterator[vouchers.Saleor]:
+        with vouchers.connect(where) as saleor:
+            yield Overtaken(saleor)
+
+    class Overtaken:
+        def __init__(self, saleor: vouchers.Saleor) -> None:
+            self.saleor = saleor
+
+        def execute(self, name: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
+            if name == "OfferVoucherCreate":
+                send(bobs)
+            return self.saleor.execute(name, variables)
+
+    send(alices, connect=overtaken)
+    assert shop.vouchers.codes == {alices.offer.code: True, bobs.offer.code: True}
+    assert len(shop.vouchers.rows) == 2
+    third = decided(make_profile(installation, email="c@example.com"), key="c")
+    send(third)
+    assert len(shop.vouchers.rows) == 2
+    assert is_alive(shop, third.offer)
+
+
+def test_b65_a_code_is_found_among_hundreds(
+    shop: FakeSaleor, installation: Installation, alice: Profile
+) -> None:
+    decision = decided(alice)
+    send(decision)
+    (voucher,) = shop.vouchers.rows
+    shop.vouchers.update(voucher, {"addCodes": [f"OTHER-{number}" for number in range(250)]})
+    assert offers.withdraw(offer=decision.offer, reason=OfferReason.STAFF, now=NOW)
+    assert decision.offer.code not in shop.vouchers.codes
+    assert len(shop.vouchers.codes) == 250
+
+
+@pytest.mark.django_db(transaction=True)
+def test_c2_sweeps_beside_each_other_take_each_offer_once(
+    shop: FakeSaleor, installation: Installation, alice: Profile, settings: Any
+) -> None:
+    guarded(settings, offers_per_year=None)
+    for number in range(6):
+        offers.make(offer=decided(alice, key=f"journey:{number}").offer, now=NOW)
+    messaging.settle_interrupted(now=LATER)
+    taken = run_threads(*[lambda: offers.sweep(now=LATER)] * 3)
+    assert sum(taken) == 6
+    assert shop.vouchers.codes == {}
+    assert Offer.objects.filter(status=OfferStatus.WITHDRAWN, gone_at=LATER).count() == 6

@@ -56,6 +56,7 @@ ACROSS = {
     "ingestion/queries.py",  # the health endpoint sums over shops
     "journeys/operations.py",  # claims due enrollments of every shop
     "messaging/opt_in.py",  # asks the people of every shop
+    "offers/operations.py",  # claims the offers of every shop that are due
     "messaging/operations.py",  # settles interrupted messages of every shop
     "recommendations/queries.py",  # the health endpoint counts over shops
     "recommendations/training.py",  # takes up the trainings of every shop

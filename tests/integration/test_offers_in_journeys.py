@@ -1,0 +1,205 @@
+"""B65, B66, C2 through the real scheduler: a step `offer` gives the message after it a code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core import mail
+
+from saleor_personalize.enums import ConsentState, MessageStatus, NotSentReason, OfferStatus
+from saleor_personalize.journeys import operations as journeys
+from saleor_personalize.messaging import operations as messaging
+from saleor_personalize.models import Installation, Message, Offer, Profile
+from saleor_personalize.offers import operations as offers
+from saleor_personalize.testing.saleor import FakeSaleor
+from tests.conftest import NOW, make_consent, make_profile
+from tests.integration.offering import Killed, dies, installed, order
+from tests.integration.signal_trigger import Signal, come_in, publish
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+OFFER = {"offer": {"id": "gift", "percent": 10, "expires": "7 days"}}
+GIFT = {"message": {"id": "first", "template": "gift"}}
+BODY = (
+    "{% if offer %}{{ offer.text }}: {{ offer.code }} until {{ offer.expires }}{% else %}no gift"
+    "{% endif %} {{ cart_url }}"
+)
+
+
+@pytest.fixture
+def shop(settings: Any, tmp_path: Path) -> Iterator[FakeSaleor]:
+    folder = tmp_path / "saleor_personalize" / "messages" / "gift"
+    folder.mkdir(parents=True)
+    (folder / "subject.txt").write_text("A gift")
+    (folder / "body.txt").write_text(BODY)
+    (folder / "body.html").write_text(f"<p>{BODY}</p>")
+    settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [str(tmp_path)]}]
+    settings.SALEOR_PERSONALIZE = {
+        **settings.SALEOR_PERSONALIZE,
+        "ALLOW_PRIVATE_ADDRESSES": True,
+        "TRIGGERS": {"signal": "tests.integration.signal_trigger.Signal"},
+    }
+    Signal.over, Signal.entries = set(), []
+    mail.outbox = []
+    with FakeSaleor() as shop:
+        shop.fill(products=1, customers=0, orders=0, checkouts=0)
+        yield shop
+
+
+@pytest.fixture
+def installation(db: None, shop: FakeSaleor) -> Installation:
+    return installed(shop)
+
+
+@pytest.fixture
+def alice(installation: Installation) -> Profile:
+    profile = make_profile(installation, saleor_user="VXNlcjox", email="alice@example.com")
+    make_consent(profile, ConsentState.GRANTED)
+    return profile
+
+
+def decision() -> tuple[str, str]:
+    message = Message.objects.get()
+    return message.status, message.reason
+
+
+def test_b65_a_journey_sends_a_code_that_works(
+    shop: FakeSaleor, installation: Installation, alice: Profile
+) -> None:
+    journey = publish(installation, OFFER, GIFT)
+    come_in(journey, alice)
+    journeys.advance_due(now=NOW)
+    offer = Offer.objects.get()
+    assert decision() == (MessageStatus.SENT, "")
+    (sent,) = mail.outbox
+    assert sent.body.strip() == (
+        f"10%: {offer.code} until March 9, 2026 https://store.test/?promoCode={offer.code}"
+    )
+    assert shop.vouchers.codes == {offer.code: True}
+    assert (offer.status, offer.message) == (OfferStatus.MADE, Message.objects.get())
+    assert offer.enrollment is not None
+    assert Message.objects.get().content["offer"]["kind"] == "percent"
+    (voucher,) = shop.vouchers.rows.values()
+    assert voucher["name"].startswith("Personalize: test: gift, until 2026-03-09")
+
+
+@pytest.mark.parametrize(
+    ("when_refused", "status", "reason", "mails"),
+    [
+        ("without", MessageStatus.SENT, "", 1),
+        ("stop", MessageStatus.NOT_SENT, NotSentReason.OFFER_FULL_PRICE, 0),
+    ],
+)
+def test_b66_who_just_paid_full_price_gets_no_code(
+    shop: FakeSaleor,
+    installation: Installation,
+    alice: Profile,
+    when_refused: str,
+    status: str,
+    reason: str,
+    mails: int,
+) -> None:
+    order(installation, at=NOW - DAY)
+    step = {"offer": {**OFFER["offer"], "when_refused": when_refused}}
+    journey = publish(installation, step, GIFT, goals=[])
+    come_in(journey, alice)
+    journeys.advance_due(now=NOW)
+    assert decision() == (status, reason)
+    assert len(mail.outbox) == mails
+    assert all("no gift" in each.body for each in mail.outbox)
+    assert shop.vouchers.rows == {}
+    assert not Offer.objects.exists()
+
+
+def test_b65_a_dry_run_makes_no_code(
+    shop: FakeSaleor, installation: Installation, alice: Profile, settings: Any
+) -> None:
+    settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, "DRY_RUN": True}
+    come_in(publish(installation, OFFER, GIFT), alice)
+    journeys.advance_due(now=NOW)
+    assert decision() == (MessageStatus.NOT_SENT, NotSentReason.DRY_RUN)
+    assert not Offer.objects.exists()
+    assert shop.vouchers.rows == {}
+
+
+def test_b65_a_template_that_is_incomplete_makes_no_code(
+    shop: FakeSaleor, installation: Installation, alice: Profile, tmp_path: Path
+) -> None:
+    body = tmp_path / "saleor_personalize" / "messages" / "gift" / "body.txt"
+    body.write_text("{{ no_such_value }}")
+    come_in(publish(installation, OFFER, GIFT), alice)
+    journeys.advance_due(now=NOW)
+    assert decision() == (MessageStatus.NOT_SENT, NotSentReason.TEMPLATE_INCOMPLETE)
+    assert not Offer.objects.exists()
+    assert shop.vouchers.rows == {}
+
+
+def test_c2_saleor_that_is_down_delays_message_and_code_together(
+    shop: FakeSaleor, installation: Installation, alice: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("saleor_personalize.saleor_api.client.RETRY_DELAYS", ())
+    come_in(publish(installation, OFFER, GIFT), alice)
+    shop.apps["QXBwOjE="].permissions.remove("MANAGE_DISCOUNTS")
+    Installation.objects.update(saleor_api_url="http://127.0.0.1:9/graphql/")
+    journeys.advance_due(now=NOW)
+    assert decision() == (MessageStatus.FAILED, NotSentReason.OFFER_NOT_MADE)
+    assert mail.outbox == []
+    Installation.objects.update(saleor_api_url=shop.api_url)
+    shop.apps["QXBwOjE="].permissions.append("MANAGE_DISCOUNTS")
+    journeys.advance_due(now=NOW + HOUR)
+    offers.sweep(now=NOW + HOUR)
+    assert decision() == (MessageStatus.SENT, "")
+    (sent,) = mail.outbox
+    first, second = Offer.objects.order_by("pk")
+    assert (first.status, second.status) == (OfferStatus.WITHDRAWN, OfferStatus.MADE)
+    assert second.code in sent.body
+    assert shop.vouchers.codes == {second.code: True}
+
+
+@pytest.mark.parametrize("operation", ["OfferVoucherCreate", "OfferVoucherListings"])
+def test_c2_a_worker_killed_in_the_middle_sends_nothing_and_leaves_no_code(
+    shop: FakeSaleor,
+    installation: Installation,
+    alice: Profile,
+    monkeypatch: pytest.MonkeyPatch,
+    operation: str,
+) -> None:
+    come_in(publish(installation, OFFER, GIFT), alice)
+    real = offers.make
+    monkeypatch.setattr(
+        offers,
+        "make",
+        lambda *, offer, now: real(offer=offer, now=now, connect=dies("after", operation)),
+    )
+    with pytest.raises(Killed):
+        journeys.advance_due(now=NOW)
+    assert len(shop.vouchers.codes) == 1
+    monkeypatch.undo()
+    later = NOW + offers.LEASE + HOUR / 60
+    messaging.settle_interrupted(now=later)
+    journeys.advance_due(now=later)
+    offers.sweep(now=later)
+    assert decision() == (MessageStatus.UNCERTAIN, "")
+    assert shop.vouchers.rows == {}
+    assert mail.outbox == []
+    assert Offer.objects.get().gone_at == later
+
+
+def test_b55_a_first_order_code_is_void_with_the_order_and_the_next_journey_gives_none(
+    shop: FakeSaleor, installation: Installation, alice: Profile
+) -> None:
+    step = {"offer": {**OFFER["offer"], "first_order": True}}
+    journey = publish(installation, step, GIFT, goals=[])
+    come_in(journey, alice)
+    journeys.advance_due(now=NOW)
+    assert len(shop.vouchers.codes) == 1
+    order(installation, at=NOW + HOUR)
+    offers.sweep(now=NOW + HOUR)
+    assert shop.vouchers.codes == {}
+    come_in(journey, alice, "object-2", at=NOW + 2 * DAY)
+    journeys.advance_due(now=NOW + 2 * DAY)
+    assert [each.body.startswith("no gift") for each in mail.outbox] == [False, True]
+    assert shop.vouchers.codes == {}
