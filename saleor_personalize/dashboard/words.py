@@ -122,6 +122,7 @@ RULE_EFFECTS = {
 }
 TEMPLATES = {
     "abandoned_checkout": gettext_lazy("Cart reminder"),
+    "abandoned_checkout_again": gettext_lazy("Second cart reminder"),
     "confirm_opt_in": gettext_lazy("Confirmation of a sign-up"),
 }
 
@@ -316,10 +317,11 @@ DATA = {
     "unconfirmed_consents": gettext_lazy("Permissions that were never confirmed"),
     "memberships": gettext_lazy("Stays in segments that ended"),
     "removed_favourites": gettext_lazy("Favourites that were removed"),
+    "stock_alerts": gettext_lazy("Sold-out products that people waited for"),
     "outgoing_deliveries": gettext_lazy("What other apps were told"),
     "hints": gettext_lazy("Which hints were shown, followed or waved away"),
-    "exposures": gettext_lazy("Which recommendations were shown how often"),
     "offers": gettext_lazy("Personal codes, and what became of them"),
+    "exposures": gettext_lazy("Which recommendations were shown how often"),
     "unknown_people": gettext_lazy("People of whom only an id is known"),
     "orders": gettext_lazy("Orders"),
     "person": gettext_lazy("People"),
@@ -528,6 +530,32 @@ def _reason(reason: NotSentReason) -> tuple[str, str]:
             _("The moment had passed."),
             _("If this repeats, workers were down: see “Webhooks” on this page."),
         ),
+        NotSentReason.OUTRANKED: (
+            _("A more important message went, or was about to go, to this person."),
+            "",
+        ),
+        NotSentReason.OUTSHONE: (
+            _("The person got further, and that is followed up instead."),
+            "",
+        ),
+        NotSentReason.FREQUENCY_CAP: (
+            _("The person has got as many messages as this shop allows."),
+            _("Whoever runs the service sets how many: FREQUENCY_CAPS."),
+        ),
+        NotSentReason.QUIET_HOURS: (
+            _("It was night where the person is, until it was too late."),
+            _("Whoever runs the service sets when: QUIET_HOURS."),
+        ),
+        NotSentReason.SENDS_STOPPED: (
+            _("All sends are stopped."),
+            _("Let sends go on, at the top of this page."),
+        ),
+        NotSentReason.JOURNEY_PAUSED: (
+            _("The journey was paused, and everybody in it left."),
+            _("Let it go live again for whoever comes next."),
+        ),
+        NotSentReason.GOAL_REACHED: (_("What it was for was reached before."), ""),
+        NotSentReason.EXIT_CONDITION: (_("What ends this journey has happened."), ""),
         NotSentReason.DRY_RUN: (
             _("This service runs dry: it records messages and sends none."),
             _("Whoever runs it switches DRY_RUN off."),

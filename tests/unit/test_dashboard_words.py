@@ -25,6 +25,13 @@ NOTHING_TO_DO = {
     NotSentReason.ORDERED,
     NotSentReason.CHECKOUT_GONE,
     NotSentReason.ALREADY_SENT,
+    NotSentReason.OUTRANKED,
+    NotSentReason.OUTSHONE,
+    NotSentReason.GOAL_REACHED,
+    NotSentReason.EXIT_CONDITION,
+    NotSentReason.OFFER_FULL_PRICE,
+    NotSentReason.OFFER_LIMIT,
+    NotSentReason.OFFER_NOT_FIRST,
 }
 
 
