@@ -30,9 +30,11 @@ from saleor_personalize.models import (
 )
 from saleor_personalize.profiles import privacy, retention
 from saleor_personalize.tasks.hints import measure_drop_off
+from saleor_personalize.testing.saleor import FakeSaleor
 from tests.api.conftest import ALICE, BOB, Ask
 from tests.catalogue import Phones
 from tests.conftest import NOW, make_profile
+from tests.integration.test_backfill import installed
 from tests.loopback import LoopbackShop, loopback_shop
 
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
@@ -534,6 +536,32 @@ def test_b59_a_shop_that_does_not_answer_costs_the_hint_and_is_left_in_peace(
     assert asked() == []
     assert asked() == []
     assert saleor.requests == ["CheckoutForHints"]
+
+
+def test_b59_the_questions_run_as_saleor_writes_its_schema(
+    gql: Ask, settings: Any, db: None
+) -> None:
+    settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, "ALLOW_PRIVATE_ADDRESSES": True}
+    with FakeSaleor() as saleor:
+        saleor.fill(products=1, customers=0, orders=0, checkouts=0)
+        slug = saleor.channels[0]["slug"]
+        saleor.shipping_methods.append(
+            {"id": "U2hpcHBpbmdNZXRob2Q6MQ==", "name": "Free", **method(0, 9_999)}
+        )
+        free = saleor.shipping_methods[0]
+        free["minimumOrderPrice"]["currency"] = saleor.channels[0]["currencyCode"]
+        free["price"]["currency"] = saleor.channels[0]["currencyCode"]
+        node = saleor.create_checkout(
+            channel=slug, lines=[(next(iter(saleor.variants)), 1)], email=None
+        )
+        shop = installed(saleor)
+        owner = make_profile(shop, checkout=node["id"])
+        cart(shop, owner, ["p"], saleor_id=node["id"], user_saleor_id="", channel_slug=slug)
+        asked = {"channel": slug, "page": "CART", "checkoutId": node["id"], "countryCode": "US"}
+        (hint,) = gql(HINTS, asked, shop=shop).data["hints"]
+        paid = sum(line["quantity"] * line["amount"] for line in node["lines"])
+    assert hint["threshold"]["amount"] == 9_999.0
+    assert hint["remaining"]["amount"] == pytest.approx(9_999.0 - float(paid))
 
 
 def test_b59_a_cart_that_we_do_not_know_is_not_asked_about(

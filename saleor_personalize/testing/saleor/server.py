@@ -101,7 +101,11 @@ class _Root:
         shop = self.shop
         return {
             "app": self.app,
-            "shop": {"name": "Kettle & Clay", "version": VERSION},
+            "shop": {
+                "name": "Kettle & Clay",
+                "version": VERSION,
+                "availableShippingMethods": lambda info, **_: shop.shipping_methods,
+            },
             "channels": lambda info: shop.channels,
             "categories": lambda info, **a: _page(shop.categories.values(), a),
             "collections": lambda info, **a: _page(shop.collections.values(), a),

@@ -125,6 +125,8 @@ class Shop:
         self.variants: dict[str, Node] = {}
         self.users: dict[str, Node] = {}
         self.checkouts: dict[str, Node] = {}
+        #: what carts can be sent by, as Saleor's `ShippingMethod`
+        self.shipping_methods: list[Node] = []
         #: key -> message of what our app reported about itself
         self.problems: dict[str, str] = {}
         self.orders: dict[str, Node] = {}
@@ -194,6 +196,7 @@ class Shop:
             "name": slug.replace("-", " ").title(),
             "isActive": True,
             "currencyCode": currency,
+            "taxConfiguration": {"pricesEnteredWithTax": True},
             "warehouses": self.warehouses,
         }
 
@@ -402,6 +405,11 @@ class Shop:
         now = _iso(at or self.clock())
         token = str(uuid.uuid4())
         node = next(c for c in self.channels if c["slug"] == channel)
+
+        def total() -> Node:
+            amount = sum(line["quantity"] * line["amount"] for line in checkout["lines"])
+            return _taxed(amount, node["currencyCode"])
+
         checkout: Node = {
             "id": global_id("Checkout", token),
             "token": token,
@@ -414,10 +422,11 @@ class Shop:
             "lines": [],
             "metadata": [],
             "promoCode": None,
-            "totalPrice": lambda info: _taxed(
-                sum(line["quantity"] * line["amount"] for line in checkout["lines"]),
-                node["currencyCode"],
-            ),
+            "totalPrice": lambda info: total(),
+            "subtotalPrice": lambda info: total(),
+            "discount": None,
+            "voucherCode": None,
+            "isShippingRequired": True,
         }
         self.checkouts[checkout["id"]] = checkout
         self._add_lines(checkout, lines)
