@@ -29,6 +29,8 @@ from saleor_personalize.ingestion.queries import latest_backfill, webhook_health
 from saleor_personalize.messaging.operations import sender_of
 from saleor_personalize.ml import ArtefactError
 from saleor_personalize.models import Erasure, Installation, SalesChannel
+from saleor_personalize.offers import operations as offers
+from saleor_personalize.offers import queries as offer_queries
 from saleor_personalize.profiles import retention
 from saleor_personalize.recommendations import versions
 from saleor_personalize.recommendations.queries import (
@@ -45,6 +47,8 @@ TIMEOUT = 4.0
 OK, WARN, FAIL = "ok", "warn", "fail"
 #: An erasure is complete within 24 hours; beat has tried for long by then.
 _SWEPT = timedelta(hours=12)
+#: How long a code that was taken back may still be in Saleor.
+_WITHDRAWN = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -232,6 +236,7 @@ def _installation(installation: Installation, now: datetime) -> Iterator[Finding
     yield from _deliveries(installation, now)
     yield from _data(installation, now)
     yield from _trained(installation, now)
+    yield from _offers(installation, now)
     if not sender_of(installation):
         yield Finding(
             "sender",
@@ -246,6 +251,19 @@ def _installation(installation: Installation, now: datetime) -> Iterator[Finding
             WARN,
             "There is no cart link, so no cart reminder can leave.",
             "Set it on the app's page in the Dashboard, or CHECKOUT_URL.",
+        )
+
+
+def _offers(installation: Installation, now: datetime) -> Iterator[Finding]:
+    stuck = offer_queries.still_in_saleor(installation=installation, since=now - _WITHDRAWN)
+    if stuck is not None:
+        yield Finding(
+            "codes",
+            WARN,
+            "Codes that were taken back are still in Saleor, the oldest since "
+            f"{stuck.withdrawn_at:%Y-%m-%d %H:%M} UTC: {stuck.error or 'nobody asked yet'}",
+            "It is tried again by itself: see that beat and a worker run and that Saleor answers, or "
+            "look at the page Offers.",
         )
 
 
@@ -371,6 +389,16 @@ def _jwks(installation: Installation) -> Iterator[Finding]:
 
 def _permissions(identity: AppIdentity) -> Iterator[Finding]:
     missing = sorted(set(needed_permissions()) - set(identity.permissions))
+    if offers.PERMISSION in missing:
+        # What shops that installed an earlier version never granted; all else works without it.
+        missing.remove(offers.PERMISSION)
+        yield Finding(
+            "offers",
+            WARN,
+            f"Saleor withholds {offers.PERMISSION}: no journey can give a code.",
+            "Grant it under Extensions > Personalize > Permissions in the Dashboard, or set OFFERS to "
+            "False if this service makes no offers.",
+        )
     unused = sorted(set(identity.permissions) - set(needed_permissions()))
     if missing:
         yield Finding(

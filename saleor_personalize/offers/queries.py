@@ -55,3 +55,13 @@ def counts(*, installation: Installation, since: datetime) -> dict[str, int]:
         .count()
     )
     return {**{status: by_status.get(status, 0) for status in OfferStatus.values}, "stuck": stuck}
+
+
+def still_in_saleor(*, installation: Installation, since: datetime) -> Offer | None:
+    """Return the oldest offer that was taken back before then and whose code Saleor still has."""
+    return (
+        Offer.objects.of(installation)
+        .filter(status=OfferStatus.WITHDRAWN, gone_at=None, withdrawn_at__lt=since)
+        .order_by("withdrawn_at")
+        .first()
+    )

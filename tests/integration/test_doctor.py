@@ -18,7 +18,7 @@ from kombu import Connection
 from saleor_personalize.enums import BackfillStatus, DeliveryStatus, InstallationStatus
 from saleor_personalize.ingestion.permissions import events_of, needed_permissions
 from saleor_personalize.management import doctor
-from saleor_personalize.models import Backfill, Installation
+from saleor_personalize.models import Backfill, Installation, Offer
 from saleor_personalize.saleor_api import documents
 from tests.conftest import make_installation
 from tests.integration.test_dashboard import make_delivery
@@ -128,6 +128,38 @@ def test_missing_keys_of_the_shop(installed: Installation, shop: LoopbackShop) -
     found = examine(expect_exit=1)
     assert without_key_warning(found) == {"jwks"}
     assert "/.well-known/jwks.json" in found["jwks"]["fix"]
+
+
+def test_b65_a_shop_that_never_granted_discounts_is_told_and_works(
+    installed: Installation, shop: LoopbackShop, settings: Any
+) -> None:
+    shop.permissions = [*set(needed_permissions()) - {"MANAGE_DISCOUNTS"}]
+    found = examine()
+    assert without_key_warning(found) == {"offers"}
+    assert "MANAGE_DISCOUNTS" in found["offers"]["text"]
+    settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, "OFFERS": False}
+    assert without_key_warning(examine()) == set()
+
+
+def test_c2_a_code_that_stays_in_saleor_is_told(installed: Installation) -> None:
+    now = timezone.now()
+    Offer.objects.create(
+        installation=installed,
+        key="one",
+        code="K7QD-4MXA-RT9H-CE36",
+        kind="percent",
+        status="withdrawn",
+        withdrawn_at=now - timedelta(hours=2),
+        error="Saleor answered 503.",
+        reserved_at=now,
+        expires_at=now,
+    )
+    found = examine()
+    assert without_key_warning(found) == {"codes"}
+    assert "503" in found["codes"]["text"]
+    assert "K7QD" not in found["codes"]["text"]
+    Offer.objects.update(gone_at=now)
+    assert without_key_warning(examine()) == set()
 
 
 def test_a_withheld_and_an_unneeded_permission(installed: Installation, shop: LoopbackShop) -> None:
