@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 from importlib import resources
+from typing import Any
 
 from django.db import transaction
 
@@ -55,6 +56,11 @@ def built_in() -> Mapping[str, Definition]:
     return found
 
 
+@functools.cache
+def _shipped_json(key: str) -> dict[str, Any]:
+    return built_in()[key].to_json()
+
+
 def ensure_journey(*, installation: Installation, key: str) -> Journey:
     """Return an installation's journey, made on first sight and not live.
 
@@ -77,7 +83,10 @@ def up_to_date(journey: Journey) -> Journey:
     shipped, current = built_in().get(journey.key), journey.published
     if shipped is not None and (
         current is None
-        or (current.source == JourneySource.BUILT_IN and current.definition != shipped.to_json())
+        or (
+            current.source == JourneySource.BUILT_IN
+            and current.definition != _shipped_json(journey.key)
+        )
     ):
         _publish(journey, shipped, JourneySource.BUILT_IN, None)
     return journey

@@ -109,7 +109,10 @@ def send_due(*, now: datetime, limit: int = 100) -> int:
 
 
 def _due(now: datetime, limit: int) -> list[Profile]:
-    """Return whose PENDING line was not decided about, and whose message could not be handed over."""
+    """Return whose PENDING line was not decided about, and whose message could not be handed over.
+
+    Nobody of a shop that has stopped all sends: they are asked when it goes on.
+    """
     decided = Message.objects.filter(
         profile=OuterRef("profile"), template=KEY, decided_at__gte=OuterRef("recorded_at")
     )
@@ -119,12 +122,16 @@ def _due(now: datetime, limit: int) -> list[Profile]:
             state=ConsentState.PENDING,
             delivery_channel=DeliveryChannel.EMAIL,
             recorded_at__gt=now - settings.CONFIRMATION_EXPIRY,
+            installation__sends_stopped_at=None,
         )
         .order_by("recorded_at")
         .values_list("profile", flat=True)[:limit]
     )
     failed = Message.objects.filter(
-        template=KEY, status=MessageStatus.FAILED, decided_at__lte=now - FIRST_RETRY
+        template=KEY,
+        status=MessageStatus.FAILED,
+        decided_at__lte=now - FIRST_RETRY,
+        installation__sends_stopped_at=None,
     ).values_list("profile", flat=True)[:limit]
     # Each person once, in this order.
     ids = list(dict.fromkeys([*waiting, *failed]))

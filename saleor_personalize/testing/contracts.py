@@ -608,9 +608,8 @@ class TriggerTests:
         version = journeys.publish(
             installation=shop, definition=definition, source=JourneySource.FILE, now=NOW
         )
-        journey = Journey.objects.select_related("published", "installation").get(
-            pk=version.journey_id
-        )
+        rows = Journey.objects.of(shop).select_related("published", "installation")
+        journey = rows.get(pk=version.journey_id)
         journeys.go_live(journey=journey, now=NOW - timedelta(days=1))
         return TriggerCase(shop, profile, journey)
 
@@ -639,7 +638,8 @@ class TriggerTests:
         ]
 
     def test_nobody_comes_in_for_what_was_before_it_went_live(self, case: TriggerCase) -> None:
-        Journey.objects.filter(pk=case.journey.pk).update(live_at=NOW + timedelta(days=365))
+        later = NOW + timedelta(days=365)
+        Journey.objects.of(case.installation).update(live_at=later)
         self.come_in(case)
         assert not Enrollment.objects.of(case.installation).exists()
 

@@ -185,10 +185,9 @@ class World:
         return list(self.box.messages)
 
     def decision(self) -> tuple[str, str]:
-        """Status and reason of the only first reminder there is."""
-        message = Message.objects.get(
-            installation=self.installation, idempotency_key__endswith=":first"
-        )
+        """Status and reason of the only message there is, second reminders apart."""
+        messages = Message.objects.filter(installation=self.installation)
+        message = messages.exclude(idempotency_key__endswith=":second").get()
         return message.status, message.reason
 
     def enrollment(self, id: str = "checkout-1") -> Enrollment:  # noqa: A002

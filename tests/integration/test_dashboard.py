@@ -31,11 +31,15 @@ from saleor_personalize.models import (
 )
 from saleor_personalize.saleor_api import auth
 from saleor_personalize.testing.keys import TEST_KEY, SigningKey
+from tests.conftest import make_enrollment
 
 FRAGMENTS = ["overview", "webhooks", "backfill", "messages"]
 ACTIONS = [
     "journey/go-live/",
     "journey/pause/",
+    "journey/resume/",
+    "sends/stop/",
+    "sends/resume/",
     "settings/",
     "webhooks/replay/",
     "backfill/start/",
@@ -538,6 +542,44 @@ def test_go_live_and_pause(
     journey.refresh_from_db()
     assert not journey.is_live
     assert b"Go live" in response.content
+
+
+def test_b64_who_is_held_goes_on(
+    client: Client, installation: Installation, alice: Profile, signed: dict[str, str]
+) -> None:
+    client.post("/dashboard/journey/go-live/", headers=signed)
+    live_at = Journey.objects.get().live_at
+    make_enrollment(alice, "checkout-1", timezone.now())
+    response = client.post("/dashboard/journey/pause/", headers=signed)
+    assert b"Go on with who is held" in response.content
+    response = client.post("/dashboard/journey/resume/", headers=signed)
+    assert outcome(response)["title"] == "Cart reminder goes on"
+    journey = Journey.objects.get()
+    assert (journey.is_live, journey.live_at) == (True, live_at)
+
+
+def test_b64_every_page_shows_the_switch_that_stops_all_sends(
+    client: Client,
+    installation: Installation,
+    other_installation: Installation,
+    signed: dict[str, str],
+) -> None:
+    for page in ("overview", "people", "segments", "models", "rules", "imports", "data"):
+        response = client.get(f"/dashboard/{page}/", headers=signed)
+        assert b'hx-get="/dashboard/sends/" hx-trigger="load, every 30s"' in response.content, page
+    assert b"Stop all sends" in client.get("/dashboard/sends/", headers=signed).content
+    response = client.post("/dashboard/sends/stop/", headers=signed)
+    assert outcome(response)["title"] == "All sends are stopped"
+    installation.refresh_from_db()
+    other_installation.refresh_from_db()
+    assert installation.sends_stopped_at is not None
+    assert other_installation.sends_stopped_at is None
+    shown = client.get("/dashboard/sends/", headers=signed)
+    assert b"All sends are stopped: no message leaves, whatever it is." in shown.content
+    response = client.post("/dashboard/sends/resume/", headers=signed)
+    assert outcome(response)["title"] == "Sends go on"
+    installation.refresh_from_db()
+    assert installation.sends_stopped_at is None
 
 
 def test_a_journey_without_sender_or_cart_link_does_not_go_live(

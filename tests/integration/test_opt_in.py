@@ -21,6 +21,7 @@ from saleor_personalize.enums import (
     Purpose,
     SuppressionReason,
 )
+from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.messaging import opt_in
 from saleor_personalize.models import (
     Consent,
@@ -206,6 +207,16 @@ def test_b73_nobody_is_asked_while_the_app_is_off_or_dry(world: World, settings:
     opt_in.send_due(now=NOW + MINUTE)
     assert world.decision() == ("not_sent", NotSentReason.DRY_RUN)
     assert world.mails() == []
+
+
+def test_b64_nobody_is_asked_while_all_sends_are_stopped(world: World) -> None:
+    subscribe(world, "news")
+    journeys.stop_sends(installation=world.installation, now=NOW)
+    assert opt_in.send_due(now=NOW + MINUTE) == 0
+    assert not Message.objects.exists()
+    journeys.resume_sends(installation=world.installation)
+    assert opt_in.send_due(now=NOW + HOUR) == 1
+    assert len(world.mails()) == 1
 
 
 def test_b73_a_mail_server_that_is_busy_is_asked_again_ever_later(world: World) -> None:

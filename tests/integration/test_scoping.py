@@ -57,7 +57,8 @@ ACROSS = {
     "ingestion/backfill.py",  # claims runs of every shop
     "ingestion/erasure.py",  # searches for erased people of every shop
     "ingestion/queries.py",  # the health endpoint sums over shops
-    "journeys/operations.py",  # claims due enrollments of every shop
+    "journeys/entering.py",  # looks for whom time brings into the journeys of every shop
+    "journeys/scheduler.py",  # claims due enrollments of every shop
     "messaging/opt_in.py",  # asks the people of every shop
     "offers/operations.py",  # claims the offers of every shop that are due
     "messaging/operations.py",  # settles interrupted messages of every shop

@@ -354,7 +354,7 @@ def test_d2_an_order_under_another_email_ends_the_wait(installation: Installatio
     assert Enrollment.objects.get().status == "waiting"
     deliver(installation, orders, now=NOW)
 
-    assert Enrollment.objects.get().status == "exited"
+    assert Enrollment.objects.get().status == "reached"
     assert list(Message.objects.values_list("status", "reason")) == [("not_sent", "ordered")]
     assert Checkout.objects.get().close_reason == CheckoutCloseReason.ORDERED
 
