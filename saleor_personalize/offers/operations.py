@@ -184,7 +184,8 @@ def withdraw(
             return row.gone_at is not None
         row.due_at = now + CLAIM
         row.save(update_fields=["due_at"])
-    is_gone = _take_out(row, now, connect)
+    # Whoever calls this made the offer, or waited until its maker must be gone.
+    is_gone = _take_out(row, now, connect, is_settled=True)
     offer.refresh_from_db()
     return is_gone
 
@@ -213,22 +214,28 @@ def _void(offer: Offer, reason: OfferReason, now: datetime) -> None:
     offer.save(update_fields=["status", "reason", "withdrawn_at", "attempts", "due_at"])
 
 
-def _take_out(offer: Offer, now: datetime, connect: vouchers.Connect) -> bool:
-    """Delete a withdrawn code in Saleor and write down how that went."""
+def _take_out(offer: Offer, now: datetime, connect: vouchers.Connect, *, is_settled: bool) -> bool:
+    """Delete a withdrawn code in Saleor and write down how that went.
+
+    Until it `is_settled`, a worker may still put the code in: then it is looked at once more.
+    """
     rows = Offer.objects.of(offer.installation).filter(
         pk=offer.pk, status=OfferStatus.WITHDRAWN, gone_at=None
     )
     try:
         with connect(offer.installation) as saleor:
-            vouchers.take_out(saleor=saleor, offer=offer)
+            vouchers.take_out(saleor=saleor, offer=offer, is_settled=is_settled)
     except (SaleorApiError, KeyError, TypeError) as error:
         said = str(error) if isinstance(error, SaleorApiError) else kind_and_place(error)
         wait = min(FIRST_RETRY * 2 ** min(offer.attempts, 10), LONGEST_RETRY)
         rows.update(error=said, attempts=offer.attempts + 1, due_at=now + wait)
         logger.warning("Offer %s is still in Saleor, tried again in %s: %s", offer.pk, wait, said)
         return False
-    rows.update(gone_at=now, due_at=None, error="")
-    return True
+    if is_settled:
+        rows.update(gone_at=now, due_at=None, error="")
+    else:
+        rows.update(due_at=offer.reserved_at + LEASE, error="")
+    return is_settled
 
 
 def follow_order(*, order: Order, now: datetime) -> int:
@@ -318,7 +325,8 @@ def _look(offer: Offer, now: datetime, connect: vouchers.Connect) -> None:
     if order is not None:
         _mark_used(order, now)
     elif offer.status == OfferStatus.WITHDRAWN:
-        _take_out(offer, now, connect)
+        is_settled = offer.made_at is not None or now >= offer.reserved_at + LEASE
+        _take_out(offer, now, connect, is_settled=is_settled)
     elif (reason := _objection(offer)) is not None:
         withdraw(offer=offer, reason=reason, now=now, connect=connect)
     elif offer.status == OfferStatus.RESERVED:

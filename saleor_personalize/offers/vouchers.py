@@ -82,7 +82,7 @@ def put_in(*, saleor: Saleor, offer: Offer, now: datetime) -> None:
         if _fits(voucher, offer, terms):
             return
         known.delete()
-        take_out(saleor=saleor, offer=offer)
+        take_out(saleor=saleor, offer=offer, is_settled=False)
     voucher = _find(saleor, offer.code) or _create(saleor, offer, terms)
     if not _fits(voucher, offer, terms):
         voucher = _change(
@@ -107,15 +107,19 @@ def put_in(*, saleor: Saleor, offer: Offer, now: datetime) -> None:
     )
 
 
-def take_out(*, saleor: Saleor, offer: Offer) -> None:
-    """Take an offer's code out of Saleor; done when Saleor does not have it. Raises SaleorApiError."""
+def take_out(*, saleor: Saleor, offer: Offer, is_settled: bool) -> None:
+    """Take an offer's code out of Saleor; done when Saleor does not have it. Raises SaleorApiError.
+
+    A voucher that an interrupted try made for this code alone goes with it, once it `is_settled` that
+    nobody goes on with it, and with the codes of others in it.
+    """
     for _ in range(_LOOKS):
         voucher = _find(saleor, offer.code)
         if voucher is None:
             return
         shared = OfferVoucher.objects.of(offer.installation).filter(saleor_id=voucher["id"])
-        if not shared.exists() and len(voucher["codes"]["edges"]) == 1:
-            # An interrupted try made it for this code alone.
+        is_alone = len(voucher["codes"]["edges"]) == 1 and not shared.exists()
+        if is_alone and is_settled and offer.made_at is None:
             answer = saleor.execute("OfferVoucherDelete", {"id": voucher["id"]})["voucherDelete"]
             _check(answer, "to delete a voucher", but="NOT_FOUND")
         elif (code_id := _id_of_code(saleor, voucher, offer.code)) is not None:

@@ -465,6 +465,27 @@ def test_c2_an_order_between_the_decision_and_the_making_stops_both(
     assert state(decision.offer) == (OfferStatus.WITHDRAWN, OfferReason.ORDERED)
 
 
+def test_c2_a_code_that_a_slow_worker_put_in_after_its_withdrawal_goes_as_well(
+    shop: FakeSaleor, installation: Installation, alice: Profile
+) -> None:
+    decision = decided(alice, FIRST_ORDER)
+    order(installation, at=NOW + MINUTE)
+    offers.sweep(now=NOW + MINUTE)
+    assert shop.vouchers.codes == {}
+    # It asked whether the offer is still wanted before the order came, and is killed after the making.
+    Offer.objects.update(status=OfferStatus.RESERVED)
+    with pytest.raises(Killed):
+        offers.make(
+            offer=decision.offer, now=NOW + MINUTE, connect=dies("after", "OfferVoucherCreate")
+        )
+    Offer.objects.update(status=OfferStatus.WITHDRAWN)
+    assert is_alive(shop, decision.offer)
+    settle()
+    assert shop.vouchers.rows == {}
+    decision.offer.refresh_from_db()
+    assert decision.offer.gone_at == LATER
+
+
 @pytest.mark.django_db(transaction=True)
 def test_c2_an_order_while_saleor_makes_the_code_stops_the_message(
     shop: FakeSaleor, installation: Installation, alice: Profile
