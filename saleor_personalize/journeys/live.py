@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from django.utils.dateparse import parse_datetime
 
 from saleor_personalize.exceptions import MalformedPayload
-from saleor_personalize.models import Checkout, email_hash
+from saleor_personalize.models import Checkout, Installation, email_hash
 from saleor_personalize.saleor_api.client import SaleorClient
 
 #: What Saleor says of a line whose variant the sales channel no longer offers.
@@ -74,6 +74,52 @@ class AboutCheckout:
         return ask_saleor(self.checkout, self.address)
 
 
+@dataclass(frozen=True)
+class AboutOrders:
+    """The question whether a person has ordered since; asked by the scheduler, whatever the trigger.
+
+    `address` is the e-mail that would be written to, `user_id` their Saleor user or empty.
+    """
+
+    #: Where the answer is: True or False.
+    KEY: ClassVar[str] = "orders"
+
+    installation: Installation
+    address: str
+    user_id: str
+    since: datetime
+
+    @property
+    def key(self) -> str:
+        return self.KEY
+
+    def ask(self) -> bool:
+        """Ask the shop. Raises SaleorApiError, or MalformedPayload for an answer that says too little."""
+        with SaleorClient(self.installation) as client:
+            answer = client.execute(
+                "OrdersNow",
+                {
+                    "address": self.address,
+                    "since": self.since.isoformat(),
+                    "userId": self.user_id,
+                    "isCustomer": bool(self.user_id),
+                },
+            )
+        return read_orders(answer, since=self.since, address=self.address)
+
+
+def read_orders(answer: Mapping[str, Any], *, since: datetime, address: str) -> bool:
+    """Read the `data` of OrdersNow: whether one by the address or the customer came after `since`."""
+    try:
+        customer = answer.get("customer") or {"orders": {"edges": []}}
+        mine = [order for order in nodes_of(answer["ordersOfAddress"]) if is_of(order, address)]
+        return any(counts(order, since) for order in [*mine, *nodes_of(customer["orders"])])
+    except (KeyError, TypeError, ValueError) as error:
+        raise MalformedPayload(
+            f"Saleor's answer to OrdersNow cannot be read: {error!r}."
+        ) from error
+
+
 def ask_saleor(checkout: Checkout, address: str) -> LiveCheckout:
     """Ask the shop about a checkout and about orders of its person since it last changed.
 
@@ -104,10 +150,10 @@ def read_answer(answer: Mapping[str, Any], *, since: datetime, address: str) -> 
         is_ordered = (
             bool(answer["orders"]["edges"])
             or any(
-                _counts(order, since) and _is_of(order, address)
-                for order in _nodes(answer["ordersOfAddress"])
+                counts(order, since) and is_of(order, address)
+                for order in nodes_of(answer["ordersOfAddress"])
             )
-            or any(_counts(order, since) for order in _nodes(customer["orders"]))
+            or any(counts(order, since) for order in nodes_of(customer["orders"]))
         )
         if node is None:
             return LiveCheckout(exists=False, is_ordered=is_ordered)
@@ -128,11 +174,11 @@ def read_answer(answer: Mapping[str, Any], *, since: datetime, address: str) -> 
         ) from error
 
 
-def _nodes(connection: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def nodes_of(connection: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [edge["node"] for edge in connection["edges"]]
 
 
-def _counts(order: Mapping[str, Any], since: datetime) -> bool:
+def counts(order: Mapping[str, Any], since: datetime) -> bool:
     """Tell whether an order was placed since then.
 
     One that staff made without a cart is dated by its draft: its last change has to do.
@@ -141,7 +187,7 @@ def _counts(order: Mapping[str, Any], since: datetime) -> bool:
     return order["status"] != "DRAFT" and _time(moment) >= since
 
 
-def _is_of(order: Mapping[str, Any], address: str) -> bool:
+def is_of(order: Mapping[str, Any], address: str) -> bool:
     """Tell whether an order shows the address. Older Saleors also find similar ones."""
     shown = (order["userEmail"], (order["user"] or {}).get("email"))
     return email_hash(address) in {email_hash(text) for text in shown if text}

@@ -22,6 +22,7 @@ from saleor_personalize.conf import settings
 from saleor_personalize.enums import (
     DeliveryChannel,
     EnrollmentStatus,
+    IdentityKind,
     InstallationStatus,
     MessageStatus,
     NotSentReason,
@@ -37,9 +38,11 @@ from saleor_personalize.exceptions import (
 )
 from saleor_personalize.journeys import conditions, definitions, offering, splitting
 from saleor_personalize.journeys.definitions import Definition, Path
+from saleor_personalize.journeys.live import AboutOrders
 from saleor_personalize.journeys.triggers import (
     About,
     AskSaleor,
+    Go,
     Live,
     Question,
     Stop,
@@ -152,9 +155,9 @@ def _advance(enrollment: Enrollment, now: datetime, ask: Ask) -> None:
         _finish(enrollment, EnrollmentStatus.EXITED, now, gone.reason)
         return
     live: dict[str, Any] = {}
-    verdict = None if _why_leave(case, now) else _judge(case, None, now)
-    if isinstance(verdict, AskSaleor) and _objection(case, now)[0] is None:
-        answers = _ask(case, verdict, ask, now)
+    questions = () if _why_leave(case, now) else _questions(case, now)
+    if questions:
+        answers = _ask(case, questions, ask, now)
         if answers is None:
             move(enrollment, _retry_at(case, now))
             return
@@ -164,10 +167,55 @@ def _advance(enrollment: Enrollment, now: datetime, ask: Ask) -> None:
         _hand_over(enrollment, leaving, case, now)
 
 
-def _ask(case: Case, verdict: AskSaleor, ask: Ask, now: datetime) -> dict[str, Any] | None:
+def _questions(case: Case, now: datetime) -> tuple[Question, ...]:
+    """Return what only the shop knows: the trigger's questions, and whether there is an order since.
+
+    Nothing is asked about somebody who is not to be written to.
+    """
+    verdict = _judge(case, None, now)
+    if not isinstance(verdict, (Go, AskSaleor)):
+        return ()
+    objection, recipient = _objection(case, now)
+    if objection is not None or recipient is None:
+        return ()
+    asked = verdict.questions if isinstance(verdict, AskSaleor) else ()
+    if _must_know_orders(case) and _is_at_message(case):
+        asked = (*asked, _about_orders(case, recipient))
+    return asked
+
+
+def _must_know_orders(case: Case) -> bool:
+    """Tell whether an order ends it, and the trigger does not ask for orders itself."""
+    ends = "ordered" in (*case.definition.goals, *case.definition.exits)
+    return ends and not case.trigger.asks_for_orders
+
+
+def _is_at_message(case: Case) -> bool:
+    """Tell whether a message can come before the next wait."""
+    step = definitions.step_at(case.definition, case.path)
+    is_waiting = isinstance(step, (definitions.Wait, definitions.WaitFor))
+    return not is_waiting and definitions.next_message(case.definition, case.path) is not None
+
+
+def _about_orders(case: Case, recipient: Identity) -> AboutOrders:
+    row = case.enrollment
+    users = Identity.objects.of(row.installation_id).filter(
+        profile__in=row.profile.person(), kind=IdentityKind.SALEOR_USER
+    )
+    return AboutOrders(
+        installation=row.installation,
+        address=recipient.address,
+        user_id=users.order_by("pk").values_list("value", flat=True).first() or "",
+        since=row.occurred_at,
+    )
+
+
+def _ask(
+    case: Case, questions: tuple[Question, ...], ask: Ask, now: datetime
+) -> dict[str, Any] | None:
     """Return the shop's answers; None when it cannot be asked now."""
     try:
-        return {question.key: ask(question) for question in verdict.questions}
+        return {question.key: ask(question) for question in questions}
     except TokenRefused:
         installations.mark_status(
             installation=case.enrollment.installation,
@@ -397,11 +445,18 @@ def _send(
     if isinstance(other, Wait):
         _wait_until(row, other.until, since=other.until, held_by=NotSentReason.OUTSHONE)
         return None
-    if isinstance(verdict, AskSaleor):
-        if live:
-            # What has to be asked is something else than before.
-            logger.info("Enrollment %s asks anew", row.pk)
+    is_unasked = _must_know_orders(case) and AboutOrders.KEY not in live
+    if isinstance(verdict, AskSaleor) or is_unasked:
+        # Only now it is known that a message is next, or what has to be asked: the next claim asks.
         _wait_until(row, now, since=row.step_since)
+        return None
+    if live.get(AboutOrders.KEY):
+        status = (
+            EnrollmentStatus.REACHED
+            if "ordered" in case.definition.goals
+            else EnrollmentStatus.EXITED
+        )
+        end(case, NotSentReason.ORDERED, now, status=status)
         return None
     ruling = arbitration.decide(
         profile=row.profile,

@@ -18,7 +18,7 @@ from saleor_personalize.enums import ConsentState, DeliveryChannel, IdentityKind
 from saleor_personalize.events import operations as events
 from saleor_personalize.exceptions import SaleorApiError
 from saleor_personalize.journeys import operations as journeys
-from saleor_personalize.journeys.live import AboutCheckout, LiveCheckout, LiveLine
+from saleor_personalize.journeys.live import AboutOrders, LiveCheckout, LiveLine
 from saleor_personalize.models import (
     Checkout,
     Enrollment,
@@ -92,7 +92,12 @@ class Saleor:
     asked: list[tuple[str, str]] = field(default_factory=list)
     before_answer: Callable[[Checkout], None] = lambda checkout: None
 
-    def __call__(self, question: AboutCheckout) -> LiveCheckout:
+    def __call__(self, question: Any) -> Any:
+        if isinstance(question, AboutOrders):
+            self.asked.append((AboutOrders.KEY, question.address))
+            if self.is_down:
+                raise SaleorApiError("The shop does not answer.", is_retryable=True)
+            return AboutOrders.KEY in self.ordered
         checkout, address = question.checkout, question.address
         self.asked.append((checkout.saleor_id, address))
         self.before_answer(checkout)

@@ -425,7 +425,7 @@ def test_b9_a_purchase_in_the_store_stops_the_cart_reminder(
         run(file(f"1,2026-03-01,{by},LAMP-6,1,49.90"))
         # At once, as for an order of Saleor, and not when the reminder would be due.
         assert world.decision() == (MessageStatus.NOT_SENT, NotSentReason.ORDERED)
-        assert world.enrollment().status == EnrollmentStatus.EXITED
+        assert world.enrollment().status == EnrollmentStatus.REACHED
         world.advance()
         assert world.mails() == []
 

@@ -37,7 +37,7 @@ from saleor_personalize.models import (
     Profile,
 )
 from tests.conftest import NOW, make_consent, make_profile
-from tests.integration.reminders import order_data
+from tests.integration.reminders import Saleor, order_data
 from tests.integration.signal_trigger import MESSAGE, Signal, come_in, message, publish
 
 HOUR = timedelta(hours=1)
@@ -53,14 +53,19 @@ def shop(installation: Installation, alice: Profile, settings: Any) -> None:
     set_to(settings, TRIGGERS=TRIGGERS, FREQUENCY_CAPS={"*": None})
     Signal.over, Signal.entries = set(), []
     mail.outbox = []
+    SALEOR.ordered, SALEOR.asked, SALEOR.is_down = set(), [], False
 
 
 def set_to(settings: Any, **changes: Any) -> None:
     settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, **changes}
 
 
+#: What Saleor answers just before a message.
+SALEOR = Saleor()
+
+
 def advance(at: datetime) -> None:
-    journeys.advance_due(now=at)
+    journeys.advance_due(now=at, ask=SALEOR)
 
 
 def sent() -> list[str]:
@@ -249,6 +254,39 @@ def test_b61_an_order_that_nobody_told_of_is_seen_at_the_next_step(
     advance(NOW + DAY)
     assert sent() == ["first"]
     assert not_sent() == {"second": "ordered"}
+
+
+def test_d2_the_scheduler_asks_the_shop_for_orders_whatever_the_trigger_forgets(
+    installation: Installation, alice: Profile
+) -> None:
+    """Saleor's webhook is ten minutes late; the trigger asks nothing at all."""
+    come_in(publish(installation, MESSAGE), alice)
+    SALEOR.ordered = {"orders"}
+    advance(NOW)
+    assert SALEOR.asked == [("orders", "alice@example.com")]
+    assert (the_one().status, not_sent()) == ("reached", {"first": "ordered"})
+    assert mail.outbox == []
+
+
+def test_d2_unverified_is_unsent(installation: Installation, alice: Profile) -> None:
+    come_in(publish(installation, {"wait": {"for": "1 hour"}}, MESSAGE), alice)
+    SALEOR.is_down = True
+    advance(NOW)
+    # Nobody is asked about before a message is next.
+    assert SALEOR.asked == []
+    advance(NOW + HOUR)
+    assert (sent(), the_one().due_at) == ([], NOW + HOUR + timedelta(minutes=1))
+    SALEOR.is_down = False
+    advance(NOW + 2 * HOUR)
+    assert sent() == ["first"]
+
+
+def test_d2_a_message_after_an_order_asks_for_none(
+    installation: Installation, alice: Profile
+) -> None:
+    come_in(publish(installation, MESSAGE, goals=[]), alice)
+    advance(NOW)
+    assert (SALEOR.asked, sent()) == ([], ["first"])
 
 
 def test_b61_a_condition_of_the_trigger_ends_it_with_its_reason(

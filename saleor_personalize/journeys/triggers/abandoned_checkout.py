@@ -84,6 +84,7 @@ class AbandonedCheckout(Trigger):
     is_subject_personal = True
     family = "abandonment"
     significance = 30
+    asks_for_orders = True
 
     # -- who comes in --
 

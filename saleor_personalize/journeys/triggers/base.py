@@ -235,6 +235,9 @@ class Trigger:
     #: {"sold_out": NotSentReason...}.
     conditions: ClassVar[Mapping[str, NotSentReason]] = {}
 
+    #: Whether a question of `judge` tells of orders since: then the scheduler need not ask for them.
+    asks_for_orders: ClassVar[bool] = False
+
     def __init__(self, options: Any = None) -> None:
         self.options = self.Options() if options is None else options
 
