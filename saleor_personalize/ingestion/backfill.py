@@ -27,6 +27,7 @@ from saleor_personalize.exceptions import MalformedPayload, SaleorApiError, Toke
 from saleor_personalize.ingestion import failures
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.models import Backfill, BackfillStage, Installation
+from saleor_personalize.offers import operations as offers
 from saleor_personalize.saleor_api import installations, nodes
 from saleor_personalize.saleor_api.client import Page, SaleorClient
 
@@ -81,6 +82,7 @@ def _customers(i: Installation, data: Sequence[Any], now: datetime, seen_at: dat
 def _orders(i: Installation, data: Sequence[Any], now: datetime, seen_at: datetime) -> int:
     changed = events.record_orders(installation=i, data=data, now=now, seen_at=seen_at)
     journeys.follow_orders(installation=i, ids=changed, now=now)
+    offers.follow_orders(installation=i, ids=changed, now=now)
     return len(changed)
 
 

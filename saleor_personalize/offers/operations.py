@@ -9,6 +9,7 @@ no code stays alive without a message, and no message goes with a dead code.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -236,6 +237,18 @@ def _take_out(offer: Offer, now: datetime, connect: vouchers.Connect, *, is_sett
     else:
         rows.update(due_at=offer.reserved_at + LEASE, error="")
     return is_settled
+
+
+def follow_orders(*, installation: Installation, ids: Iterable[int], now: datetime) -> int:
+    """Note what new or changed orders mean for offers, such as those of a back-fill or an import."""
+    keys = list(ids)
+    offers = Offer.objects.of(installation)
+    if not keys or not offers.exists():
+        return 0
+    rows = Order.objects.of(installation).filter(pk__in=keys).select_related("installation")
+    if not offers.filter(status__in=ALIVE, is_first_order_only=True).exists():
+        rows = rows.exclude(voucher_code="")
+    return sum(follow_order(order=order, now=now) for order in rows)
 
 
 def follow_order(*, order: Order, now: datetime) -> int:

@@ -22,6 +22,7 @@ from saleor_personalize.enums import (
     OfferReason,
     OfferStatus,
 )
+from saleor_personalize.ingestion import backfill
 from saleor_personalize.messaging import operations as messaging
 from saleor_personalize.models import (
     Category,
@@ -544,6 +545,23 @@ def test_b65_an_order_that_only_the_back_fill_brought_counts_at_the_next_look(
     )  # fmt: skip
     offers.sweep(now=NOW + 10 * DAY)
     assert state(decision.offer) == (OfferStatus.USED, "")
+
+
+def test_b55_an_order_that_a_back_fill_brings_ends_a_first_order_code(
+    shop: FakeSaleor, installation: Installation, alice: Profile
+) -> None:
+    decision = decided(alice, FIRST_ORDER)
+    send(decision)
+    variant = next(iter(shop.variants))
+    cart = shop.create_checkout(
+        channel="default-channel", lines=[(variant, 1)], email="alice@example.com"
+    )
+    shop.complete_checkout(cart["id"])
+    backfill.request(installation=installation, now=NOW)
+    run = backfill.claim_next(now=NOW)
+    assert run is not None
+    backfill.work(run)
+    assert state(decision.offer) == (OfferStatus.WITHDRAWN, OfferReason.ORDERED)
 
 
 def test_b65_an_offer_that_nobody_used_expires(shop: FakeSaleor, alice: Profile) -> None:

@@ -44,13 +44,13 @@ from saleor_personalize.ingestion.imports.products import Products
 from saleor_personalize.ingestion.imports.reading import Entry, Reader, Survey, entries
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.models import (
-    Checkout,
     Import,
     ImportReject,
     Installation,
     Order,
     SalesChannel,
 )
+from saleor_personalize.offers import operations as offers
 
 logger = logging.getLogger(__name__)
 
@@ -407,7 +407,11 @@ def _reject(run: Import, entry: Entry, fault: Fault) -> ImportReject:
 
 
 def _follow(installation: Installation, orders: Sequence[Order], now: datetime) -> None:
-    """Let purchases end and begin journeys. Those before everything that journeys look at need no look."""
+    """Let purchases end and begin journeys, and end first-order offers, however old they are.
+
+    Of those before everything that journeys look at, journeys need no look.
+    """
+    offers.follow_orders(installation=installation, ids=[order.pk for order in orders], now=now)
     since = journeys.looks_back_to(installation=installation)
     if since is not None:
         ids = [order.pk for order in orders if order.placed_at >= since]
