@@ -138,6 +138,15 @@ def _placements() -> dict[str, Any]:
         },
         "content_page": ["for_you", "like_viewed", *rest],
         "email": [together, similar, "for_you", "like_viewed", *rest],
+        "email_category": {
+            "RECOMMENDERS": ["for_you", "best_sellers", "catalogue"],
+            "OPTIONS": {"in_category": True},
+        },
+        "email_search": ["search"],
+        "email_complements": {
+            "RECOMMENDERS": ["curated", together],
+            "OPTIONS": {"curated": ["accessories", "complements", "related-products"]},
+        },
     }
 
 
@@ -181,6 +190,20 @@ def _triggers() -> dict[str, str]:
     rooms = "saleor_personalize.journeys.triggers"
     return {
         "abandoned_checkout": f"{rooms}.abandoned_checkout.AbandonedCheckout",
+        "birthday": f"{rooms}.days.Birthday",
+        "browsed_category": f"{rooms}.browsing.BrowsedCategory",
+        "browsed_product": f"{rooms}.browsing.BrowsedProduct",
+        "favourites_left": f"{rooms}.keeping.FavouritesLeft",
+        "lapsed": f"{rooms}.silence.Lapsed",
+        "no_account": f"{rooms}.keeping.NoAccount",
+        "occasion": f"{rooms}.days.Occasion",
+        "order_fulfilled": f"{rooms}.fulfilled.OrderFulfilled",
+        "replenishment": f"{rooms}.replenishment.Replenishment",
+        "searched": f"{rooms}.browsing.Searched",
+        "segment_entered": f"{rooms}.segments.EnteredSegment",
+        "sign_up_anniversary": f"{rooms}.days.SignUpAnniversary",
+        "welcome": f"{rooms}.welcome.Welcome",
+        "win_back": f"{rooms}.silence.WinBack",
     }
 
 

@@ -333,6 +333,8 @@ class NotSentReason(TextChoices):
     ALREADY_SENT = "already_sent", "The person was told this already"
     TEMPLATE_INCOMPLETE = "template_incomplete", "The template needs a value that is missing"
     TOO_LATE = "too_late", "The moment has passed"
+    NOTHING_TO_SHOW = "nothing_to_show", "Nothing that it is about can be bought now"
+    CALLED_OFF = "called_off", "The order was cancelled, paid back or sent back"
     OUTRANKED = "outranked", "A more important message went, or is about to go, to this person"
     OUTSHONE = "outshone", "The person got further, and that is followed up instead"
     FREQUENCY_CAP = "frequency_cap", "The person has got as many messages as the shop allows"

@@ -489,6 +489,18 @@ def _reason(reason: NotSentReason) -> tuple[str, str]:
             _("They are in a category that is called sensitive on the page “Data”."),
         ),
         NotSentReason.CHECKOUT_GONE: (_("Saleor no longer has this cart."), ""),
+        NotSentReason.NOTHING_TO_SHOW: (
+            _("Nothing that it is about can be bought now."),
+            _("Look at your stock and at what is published."),
+        ),
+        NotSentReason.CALLED_OFF: (_("The order was cancelled, paid back or sent back."), ""),
+        NotSentReason.SOLD_OUT: (_("It was sold out again before this person's turn."), ""),
+        NotSentReason.ALERT_CANCELLED: (_("The person no longer waits for it."), ""),
+        NotSentReason.PRICE_ROSE: (
+            _("It costs no less than what the person knows, or than in the last 30 days."),
+            "",
+        ),
+        NotSentReason.NOT_LOW: (_("There is more of it again, or none is left."), ""),
         NotSentReason.NOT_LIVE: (
             _("The reminder was not live."),
             _("Switch it on with “Go live”."),

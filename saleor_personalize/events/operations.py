@@ -378,7 +378,14 @@ def _record_customers(
             row["id"]: row
             for row in Profile.objects.of(installation)
             .filter(pk__in=profiles)
-            .values("id", "first_name", "language_code", "country_code", "saleor_updated_at")
+            .values(
+                "id",
+                "first_name",
+                "language_code",
+                "country_code",
+                "joined_at",
+                "saleor_updated_at",
+            )
         }
         seen = {
             profile_id: {
@@ -386,6 +393,7 @@ def _record_customers(
                 "first_name": customer.first_name,
                 "language_code": customer.language_code,
                 "country_code": customer.country_code[:2],
+                "joined_at": customer.joined_at,
                 "saleor_updated_at": customer.updated_at,
             }
             for (customer, _), profile_id in zip(fresh, profiles, strict=True)

@@ -61,12 +61,32 @@ def ordered_since(checkout: Checkout) -> bool:
 
 
 def has_ordered_since(
-    *, profile: Profile, since: datetime, identities: Collection[tuple[str, str]] = ()
+    *,
+    profile: Profile,
+    since: datetime,
+    identities: Collection[tuple[str, str]] = (),
+    besides: str = "",
 ) -> bool:
     """Tell whether a person has an order placed after `since`, under whatever identity.
 
     `identities` are further (kind, value) by which an order is theirs; one by its checkout counts at any
     time. A cancelled order counts; one that staff made without a cart counts by its last change.
+    `besides` is the global id of an order that does not count.
+    """
+    given = [value for found, value in identities if found == IdentityKind.CHECKOUT]
+    is_later = Q(placed_at__gt=since) | Q(checkout_saleor_id="", saleor_updated_at__gt=since)
+    return (
+        orders_of(profile=profile, identities=identities)
+        .filter(Q(checkout_saleor_id__in=given) | is_later)
+        .exclude(saleor_id=besides)
+        .exists()
+    )
+
+
+def orders_of(*, profile: Profile, identities: Collection[tuple[str, str]] = ()) -> QuerySet[Order]:
+    """Return every order of a person, under whatever identity, cancelled ones too.
+
+    By their profiles, accounts and addresses, and by `identities`, further (kind, value) that are theirs.
     """
     own = Identity.objects.of(profile.installation_id).filter(profile__in=profile.person())
     ids = {*identities, *own.values_list("kind", "value")}
@@ -75,16 +95,9 @@ def has_ordered_since(
         return [value for found, value in ids if found == kind and value]
 
     given = [value for found, value in identities if found == IdentityKind.CHECKOUT]
-    return (
-        Order.objects.of(profile.installation_id)
-        .filter(
-            Q(checkout_saleor_id__in=given)
-            | (Q(placed_at__gt=since) | Q(checkout_saleor_id="", saleor_updated_at__gt=since))
-            & (
-                Q(profile__in=profile.person())
-                | Q(user_saleor_id__in=values(IdentityKind.SALEOR_USER))
-                | Q(email_hash__in=values(IdentityKind.EMAIL))
-            )
-        )
-        .exists()
+    return Order.objects.of(profile.installation_id).filter(
+        Q(checkout_saleor_id__in=given)
+        | Q(profile__in=profile.person())
+        | Q(user_saleor_id__in=values(IdentityKind.SALEOR_USER))
+        | Q(email_hash__in=values(IdentityKind.EMAIL))
     )

@@ -136,3 +136,12 @@ def offer_url(*, code: str, channel_slug: str) -> str:
     return pattern.replace("{code}", quote(code, safe="")).replace(
         "{channel}", quote(channel_slug, safe="")
     )
+
+
+def product_url(*, slug: str, product_id: str, channel_slug: str) -> str:
+    """Return the storefront's page of a product; "" when PRODUCT_URL is not set."""
+    url = settings.PRODUCT_URL or ""
+    values = {"{slug}": slug, "{product_id}": product_id, "{channel}": channel_slug}
+    for place, value in values.items():
+        url = url.replace(place, quote(value, safe=""))
+    return url

@@ -38,6 +38,8 @@ class Profile(Scoped):
     # What the person chose in the preference centre.
     paused_until = models.DateTimeField(null=True)
     max_messages_per_week = models.PositiveSmallIntegerField(null=True)
+    # When the account was made in Saleor.
+    joined_at = models.DateTimeField(null=True)
     # Saleor's `updatedAt` of the customer that these come from.
     saleor_updated_at = models.DateTimeField(null=True)
     first_seen_at = models.DateTimeField()

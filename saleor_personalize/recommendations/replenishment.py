@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from decimal import Decimal
 from itertools import pairwise
 from statistics import median
+from typing import NamedTuple
 
+from django.db import connection
+
+from saleor_personalize.events.queries import NOT_CARRIED_OUT
 from saleor_personalize.ml import Candidate, ReasonCode
-from saleor_personalize.models import Installation, Order, OrderLine, prepared
+from saleor_personalize.models import Installation, Order, OrderLine, Profile, prepared
 from saleor_personalize.recommendations.history import Purchase
 from saleor_personalize.recommendations.remembered import Remembered
 
@@ -91,3 +96,83 @@ def _read(installation: Installation, ids: Sequence[str]) -> dict[str, float]:
             for product_id, gap, count in cursor.fetchall()
             if count >= _RETURNS
         }
+
+
+class Due(NamedTuple):
+    """A product that a person should need again; `buyer_ids` are the profiles that bought it."""
+
+    person_id: int
+    product_id: str
+    bought_at: datetime
+    buyer_ids: set[int]
+
+
+# As `due`, for everybody at once: each person's own median gap, else that of the product.
+_BECAME_DUE = f"""
+WITH bought AS (
+  SELECT COALESCE(profile.merged_into_id, profile.id) AS person_id,
+    line.product_saleor_id AS product_id, date_trunc('day', purchase.placed_at) AS day,
+    max(purchase.placed_at) AS at, array_agg(DISTINCT profile.id) AS buyers
+  FROM {Order._meta.db_table} AS purchase
+  JOIN {Profile._meta.db_table} AS profile ON profile.id = purchase.profile_id
+  JOIN {OrderLine._meta.db_table} AS line ON line.order_id = purchase.id
+  WHERE purchase.installation_id = %(installation)s AND purchase.deleted_at IS NULL
+    AND purchase.status <> ALL (string_to_array(%(not_carried_out)s, ' '))
+    AND purchase.placed_at <= %(until)s AND line.product_saleor_id <> ''
+  GROUP BY 1, 2, 3
+), gaps AS (
+  SELECT *, EXTRACT(EPOCH FROM day - lag(day) OVER (
+    PARTITION BY person_id, product_id ORDER BY day
+  )) AS gap FROM bought
+), own AS (
+  SELECT person_id, product_id, max(at) AS at, percentile_cont(0.5) WITHIN GROUP (ORDER BY gap) AS gap
+  FROM gaps GROUP BY 1, 2
+), usual AS (
+  SELECT product_id, percentile_cont(0.5) WITHIN GROUP (ORDER BY gap) AS gap
+  FROM gaps WHERE gap IS NOT NULL GROUP BY 1 HAVING count(*) >= {_RETURNS}
+), expected AS (
+  SELECT own.person_id, own.product_id, own.at, COALESCE(own.gap, usual.gap) AS gap
+  FROM own LEFT JOIN usual USING (product_id)
+)
+SELECT person_id, product_id, at, (
+  SELECT array_agg(DISTINCT buyer) FROM bought, unnest(buyers) AS buyer
+  WHERE bought.person_id = expected.person_id AND bought.product_id = expected.product_id
+) FROM expected
+WHERE gap BETWEEN %(shortest)s AND %(longest)s
+  AND at + gap * %(share)s * interval '1 second' > %(since)s
+  AND at + gap * %(share)s * interval '1 second' <= %(until)s
+ORDER BY person_id, at, product_id
+"""  # noqa: S608 (the names of the tables are ours)
+
+
+def became_due(
+    *,
+    installation: Installation,
+    since: datetime,
+    until: datetime,
+    share: Decimal,
+    shortest: timedelta,
+    longest: timedelta,
+) -> list[Due]:
+    """Return what became due again after `since`, up to `until`, for every person of a shop.
+
+    That is when `share` of the interval (as in `due`) has passed since the last purchase. Intervals
+    outside `shortest` and `longest` count as none. Reads all order lines of the shop: once a day.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _BECAME_DUE,
+            {
+                "installation": installation.pk,
+                "since": since,
+                "until": until,
+                "share": float(share),
+                "shortest": shortest.total_seconds(),
+                "longest": longest.total_seconds(),
+                "not_carried_out": " ".join(NOT_CARRIED_OUT),
+            },
+        )
+        return [
+            Due(person_id, product_id, at, set(buyers))
+            for person_id, product_id, at, buyers in cursor.fetchall()
+        ]

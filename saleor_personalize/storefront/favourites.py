@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from saleor_personalize.conf import settings
 from saleor_personalize.enums import InstallationStatus
 from saleor_personalize.events import favourites
+from saleor_personalize.messaging import links
 from saleor_personalize.messaging.operations import sender_name
 from saleor_personalize.storefront.views import page
 
@@ -45,12 +43,6 @@ def shared(request: HttpRequest, token: str) -> HttpResponse:
 
 def _url(found: favourites.Shown) -> str:
     """Return the product's page in the storefront, or "" when PRODUCT_URL is not set."""
-    url = settings.PRODUCT_URL or ""
-    values = {
-        "{slug}": found.product.slug,
-        "{product_id}": found.product_id,
-        "{channel}": found.channel_slug,
-    }
-    for place, value in values.items():
-        url = url.replace(place, quote(value, safe=""))
-    return url
+    return links.product_url(
+        slug=found.product.slug, product_id=found.product_id, channel_slug=found.channel_slug
+    )

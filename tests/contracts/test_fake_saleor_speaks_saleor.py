@@ -31,6 +31,7 @@ OPERATIONS = (
     "OfferVoucherCreate",
     "OfferVoucherDelete",
     "OfferVoucherListings",
+    "OrderNow",
     "Orders",
     "ProductIds",
     "Products",

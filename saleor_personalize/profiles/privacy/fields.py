@@ -233,7 +233,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     Profile: _persons(
         "profiles", "person", "merged_into", "saleor_updated_at",
         public_id="reference", first_name="first_name", language_code="language",
-        country_code="country", traits="traits", paused_until="paused_until",
+        country_code="country", traits="traits", joined_at="joined_at", paused_until="paused_until",
         max_messages_per_week="max_messages_per_week", first_seen_at="first_seen_at",
     ),
     # An address is exported in plain text; its hash says nothing to anybody.

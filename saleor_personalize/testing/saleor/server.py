@@ -123,6 +123,7 @@ class _Root:
                 self._for_app("MANAGE_CHECKOUTS", reversed(shop.checkouts.values()), a), a
             ),
             "checkout": lambda info, id: shop.checkouts.get(id),
+            "order": lambda info, id: shop.orders.get(id),
             "tokenCreate": self.token_create,
             "checkoutCreate": self.checkout_create,
             "checkoutLinesAdd": lambda info, id, lines: self._changed(id, add_lines=_lines(lines)),

@@ -532,6 +532,8 @@ class Shop:
             "total": _taxed(total * (0.9 if voucher_code else 1), currency),
             "undiscountedTotal": _taxed(total, currency),
             "voucherCode": voucher_code,
+            "totalRefunded": {"amount": 0, "currency": currency},
+            "fulfillments": [],
             "lines": [
                 {
                     "id": global_id("OrderLine", uuid.uuid4()),

@@ -1,0 +1,168 @@
+"""What triggers about a person, not about a cart, have in common; and how people are found many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import Any
+
+from django.db.models import Q
+from django.db.models.functions import Coalesce
+
+from saleor_personalize.enums import (
+    ConsentState,
+    DeliveryChannel,
+    IdentityKind,
+    NotSentReason,
+    Purpose,
+)
+from saleor_personalize.events.queries import orders_of
+from saleor_personalize.journeys import showing
+from saleor_personalize.journeys.triggers.base import About, Content, Stop, Trigger
+from saleor_personalize.models import (
+    Consent,
+    Enrollment,
+    Identity,
+    Installation,
+    OrderLine,
+    Profile,
+)
+from saleor_personalize.profiles import consent
+
+#: At what time of the day people are written to about a day.
+MORNING = time(9)
+#: What somebody bought so lately they are not reminded of.
+OWNED = timedelta(days=180)
+_CHUNK = 500
+
+
+class OfPerson(Trigger):
+    """A trigger about a person. `context["channel"]` is their sales channel; `Options.expires` when it is too late."""
+
+    def about(self, enrollment: Enrollment) -> About:
+        return About(
+            language_code=showing.language_of(enrollment.profile),
+            channel_slug=enrollment.context.get("channel", ""),
+            expires_at=enrollment.occurred_at + self.options.expires,
+        )
+
+    def products(
+        self, enrollment: Enrollment, ids: list[str], now: datetime, **how: Any
+    ) -> list[dict[str, Any]]:
+        """Return products as the templates of this person see them."""
+        return showing.products(
+            installation=enrollment.installation,
+            ids=ids,
+            channel_slug=enrollment.context.get("channel", ""),
+            language_code=showing.language_of(enrollment.profile),
+            now=now,
+            **how,
+        )
+
+    def recommended(
+        self, enrollment: Enrollment, placement: str, now: datetime, **question: Any
+    ) -> list[dict[str, Any]]:
+        """Return what a placement recommends to this person, as templates see it."""
+        return showing.recommended(
+            profile=enrollment.profile,
+            placement=placement,
+            channel_slug=enrollment.context.get("channel", ""),
+            language_code=showing.language_of(enrollment.profile),
+            now=now,
+            **question,
+        )
+
+    def with_recommended(
+        self, enrollment: Enrollment, now: datetime, *, placement: str = "email", **context: Any
+    ) -> Content:
+        """Return a content with `products` that are recommended to the person, if there are any."""
+        found = self.recommended(enrollment, placement, now)
+        return Content({**context, "products": found}, {"product_ids": showing.kept(found)})
+
+
+def refuses_profiling(profile: Profile) -> Stop | None:
+    """Return the objection to a message that rests on what a person did, of who does not want that."""
+    return None if consent.may_profile(profile=profile) else Stop(NotSentReason.NO_CONSENT)
+
+
+def bought(profile: Profile, ids: Iterable[str], since: datetime) -> set[str]:
+    """Return those products that a person ordered since then, under whatever identity."""
+    orders = orders_of(profile=profile).filter(placed_at__gt=since)
+    lines = OrderLine.objects.of(profile.installation_id).filter(
+        order__in=orders.values("pk"), product_saleor_id__in=list(ids)
+    )
+    return set(lines.values_list("product_saleor_id", flat=True))
+
+
+# -- many at a time -----------------------------------------------------------------------------------
+
+
+def people(installation: Installation, ids: Iterable[int], *, agreed: bool) -> Iterator[Profile]:
+    """Yield the profiles that speak for the people behind profiles, if they have an e-mail address.
+
+    `agreed`: only who allowed marketing at some time. Whether they may be written to is asked later;
+    this spares rows for all who never could.
+    """
+    wanted = sorted(set(ids))
+    for start in range(0, len(wanted), _CHUNK):
+        chunk = wanted[start : start + _CHUNK]
+        found = set(
+            Profile.objects.of(installation)
+            .filter(pk__in=chunk)
+            .values_list(Coalesce("merged_into_id", "pk"), flat=True)
+        )
+        members = Q(profile__in=found) | Q(profile__merged_into__in=found)
+        speaker = Coalesce("profile__merged_into_id", "profile_id")
+        rows = Identity.objects.of(installation).filter(members, kind=IdentityKind.EMAIL)
+        found &= set(rows.values_list(speaker, flat=True))
+        if agreed:
+            yes = Consent.objects.of(installation).filter(
+                members, purpose=Purpose.MARKETING, state=ConsentState.GRANTED
+            )
+            found &= set(yes.values_list(speaker, flat=True))
+        yield from (
+            Profile.objects.of(installation)
+            .filter(pk__in=found)
+            .select_related("installation")
+            .order_by("pk")
+        )
+
+
+def who_agreed(installation: Installation) -> set[int]:
+    """Return the keys of the profiles that allowed marketing by e-mail at some time."""
+    return set(
+        Consent.objects.of(installation)
+        .filter(
+            purpose=Purpose.MARKETING,
+            delivery_channel=DeliveryChannel.EMAIL,
+            state=ConsentState.GRANTED,
+        )
+        .values_list("profile_id", flat=True)
+    )
+
+
+def mornings(since: datetime, now: datetime, zone: tzinfo) -> Iterator[tuple[datetime, datetime]]:
+    """Yield each MORNING of a time zone after `since`, up to `now`, and before it the morning of the day before.
+
+    What is counted in days is looked at once a day.
+    """
+    day = since.astimezone(zone).date()
+    last = now.astimezone(zone).date()
+    while day <= last:
+        at = morning(day, zone)
+        if since < at <= now:
+            yield morning(day - timedelta(days=1), zone), at
+        day += timedelta(days=1)
+
+
+def morning(day: date, zone: tzinfo) -> datetime:
+    """Return the MORNING of a day in a time zone, in UTC."""
+    return datetime.combine(day, MORNING, tzinfo=zone).astimezone(UTC)
+
+
+def days_around(since: datetime, now: datetime) -> Iterator[date]:
+    """Yield each day that it may be anywhere on earth after `since`, up to `now`."""
+    day = since.astimezone(UTC).date() - timedelta(days=1)
+    while day <= now.astimezone(UTC).date() + timedelta(days=1):
+        yield day
+        day += timedelta(days=1)
