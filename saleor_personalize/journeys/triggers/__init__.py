@@ -55,8 +55,9 @@ def known_triggers() -> Mapping[str, type[Trigger]]:
                 f"{where} names {path!r}, which is no subclass of "
                 "saleor_personalize.journeys.triggers.Trigger."
             )
-        if trigger.key != key:
-            raise ConfigurationError(f"{where} names a trigger whose key is {trigger.key!r}.")
+        own = getattr(trigger, "key", None)
+        if own != key:
+            raise ConfigurationError(f"{where} names a trigger whose key is {own!r}.")
         try:
             option_table(trigger.Options)
         except TypeError as error:
