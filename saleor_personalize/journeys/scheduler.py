@@ -438,6 +438,9 @@ def _send(
     if message.pk is not None and message.status != MessageStatus.FAILED:
         # Decided before, by a worker that died before it could say so.
         return _Next()
+    if _is_told(case, step, now):
+        end(case, NotSentReason.ALREADY_SENT, now)
+        return None
     other = _more_significant(case, now)
     if isinstance(other, Stop):
         end(case, other.reason, now)
@@ -531,6 +534,29 @@ def _objection(case: Case, now: datetime) -> tuple[NotSentReason | None, Identit
         now=now,
     )
     return objection, recipient
+
+
+def _is_told(case: Case, step: definitions.Message, now: datetime) -> bool:
+    """Tell whether the person was told this over another profile of theirs: they became one inside."""
+    row, reentry = case.enrollment, case.definition.reentry
+    told = (
+        Message.objects.of(row.installation_id)
+        .filter(
+            profile__in=row.profile.person(),
+            enrollment__journey=row.journey_id,
+            template=step.template,
+            status__in=REACHED,
+        )
+        .exclude(enrollment=row)
+    )
+    if reentry.per == "object":
+        told = told.filter(
+            enrollment__subject_kind=row.subject_kind,
+            enrollment__subject_saleor_id=row.subject_saleor_id,
+        )
+    if reentry.cool_down is not None:
+        told = told.filter(decided_at__gt=now - reentry.cool_down)
+    return told.exists()
 
 
 def _more_significant(case: Case, now: datetime) -> Wait | Stop | None:
