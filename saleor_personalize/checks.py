@@ -103,6 +103,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         *_consent(),
         *_privacy(),
         *_journeys(),
+        *_stock_and_prices(),
         *_bus(),
         *_hints(),
         *_offers(),
@@ -419,8 +420,7 @@ def _hints() -> Iterator[CheckMessage]:
     moment = settings.HINT_LINGER_AFTER
     if moment < timedelta(seconds=1):
         yield Error(
-            f"{_at('HINT_LINGER_AFTER')} is {moment}: nobody would have looked at the "
-            "page yet.",
+            f"{_at('HINT_LINGER_AFTER')} is {moment}: nobody would have looked at the page yet.",
             hint="Set a second or more, such as timedelta(seconds=30).",
             id=f"{APP}.E123",
         )
@@ -562,6 +562,23 @@ def _journeys() -> Iterator[CheckMessage]:
             f"{_at('TIME_ZONE')} is {settings.TIME_ZONE!r}, which is no time zone.",
             hint="Use a name of the IANA database, such as Europe/Berlin.",
             id=f"{APP}.E134",
+        )
+
+
+def _stock_and_prices() -> Iterator[CheckMessage]:
+    for name in ("STOCK_ALERT_EXPIRY", "STOCK_ALERT_PAUSE"):
+        if getattr(settings, name) < timedelta(minutes=1):
+            yield Error(
+                f"{_at(name)} is {getattr(settings, name)}: no wave would have an end, or no sign-up a time.",
+                hint="Set STOCK_ALERT_PAUSE to hours or days, STOCK_ALERT_EXPIRY to weeks or months.",
+                id=f"{APP}.E135",
+            )
+    if timedelta(days=60) > settings.PRICE_HISTORY_RETENTION:
+        yield Error(
+            f"{_at('PRICE_HISTORY_RETENTION')} is {settings.PRICE_HISTORY_RETENTION}: the lowest price of the "
+            "30 days before a reduction could not be told.",
+            hint="Keep changes of prices for 60 days or longer.",
+            id=f"{APP}.E136",
         )
 
 

@@ -155,6 +155,7 @@ def _topics() -> dict[str, Any]:
         "reminders": gettext_lazy("Reminders of what you left in your cart"),
         "offers": gettext_lazy("Offers and new products"),
         "news": gettext_lazy("News from the shop"),
+        "stock_alerts": gettext_lazy("Sold-out products that you wait for"),
     }
 
 
@@ -176,6 +177,7 @@ def _retention() -> dict[str, timedelta]:
         "unconfirmed_consents": 30,
         "memberships": 395,
         "removed_favourites": 90,
+        "stock_alerts": 30,
         "exposures": 30,
         "outgoing_deliveries": 30,
         "hints": 90,
@@ -190,6 +192,9 @@ def _triggers() -> dict[str, str]:
     rooms = "saleor_personalize.journeys.triggers"
     return {
         "abandoned_checkout": f"{rooms}.abandoned_checkout.AbandonedCheckout",
+        "back_in_stock": f"{rooms}.back_in_stock.BackInStock",
+        "price_drop": f"{rooms}.price_drop.PriceDrop",
+        "low_stock": f"{rooms}.low_stock.LowStock",
         "birthday": f"{rooms}.days.Birthday",
         "browsed_category": f"{rooms}.browsing.BrowsedCategory",
         "browsed_product": f"{rooms}.browsing.BrowsedProduct",
@@ -315,6 +320,15 @@ class Defaults:
     QUIET_HOURS: Mapping[str, Any] = field(default_factory=_quiet_hours)
     # The clock of people of whom we know neither time zone nor country, and of the shop's occasions.
     TIME_ZONE: str = "UTC"
+    # How long somebody waits for a sold-out variant before it is forgotten.
+    STOCK_ALERT_EXPIRY: timedelta = timedelta(days=180)
+    # People told for each piece that is back, and how long they have before the next ones are told.
+    STOCK_ALERT_FACTOR: float = 2.0
+    STOCK_ALERT_PAUSE: timedelta = timedelta(days=1)
+    # How often one network address may sign up for them in an hour.
+    STOCK_ALERT_MAX_PER_HOUR: int = 30
+    # How long changes of prices are kept; the one that holds now always is.
+    PRICE_HISTORY_RETENTION: timedelta = timedelta(days=400)
     # Render and record, send nothing.
     DRY_RUN: bool = False
 

@@ -241,6 +241,16 @@ class BusEvent(TextChoices):
     PROFILE_MERGED = "profile.merged", "Two profiles turned out to be one person"
 
 
+class StockAlertStatus(TextChoices):
+    """How far a sign-up for a sold-out variant is."""
+
+    PENDING = "pending", "Waits for the owner of the address to confirm"
+    CONFIRMED = "confirmed", "Waits for the variant to be back"
+    TOLD = "told", "Was told"
+    CANCELLED = "cancelled", "Was cancelled, or the person bought it"
+    EXPIRED = "expired", "Waited too long"
+
+
 class HintKind(TextChoices):
     """What can be said on a page."""
 
@@ -248,6 +258,7 @@ class HintKind(TextChoices):
     FREE_DELIVERY = "free_delivery", "How much is missing until delivery is free"
     LINGERING = "lingering", "Help for who stays on a page or is about to leave"
     CHECKOUT_OFFER = "checkout_offer", "An offer of the checkout, with a deadline"
+    SIGN_UP = "sign_up", "What an account is good for"
 
 
 class HintReason(TextChoices):
@@ -258,6 +269,8 @@ class HintReason(TextChoices):
     LINGER_LEARNED = "linger_learned", "Most who go on have done so by then, as measured"
     LINGER_DEFAULT = "linger_default", "A declared moment: too little is measured yet"
     CHECKOUT_OFFER = "checkout_offer", "The shop makes this offer in the checkout only"
+    FAVOURITES_KEPT = "favourites_kept", "Products are kept without an account"
+    COMES_BACK = "comes_back", "Several visits without an account"
 
 
 class HintAction(TextChoices):
@@ -334,6 +347,10 @@ class NotSentReason(TextChoices):
     TEMPLATE_INCOMPLETE = "template_incomplete", "The template needs a value that is missing"
     TOO_LATE = "too_late", "The moment has passed"
     NOTHING_TO_SHOW = "nothing_to_show", "Nothing that it is about can be bought now"
+    SOLD_OUT = "sold_out", "It is sold out again"
+    ALERT_CANCELLED = "alert_cancelled", "The person no longer waits for it"
+    PRICE_ROSE = "price_rose", "It costs no less any more than what the person knows"
+    NOT_LOW = "not_low", "There is more of it again, or none is left"
     CALLED_OFF = "called_off", "The order was cancelled, paid back or sent back"
     OUTRANKED = "outranked", "A more important message went, or is about to go, to this person"
     OUTSHONE = "outshone", "The person got further, and that is followed up instead"

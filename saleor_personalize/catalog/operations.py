@@ -480,6 +480,15 @@ def price_now(row: VariantPrice) -> Decimal | None:
 
 
 def _remember_prices(installation: Installation, rows: Iterable[VariantPrice]) -> None:
+    """Write down what variants cost from now on; a price that stays the same makes no row."""
+    rows = list(rows)
+    newest = (
+        PriceChange.objects.of(installation)
+        .filter(variant_saleor_id__in={row.variant_saleor_id for row in rows})
+        .order_by("variant_saleor_id", "channel_slug", "-changed_at", "-pk")
+        .distinct("variant_saleor_id", "channel_slug")
+    )
+    known = {(one.variant_saleor_id, one.channel_slug): (one.currency, one.price) for one in newest}
     bulk.insert(
         PriceChange,
         installation,
@@ -493,6 +502,7 @@ def _remember_prices(installation: Installation, rows: Iterable[VariantPrice]) -
             }
             for row in rows
             if (price := price_now(row)) is not None
+            and known.get((row.variant_saleor_id, row.channel_slug)) != (row.currency, price)
         ],
     )
 

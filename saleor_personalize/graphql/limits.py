@@ -39,6 +39,7 @@ _LISTS = frozenset(
         "recommendationRanking",
         "recommendationTouchpoints",
         "hints",
+        "stockAlerts",
     }
 )
 #: Lists as long as what is asked for, and the argument that lists it.

@@ -47,11 +47,11 @@ class Subscribe(graphene.Mutation):
 
     @staticmethod
     def mutate(root: None, info: Any, email: str, delivery_channel: Any, **given: Any) -> Subscribe:
-        address = _address(email)
+        address = read_address(email)
         if _value(delivery_channel) != DeliveryChannel.EMAIL:
             raise _refused("NOT_SUPPORTED", "A form can ask for messages by EMAIL only.")
         topics = [_topic(topic) for topic in given.get("topics") or []]
-        words = _words(given)
+        words = read_words(given)
         caller, now = info.context.caller, timezone.now()
         if not caller.is_server and not rates.fits(
             installation=caller.installation,
@@ -95,7 +95,7 @@ class ConsentUpdate(graphene.Mutation):
         if not caller.user_id:
             raise AccessDenied("Only a signed-in shopper: send their token.")
         purpose, channel, topic = _subject(given)
-        words = _words(given)
+        words = read_words(given)
         profile = identity.resolve_profile(
             installation=caller.installation,
             shown={IdentityKind.SALEOR_USER: caller.user_id},
@@ -155,7 +155,7 @@ class ConsentRecord(graphene.Mutation):
         )
         shown = dict(caller.shown)
         if email:
-            shown[IdentityKind.EMAIL] = _address(email)
+            shown[IdentityKind.EMAIL] = read_address(email)
         if len(shown) != 1:
             raise _refused("BAD_REQUEST", "Name one person: userId, anonymousId or email.")
         purpose, channel, topic = _subject(given)
@@ -168,7 +168,7 @@ class ConsentRecord(graphene.Mutation):
             is_confirmed=is_confirmed,
             source=source,
             now=timezone.now(),
-            **_words(given),
+            **read_words(given),
         )
         ask_for("personalize.confirm_opt_ins")
         return ConsentRecord(is_recorded=is_recorded, state=_answer(state))
@@ -207,7 +207,7 @@ def _topic(topic: str) -> str:
     return topic
 
 
-def _address(email: str) -> str:
+def read_address(email: str) -> str:
     address = str(types.text(email)).strip()
     try:
         validate_email(address)
@@ -216,7 +216,7 @@ def _address(email: str) -> str:
     return address
 
 
-def _words(given: dict[str, Any]) -> dict[str, str]:
+def read_words(given: dict[str, Any]) -> dict[str, str]:
     """Read what the storefront tells of the text and the place; what means nothing is refused."""
     words = {
         "wording_version": (_WORD, "wordingVersion"),

@@ -26,6 +26,7 @@ from saleor_personalize.graphql import (
     types_privacy,
     types_recommendations,
     types_segments,
+    types_stock_alerts,
 )
 
 
@@ -38,6 +39,7 @@ class Query(
     mutations_favourites.FavouriteQueries,
     types_privacy.PrivacyQueries,
     types_offers.OfferQueries,
+    types_stock_alerts.StockAlertQueries,
     federation.FederationQueries,
     graphene.ObjectType,
 ):
@@ -243,6 +245,7 @@ class Mutation(
     mutations_favourites.FavouriteMutations,
     types_privacy.PrivacyMutations,
     types_hints.HintMutations,
+    types_stock_alerts.StockAlertMutations,
     graphene.ObjectType,
 ):
     """What a storefront reports, and what the shop's servers change."""

@@ -12,11 +12,12 @@ from django.urls import reverse
 
 from saleor_personalize.conf import settings
 from saleor_personalize.exceptions import InvalidToken, TemplateIncomplete
-from saleor_personalize.models import Installation, Profile
+from saleor_personalize.models import Installation, Profile, StockAlert
 
 _UNSUBSCRIBE = "saleor_personalize.unsubscribe"
 _PREFERENCES = "saleor_personalize.preferences"
 _CONFIRMATION = "saleor_personalize.confirmation"
+_STOCK_ALERT = "saleor_personalize.stock_alert"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,15 @@ class PreferencesClaims:
     profile_id: str
     address_hash: str
     language_code: str
+
+
+@dataclass(frozen=True)
+class StockAlertClaims:
+    """Which sign-up a link is about. `is_all`: it came by mail, so it speaks for all of the same address."""
+
+    installation_id: int
+    alert_id: str
+    is_all: bool
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,22 @@ def confirmation_url(*, profile: Profile, address_hash: str, expires_at: datetim
     """Return the https address that confirms a yes until `expires_at`. Raises TemplateIncomplete."""
     claims = [*_whom(profile, address_hash), int(expires_at.timestamp())]
     return _url("confirm", _CONFIRMATION, claims)
+
+
+def stock_alerts_url(*, alert: StockAlert) -> str:
+    """Return the https address at which the reader of a message waits no longer. Raises TemplateIncomplete."""
+    return _url("stock-alert", _STOCK_ALERT, [alert.installation_id, alert.public_id.hex, True])
+
+
+def stock_alert_token(alert: StockAlert) -> str:
+    """Return what lets whoever filled in a form see and cancel this one sign-up."""
+    claims = [alert.installation_id, alert.public_id.hex, False]
+    return signing.dumps(claims, salt=_STOCK_ALERT, compress=True)
+
+
+def read_stock_alert_token(token: str) -> StockAlertClaims:
+    """Return what a token of ours says; raise InvalidToken for anything else."""
+    return StockAlertClaims(*_read(token, _STOCK_ALERT, (int, str, bool)))
 
 
 def read_unsubscribe_token(token: str) -> UnsubscribeClaims:

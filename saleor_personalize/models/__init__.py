@@ -1,5 +1,6 @@
 """All tables of the app, by name. Rooms own behaviour, not tables."""
 
+from saleor_personalize.models.alerts import StockAlert
 from saleor_personalize.models.bus import OutgoingDelivery, OutgoingWebhook
 from saleor_personalize.models.catalog import (
     Category,
@@ -85,6 +86,7 @@ __all__ = [
     "SharedFavourites",
     "ShownHint",
     "Stock",
+    "StockAlert",
     "Suppression",
     "TrainedModel",
     "Training",

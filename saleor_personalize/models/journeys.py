@@ -96,4 +96,10 @@ class Enrollment(Scoped):
                 name="enrollment_of_subject",
                 condition=models.Q(status="waiting"),
             ),
+            # Of one variant there are many, whom it must be known of for long.
+            models.Index(
+                fields=["installation", "subject_saleor_id", "profile"],
+                name="enrollment_of_variant",
+                condition=models.Q(subject_kind="variant"),
+            ),
         ]

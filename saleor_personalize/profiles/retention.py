@@ -44,6 +44,7 @@ from saleor_personalize.models import (
     Session,
     SharedFavourites,
     ShownHint,
+    StockAlert,
     WebhookDelivery,
 )
 from saleor_personalize.profiles import identity, merging, tombstones
@@ -144,7 +145,7 @@ def _has_facts(installation: Installation) -> Q:
     found = Q(Exists(named))
     for model in (
         Event, Session, Order, Checkout, Consent, Favourite, SharedFavourites, Message, Enrollment,
-        Exposure, Offer,
+        Exposure, Offer, StockAlert,
     ):  # fmt: skip
         found |= Q(Exists(model.objects.of(installation).filter(**own)))
     return found
@@ -229,6 +230,7 @@ KINDS: tuple[Kind, ...] = (
         _delete(Offer),
     ),
     Kind("hints", "RETENTION", ShownHint, "changed_at", end=_delete(ShownHint)),
+    Kind("stock_alerts", "RETENTION", StockAlert, "expires_at", end=_delete(StockAlert)),
     Kind("exposures", "RETENTION", Exposure, "last_shown_at", end=_delete(Exposure)),
     Kind("unknown_people", "RETENTION", Profile, "first_seen_at", end=_delete_unknown),
     Kind("orders", "", Order, "placed_at"),

@@ -2,13 +2,14 @@
 
 from django.urls import path, re_path
 
-from saleor_personalize.storefront import favourites, preferences, views
+from saleor_personalize.storefront import favourites, preferences, stock_alerts, views
 from saleor_personalize.storefront.collect import collect
 
 urlpatterns = [
     path("u/<str:token>", views.unsubscribe, name="personalize-unsubscribe"),
     path("preferences/<str:token>", preferences.center, name="personalize-preferences"),
     path("confirm/<str:token>", preferences.confirm, name="personalize-confirm"),
+    path("a/<str:token>", stock_alerts.stock_alerts, name="personalize-stock-alert"),
     path("f/<str:token>", favourites.shared, name="personalize-shared-favourites"),
     # A beacon that is redirected is lost.
     re_path(r"^collect/?$", collect, name="personalize-collect"),

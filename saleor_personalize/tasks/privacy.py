@@ -5,6 +5,7 @@ import logging
 from celery import shared_task
 from django.utils import timezone
 
+from saleor_personalize.catalog import prices
 from saleor_personalize.ingestion import erasure, leaving
 from saleor_personalize.profiles import retention
 
@@ -22,6 +23,7 @@ def purge() -> int:
     """End what is past its time; return how many rows and shops went."""
     now = timezone.now()
     ended = retention.purge(now=now)
+    ended["prices"] = prices.purge(now=now)
     shops = leaving.forget_uninstalled(now=now)
     erasure.sweep_due(now=now, everywhere=True)
     logger.info("Past their time: %s; shops: %s", ended, shops)

@@ -73,6 +73,8 @@ def test_settings_in_order_have_nothing_to_tell(settings: Any) -> None:
         ("E132", {"QUIET_HOURS": {"push": ("21:00", "25:00")}}, "no pair of times of day"),
         ("E132", {"QUIET_HOURS": {"push": "21:00"}}, "no pair of times of day"),
         ("E133", {"QUIET_HOURS": {"pigeon": ("21:00", "08:00")}}, "'pigeon'"),
+        ("E135", {"STOCK_ALERT_PAUSE": timedelta(0)}, "STOCK_ALERT_PAUSE'] is 0:00:00"),
+        ("E136", {"PRICE_HISTORY_RETENTION": timedelta(days=30)}, "is 30 days, 0:00:00"),
         ("E134", {"TIME_ZONE": "Berlin"}, "'Berlin', which is no time zone"),
         ("E050", {"CONSENT_RULES": {"Germany": "opt_in"}}, "'Germany', which is no country"),
         ("E050", {"CONSENT_RULES": {"de": "opt_in"}}, "'de'"),

@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 from saleor_personalize.catalog import operations as catalog
 from saleor_personalize.exceptions import MalformedPayload
 from saleor_personalize.ingestion.subscriptions.base import Envelope, Payload, Subscription
+from saleor_personalize.journeys import operations as journeys
+from saleor_personalize.journeys import triggers
 from saleor_personalize.models import (
     Category,
     Collection,
@@ -183,15 +185,17 @@ class StockChanged(Subscription):
     def apply(
         cls, *, installation: Installation, facts: StockFacts, envelope: Envelope, now: datetime
     ) -> bool:
-        return bool(
-            catalog.record_stocks(
-                installation=installation,
-                variant_id=facts.variant_id,
-                product_id=facts.product_id,
-                stocks=facts.stocks,
-                seen_at=envelope.issued_at or now,
-            )
+        changed = catalog.record_stocks(
+            installation=installation,
+            variant_id=facts.variant_id,
+            product_id=facts.product_id,
+            stocks=facts.stocks,
+            seen_at=envelope.issued_at or now,
         )
+        if changed:
+            fact = triggers.StockChanged(installation, facts.variant_id, now)
+            journeys.observe(fact=fact, now=now)
+        return bool(changed)
 
 
 class StockChangedInChannel(StockChanged):

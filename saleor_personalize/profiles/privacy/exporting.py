@@ -34,6 +34,7 @@ from saleor_personalize.models import (
     Session,
     SharedFavourites,
     ShownHint,
+    StockAlert,
     Suppression,
 )
 from saleor_personalize.profiles import merging
@@ -105,6 +106,7 @@ def _rows(
     yield of(Favourite, "added_at")
     yield of(Exposure, "last_shown_at")
     yield of(SharedFavourites)
+    yield of(StockAlert, "created_at")
     model, rows = of(Enrollment)
     yield model, rows.exclude(subject_saleor_id__in=foreign).select_related("journey")
     model, rows = of(Message, "decided_at")

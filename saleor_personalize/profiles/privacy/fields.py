@@ -59,6 +59,7 @@ from saleor_personalize.models import (
     SharedFavourites,
     ShownHint,
     Stock,
+    StockAlert,
     Suppression,
     TrainedModel,
     Training,
@@ -293,6 +294,13 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         "favourites", "person", "profile",
         product_saleor_id="product_id", variant_saleor_id="variant_id", channel_slug="channel",
         added_at="added_at", removed_at="removed_at",
+    ),
+    StockAlert: _persons(
+        "stock_alerts", "stock_alerts", "profile", "email_hash", "called_at",
+        public_id="id", variant_saleor_id="variant_id", product_saleor_id="product_id",
+        channel_slug="channel", language_code="language", created_at="created_at",
+        expires_at="expires_at", confirmed_at="confirmed_at", told_at="told_at",
+        cancelled_at="cancelled_at",
     ),
     Exposure: _persons(
         "exposures", "exposures", "profile",
