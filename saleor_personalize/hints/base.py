@@ -11,7 +11,12 @@ from saleor_personalize.enums import HintKind, HintPage, HintReason, IdentityKin
 from saleor_personalize.models import Installation, Profile
 
 #: Kinds that step between a person and the page: one at a time, and only so often.
-INTERRUPTING = (HintKind.CART_WAITING, HintKind.CHECKOUT_OFFER, HintKind.LINGERING)
+INTERRUPTING = (
+    HintKind.CART_WAITING,
+    HintKind.CHECKOUT_OFFER,
+    HintKind.LINGERING,
+    HintKind.SIGN_UP,
+)
 
 
 @dataclass(frozen=True)

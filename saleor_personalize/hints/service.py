@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from saleor_personalize.enums import HintAction, HintKind
-from saleor_personalize.hints import carts, free_delivery, lingering, offering, records
+from saleor_personalize.hints import carts, free_delivery, lingering, offering, records, sign_up
 from saleor_personalize.hints.base import INTERRUPTING, Hint, Question
 from saleor_personalize.profiles import consent
 
@@ -14,6 +14,7 @@ from saleor_personalize.profiles import consent
 _KINDS: tuple[tuple[HintKind, Callable[[Question], Hint | None]], ...] = (
     (HintKind.CHECKOUT_OFFER, offering.hint),
     (HintKind.CART_WAITING, carts.hint),
+    (HintKind.SIGN_UP, sign_up.hint),
     (HintKind.LINGERING, lingering.hint),
     (HintKind.FREE_DELIVERY, free_delivery.hint),
 )

@@ -31,12 +31,14 @@ from saleor_personalize.models import (
     email_hash,
 )
 from saleor_personalize.testing.contracts import NOW, TriggerCase, TriggerTests
+from tests.contracts import test_person_triggers
 
 _ROOT = Path(__file__).parents[2]
 _BUILT_IN = _ROOT / "saleor_personalize" / "journeys" / "builtin"
 
 
 def test_b60_every_built_in_trigger_is_under_contract() -> None:
+    assert test_person_triggers.TestWelcome in TriggerTests.__subclasses__()
     assert set(known_triggers().values()) <= {
         case.trigger for case in TriggerTests.__subclasses__()
     }

@@ -118,9 +118,9 @@ def test_b58_mothers_day_is_told_ten_days_before_on_the_morning_of_the_country(
     """10 May 2026 in Germany, where it is 9 o'clock at 7 UTC."""
     Profile.objects.filter(pk=alice.pk).update(country_code="DE", language_code="DE")
     shop.go_live("mothers_day", at=at("2026-04-29"))
-    tick(shop, at("2026-04-29"), at("2026-04-30T06:00"))
+    tick(shop, at("2026-04-30T05:00"), at("2026-04-30T06:00"))
     assert mail.outbox == []
-    tick(shop, at("2026-04-30T07:00"), at("2026-05-12"), 6 * HOUR)
+    tick(shop, at("2026-04-30T07:00"), at("2026-05-12"), DAY)
     assert shop.subjects() == ["Bald ist Muttertag"]
     assert "Muttertag ist am 10. Mai." in mail.outbox[0].body
     assert sent_at() == ["04-30 07"]
@@ -129,14 +129,15 @@ def test_b58_mothers_day_is_told_ten_days_before_on_the_morning_of_the_country(
 def test_b58_of_a_country_without_a_known_date_nobody_hears(shop: Shop, alice: Profile) -> None:
     Profile.objects.filter(pk=alice.pk).update(country_code="IS")
     shop.go_live("mothers_day", at=at("2026-01-01"))
-    tick(shop, at("2026-01-01"), at("2026-12-31"), 2 * DAY)
+    tick(shop, at("2026-04-25"), at("2026-05-20"), DAY)
     assert not Enrollment.objects.exists()
 
 
 def test_b58_once_a_year(shop: Shop, alice: Profile) -> None:
     Profile.objects.filter(pk=alice.pk).update(country_code="PL")
     shop.go_live("mothers_day", at=at("2026-05-15"))
-    tick(shop, at("2026-05-15"), at("2027-05-30"), 2 * DAY)
+    tick(shop, at("2026-05-15"), at("2026-05-20"), DAY)
+    tick(shop, at("2027-05-15"), at("2027-05-20"), DAY)
     assert shop.subjects() == ["Mother's Day is near"] * 2
 
 
@@ -171,7 +172,7 @@ def test_d2_b58_who_has_ordered_in_between_is_not_told(shop: Shop, alice: Profil
     journeys.enter_due(now=at("2026-04-30T07:00"))
     assert Enrollment.objects.count() == 1
     shop.order(at=at("2026-04-30T07:01"), user_id="")
-    tick(shop, at("2026-04-30T07:05"), at("2026-05-02"))
+    tick(shop, at("2026-04-30T07:05"), at("2026-05-02"), DAY)
     assert (mail.outbox, shop.reasons()) == ([], ["ordered"])
 
 
@@ -188,10 +189,11 @@ def test_b58_a_birthday_is_told_once_a_year_on_its_morning(
 ) -> None:
     born(alice, written)
     shop.go_live("birthday", at=at("2026-05-10"))
-    tick(shop, at("2026-05-16"), at("2026-05-20"))
+    tick(shop, at("2026-05-17T07:00"), at("2026-05-17T11:00"))
+    tick(shop, at("2026-05-18"), at("2026-05-20"), DAY)
     assert shop.subjects() == ["Happy birthday!"]
     assert sent_at() == ["05-17 09"]
-    tick(shop, at("2027-05-16"), at("2027-05-18"), 3 * HOUR)
+    tick(shop, at("2027-05-17"), at("2027-05-18"), 6 * HOUR)
     assert len(mail.outbox) == 2
 
 
@@ -208,7 +210,8 @@ def test_b58_the_morning_is_that_of_the_person(
 ) -> None:
     born(alice, "1990-05-17", time_zone=zone)
     shop.go_live("birthday", at=at("2026-05-10"))
-    tick(shop, at("2026-05-16"), at("2026-05-18"))
+    morning = datetime.strptime(f"2026-{hour}", "%Y-%m-%d %H").replace(tzinfo=UTC)
+    tick(shop, morning - 2 * HOUR, morning + HOUR)
     assert sent_at() == [hour]
 
 
@@ -229,7 +232,7 @@ def test_b58_who_was_born_on_a_leap_day_has_a_birthday_every_year(
     journeys.load(installation=shop.installation, text=text, now=NOW)
     born(alice, "2000-02-29")
     shop.go_live("birthday", at=at(f"{year}-02-20"))
-    tick(shop, at(f"{year}-02-27"), at(f"{year}-03-02"))
+    tick(shop, at(f"{year}-02-27T09:00"), at(f"{year}-03-02"), 12 * HOUR)
     assert sent_at() == [hour]
 
 
@@ -237,7 +240,7 @@ def test_b58_who_was_born_on_a_leap_day_has_a_birthday_every_year(
 def test_b58_what_is_no_date_is_nobodys_birthday(shop: Shop, alice: Profile, written: Any) -> None:
     born(alice, written)
     shop.go_live("birthday", at=at("2026-05-10"))
-    tick(shop, at("2026-05-17"), at("2026-05-18"), 3 * HOUR)
+    tick(shop, at("2026-05-17"), at("2026-05-18"), 6 * HOUR)
     assert not Enrollment.objects.exists()
 
 
@@ -245,7 +248,7 @@ def test_d2_b58_without_permission_nobody_is_wished_anything(shop: Shop, alice: 
     born(alice, "1990-05-17")
     make_consent(alice, ConsentState.DENIED)
     shop.go_live("birthday", at=at("2026-05-10"))
-    tick(shop, at("2026-05-17"), at("2026-05-18"))
+    tick(shop, at("2026-05-17"), at("2026-05-18"), 6 * HOUR)
     assert (mail.outbox, shop.reasons()) == ([], ["no_consent"])
 
 
@@ -253,9 +256,9 @@ def test_b58_a_birthday_greeting_that_is_late_is_none(shop: Shop, alice: Profile
     born(alice, "1990-05-17")
     journeys.stop_sends(installation=shop.installation, now=at("2026-05-16"))
     shop.go_live("birthday", at=at("2026-05-10"))
-    tick(shop, at("2026-05-16"), at("2026-05-18"))
+    tick(shop, at("2026-05-16"), at("2026-05-18"), 6 * HOUR)
     journeys.resume_sends(installation=shop.installation)
-    tick(shop, at("2026-05-20"), at("2026-05-21"))
+    tick(shop, at("2026-05-20"), at("2026-05-21"), 12 * HOUR)
     assert (mail.outbox, shop.reasons()) == ([], ["too_late"])
 
 
@@ -278,9 +281,11 @@ def test_b58_every_year_on_the_day_of_signing_up_but_not_the_first(
 ) -> None:
     Profile.objects.filter(pk=alice.pk).update(joined_at=at("2026-06-10T22:30"), country_code="DE")
     shop.go_live("sign_up_anniversary", at=at("2026-06-01"))
-    tick(shop, at("2026-06-09"), at("2026-06-12"), 3 * HOUR)
+    tick(shop, at("2026-06-09"), at("2026-06-12"), DAY)
     assert mail.outbox == []
-    tick(shop, at("2027-06-09"), at("2027-06-13"))
+    tick(shop, at("2027-06-09"), at("2027-06-11T05:00"), 12 * HOUR)
+    tick(shop, at("2027-06-11T06:00"), at("2027-06-11T08:00"))
+    tick(shop, at("2027-06-12"), at("2027-06-13"), DAY)
     assert shop.subjects() == ["Thank you for being with us"]
     # Half past ten in the evening in UTC was the eleventh in Germany.
     assert sent_at() == ["06-11 07"]

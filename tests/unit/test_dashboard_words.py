@@ -25,6 +25,7 @@ NOTHING_TO_DO = {
     NotSentReason.ORDERED,
     NotSentReason.CHECKOUT_GONE,
     NotSentReason.ALREADY_SENT,
+    NotSentReason.CALLED_OFF,
     NotSentReason.OUTRANKED,
     NotSentReason.OUTSHONE,
     NotSentReason.GOAL_REACHED,

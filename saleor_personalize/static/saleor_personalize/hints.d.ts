@@ -44,7 +44,7 @@ export type HintPage =
 
 export interface Hint {
   id: string;
-  kind: "CART_WAITING" | "FREE_DELIVERY" | "LINGERING" | "CHECKOUT_OFFER";
+  kind: "CART_WAITING" | "FREE_DELIVERY" | "LINGERING" | "CHECKOUT_OFFER" | "SIGN_UP";
   /** One sentence in the shopper's language. */
   text: string;
   /** Why it is said; true. */
