@@ -262,7 +262,7 @@ def room(
         .select_related("profile__installation", "installation")
     )
     called = list(rows.filter(told_at=None).exclude(called_at=None))
-    reached = messages_of(called).filter(status__in=REACHED, decided_at__gt=since)
+    reached = messages_of(installation, called).filter(status__in=REACHED, decided_at__gt=since)
     just_told = set(reached.values_list("enrollment__context__alert", flat=True))
     told = [alert for alert in called if alert.public_id.hex in just_told]
     told += rows.filter(told_at__gt=since)
@@ -291,7 +291,7 @@ def identities(alert: StockAlert) -> frozenset[tuple[str, str]]:
 def was_told(alert: StockAlert, *, besides: Enrollment) -> bool:
     """Tell whether the person has, or may have, the message about this sign-up or another one like it, by any
     other way than this enrollment."""
-    own = messages_of([alert]).filter(status__in=REACHED, enrollment=besides)
+    own = messages_of(alert.installation_id, [alert]).filter(status__in=REACHED, enrollment=besides)
     if alert.told_at is not None and not own.exists():
         return True
     alike = StockAlert.objects.of(alert.installation_id).filter(
@@ -300,7 +300,7 @@ def was_told(alert: StockAlert, *, besides: Enrollment) -> bool:
         channel_slug=alert.channel_slug,
         told_at=None,
     )
-    told = messages_of(list(alike)).filter(status__in=REACHED)
+    told = messages_of(alert.installation_id, list(alike)).filter(status__in=REACHED)
     return told.exclude(enrollment=besides).exists()
 
 
@@ -323,11 +323,10 @@ def forget(alert: StockAlert, *, now: datetime) -> None:
     waiting(alert.installation).filter(pk=alert.pk).update(cancelled_at=now)
 
 
-def messages_of(alerts: Collection[StockAlert]) -> QuerySet[Message]:
+def messages_of(
+    installation: Installation | int, alerts: Collection[StockAlert]
+) -> QuerySet[Message]:
     """Return the messages that were decided about sign-ups, told or not."""
-    if not alerts:
-        return Message.objects.none()
-    installation = next(iter(alerts)).installation
     return Message.objects.of(installation).filter(
         enrollment__subject_kind=SUBJECT,
         enrollment__subject_saleor_id__in={alert.variant_saleor_id for alert in alerts},
@@ -339,7 +338,7 @@ def _settle(rows: QuerySet[StockAlert], now: datetime) -> list[StockAlert]:
     """Follow what became of those who were called: told, or back in their place; return who is under way."""
     under_way = []
     for alert in rows.select_related("profile__installation", "installation").order_by("pk"):
-        messages = messages_of([alert])
+        messages = messages_of(alert.installation_id, [alert])
         reached = messages.filter(status__in=REACHED).order_by("pk").first()
         last = _enrollments(alert).order_by("-pk").first()
         if reached is not None:
