@@ -152,7 +152,7 @@ def _placements() -> dict[str, Any]:
 
 def _topics() -> dict[str, Any]:
     return {
-        "reminders": gettext_lazy("Reminders of what you left in your cart"),
+        "reminders": gettext_lazy("Reminders of what you left in your cart or looked at"),
         "offers": gettext_lazy("Offers and new products"),
         "news": gettext_lazy("News from the shop"),
         "stock_alerts": gettext_lazy("Sold-out products that you wait for"),

@@ -1,13 +1,16 @@
 """On which day an occasion is celebrated, country by country. Only countries whose rule is sure.
 
-Where each rule comes from: docs/reference/occasions.md. Plain Python, exact for any year of the Gregorian
-calendar.
+Where each rule comes from: docs/reference/occasions.md. Exact for any year of the Gregorian calendar.
+Public holidays come from the package `holidays`, by their English name.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
+
+import holidays
 
 Rule = Callable[[int], date]
 
@@ -115,10 +118,40 @@ OCCASIONS: Mapping[str, Mapping[str, Rule]] = {
 }
 
 
+#: An occasion that is a public holiday: "holiday:Labor Day".
+HOLIDAY = "holiday:"
+
+
+def countries_of(occasion: str) -> frozenset[str]:
+    """Return the countries in which we know when an occasion is; none for an occasion that there is not."""
+    if occasion.startswith(HOLIDAY):
+        return _public()
+    return frozenset(OCCASIONS.get(occasion, ()))
+
+
 def date_of(occasion: str, country_code: str, year: int) -> date | None:
     """Return the day of an occasion in a country and year; None where we do not know of one.
 
-    Raises KeyError for an occasion that is not in OCCASIONS.
+    Of a public holiday of several days it is the first. Raises KeyError for an occasion that there is not.
     """
+    if occasion.startswith(HOLIDAY):
+        wanted = occasion.removeprefix(HOLIDAY).casefold()
+        return min(
+            (day for day, name in _holidays(country_code, year) if name == wanted), default=None
+        )
     rule = OCCASIONS[occasion].get(country_code)
     return None if rule is None else rule(year)
+
+
+@functools.cache
+def _public() -> frozenset[str]:
+    return frozenset(code for code in holidays.list_supported_countries() if len(code) == 2)
+
+
+@functools.lru_cache(maxsize=512)
+def _holidays(country_code: str, year: int) -> tuple[tuple[date, str], ...]:
+    """Return the public holidays of a whole country with their English names."""
+    if country_code not in _public():
+        return ()
+    found = holidays.country_holidays(country_code, years=year, language="en_US")
+    return tuple((day, name.casefold()) for day in found for name in found.get_list(day))

@@ -223,7 +223,13 @@ def test_b72_the_signed_in_choose_for_all_their_profiles(
         }
     ]
     assert [tuple(row.values()) for row in mine["consentStandings"]] == [
-        ("MARKETING", "EMAIL", "reminders", "Reminders of what you left in your cart", "GRANTED"),
+        (
+            "MARKETING",
+            "EMAIL",
+            "reminders",
+            "Reminders of what you left in your cart or looked at",
+            "GRANTED",
+        ),
         ("MARKETING", "EMAIL", "offers", "Offers and new products", "GRANTED"),
         ("MARKETING", "EMAIL", "news", "News from the shop", "DENIED"),
         ("PROFILING", None, None, "Personal recommendations", None),

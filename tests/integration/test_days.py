@@ -98,6 +98,24 @@ def test_b58_a_country_that_we_are_not_sure_of_has_no_date() -> None:
         date_of("nonsense", "DE", 2026)
 
 
+@pytest.mark.parametrize(
+    ("name", "country", "days"),
+    [
+        ("Labor Day", "US", [(9, 2), (9, 1), (9, 7), (9, 6), (9, 4)]),
+        ("Easter Monday", "PL", [(4, 1), (4, 21), (4, 6), (3, 29), (4, 17)]),
+        ("German Unity Day", "DE", [(10, 3)] * 5),
+        ("Epiphany", "ES", [(1, 6)] * 5),
+    ],
+)
+def test_b58_public_holidays_are_known_by_their_english_name(
+    name: str, country: str, days: list[tuple[int, int]]
+) -> None:
+    expected = [date(year, *day) for year, day in zip(range(2024, 2029), days, strict=True)]
+    assert [date_of(f"holiday:{name}", country, year) for year in range(2024, 2029)] == expected
+    assert date_of(f"holiday:{name}", "XX", 2026) is None
+    assert date_of("holiday:Nonsense", country, 2026) is None
+
+
 def test_b58_every_country_is_a_code_and_every_rule_gives_a_day_of_the_year() -> None:
     for occasion, rules in OCCASIONS.items():
         for country in rules:
@@ -155,6 +173,8 @@ def test_b58_the_country_of_who_is_unknown_is_an_option(shop: Shop) -> None:
     [
         ({"occasion": "mothersday"}, "is no occasion"),
         ({"occasion": "thanksgiving", "countries": ["DE"]}, "in DE is not known"),
+        ({"occasion": "holiday:Labor Day"}, "needs countries"),
+        ({"occasion": "holiday:Labor Day", "countries": ["XX"]}, "in XX is not known"),
     ],
 )
 def test_b58_an_occasion_that_there_is_not_is_refused(

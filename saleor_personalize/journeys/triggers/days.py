@@ -162,14 +162,18 @@ class OccasionOptions:
     expires: timedelta = timedelta(days=4)
 
     def __post_init__(self) -> None:
-        if self.occasion not in occasions.OCCASIONS:
-            known = ", ".join(sorted(occasions.OCCASIONS))
-            raise ValueError(f"{self.occasion!r} is no occasion (known: {known})")
-        unknown = {*self.countries, self.country} - {"", *occasions.OCCASIONS[self.occasion]}
-        if unknown:
+        known = occasions.countries_of(self.occasion)
+        if not known:
+            names = ", ".join(sorted(occasions.OCCASIONS))
             raise ValueError(
-                f"the date of {self.occasion} in {', '.join(sorted(unknown))} is not known"
+                f"{self.occasion!r} is no occasion (known: {names}, and {occasions.HOLIDAY}NAME)"
             )
+        asked = {*self.countries, self.country} - {""}
+        if asked - known:
+            unknown = ", ".join(sorted(asked - known))
+            raise ValueError(f"the date of {self.occasion} in {unknown} is not known")
+        if self.occasion.startswith(occasions.HOLIDAY) and not self.countries:
+            raise ValueError("a public holiday needs countries: names differ")
 
 
 class Occasion(OfDay):
@@ -183,15 +187,16 @@ class Occasion(OfDay):
         years = {day.year for day in days}
         options = self.options
         celebrated: dict[date, list[str]] = {}
-        for country in options.countries or occasions.OCCASIONS[options.occasion]:
+        for country in options.countries or occasions.countries_of(options.occasion):
             for year in years:
                 day = occasions.date_of(options.occasion, country, year)
                 if day is not None and day in days:
                     celebrated.setdefault(day, []).append(country)
         for day, countries in sorted(celebrated.items()):
             codes = {*countries, *([""] if options.country in countries else [])}
-            agreed = who_agreed(installation)
-            for profile in people(installation, agreed, agreed=True):
+            living = Profile.objects.of(installation).filter(country_code__in=codes)
+            ids = who_agreed(installation, of=living)
+            for profile in people(installation, ids, agreed=True):
                 if _country_of(profile) in codes:
                     yield from self._entries([profile], day, since, now)
 

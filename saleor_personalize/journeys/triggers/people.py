@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Coalesce
 
 from saleor_personalize.enums import (
@@ -128,17 +128,18 @@ def people(installation: Installation, ids: Iterable[int], *, agreed: bool) -> I
         )
 
 
-def who_agreed(installation: Installation) -> set[int]:
-    """Return the keys of the profiles that allowed marketing by e-mail at some time."""
-    return set(
-        Consent.objects.of(installation)
-        .filter(
-            purpose=Purpose.MARKETING,
-            delivery_channel=DeliveryChannel.EMAIL,
-            state=ConsentState.GRANTED,
-        )
-        .values_list("profile_id", flat=True)
+def who_agreed(installation: Installation, *, of: QuerySet[Profile]) -> set[int]:
+    """Return the keys of the profiles that speak for those people among `of` who allowed marketing by e-mail.
+
+    At some time: one of a person's profiles may have said so, and another one be among `of`.
+    """
+    said = Consent.objects.of(installation).filter(
+        purpose=Purpose.MARKETING,
+        delivery_channel=DeliveryChannel.EMAIL,
+        state=ConsentState.GRANTED,
     )
+    agreed = said.values_list(Coalesce("profile__merged_into_id", "profile_id"), flat=True)
+    return set(agreed) & set(of.values_list(Coalesce("merged_into_id", "pk"), flat=True))
 
 
 def mornings(since: datetime, now: datetime, zone: tzinfo) -> Iterator[tuple[datetime, datetime]]:
