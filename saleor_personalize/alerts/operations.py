@@ -7,7 +7,7 @@ there are never more than pieces times STOCK_ALERT_FACTOR; those who have waited
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -49,7 +49,7 @@ TOPIC = "stock_alerts"
 SOURCE = "stock_alert"
 #: Kind of the subject of an enrollment, and where its context keeps the sign-up.
 SUBJECT, ALERT = "variant", "alert"
-#: Sign-ups of a variant that are looked at in one call: a wave is never larger.
+#: People in one wave where there is no end of pieces.
 MOST = 1_000
 #: Reasons that pass by themselves: permission is there.
 _PASSING = (NotSentReason.PAUSED, NotSentReason.FREQUENCY_LIMIT)
@@ -120,7 +120,7 @@ def request(
             created_at=now,
             expires_at=now + settings.STOCK_ALERT_EXPIRY,
         )
-        _confirm([alert], now)
+        list(_allowed([alert], now))
         bus.publish(
             installation=installation,
             event=BusEvent.STOCK_ALERT_REQUESTED,
@@ -222,12 +222,14 @@ def call_up(
         seats = room(installation, variant_id, channel_slug, free, now)
         if free is not None:
             seats -= len(people)
+        if seats < 1:
+            return []
         queue = rows.filter(called_at=None, expires_at__gt=now).select_related(
             "profile__installation", "installation"
         )
-        for alert in _confirm(queue.order_by("created_at", "pk")[:MOST], now):
-            if seats < 1:
-                break
+        # Whoever never confirms must not stand in the way of the others, so there is no end to the queue.
+        oldest_first = queue.order_by("created_at", "pk").iterator(chunk_size=200)
+        for alert in _allowed(oldest_first, now):
             if _person(alert) in people:
                 # Told along with their first sign-up.
                 continue
@@ -238,7 +240,8 @@ def call_up(
             alert.save(update_fields=["called_at"])
             people.add(_person(alert))
             called.append(alert)
-            seats -= 1
+            if len(called) == seats:
+                break
     return called
 
 
@@ -261,13 +264,16 @@ def room(
         .filter(variant_saleor_id=variant_id, channel_slug=channel_slug)
         .select_related("profile__installation", "installation")
     )
+    most: int = math.floor(pieces * settings.STOCK_ALERT_FACTOR)
     called = list(rows.filter(told_at=None).exclude(called_at=None))
     reached = messages_of(installation, called).filter(status__in=REACHED, decided_at__gt=since)
     just_told = set(reached.values_list("enrollment__context__alert", flat=True))
     told = [alert for alert in called if alert.public_id.hex in just_told]
     told += rows.filter(told_at__gt=since)
+    if len({_person(alert) for alert in told}) < most:
+        # Who has bought since is of no matter yet.
+        return most - len({_person(alert) for alert in told})
     coming = {_person(alert) for alert in told if not has_bought(alert)}
-    most: int = math.floor(pieces * settings.STOCK_ALERT_FACTOR)
     return max(most - len(coming), 0)
 
 
@@ -365,9 +371,8 @@ def _enrollments(alert: StockAlert) -> QuerySet[Enrollment]:
     )
 
 
-def _confirm(alerts: Iterable[StockAlert], now: datetime) -> list[StockAlert]:
-    """Return those whom we may write to, and write down since when."""
-    allowed = []
+def _allowed(alerts: Iterable[StockAlert], now: datetime) -> Iterator[StockAlert]:
+    """Yield those whom we may write to now; write down since when there is permission."""
     for alert in alerts:
         objection = guards.objection(
             profile=alert.profile,
@@ -383,8 +388,8 @@ def _confirm(alerts: Iterable[StockAlert], now: datetime) -> list[StockAlert]:
         if alert.confirmed_at is None:
             alert.confirmed_at = now
             alert.save(update_fields=["confirmed_at"])
-        allowed.append(alert)
-    return allowed
+        if objection is None:
+            yield alert
 
 
 def _person(alert: StockAlert) -> int:

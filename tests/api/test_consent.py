@@ -232,6 +232,13 @@ def test_b72_the_signed_in_choose_for_all_their_profiles(
         ),
         ("MARKETING", "EMAIL", "offers", "Offers and new products", "GRANTED"),
         ("MARKETING", "EMAIL", "news", "News from the shop", "DENIED"),
+        (
+            "MARKETING",
+            "EMAIL",
+            "stock_alerts",
+            "Sold-out products that you wait for",
+            "GRANTED",
+        ),
         ("PROFILING", None, None, "Personal recommendations", None),
     ]
 

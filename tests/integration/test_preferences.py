@@ -139,7 +139,7 @@ def test_b75_the_page_shows_what_holds_and_nothing_of_the_person(
     Installation.objects.update(sender="Sock Shop <hello@socks.example>")
     path = path_of(alice)
     shown = page(path)
-    assert ticked(path) == {"email:reminders", "email:offers", "profiling"}
+    assert ticked(path) == {"email:reminders", "email:offers", "email:stock_alerts", "profiling"}
     assert "Your messages from Sock Shop" in shown
     assert "For a•••@e•••.com" in shown
     assert ALICE not in shown
@@ -224,7 +224,7 @@ def test_b75_what_is_chosen_holds_at_once_for_the_whole_person(
 
 def test_b75_saving_what_was_there_adds_no_line(alice: Profile) -> None:
     path, before = path_of(alice), ledger(alice)
-    save(path, "email:reminders", "email:offers", "email:news")
+    save(path, "email:reminders", "email:offers", "email:news", "email:stock_alerts")
     assert ledger(alice) == before
 
 
@@ -258,15 +258,26 @@ def test_b75_each_delivery_channel_is_chosen_apart(alice: Profile, settings: Any
     with_channels(settings, "push", "email", "no_channel_of_ours")
     path = path_of(alice)
     shown = page(path)
-    assert re.findall(r'value="([a-z_]+:[a-z]+)"', shown) == [
+    assert re.findall(r'value="([a-z_]+:[a-z_]+)"', shown) == [
         "email:reminders",
         "push:reminders",
         "email:offers",
         "push:offers",
         "email:news",
         "push:news",
+        "email:stock_alerts",
+        "push:stock_alerts",
     ]
-    save(path, "email:reminders", "email:offers", "email:news", "push:offers", "sms:news", "x")
+    save(
+        path,
+        "email:reminders",
+        "email:offers",
+        "email:news",
+        "email:stock_alerts",
+        "push:offers",
+        "sms:news",
+        "x",
+    )
     assert ledger(alice)[1:] == [("marketing", "push", "offers", "granted")]
     assert "push:offers" in ticked(path)
 
@@ -289,7 +300,16 @@ def test_b75_a_limit_set_elsewhere_can_be_kept(alice: Profile) -> None:
 
 def test_b75_odd_forms_change_nothing_they_do_not_name(alice: Profile) -> None:
     path = path_of(alice)
-    allow = ["email:offers", "email:news", "email:reminders", "email:unknown", "\x00:\x00", ":", ""]
+    allow = [
+        "email:offers",
+        "email:news",
+        "email:stock_alerts",
+        "email:reminders",
+        "email:unknown",
+        "\x00:\x00",
+        ":",
+        "",
+    ]
     answer = client.post(path, {"allow": allow, "profiling": "on", "state": "denied"})
     assert answer.status_code == 303
     assert ledger(alice) == [("marketing", "email", "", "granted")]
@@ -301,7 +321,7 @@ def test_b75_odd_forms_change_nothing_they_do_not_name(alice: Profile) -> None:
 def test_b75_out_of_everything_with_one_button(alice: Profile, settings: Any) -> None:
     with_channels(settings, "email", "push")
     path = path_of(alice)
-    save(path, "email:reminders", "email:offers", "email:news", "push:news")
+    save(path, "email:reminders", "email:offers", "email:news", "email:stock_alerts", "push:news")
     answer = client.post(path, {"unsubscribe": "1", "allow": ["email:offers"]})
     assert (answer.status_code, answer["Location"]) == (303, f"{path}?unsubscribed")
     assert ticked(path) == {"profiling"}
@@ -352,7 +372,9 @@ def test_b124_refusing_profiling_on_the_page_deletes_what_was_observed(
             source="storefront",
         )
     path = path_of(alice)
-    save(path, "email:reminders", "email:offers", "email:news", profiling=False)
+    save(
+        path, "email:reminders", "email:offers", "email:news", "email:stock_alerts", profiling=False
+    )
     assert not Event.objects.exists()
     assert ledger(alice)[-1] == ("profiling", "", "", "denied")
     # Messages are another matter.

@@ -16,6 +16,7 @@ from saleor_personalize.alerts import queries
 from saleor_personalize.enums import (
     ConsentState,
     EnrollmentStatus,
+    ErasureSource,
     MergeProof,
     NotSentReason,
     StockAlertStatus,
@@ -29,8 +30,9 @@ from saleor_personalize.models import (
     OutgoingWebhook,
     StockAlert,
 )
-from saleor_personalize.profiles import merging
+from saleor_personalize.profiles import merging, privacy
 from tests.conftest import NOW, make_installation, make_profile
+from tests.integration.reminders import run_threads
 from tests.integration.waiting import (
     DAY,
     EU,
@@ -344,6 +346,37 @@ def test_b51_somebody_signed_in_keeps_their_place(shop: Shop) -> None:
     with pytest.raises(alerts.AlertRefused) as refused:
         ask("VXNlcjo4")
     assert refused.value.code == "NO_EMAIL"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_d7_workers_beside_each_other_tell_no_more_people(shop: Shop) -> None:
+    for address in people(10):
+        shop.sign_up(address)
+    shop.pieces[VARIANT, EU] = 1
+    shop.stock(5)
+    shop.now += 10 * MINUTE
+    run_threads(shop.advance, shop.advance, shop.advance)
+    assert len(shop.told()) == 2
+
+
+def test_b51_who_never_confirms_stands_in_nobodys_way(shop: Shop, settings: Any) -> None:
+    for number in range(12):
+        shop.sign_up(f"never{number}@example.com", country="DE")
+    shop.sign_up(ALICE)
+    shop.stock(1)
+    shop.pass_by(10 * MINUTE)
+    assert shop.told() == [ALICE]
+
+
+def test_b51_a_sign_up_is_exported_and_erased_with_its_person(shop: Shop) -> None:
+    alert = shop.sign_up(ALICE)
+    (row,) = privacy.export(profile=alert.profile, now=shop.now)["stock_alerts"]
+    assert (row["variant_id"], row["channel"], row["told_at"]) == (VARIANT, EU, None)
+    shop.stock(3)
+    privacy.erase(profile=alert.profile, requested_by=ErasureSource.STAFF, now=shop.now)
+    assert not StockAlert.objects.exists()
+    shop.pass_by(10 * MINUTE)
+    assert shop.told() == []
 
 
 class TestWaves(TestCase):
