@@ -966,7 +966,7 @@ def test_d6_the_terminal_says_what_to_do(
 ) -> None:
     with pytest.raises(CommandError, match="Several shops have the app"):
         run("list")
-    with pytest.raises(CommandError, match=r"Known: abandoned_checkout\."):
+    with pytest.raises(CommandError, match=r"Known: abandoned_checkout, "):
         run("go-live", "abandoned", "--installation", installation.saleor_api_url)
     with pytest.raises(CommandError, match="has not installed the app"):
         run("list", "--installation", "https://nobody.saleor.test/graphql/")
