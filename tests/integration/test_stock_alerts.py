@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.core import mail
 from django.test import Client
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, event, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
@@ -397,6 +397,22 @@ class TestWaves(TestCase):
             max_size=14,
         )
     )
+    @example(
+        moves=[
+            *[("sign_up", 4)] * 3,
+            ("stock", 2),
+            ("time", 30),
+            ("order", 0),
+            ("stock", 1),
+            ("time", 1500),
+            ("cancel", 6),
+            ("saleor", 0),
+            ("time", 1500),
+            ("saleor", 3),
+            ("time", 1500),
+            ("time", 30),
+        ]
+    )
     @hypothesis_settings(
         max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )
@@ -453,6 +469,7 @@ class TestWaves(TestCase):
             ]
             if fresh:
                 assert len(coming) <= live * 2
+        event(f"{min(len(shop.told()), 3)} told")
         # Oldest first: whoever was told had nobody before them who could have been told as well.
         order = [int(address[7:].split("@")[0]) for address in shop.told()]
         assert order == sorted(order)

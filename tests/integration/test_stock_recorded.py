@@ -10,6 +10,7 @@ from django.core import mail
 from django.utils.dateparse import parse_datetime
 
 from saleor_personalize.exceptions import MalformedPayload
+from saleor_personalize.ingestion.deliveries import issued_at_of
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.live_variants import LiveVariant, read_answer
 from saleor_personalize.models import Enrollment, Installation, Product, ProductVariant, StockAlert
@@ -128,3 +129,25 @@ def test_d7_the_last_piece_that_is_fulfilled_says_back_in_stock_and_nobody_hears
     deliver(installation, rows[sold + 1 :], now=NOW)
     journeys.enter_due(now=NOW + timedelta(minutes=15))
     assert not Enrollment.objects.of(installation).exists()
+
+
+def test_b53_a_promotion_is_a_lower_price_and_its_end_is_none(installation: Installation) -> None:
+    """20, then 18 by a promotion of 10 %: told to who saw 20. Then 30, which is 27 (trap 4): to nobody."""
+    rows = scenario("price_under_promotion")
+    first = next(i for i, row in enumerate(rows) if "discounted" in row.event)
+    began = issued_at_of(rows[first].payload)
+    assert began is not None
+    journey = journeys.ensure_journey(installation=installation, key="price_drop")
+    journeys.go_live(journey=journey, now=began - timedelta(days=1))
+    deliver(installation, rows[:first], now=began)
+    alert = _await(installation, "alice@example.com")
+    StockAlert.objects.update(created_at=began - timedelta(milliseconds=1))
+    deliver(installation, rows[first : first + 1], now=began)
+    journeys.enter_due(now=began + timedelta(minutes=15))
+    (row,) = Enrollment.objects.of(installation)
+    assert (row.profile, row.subject_saleor_id) == (alert.profile, alert.variant_saleor_id)
+    assert Decimal(row.context["known"]) == 20
+    deliver(installation, rows[first + 1 :], now=began)
+    journeys.advance_due(now=began + timedelta(hours=2))
+    row.refresh_from_db()
+    assert (row.status, row.exit_reason) == ("exited", "price_rose")
