@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -72,6 +73,8 @@ class ReasonCode(StrEnum):
     LEFT_BEHIND = "left_behind"
     #: Put in this place by the shop.
     PINNED = "pinned"
+    #: Content about a product, category, brand or other subject.
+    ABOUT = "about"
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,12 @@ class Context:
     events: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Normalise; a seed given twice counts once. ValueError: `events` do not fit `session`."""
+        """Normalise; a seed given twice counts once.
+
+        ValueError: `events` do not fit `session`, or `now` is no moment.
+        """
+        if self.now is not None and not math.isfinite(self.now):
+            raise ValueError(f"now is a moment in unix seconds, not {self.now}.")
         for name in ("session", "seeds", "exclude", "events"):
             if isinstance(getattr(self, name), str):
                 what = "kinds of events" if name == "events" else "item ids"
@@ -250,7 +258,7 @@ class Recommender(ABC):
                 name: _read(directory, name, expected, mmap=mmap)
                 for name, expected in metadata["arrays"].items()
             }
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, EOFError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ArtefactError(f"Cannot load {cls.__name__} from {directory}: {error}") from error
         return recommender
 
@@ -258,9 +266,13 @@ class Recommender(ABC):
 def _read(directory: Path, name: str, expected: object, *, mmap: bool) -> NDArray[Any]:
     if not name.isidentifier():
         raise ArtefactError(f"names an array {name!r}")
-    array: NDArray[Any] = np.load(
-        directory / f"{name}.npy", mmap_mode="r" if mmap else None, allow_pickle=False
-    )
+    try:
+        array: NDArray[Any] = np.load(
+            directory / f"{name}.npy", mmap_mode="r" if mmap else None, allow_pickle=False
+        )
+    except Exception as error:
+        # What numpy raises for a damaged file has no common base: OSError, EOFError, TokenError.
+        raise ArtefactError(f"{name}.npy cannot be read: {error}") from error
     if _shape_of(array) != expected:
         raise ArtefactError(f"{name}.npy is {_shape_of(array)}, the metadata says {expected}")
     # The same memory without np.memmap, which makes every small slice several times as slow.

@@ -77,7 +77,9 @@ class Strings:
         is_there = np.ones(len(column), dtype=bool)
         if column.dtype.kind == "f":
             is_there = ~np.isnan(column)
-            at_fault = np.flatnonzero(is_there & (column != np.trunc(column)))
+            # Beyond 2 ** 53 a float no longer tells neighbours apart.
+            is_whole = (column == np.trunc(column)) & (np.abs(column) <= 2**53)
+            at_fault = np.flatnonzero(is_there & ~is_whole)
             if at_fault.size:
                 raise TypeError(f"{name} holds whole numbers, not {column[at_fault[0]]}.")
             if not optional and not is_there.all():
@@ -113,7 +115,8 @@ def positions(values: NDArray[np.bytes_], wanted: Iterable[str]) -> list[int]:
     """Find a few strings in a sorted array of UTF-8 bytes, perhaps memory-mapped; -1 where unknown."""
     found = []
     for text in wanted:
-        needle = text.encode()
+        # Half a surrogate pair, as JSON can hold one, is no item and no error.
+        needle = text.encode(errors="surrogatepass")
         at = bisect_left(values, needle)
         found.append(at if at < len(values) and values[at] == needle else -1)
     return found
@@ -255,6 +258,9 @@ class Items:
 
 def _distinct(numbers: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Like np.unique with its inverse, without sorting where the numbers lie close together."""
+    if numbers.dtype.kind == "i":
+        # Differences of narrow numbers do not fit into such.
+        numbers = numbers.astype(np.int64, copy=False)
     if numbers.size:
         low, high = int(numbers.min()), int(numbers.max())
         if high - low < 4 * numbers.size + 1_000:
@@ -262,7 +268,8 @@ def _distinct(numbers: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
             is_there = np.zeros(high - low + 1, dtype=bool)
             is_there[offset] = True
             rank = np.cumsum(is_there, dtype=np.int32) - np.int32(1)
-            return np.flatnonzero(is_there) + low, rank[offset]
+            found = np.flatnonzero(is_there).astype(numbers.dtype) + numbers.dtype.type(low)
+            return found, rank[offset]
     return np.unique(numbers, return_inverse=True)
 
 
@@ -275,7 +282,10 @@ def _optional(column: Iterable[Any] | Strings | None, size: int, name: str) -> S
 def _encode(value: object, name: str) -> bytes:
     if not isinstance(value, str):
         raise TypeError(f"{name} holds strings, not {value!r}.")
-    encoded = value.encode()
+    try:
+        encoded = value.encode()
+    except UnicodeEncodeError:
+        encoded = b""
     if not encoded or b"\0" in encoded or len(encoded) > MAX_ID_BYTES:
         raise ValueError(
             f"{name} {value[:40]!r} must have 1 to {MAX_ID_BYTES} bytes of UTF-8 and no NUL."

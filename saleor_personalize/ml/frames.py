@@ -16,6 +16,8 @@ from saleor_personalize.ml.data import Interactions, Items, Strings
 
 REQUIRED = ("visitor_id", "item_id", "event", "timestamp")
 OPTIONAL = ("session_id", "order_id", "quantity", "price")
+#: The year 5138 in seconds, 1973 in milliseconds.
+LATEST = 1e11
 
 
 class Ids(NamedTuple):
@@ -129,14 +131,30 @@ def interactions_of(frame: Any) -> tuple[Interactions, bool]:
         given["quantity"] = numbers_of(quantity, "quantity", missing=1.0)
     if (price := table.get("price")) is not None:
         given["price"] = numbers_of(price, "price")
+    timestamp = numbers_of(table["timestamp"], "timestamp")
+    if (later := timestamp[timestamp > LATEST]).size:
+        raise ValueError(
+            f"timestamp is in unix seconds, not in parts of them, but one is {later[0]:.0f}."
+        )
     interactions = Interactions.of(
         visitor_id=_apart(visitor_id, given),
         item_id=item_id.strings,
         event=ids_of(table["event"], "event").strings,
-        timestamp=numbers_of(table["timestamp"], "timestamp"),
+        timestamp=timestamp,
         **given,
     )
     return interactions, item_id.are_numbers
+
+
+def check_whole(items: Items) -> None:
+    """TypeError: an id of the catalogue is no whole number, where those of events are."""
+    ids = items.item_id.values
+    at_fault = ids[~np.char.isdigit(np.char.lstrip(ids, b"-"))] if len(ids) else ids
+    if len(at_fault):
+        raise TypeError(
+            "item_id holds whole numbers in events and texts in items, such as "
+            f"{at_fault[0].decode()[:40]!r}; give one kind in both."
+        )
 
 
 def in_time(interactions: Interactions) -> Interactions:
@@ -211,7 +229,11 @@ def _apart(visitor_id: Ids, given: Mapping[str, Any]) -> Strings:
             group = np.where(known >= 0, known + len(codes) * (name == "order_id"), group)
     distinct, number = np.unique(group, return_inverse=True)
     names = [value.decode() for value in values.tolist()]
-    names += [f"?{at}" for at in range(len(distinct))]
+    # Whatever the shop calls its people, nobody it knows is called so.
+    mark = "?"
+    while any(name.startswith(mark) for name in names):
+        mark += "?"
+    names += [f"{mark}{at}" for at in range(len(distinct))]
     found = codes.astype(np.int64)
     found[rows] = len(values) + number
     return Strings.coded(found, names, "visitor_id")
