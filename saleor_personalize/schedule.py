@@ -11,6 +11,8 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "journeys: advance": {"task": "personalize.advance_journeys", "schedule": 10.0},
     "opt-ins: confirm": {"task": "personalize.confirm_opt_ins", "schedule": 10.0},
     "backfill: resume": {"task": "personalize.run_backfills", "schedule": 30.0},
+    "pages: refresh": {"task": "personalize.refresh_pages", "schedule": 10.0},
+    "pages: look": {"task": "personalize.look_at_pages", "schedule": 300.0},
     "imports: run": {"task": "personalize.run_imports", "schedule": 10.0},
     "imports: purge": {
         "task": "personalize.purge_imports",

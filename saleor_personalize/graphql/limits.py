@@ -35,6 +35,7 @@ _LISTS = frozenset(
         "topProducts",
         "recommendedCategories",
         "recommendedBrands",
+        "recommendedPages",
         "recommendationPage",
         "recommendationRanking",
         "recommendationTouchpoints",

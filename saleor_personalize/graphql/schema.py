@@ -21,6 +21,7 @@ from saleor_personalize.graphql import (
     types,
     types_groups,
     types_merchandising,
+    types_pages,
     types_privacy,
     types_recommendations,
     types_segments,
@@ -30,6 +31,7 @@ from saleor_personalize.graphql import (
 class Query(
     types_recommendations.RecommendationQueries,
     types_groups.GroupQueries,
+    types_pages.PageQueries,
     types_segments.SegmentQueries,
     types_merchandising.MerchandisingQueries,
     mutations_favourites.FavouriteQueries,

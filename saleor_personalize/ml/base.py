@@ -75,6 +75,8 @@ class ReasonCode(StrEnum):
     PINNED = "pinned"
     #: Content about a product, category, brand or other subject.
     ABOUT = "about"
+    #: Content about a product, category, brand or other subject.
+    ABOUT = "about"
 
 
 @dataclass(frozen=True)

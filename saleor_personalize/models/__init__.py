@@ -3,6 +3,8 @@
 from saleor_personalize.models.catalog import (
     Category,
     Collection,
+    Page,
+    PageTranslation,
     PriceChange,
     Product,
     ProductListing,
@@ -58,6 +60,8 @@ __all__ = [
     "Message",
     "Order",
     "OrderLine",
+    "Page",
+    "PageTranslation",
     "PendingToken",
     "Placement",
     "Predictor",

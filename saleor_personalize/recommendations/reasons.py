@@ -129,6 +129,7 @@ def _with_name(code: str) -> str | None:
         Code.BEST_SELLER: lambda: _("Best seller in %(name)s"),
         Code.UP_SELL: lambda: _("A step up from %(name)s"),
         Code.DOWN_SELL: lambda: _("Like %(name)s, for less"),
+        Code.ABOUT: lambda: _("About %(name)s"),
     }
     sentence = sentences.get(ReasonCode(code))
     return sentence() if sentence else None

@@ -22,6 +22,8 @@ OPERATIONS = (
     "Collections",
     "Customers",
     "Orders",
+    "PageStates",
+    "Pages",
     "ProductIds",
     "Products",
 )

@@ -47,6 +47,7 @@ def test_b127_no_permission_is_asked_that_nothing_uses(client: Client) -> None:
         "MANAGE_CHANNELS",
         "MANAGE_CHECKOUTS",
         "MANAGE_ORDERS",
+        "MANAGE_PAGES",
         "MANAGE_PRODUCTS",
         "MANAGE_TRANSLATIONS",
         "MANAGE_USERS",

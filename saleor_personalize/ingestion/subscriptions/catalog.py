@@ -15,6 +15,7 @@ from saleor_personalize.models import (
     Category,
     Collection,
     Installation,
+    Page,
     Product,
     ProductVariant,
     SalesChannel,
@@ -94,39 +95,50 @@ class ProductDeleted(_Deletion):
     model = Product
 
 
-class ProductTranslated(Subscription):
-    """Translating a product announces only this. Saleor sends it for all that can be translated."""
+class Translated(Subscription):
+    """Translating a product or a page announces only this. Saleor sends it for all that can be translated."""
 
     events = ("translation_created", "translation_updated")
     permission = "MANAGE_TRANSLATIONS"
     selection = (
         "translation { __typename ... on ProductTranslation {"
-        " id name language { code } translatableContent { productId } } }"
+        " id name language { code } translatableContent { productId } }"
+        " ... on PageTranslation { id title language { code } translatableContent { pageId } } }"
     )
 
     @classmethod
-    def normalise(cls, payload: Payload) -> nodes.TranslationData | None:
+    def normalise(
+        cls, payload: Payload
+    ) -> nodes.TranslationData | nodes.PageTranslationData | None:
         node = payload.get("translation")
         if not isinstance(node, dict):
             raise MalformedPayload("The payload has no 'translation'.")
-        is_of_product = node.get("__typename") == "ProductTranslation"
-        return nodes.read_translation(node) if is_of_product else None
+        match node.get("__typename"):
+            case "ProductTranslation":
+                return nodes.read_translation(node)
+            case "PageTranslation":
+                return nodes.read_page_translation(node)
+        return None
 
     @classmethod
     def apply(
         cls,
         *,
         installation: Installation,
-        facts: nodes.TranslationData | None,
+        facts: nodes.TranslationData | nodes.PageTranslationData | None,
         envelope: Envelope,
         now: datetime,
     ) -> bool:
+        seen_at = envelope.issued_at or now
+        if isinstance(facts, nodes.PageTranslationData):
+            return bool(
+                catalog.record_page_translations(
+                    installation=installation, data=[facts], now=now, seen_at=seen_at
+                )
+            )
         return facts is not None and bool(
             catalog.record_translations(
-                installation=installation,
-                data=[facts],
-                now=now,
-                seen_at=envelope.issued_at or now,
+                installation=installation, data=[facts], now=now, seen_at=seen_at
             )
         )
 
@@ -288,6 +300,29 @@ class CollectionDeleted(_Deletion):
     selection = "collection { id }"
     node = "collection"
     model = Collection
+
+
+class PageSaved(_Saved):
+    """What a page is about is asked afterwards (`ingestion.pages`).
+
+    Saleor renders these events before it stores the page's attributes: a new page has none in them, a
+    changed one its old ones.
+    """
+
+    events = ("page_created", "page_updated")
+    permission = "MANAGE_PAGES"
+    selection = "page { ...PageFields }"
+    node = "page"
+    read = staticmethod(nodes.read_page)
+    record = staticmethod(catalog.record_pages)
+
+
+class PageDeleted(_Deletion):
+    events = ("page_deleted",)
+    permission = "MANAGE_PAGES"
+    selection = "page { id }"
+    node = "page"
+    model = Page
 
 
 class ChannelSaved(_Saved):

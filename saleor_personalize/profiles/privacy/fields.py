@@ -36,6 +36,8 @@ from saleor_personalize.models import (
     Message,
     Order,
     OrderLine,
+    Page,
+    PageTranslation,
     PendingToken,
     Placement,
     Predictor,
@@ -163,6 +165,11 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         "collection_saleor_ids", "attributes", "thumbnail_url", "saleor_created_at",
     ),
     ProductTranslation: _shops("product_saleor_id", "language_code", "name", "recorded_at"),
+    Page: _shops(
+        *_MIRRORED, "title", "slug", "page_type", "is_published", "published_at", "attributes",
+        "subjects", "stale_since",
+    ),
+    PageTranslation: _shops("page_saleor_id", "language_code", "title", "recorded_at"),
     ProductVariant: _shops(*_MIRRORED, "product_saleor_id", "sku", "name", "is_stock_tracked"),
     Stock: _shops(
         "variant_saleor_id", "warehouse_saleor_id", "quantity", "quantity_allocated", "recorded_at"

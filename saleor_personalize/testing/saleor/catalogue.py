@@ -29,6 +29,29 @@ TEAS = (
 
 
 @dataclass(frozen=True)
+class GuideIdea:
+    """A content page: what it is about by its tags, and by the start of a product's name."""
+
+    title: str
+    german: str
+    tags: tuple[str, ...]
+    product: str = ""
+
+
+GUIDES = (
+    GuideIdea(
+        "How to brew green tea", "So gelingt grüner Tee", ("green", "Strainers"), "Green Terrace"
+    ),
+    GuideIdea("Cast iron keeps its heat", "Gusseisen hält warm", ("cast iron", "Teapots")),
+    GuideIdea("Caring for stoneware", "Steinzeug pflegen", ("stoneware",)),
+    GuideIdea(
+        "Herbal teas for the evening", "Kräutertees für den Abend", ("herbal",), "Night Garden"
+    ),
+    GuideIdea("About us", "Über uns", ()),
+)
+
+
+@dataclass(frozen=True)
 class ProductIdea:
     name: str
     category: str

@@ -106,6 +106,7 @@ class _Root:
             "categories": lambda info, **a: _page(shop.categories.values(), a),
             "collections": lambda info, **a: _page(shop.collections.values(), a),
             "products": self.products,
+            "pages": self.pages,
             "productVariants": lambda info, ids=None, **a: _page(
                 [v for v in shop.variants.values() if ids is None or v["id"] in ids], a
             ),
@@ -172,6 +173,16 @@ class _Root:
         wants_stock = given.get("stockAvailability") == "IN_STOCK" or given.get("isAvailable")
         if wants_stock:
             rows = [p for p in rows if self.shop.is_available(p["id"])]
+        return _page(rows, page)
+
+    def pages(self, info: Any, filter: Node | None = None, **page: Any) -> Node:
+        rows: list[Node] = list(self.shop.pages.values())
+        app = self.caller.app
+        if app is None or "MANAGE_PAGES" not in app.permissions:
+            rows = [p for p in rows if p["isPublished"]]
+        ids = (filter or {}).get("ids")
+        if ids is not None:
+            rows = [p for p in rows if p["id"] in ids]
         return _page(rows, page)
 
     def orders(self, info: Any, filter: Node | None = None, **page: Any) -> Node:

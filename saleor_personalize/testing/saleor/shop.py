@@ -121,6 +121,7 @@ class Shop:
         self.categories: dict[str, Node] = {}
         self.collections: dict[str, Node] = {}
         self.products: dict[str, Node] = {}
+        self.pages: dict[str, Node] = {}
         self.variants: dict[str, Node] = {}
         self.users: dict[str, Node] = {}
         self.checkouts: dict[str, Node] = {}
@@ -159,6 +160,8 @@ class Shop:
         }
         for i, idea in enumerate(ideas):
             self._product(i, idea, now - timedelta(days=400 - i % 390))
+        for i, guide in enumerate(catalogue.GUIDES):
+            self._page(i, guide, now - timedelta(days=100 - 10 * i))
         for i in range(customers):
             self.add_customer(f"customer{i}@example.com", first_name=f"Customer {i}")
         people = list(self.users.values())
@@ -282,6 +285,58 @@ class Shop:
             "quantityAvailable": lambda info, **_: self.available(variant_id),
         }
 
+    def _page(self, number: int, guide: catalogue.GuideIdea, created: datetime) -> None:
+        id_ = global_id("Page", number + 1)
+        products = [
+            p
+            for p in self.products.values()
+            if guide.product and p["name"].startswith(guide.product)
+        ]
+        self.pages[id_] = {
+            "id": id_,
+            "title": guide.title,
+            "slug": guide.title.lower().replace(" ", "-"),
+            "created": _iso(created),
+            "isPublished": True,
+            "publishedAt": _iso(created),
+            "pageType": {"id": global_id("PageType", 1), "name": "Guide", "slug": "guide"},
+            "attributes": [
+                {
+                    "attribute": {
+                        "id": global_id("Attribute", 2),
+                        "slug": "topics",
+                        "name": "Topics",
+                        "inputType": "MULTISELECT",
+                    },
+                    "values": [
+                        {"id": global_id("AttributeValue", f"topic-{tag}"), "name": tag}
+                        for tag in guide.tags
+                    ],
+                },
+                {
+                    "attribute": {
+                        "id": global_id("Attribute", 3),
+                        "slug": "products",
+                        "name": "Products",
+                        "inputType": "REFERENCE",
+                    },
+                    "values": [
+                        {
+                            "id": global_id("AttributeValue", f"{number}_{p['id']}"),
+                            "name": p["name"],
+                            "reference": p["id"],
+                        }
+                        for p in products
+                    ],
+                },
+            ],
+            "translation": lambda info, languageCode: (
+                {"id": global_id("PageTranslation", number + 1), "title": guide.german}
+                if languageCode == "DE"
+                else None
+            ),
+        }
+
     def _picture(self, number: int) -> str:
         return self.api_url.replace("/graphql/", f"/thumbnail/{number}.svg")
 
@@ -354,6 +409,20 @@ class Shop:
         for variant_id in [i for i, v in self.variants.items() if v["product_id"] == product_id]:
             del self.variants[variant_id]
         self.emit("product_deleted", "product", {**product, "channelListings": [], "variants": []})
+
+    def update_page(self, page_id: str, **changes: Any) -> None:
+        """Change a page. Saleor sends the event before it stores attributes."""
+        page = self.pages[page_id]
+        self.emit("page_updated", "page", page)
+        page.update(changes)
+
+    def delete_page(self, page_id: str) -> None:
+        self.emit("page_deleted", "page", self.pages.pop(page_id))
+
+    def delete_pages_in_bulk(self, *page_ids: str) -> None:
+        """Saleor tells nobody."""
+        for page_id in page_ids:
+            del self.pages[page_id]
 
     def set_stock(self, variant_id: str, quantity: int) -> None:
         """Put `quantity` pieces into the first warehouse and none into the others."""
