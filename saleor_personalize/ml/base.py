@@ -43,6 +43,8 @@ class ReasonCode(StrEnum):
     BOUGHT_WITH_SIMILAR = "bought_with_similar"
     SIMILAR = "similar"
     NEWEST = "newest"
+    #: Of the catalogue, where nothing more can be said of it.
+    CATALOGUE = "catalogue"
     #: Looked at in the same visits as something of this visit.
     VIEWED_TOGETHER = "viewed_together"
     #: What visits like this one went on to.
@@ -73,8 +75,6 @@ class ReasonCode(StrEnum):
     LEFT_BEHIND = "left_behind"
     #: Put in this place by the shop.
     PINNED = "pinned"
-    #: Content about a product, category, brand or other subject.
-    ABOUT = "about"
     #: Content about a product, category, brand or other subject.
     ABOUT = "about"
 

@@ -54,6 +54,7 @@ def recommend_groups(
     question: Question | None = None,
     first: int = 10,
     each: int = 4,
+    language_code: str | None = None,
 ) -> list[Group]:
     """Return up to `first` categories or brands, the one first that this person should like most.
 
@@ -69,9 +70,13 @@ def recommend_groups(
         until=now,
         first=settings.MAX_RECOMMENDATIONS,
     )
-    # Evened out, all would be liked the same.
+    # Evened out, all would be liked the same; and what is at hand says most of what is liked.
     options = replace(
-        asking.options, max_per_category=None, max_per_brand=None, max_per_product_type=None
+        asking.options,
+        max_per_category=None,
+        max_per_brand=None,
+        max_per_product_type=None,
+        is_rotated=False,
     )
     asking = replace(asking, placement=replace(asking.placement, options=options))
     groups: dict[str, list[Entry]] = {}
@@ -83,7 +88,8 @@ def recommend_groups(
             scores[id_] = scores.get(id_, 0.0) + 1 / math.log2(1 + place)
     names = _names(known.installation, kind, set(groups))
     order = sorted(names, key=lambda id_: (-scores[id_], id_))[:first]
-    items = iter(told(asking, [entry for id_ in order for entry in groups[id_][:each]]))
+    entries = [entry for id_ in order for entry in groups[id_][:each]]
+    items = iter(told(asking, entries, language_code))
     return [
         Group(
             id_,

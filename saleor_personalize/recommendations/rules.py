@@ -103,9 +103,7 @@ def facts_for(
     names = {name for rule in rules for name in rule.row.conditions}
     if not ids or names.isdisjoint({"collections", "attributes", "margin", "stock"}):
         return {}
-    return catalog.facts(
-        installation=asking.installation, channel_slug=asking.channel_slug, ids=ids
-    )
+    return asking.ahead.facts(ids)
 
 
 def of_effect(rules: Iterable[Rule], *effects: RuleEffect) -> tuple[Rule, ...]:

@@ -19,6 +19,7 @@ from saleor_personalize.models import (
     Placement,
     Product,
     ProductListing,
+    ProductTranslation,
     Profile,
 )
 from saleor_personalize.recommendations import merchandising, service, training
@@ -137,6 +138,35 @@ def test_b37_an_event_two_seconds_old_changes_the_next_answer(
         "code": "BECAUSE_VIEWED",
         "text": "Because you looked at Aurora phone",
     }
+
+
+def test_b17_home_is_not_about_what_the_visitor_looks_at_or_has_in_the_cart(
+    recs: Recs, trained: Phones, now: datetime
+) -> None:
+    """They were there a moment ago: it comes when nothing else is left. What they saw before may come back."""
+    happen(trained.installation, now, *looked(trained.lamp, trained.phone))
+    for placement in ("home", "product_page_related", "content_page"):
+        rows = recs(placement)
+        assert ids(rows)[-1] == trained.phone, placement
+        assert ids(recs(placement, first=7)) == ids(rows)[:-1]
+    happen(trained.installation, now, (EventType.CART_ADDED, trained.case), seconds_ago=1)
+    assert set(ids(recs("home"))[-2:]) == {trained.phone, trained.case}
+    assert ids(recs("search", query="leather", first=1)) == [trained.case]
+    assert ids(recs("recently_viewed", first=1)) == [trained.phone]
+    # After the visit it is one of many again.
+    happen(
+        trained.installation, now, *looked(trained.bulb), anonymous_id="b" * 20, seconds_ago=3600
+    )
+    rested = recs("home", anonymous_id="b" * 20)
+    assert ids(rested)[-1] != trained.bulb
+
+
+def test_b36_nothing_is_shown_because_of_itself(recs: Recs, trained: Phones, now: datetime) -> None:
+    happen(trained.installation, now, *looked(*trained.products))
+    names = dict(Product.objects.of(trained.installation).values_list("saleor_id", "name"))
+    for placement in ours.PLACEMENTS:
+        for row in recs(placement):
+            assert names[row["productId"]] not in row["reason"]["text"], placement
 
 
 def test_b37_who_refused_profiling_is_answered_as_nobody(
@@ -379,7 +409,12 @@ def happen_often(
 def test_b21_new_arrivals_are_the_newest_of_a_category(recs: Recs, shop: Phones) -> None:
     rows = recs("new_arrivals", category=gid("Category", "Lamps"), first=3)
     assert ids(rows) == [shop.stand, shop.bulb, shop.lamp]
-    assert rows[0]["reason"]["text"] == "New in the shop"
+    # Three months old: the newest, and new no more.
+    assert rows[0]["reason"] == {"code": "CATALOGUE", "text": "From our range"}
+    new = shop.product(11, "Globe lamp", category="Lamps")
+    rows = recs("new_arrivals", category=gid("Category", "Lamps"), first=2)
+    assert ids(rows) == [new, shop.stand]
+    assert rows[0]["reason"] == {"code": "NEWEST", "text": "New in the shop"}
 
 
 def test_b21_top_sellers_of_the_category_you_like(recs: Recs, shop: Phones, now: datetime) -> None:
@@ -736,6 +771,50 @@ def test_b36_because_you_viewed_only_if_you_did(recs: Recs, trained: Phones, now
             assert row["reason"]["code"] not in {
                 "BECAUSE_VIEWED", "BECAUSE_BOUGHT", "BUY_AGAIN", "RECENT", "LEFT_BEHIND", "FOR_YOU",
             }  # fmt: skip
+
+
+def test_b36_popular_in_a_category_is_said_of_what_sells_there(
+    recs: Recs, shop: Phones, now: datetime
+) -> None:
+    shop.order(shop.bulb, shop.phone, days_ago=5)
+    happen(shop.installation, now, *looked(shop.lamp))
+    found = {row["productId"]: row["reason"]["code"] for row in recs("top_in_your_category")}
+    assert found[shop.bulb] == "SAME_CATEGORY"
+    assert found[shop.stand] == "CATALOGUE", "of the same category, and nobody bought it"
+
+
+def test_b36_a_ranked_list_tells_strangers_nothing_of_themselves(gql: Ask, trained: Phones) -> None:
+    query = """query($ids: [ID!]!) { recommendationRanking(productIds: $ids, channel: "us") {
+        productId reason { code text } } }"""
+    rows = gql(query, {"ids": trained.products}, anonymous_id=ANONYMOUS).data
+    assert {row["reason"]["code"] for row in rows["recommendationRanking"]}.isdisjoint(
+        {"FOR_YOU", "BECAUSE_VIEWED", "RECENT"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [
+        ("DE", "Weil Sie sich Morgenrot angesehen haben"),
+        ("DE_AT", "Weil Sie sich Morgenrot angesehen haben"),
+        ("EN", "Because you looked at Aurora phone"),
+        # Not one of our languages: the sentence in that of the request, the name in that asked for.
+        ("PT-BR", "Because you looked at Aurora brasileira"),
+        (None, "Because you looked at Aurora phone"),
+    ],
+)
+def test_b36_names_in_reasons_are_in_the_language_asked_for(
+    recs: Recs, trained: Phones, now: datetime, language: str | None, expected: str
+) -> None:
+    for code, name in (("de", "Morgenrot"), ("pt-br", "Aurora brasileira")):
+        ProductTranslation.objects.create(
+            installation=trained.installation, product_saleor_id=trained.phone,
+            language_code=code, name=name, recorded_at=now,
+        )  # fmt: skip
+    happen(trained.installation, now, *looked(trained.phone))
+    for _ in range(2):  # and what is remembered in one language is not told in another
+        assert recs("home", language="FR", first=1)[0]["reason"]["text"].endswith("Aurora phone")
+        assert recs("home", language=language, first=1)[0]["reason"]["text"] == expected
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import translation
 
 from saleor_personalize.catalog import operations as catalog
@@ -533,6 +534,65 @@ def test_a_warm_answer_takes_few_queries(
         recs(**call)
         with django_assert_num_queries(expected):
             recs(**call)
+
+
+#: placement -> queries of a warm answer to a signed-in shopper on a page that tells all about itself: who,
+#: what they did, the cart, and what the block itself looks up.
+QUERIES = {
+    "home": 8,
+    "personal_boutique": 5,
+    "product_page_related": 6,
+    "product_page_similar": 6,
+    "product_page_complements": 7,
+    "out_of_stock_alternatives": 8,
+    "complete_the_look": 9,
+    "up_sell": 9,
+    "down_sell": 9,
+    "category_page": 6,
+    "best_sellers": 6,
+    "trending": 6,
+    "new_arrivals": 6,
+    "top_in_your_category": 7,
+    "search": 8,
+    "search_empty": 8,
+    "cart": 6,
+    "added_to_cart": 7,
+    "checkout": 6,
+    "order_confirmation": 7,
+    "recently_viewed": 5,
+    "continue_shopping": 5,
+    "buy_again": 6,
+    "content_page": 5,
+    "email": 5,
+}
+
+
+def test_a_warm_answer_takes_few_queries_in_every_placement(
+    gql: Ask, trained: Phones, alice: Profile, token_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for where in (
+        "recommendations.models_store.SECONDS",
+        "recommendations.placements.SECONDS",
+        "events.callers._INSTALLATION_SECONDS",
+    ):  # what is remembered stays so, however slow the machine
+        monkeypatch.setattr(f"saleor_personalize.{where}", 600.0)
+    for days in (20, 40, 60):
+        trained.order(trained.bulb, profile=alice, user_id=ALICE, days_ago=days)
+    cart = trained.checkout(trained.cable, profile=alice, user_id=ALICE)
+    query = """query($placement: String!, $product: ID!, $cart: ID!, $category: ID!) {
+      recommendations(placement: $placement, channel: "us", productId: $product, checkoutId: $cart,
+        categoryId: $category, query: "lamp stand", first: 3) { productId name reason { text } } }"""
+    about = {
+        "product": trained.phone, "cart": cart.saleor_id, "category": gid("Category", "Lamps"),
+    }  # fmt: skip
+    counted = {}
+    for placement in ours.PLACEMENTS:
+        for _ in range(2):
+            with CaptureQueriesContext(connection) as captured:
+                answer = gql(query, {"placement": placement, **about}, token=token_of(ALICE))
+            assert len(answer.data["recommendations"]) == 3
+        counted[placement] = len(captured)
+    assert counted == QUERIES
 
 
 def test_what_may_be_shown_is_planned_once_per_connection(recs: Any, trained: Phones) -> None:
