@@ -223,7 +223,8 @@ def _apart(visitor_id: Ids, given: Mapping[str, Any]) -> Strings:
     if not rows.size:
         return visitor_id.strings
     group = -1 - rows
-    for name in ("session_id", "order_id"):
+    # The visit counts before the order: who looks and who orders in one visit is one.
+    for name in ("order_id", "session_id"):
         if name in given:
             known = given[name].codes[rows]
             group = np.where(known >= 0, known + len(codes) * (name == "order_id"), group)

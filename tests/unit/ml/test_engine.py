@@ -311,6 +311,10 @@ def test_whoever_is_unknown_is_not_one_giant_visitor() -> None:
         engine = Engine(recommenders={"popular": Visitors()}, tune=False).fit(table)
         # Two hundred orders, two hundred people.
         assert engine.recommend(k=1, visitor_id="x") == [200]
+    # Who looks and orders in one visit is one.
+    visits = {**missing, "session_id": [f"s{at // 4}" for at in range(400)]}
+    engine = Engine(recommenders={"popular": Visitors()}, tune=False).fit(visits)
+    assert engine.recommend(k=1) == [100]
     # Somebody whom the shop calls like them is somebody else.
     table = {**missing, "visitor_id": ["?0", *missing["visitor_id"][1:]]}
     engine = Engine(recommenders={"popular": Visitors()}, tune=False).fit(table)
