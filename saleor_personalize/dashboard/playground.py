@@ -32,7 +32,8 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
 def ask(request: HttpRequest, staff: Staff) -> HttpResponse:
     """Answer as a storefront would be answered; nothing is recorded."""
     given = {
-        name: request.POST.get(name, "").strip()[:LONGEST]
+        # NUL is in no text of the database, and asking for it would be a fault.
+        name: request.POST.get(name, "").replace("\x00", "").strip()[:LONGEST]
         for name in (
             "placement",
             "channel",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,6 +33,8 @@ EFFECTS = {
     RuleEffect.EXCLUDE: gettext_lazy("Never show"),
     RuleEffect.INCLUDE: gettext_lazy("Show nothing else"),
 }
+#: What may be at fault without a field of its own.
+_OF_NO_FIELD = frozenset({"", "conditions", "channels", "position"})
 #: Conditions that are lists of texts, one to a line of a field.
 LISTS = {
     "product_ids": gettext_lazy("Products (global ids, one per line)"),
@@ -130,7 +133,7 @@ def preview(request: HttpRequest, staff: Staff) -> HttpResponse:
                 installation=staff.installation,
                 draft=draft,
                 question=Question(
-                    product_id=request.POST.get("preview_product", "").strip()[:100] or None,
+                    product_id=_asked(request.POST, "preview_product") or None,
                     country_code=(values["conditions"].get("countries") or [None])[0],
                     situation=tuple(
                         (name, texts[0])
@@ -139,8 +142,8 @@ def preview(request: HttpRequest, staff: Staff) -> HttpResponse:
                 ),
                 first=SHOWN,
                 now=now,
-                placement=request.POST.get("preview_placement", "home")[:100],
-                channel_slug=request.POST.get("preview_channel", "")[:255],
+                placement=_asked(request.POST, "preview_placement") or "home",
+                channel_slug=_asked(request.POST, "preview_channel"),
             )
         except (InvalidDefinition, UnknownAlias):
             pass
@@ -161,7 +164,7 @@ def choices(request: HttpRequest, staff: Staff) -> HttpResponse:
         installation=staff.installation,
         kind="product",
         limit=LOOKED_UP,
-        begins=request.GET.get("preview_product", "")[:100],
+        begins=_asked(request.GET, "preview_product"),
     )
     return _render(request, staff, "segments/choices.html", {"choices": found})
 
@@ -248,6 +251,11 @@ def _posted(
     return rule, values, faults
 
 
+def _asked(given: QueryDict, name: str) -> str:
+    """Return what is looked up and not stored: NUL is in no text of the database."""
+    return str(given.get(name, "")).replace("\x00", "").strip()[:255]
+
+
 def _lines(post: QueryDict, name: str) -> list[str]:
     return [line.strip() for line in post.get(name, "")[:_LONGEST].splitlines() if line.strip()]
 
@@ -271,10 +279,13 @@ def _number(post: QueryDict, name: str, faults: list[Fault]) -> float | None:
     if not text:
         return None
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
         faults.append(Fault(name, _("a number")))
         return None
+    return number
 
 
 def _moment(post: QueryDict, name: str, faults: list[Fault]) -> datetime | None:
@@ -298,7 +309,8 @@ def _edit(
 ) -> HttpResponse:
     told: dict[str, str] = {}
     for fault in faults or []:
-        told.setdefault(fault.path.removeprefix("conditions.") or "whole", fault.message)
+        field = fault.path.removeprefix("conditions.")
+        told.setdefault("whole" if field in _OF_NO_FIELD else field, fault.message)
     for key in ("placements", "channels"):
         chosen = post.getlist(key) if post is not None else form.get(key, "").splitlines()
         form[f"{key}_chosen"] = json.dumps(chosen)

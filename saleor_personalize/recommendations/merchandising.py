@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from django.utils.translation import gettext as _
 from saleor_personalize.catalog import queries as catalog
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import RuleEffect
+from saleor_personalize.events.tracking import is_storable
 from saleor_personalize.models import Installation, MerchandisingRule, Placement, Profile
 from saleor_personalize.models.locks import lock
 from saleor_personalize.recommendations import placements, rules, selection, service
@@ -24,6 +26,9 @@ from saleor_personalize.segments.definition import Fault, InvalidDefinition
 MAX_RULES = 500
 MAX_PLACEMENTS = 200
 MAX_VALUES = 500
+MAX_POSITION = 1_000_000
+#: Characters of the conditions of a rule, or of the description of a placement, as JSON.
+MAX_LENGTH = 200_000
 _KEY = re.compile(r"[a-z0-9][a-z0-9_]{0,59}")
 _LOCK = "merchandising"
 _COLUMNS = (
@@ -57,9 +62,14 @@ def create_rule(*, installation: Installation, now: datetime, **values: Any) -> 
 
 
 def update_rule(*, rule: MerchandisingRule, now: datetime, **values: Any) -> MerchandisingRule:
-    """Change what is given. Raises InvalidDefinition."""
+    """Change what is given. Raises InvalidDefinition, also when somebody deleted the rule meanwhile."""
     with transaction.atomic():
         lock(rule.installation, [_LOCK])
+        # What holds together is what is stored by now, not what the caller once read.
+        found = rule_of(installation=rule.installation, pk=rule.pk)
+        if found is None:
+            raise InvalidDefinition([Fault("", _("the rule was deleted meanwhile"))])
+        rule = found
         for name, value in values.items():
             setattr(rule, name, value)
         rule.updated_at = now
@@ -98,17 +108,28 @@ def _rule_faults(row: MerchandisingRule) -> Iterator[Fault]:
             yield Fault(
                 "placements", _("no placement %(key)s. %(hint)s") % {"key": key, "hint": hint}
             )
-    if row.effect in (RuleEffect.BOOST, RuleEffect.BURY) and not (
+    # A rule of another effect keeps them, and must be able to.
+    if not (
         type(row.factor) in (int, float) and math.isfinite(row.factor) and 1 < row.factor <= 100
     ):
         yield Fault("factor", _("more than 1 and at most 100"))
-    if row.effect == RuleEffect.PIN:
-        if not (type(row.slot) is int and 1 <= row.slot <= settings.MAX_RECOMMENDATIONS):
-            yield Fault(
-                "slot", _("a place from 1 to %(most)d") % {"most": settings.MAX_RECOMMENDATIONS}
-            )
-        if isinstance(row.conditions, Mapping) and not row.conditions.get("product_ids"):
-            yield Fault("conditions.product_ids", _("say which products to show in that place"))
+    if not (type(row.slot) is int and 1 <= row.slot <= settings.MAX_RECOMMENDATIONS):
+        yield Fault(
+            "slot", _("a place from 1 to %(most)d") % {"most": settings.MAX_RECOMMENDATIONS}
+        )
+    if not (type(row.position) is int and 0 <= row.position <= MAX_POSITION):
+        yield Fault("position", _("a number from 0 to %(most)d") % {"most": MAX_POSITION})
+    for path, value in (
+        ("name", row.name),
+        ("conditions", row.conditions),
+        ("placements", row.placements),
+        ("channels", row.channels),
+    ):
+        if not _is_storable(value):
+            yield Fault(path, _("too long, or with characters that cannot be stored"))
+    is_pin = row.effect == RuleEffect.PIN and isinstance(row.conditions, Mapping)
+    if is_pin and not row.conditions.get("product_ids"):
+        yield Fault("conditions.product_ids", _("say which products to show in that place"))
     if row.starts_at and row.ends_at and row.ends_at <= row.starts_at:
         yield Fault("ends_at", _("after it starts"))
 
@@ -144,6 +165,15 @@ def _condition_faults(given: Any) -> Iterator[Fault]:
             yield Fault(path, placements.suggestion(str(name), known))
 
 
+def _is_storable(value: Any) -> bool:
+    """Tell whether the database can hold what was given: JSON may hold what PostgreSQL does not."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return len(text) <= MAX_LENGTH and "\\u0000" not in text and is_storable(text)
+
+
 def _are_texts(value: Any) -> bool:
     return (
         isinstance(value, list | tuple)
@@ -172,6 +202,8 @@ def save_placement(
 ) -> Placement:
     """Make or change a placement: `entry` is as in the settings. Raises InvalidDefinition."""
     faults = [Fault("entry", str(fault)) for fault in placements.faults_of(entry)]
+    if not _is_storable(entry):
+        faults.append(Fault("entry", _("too long, or with characters that cannot be stored")))
     if not _KEY.fullmatch(key):
         faults.append(Fault("key", _("1 to 60 small letters, digits or “_”")))
     rows = Placement.objects.of(installation)

@@ -87,7 +87,10 @@ def _is_in_force(row: MerchandisingRule, asking: Asking) -> bool:
         and (not row.channels or asking.channel_slug in row.channels)
         and (row.starts_at is None or row.starts_at <= now)
         and (row.ends_at is None or now < row.ends_at)
-        and (not wanted.get("countries") or asking.country_code in wanted["countries"])
+        and (
+            not wanted.get("countries")
+            or asking.country_code in {country.upper() for country in wanted["countries"]}
+        )
         and (not wanted.get("months") or now.month in wanted["months"])
         and all(
             asking.situation.get(name) in values

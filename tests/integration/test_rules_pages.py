@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -92,6 +93,9 @@ def test_b34_a_rule_is_made_opened_changed_and_deleted(
         ({"starts_at": "soon"}, "a date and time"),
         ({"effect": "pin"}, "say which products"),
         ({"factor": "0.5"}, "more than 1 and at most 100"),
+        ({"factor": "nan"}, "a number"),
+        ({"slot": "1e400"}, "a number"),
+        ({"slot": "40000"}, "a place from 1 to 100"),
     ],
 )
 def test_b34_what_cannot_be_read_is_marked_and_nothing_saved(
@@ -126,6 +130,37 @@ def test_b34_the_preview_shows_before_and_after_and_saves_nothing(
     assert MerchandisingRule.objects.count() == 0
     html = client.post(f"{URL}preview/", {**form, "name": ""}, headers=signed).content.decode()
     assert "Fill in what is missing" in html
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"position": "-1"}, "a number from 0 to 1000000"),
+        ({"position": "inf"}, "a number"),
+        ({"product_ids": "a\x00b"}, "cannot be stored"),
+    ],
+)
+def test_b34_what_has_no_field_is_told_above_the_form(
+    client: Client, signed: dict[str, str], shop: Phones, change: dict[str, str], told: str
+) -> None:
+    answer = client.post(f"{URL}save/", {**FORM, **change}, headers=signed)
+    assert outcome(answer)["title"] == "Not saved"
+    (alert,) = re.findall(r'<p class="error" role="alert">(.*?)</p>', answer.content.decode())
+    assert told in alert
+    assert MerchandisingRule.objects.count() == 0
+
+
+def test_b34_odd_texts_are_no_fault_of_the_preview(
+    client: Client, signed: dict[str, str], shop: Phones
+) -> None:
+    form = {
+        "name": "No stand", "effect": "exclude", "product_ids": shop.stand,
+        "preview_placement": "home\x00", "preview_channel": "u\x00s", "preview_product": "a\x00",
+    }  # fmt: skip
+    html = client.post(f"{URL}preview/", form, headers=signed).content.decode()
+    assert "It speaks of 1 product of this list." in html
+    answer = client.get(f"{URL}choices/", {"preview_product": "Oak\x00"}, headers=signed)
+    assert (answer.status_code, "Oak stand" in answer.content.decode()) == (200, True)
 
 
 def test_b34_who_may_not_act_may_look_and_other_shops_see_nothing(
