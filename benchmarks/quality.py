@@ -149,7 +149,11 @@ def line(name: str, task: str, seconds: float, result: Measured) -> dict[str, An
 def buy_again(
     name: str, table: pa.Table, items: Any, every: int, bars: list[tuple[str, float, float, bool]]
 ) -> dict[str, Any]:
-    """Split the events themselves: who buys which of their own products in the last four weeks?"""
+    """Split the events themselves: what do known customers buy in the last four weeks?
+
+    All that they buy is right, so what is new to them counts against the engine and the peers alike.
+    The engine keeps the constants for too little data here.
+    """
     times = table["timestamp"].to_numpy()
     cut = float(times.max()) - AGAIN_DAYS * 86_400
     past = table.filter(compute.less(table["timestamp"], cut))

@@ -91,8 +91,9 @@ def _run(pk: int) -> None:
 
 @shared_task(name="personalize.request_trainings")  # type: ignore[untyped-decorator,unused-ignore]
 def request_trainings() -> int:
-    """Ask for a training of every active shop, and let go of the files of shops that are gone."""
+    """Ask for a training of every active shop; let go of the files of shops and channels that are gone."""
     versions.forget_strangers()
+    versions.forget_closed()
     count = training.request_all(now=timezone.now())
     send("personalize.train")
     return count

@@ -453,6 +453,27 @@ def test_files_of_a_shop_that_is_gone_vanish(
     assert (models / "notes").exists(), "not ours"
 
 
+def test_files_of_a_sales_channel_that_was_deleted_go(
+    shop: Phones, other_installation: Installation, now: datetime, models: Path
+) -> None:
+    Phones(other_installation, now).sell()
+    for installation in (shop.installation, other_installation):
+        training.train(installation=installation, now=now)
+    before = folders(models)
+    versions.forget_closed()
+    assert folders(models) == before
+    gone = rows(shop, "pl").get()
+    SalesChannel.objects.of(shop.installation).filter(slug="pl").update(deleted_at=now)
+
+    versions.forget_closed()
+
+    assert folders(models) == before - {gone.path}
+    gone.refresh_from_db()
+    assert (gone.path, gone.is_published) == ("", False)
+    assert models_store.engine_of(shop.installation, "pl") is None
+    assert models_store.engine_of(other_installation, "pl") is not None
+
+
 # -- the way back ------------------------------------------------------------------------------------
 
 
