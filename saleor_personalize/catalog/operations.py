@@ -285,10 +285,13 @@ def record_page_translations(
     now: datetime,
     seen_at: datetime,
 ) -> int:
-    """Record titles of pages in further languages; return how many pages changed."""
+    """Record titles of pages in further languages; return how many pages changed. A deleted one has none."""
     with transaction.atomic():
         lock(installation, [_LOCK])
-        return len(_record_page_translations(installation, data, seen_at=seen_at))
+        pages = Page.objects.of(installation).filter(saleor_id__in=[seen.page_id for seen in data])
+        gone = set(pages.exclude(deleted_at=None).values_list("saleor_id", flat=True))
+        alive = [seen for seen in data if seen.page_id not in gone]
+        return len(_record_page_translations(installation, alive, seen_at=seen_at))
 
 
 def record_translations(

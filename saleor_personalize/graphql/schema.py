@@ -73,6 +73,9 @@ class TrackEventInput(graphene.InputObjectType):
     category_id = graphene.ID(description="Global id of the category.")
     query = graphene.String(description="What was searched for.")
     list_id = graphene.String(description="Which list: a collection's id, or a name of your own.")
+    page_id = graphene.ID(
+        description="Global id of the content page, where that was recommended instead of a product."
+    )
     placement = graphene.String(description="Where the recommendation was shown.")
     slot = graphene.Int(description="Which place of the placement, from 1.")
     attribution_id = graphene.String(

@@ -12,9 +12,12 @@ from django.test.utils import CaptureQueriesContext
 
 from saleor_personalize.catalog import operations
 from saleor_personalize.enums import ConsentState, Purpose
+from saleor_personalize.events import attribution
 from saleor_personalize.events.attribution import read
 from saleor_personalize.models import (
     Category,
+    Event,
+    Exposure,
     Installation,
     Page,
     PageTranslation,
@@ -38,6 +41,11 @@ QUERY = """query(
     categoryId: $category, brand: $brand, pageId: $page, hidden: $hidden, first: $first,
     languageCode: $language, userId: $user
   ) { pageId title slug pageType publishedAt slot score strategy attributionId reason { code text } }
+}"""
+
+
+TRACK = """mutation($events: [TrackEventInput!]!) {
+  track(events: $events) { results { status error { code } } }
 }"""
 
 
@@ -349,6 +357,49 @@ def test_b26_b41_an_attribution_id_tells_placement_and_strategy(
     said = read(installation=trained.installation, attribution_id=row["attributionId"])
     assert said is not None
     assert (said.placement, said.strategy, said.channel_slug) == ("home", "subject", "us")
+
+
+def test_b26_b41_what_is_read_is_told_like_what_is_bought(
+    gql: Ask, pages: Any, content: Content, trained: Phones, now: datetime
+) -> None:
+    content.page("Buying a phone", "Phones")
+    (row,) = pages(product=trained.phone)
+    said = {"slot": 1, "attributionId": row["attributionId"]}
+    answer = gql(
+        TRACK,
+        {
+            "events": [
+                {"id": "s", "type": "RECOMMENDATION_SHOWN", "pageId": row["pageId"], **said},
+                {"id": "c", "type": "RECOMMENDATION_CLICKED", "pageId": row["pageId"], **said},
+                {"id": "x", "type": "RECOMMENDATION_CLICKED", "pageId": "no id!", **said},
+                {"id": "n", "type": "RECOMMENDATION_CLICKED", **said},
+                {"id": "v", "type": "PRODUCT_VIEWED", "pageId": row["pageId"]},
+            ]
+        },
+        anonymous_id=ANONYMOUS,
+    )
+    assert [
+        (each["status"], each["error"] and each["error"]["code"])
+        for each in answer.data["track"]["results"]
+    ] == [
+        ("ACCEPTED", None),
+        ("ACCEPTED", None),
+        ("REJECTED", "INVALID_PAGE_ID"),
+        ("REJECTED", "PRODUCT_REQUIRED"),
+        ("REJECTED", "PRODUCT_REQUIRED"),
+    ]
+    told = Event.objects.order_by("event_id")
+    assert [(each.type, each.product_saleor_id) for each in told] == [
+        ("recommendation_clicked", ""),
+        ("recommendation_shown", ""),
+    ]
+    assert {each.properties["page_id"] for each in told} == {row["pageId"]}
+    # A page is no product that somebody was shown too often.
+    assert not Exposure.objects.exists()
+    (counted,) = attribution.touchpoints(
+        installation=trained.installation, since=now - timedelta(days=1), until=now + timedelta(1)
+    )
+    assert counted == attribution.Touchpoints("home", "subject", "us", 1, 1, 0, 0)
 
 
 def test_b26_many_pages_cost_no_more_queries_than_few(

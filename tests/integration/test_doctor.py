@@ -130,6 +130,18 @@ def test_missing_keys_of_the_shop(installed: Installation, shop: LoopbackShop) -
     assert "/.well-known/jwks.json" in found["jwks"]["fix"]
 
 
+def test_b26_an_app_installed_before_pages_were_taken_is_told_to_be_installed_again(
+    installed: Installation, shop: LoopbackShop
+) -> None:
+    shop.permissions = sorted(set(needed_permissions()) - {"MANAGE_PAGES"})
+    knows(shop, [webhook for webhook in webhooks() if not webhook["name"].startswith("Page")])
+    found = examine(expect_exit=1)
+    assert without_key_warning(found) == {"permissions", "webhooks"}
+    assert "MANAGE_PAGES" in found["permissions"]["text"]
+    assert "PageCreated, PageDeleted, PageUpdated" in found["webhooks"]["text"]
+    assert "Install the app again" in found["webhooks"]["fix"]
+
+
 def test_a_withheld_and_an_unneeded_permission(installed: Installation, shop: LoopbackShop) -> None:
     shop.permissions = [*set(needed_permissions()) - {"MANAGE_ORDERS"}, "MANAGE_STAFF"]
     found = examine(expect_exit=1)

@@ -75,7 +75,15 @@ def test_b38_a_translation_arrives_by_webhook_and_the_newest_counts(
     assert names(installation) == {}
 
 
-@pytest.mark.parametrize("type_", ["CategoryTranslation", "AttributeValueTranslation"])
+@pytest.mark.parametrize(
+    "type_",
+    [
+        "CategoryTranslation",
+        "AttributeValueTranslation",
+        # What an app gets that was installed when pages were nothing to us.
+        "PageTranslation",
+    ],
+)
 def test_b38_translations_of_anything_else_are_nothing_to_us(
     installation: Installation, type_: str
 ) -> None:
@@ -92,6 +100,7 @@ def test_b38_translations_of_anything_else_are_nothing_to_us(
         {"__typename": "ProductTranslation"},
         {**OF_PRODUCT, "translatableContent": None},
         {**OF_PRODUCT, "language": None},
+        {**OF_PRODUCT, "__typename": "PageTranslation"},
     ],
 )
 def test_b38_a_translation_that_cannot_be_read_is_kept_with_its_error(

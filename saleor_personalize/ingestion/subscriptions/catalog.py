@@ -116,7 +116,8 @@ class Translated(Subscription):
         match node.get("__typename"):
             case "ProductTranslation":
                 return nodes.read_translation(node)
-            case "PageTranslation":
+            # Apps that were installed before pages were taken never asked for more than the type.
+            case "PageTranslation" if len(node) > 1:
                 return nodes.read_page_translation(node)
         return None
 
