@@ -223,9 +223,10 @@ def _free(now: datetime) -> QuerySet[Training]:
 def interrupt(*, pk: int, process: int, error: str, now: datetime, is_final: bool = False) -> None:
     """Note that a process of this machine that had a training is gone.
 
-    The next may take it up at once, unless `is_final`. Nothing changes where another process has taken
-    it up already.
+    The next may take it up at once, unless `is_final`. Where another process has taken it up already
+    nothing changes; where this one ended before it took it up, the row says why it waits.
     """
+    Training.objects.filter(pk=pk, status=TrainingStatus.PENDING).update(error=error)
     running = Training.objects.filter(
         pk=pk,
         status=TrainingStatus.RUNNING,

@@ -21,6 +21,7 @@ from saleor_personalize.enums import (
     TrainingReason,
     TrainingStatus,
 )
+from saleor_personalize.management import doctor
 from saleor_personalize.models import Installation, Order, SalesChannel, TrainedModel, Training
 from saleor_personalize.recommendations import models_store, training
 from saleor_personalize.tasks import training as tasks
@@ -317,6 +318,27 @@ def test_a_training_ends_with_its_worker(outside: None) -> None:
         worker.kill()
         # The pipe is open as long as the training lives.
         assert worker.stdout.read() == ""
+
+
+def test_a_process_that_ends_before_it_begins_says_so(
+    shop: Phones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = subprocess.Popen
+    broken = [sys.executable, "-c", "raise SystemExit(1)"]
+    monkeypatch.setattr(tasks.subprocess, "Popen", lambda command, **more: real(broken, **more))
+    tasks.train(shop.installation.pk)
+    row = Training.objects.get()
+    assert (row.status, row.attempts) == (TrainingStatus.PENDING, 0)
+    assert row.error == "Its process ended with 1; the log of the worker says why."
+    [finding] = [
+        found
+        for found in doctor._trained(shop.installation, timezone.now())
+        if found.check == "training"
+    ]
+    assert finding.level == doctor.FAIL
+    assert "cannot begin: Its process ended with 1" in finding.text
+    assert "answers" in run("personalize_train"), "and the next that can does it"
+    assert Training.objects.get().error == ""
 
 
 def test_a_training_ends_with_the_worker_of_its_pool(monkeypatch: pytest.MonkeyPatch) -> None:
