@@ -38,6 +38,12 @@ _KINDS = {
     EventType.FAVOURITE_ADDED.value: "favourite",
 }
 
+#: What takes back something of the kind.
+_TAKEN_BACK = {
+    EventType.CART_REMOVED.value: "cart",
+    EventType.FAVOURITE_REMOVED.value: "favourite",
+}
+
 # Each part is bounded and served by an index of its own.
 _READ = f"""
 WITH me AS (
@@ -127,6 +133,8 @@ class History:
     own_purchases: tuple[Purchase, ...] = ()
     #: Products in carts that are still open.
     carts: tuple[str, ...] = ()
+    #: (kind, product) of what was taken out of a cart or the favourites again.
+    taken_back: frozenset[tuple[str, str]] = frozenset()
     #: Shown ROTATE_AFTER times or more since the last click.
     worn: frozenset[str] = field(default_factory=frozenset)
 
@@ -156,7 +164,11 @@ class History:
         """Return what the person has already: what they look at just now, and what is in their cart."""
         visit = self._going_on(now)
         looked_at = [each.product_id for each in visit if each.kind == "view"][:1]
-        put = [each.product_id for each in visit if each.kind == "cart"]
+        put = [
+            each.product_id
+            for each in visit
+            if each.kind == "cart" and ("cart", each.product_id) not in self.taken_back
+        ]
         return frozenset([*looked_at, *put, *self.carts])
 
     def hidden(self, now: datetime) -> frozenset[str]:
@@ -203,7 +215,7 @@ def read_each(profiles: Sequence[Profile], now: datetime) -> dict[int, History]:
                 "since": now - LOOKED_BACK,
                 "until": now,
                 "month": month_of(now - LOOKED_BACK),
-                "types": " ".join(_KINDS),
+                "types": " ".join([*_KINDS, *_TAKEN_BACK]),
                 "not_carried_out": " ".join(NOT_CARRIED_OUT),
                 "often": often,
                 "shown_since": now - worn_for,
@@ -230,12 +242,16 @@ def _history(profile: Profile, rows: Sequence[tuple[Any, ...]]) -> History:
     }
     for row in rows:
         of_kind[row[0]].append(row)
+    happened = [row for row in of_kind["event"] if row[1] in readable]
+    # The newest comes first: it tells how things stand.
+    newest: dict[tuple[str, str], str] = {}
+    for row in happened:
+        newest.setdefault((_TAKEN_BACK.get(row[3]) or _KINDS[row[3]], row[2]), row[3])
     bought = [(row, Purchase(row[2], row[5], row[4])) for row in of_kind["bought"]]
     return History(
         visitor_id=str(profile.person_id),
-        done=tuple(
-            Done(row[2], _KINDS[row[3]], row[4]) for row in of_kind["event"] if row[1] in readable
-        ),
+        done=tuple(Done(row[2], _KINDS[row[3]], row[4]) for row in happened if row[3] in _KINDS),
+        taken_back=frozenset(key for key, type_ in newest.items() if type_ in _TAKEN_BACK),
         bought=tuple(each for _, each in bought),
         # An order of a guest carries an address that nobody proved.
         own_purchases=tuple(each for row, each in bought if row[6] and row[1] in readable),

@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 #: What nearly nothing is left of after the filters is not searched further: the catalogue fills then.
 MOST_LOOKED_AT = 3_000
+#: Of more products than a page has, nobody asks again: their lists are not kept for when something breaks.
+_MOST_SEEDS = 5
 #: More is looked at than shown where the order changes afterwards.
 _WIDER, _AT_LEAST, _MOST_SUNK = 3, 30, 100
 
@@ -271,7 +273,8 @@ class _Lasting:
                 raise
             self.pick._leave_out(self.alias, error)
             return [each for each in known if each.item_id not in context.exclude][:k]
-        if context.visitor_id is None and not context.session and not context.exclude:
+        is_of_nobody = context.visitor_id is None and not context.session and not context.exclude
+        if is_of_nobody and len(context.seeds) <= _MOST_SEEDS:
             last_good.put(key, found)
         return found
 

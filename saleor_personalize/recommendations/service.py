@@ -385,9 +385,7 @@ def asking_of(
         page_products=tuple(page),
         category_id=question.category_id or "",
         query=question.query or "",
-        country_code=(
-            question.country_code or (known.profile.country_code if known.profile else "") or ""
-        ).upper(),
+        country_code=_country_of(question, known.profile),
         situation=dict(question.situation),
         history=known.history,
         hidden=frozenset(hidden),
@@ -398,6 +396,14 @@ def asking_of(
         due = {each.item_id for each in sources.due_again(asking, known.models, count)}
         asking = replace(asking, hidden=asking.hidden - (due - set(question.hidden)))
     return asking
+
+
+def _country_of(question: Question, profile: Profile | None) -> str:
+    """Return the country of the page or else of the person; what is none is as good as none."""
+    for code in (question.country_code, profile.country_code if profile is not None else ""):
+        if code and len(code) == 2 and code.isascii() and code.isalpha():
+            return code.upper()
+    return ""
 
 
 # -- the answer -------------------------------------------------------------------------------------

@@ -95,12 +95,16 @@ def viewed(asking: Asking, models: Models, reach: int) -> Iterator[Candidate]:
 
 
 def left_behind(asking: Asking, models: Models, reach: int) -> Iterator[Candidate]:
-    """What lies in an open cart or went into one, and what is a favourite, if it was not bought since."""
+    """What lies in an open cart or went into one, and what is a favourite, if it was not bought since.
+
+    What was taken out again is wanted no more.
+    """
     bought = {each.product_id: each.at for each in reversed(asking.history.bought)}
     waiting = [
         each.product_id
         for each in asking.history.done
         if each.kind in ("cart", "favourite")
+        and (each.kind, each.product_id) not in asking.history.taken_back
         and (each.product_id not in bought or bought[each.product_id] < each.at)
     ]
     for place, product_id in enumerate(dict.fromkeys([*asking.history.carts, *waiting]), start=1):

@@ -22,7 +22,8 @@ from saleor_personalize.models import (
     ProductTranslation,
     Profile,
 )
-from saleor_personalize.recommendations import merchandising, service, training
+from saleor_personalize.recommendations import merchandising, service, shelves, training
+from saleor_personalize.recommendations.last_good import last_good
 from tests.api.conftest import ALICE, ANONYMOUS, BOB, Ask
 from tests.catalogue import Phones, gid
 
@@ -473,6 +474,41 @@ def test_b22_continue_where_you_left(
     assert ids(rows)[:3] == [trained.stand, trained.lamp, trained.mini]
     assert trained.cable not in ids(rows), "bought since"
     assert rows[0]["reason"]["text"] == "You wanted this"
+
+
+def test_b22_what_was_taken_out_again_is_wanted_no_more(
+    recs: Recs, trained: Phones, now: datetime
+) -> None:
+    happen(
+        trained.installation, now,
+        (EventType.FAVOURITE_ADDED, trained.lamp), (EventType.CART_ADDED, trained.bulb),
+        (EventType.FAVOURITE_REMOVED, trained.lamp), (EventType.CART_REMOVED, trained.bulb),
+        (EventType.CART_ADDED, trained.stand), (EventType.CART_REMOVED, trained.stand),
+        (EventType.CART_ADDED, trained.stand),
+    )  # fmt: skip
+    rows = recs("continue_shopping")
+    wanted = [row["productId"] for row in rows if row["reason"]["code"] == "LEFT_BEHIND"]
+    assert wanted == [trained.stand]
+    assert ids(recs("home"))[-1] == trained.stand, "it is in the cart, the bulb is not"
+
+
+@pytest.mark.parametrize("country", ["N", "NOR", "nö", "1", "x" * 255, "N\u00d8"])
+def test_b21_what_is_no_country_makes_no_list_of_its_own(
+    recs: Recs, trained: Phones, country: str
+) -> None:
+    expected = recs("best_sellers")
+    remembered = dict(shelves._remembered._known)
+    assert recs("best_sellers", country=country) == expected
+    assert shelves._remembered._known.keys() == remembered.keys()
+
+
+def test_b40_lists_of_many_products_are_not_kept(recs: Recs, trained: Phones) -> None:
+    """Anybody may ask for any thousand ids: that must not fill the memory."""
+    recs("cart", products=[gid("Product", number) for number in range(100, 1_000)], anonymous_id="")
+    recs("cart", products=trained.products[:2], anonymous_id="")
+    kept = {key[3] for key in last_good._lists}
+    assert tuple(trained.products[:2]) in kept
+    assert max(len(seeds) for seeds in kept) <= 5
 
 
 @pytest.mark.parametrize(
