@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
@@ -19,6 +20,7 @@ Code = ReasonCode
 
 _names: Remembered[str] = Remembered(seconds=60, most=50_000)
 
+_KNOWN = frozenset(str(code) for code in ReasonCode)
 #: Later it is no longer called new.
 NEW_FOR = timedelta(days=90)
 #: Reasons that speak of a category instead of a product.
@@ -43,6 +45,11 @@ def true_ones(asking: Asking, found: Iterable[tuple[Candidate, Offer]]) -> list[
 
 
 def _true(each: Candidate, asking: Asking, seen: set[str], bought: set[str]) -> Candidate:
+    if each.reason_code not in _KNOWN:
+        # A recommender of the shop's own, with a code that no storefront knows.
+        each = each._replace(reason_code=Code.CATALOGUE, reason_item_id=None)
+    if not math.isfinite(each.score):
+        each = each._replace(score=0.0)  # JSON has no other way to say it
     code, item_id = each.reason_code, each.reason_item_id
     if item_id is None or code in OF_CATEGORY:
         return each

@@ -15,6 +15,7 @@ from django.utils import translation
 from saleor_personalize.catalog import operations as catalog
 from saleor_personalize.catalog import queries as catalog_queries
 from saleor_personalize.conf import settings as ours
+from saleor_personalize.ml import Candidate
 from saleor_personalize.ml.recommenders.content import Similar
 from saleor_personalize.ml.recommenders.covisitation import BoughtTogether
 from saleor_personalize.models import (
@@ -419,6 +420,22 @@ def test_b40_a_recommender_that_breaks_is_left_out(
     rows = recs("product_page_related", product=trained.phone)
     assert {row["strategy"] for row in rows} == {"bought_together", "popular", "newest"}
     assert set(ids(rows)) == set(trained.products) - {trained.phone}
+
+
+def test_b40_what_a_recommender_of_the_shops_own_says_oddly_is_answered_all_the_same(
+    recs: Any, trained: Phones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = [
+        Candidate(trained.lamp, float("nan"), "because_of_the_moon", trained.phone),
+        Candidate(trained.bulb, float("inf"), "similar", trained.phone),
+    ]
+    monkeypatch.setattr(Similar, "recommend", lambda *_: odd)
+    monkeypatch.setattr(BoughtTogether, "recommend", lambda *_: [])
+    rows = recs("product_page_related", product=trained.phone, first=2)
+    assert [(row["productId"], row["score"], row["reason"]["text"]) for row in rows] == [
+        (trained.lamp, 0.0, "From our range"),
+        (trained.bulb, 0.0, "Similar to Aurora phone"),
+    ]
 
 
 def test_b40_a_recommender_that_breaks_answers_with_its_last_good_list(
