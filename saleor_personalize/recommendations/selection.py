@@ -299,21 +299,21 @@ def _pinned(pick: _Pick, entries: list[Entry], in_force: Sequence[Rule]) -> list
     if missing:
         pick.after = -1
         pick.allowed(missing, is_bound=False)
-    # Of two rules for one place the first one counts: it is put there last.
-    for rule in sorted(pins, key=lambda rule: (rule.row.slot, -pins.index(rule))):
-        slot = rule.row.slot
-        of_rule = [
-            pick.offers[id_]
-            for id_ in rule.row.conditions.get("product_ids", [entry.item_id for entry in entries])
-            if id_ in pick.offers and id_ not in asking.never
-        ]
-        offer = next((each for each in of_rule if rule.matches(each, pick.facts)), None)
-        if offer is None:
-            continue
-        candidate = Candidate(offer.product_id, 1.0, ReasonCode.PINNED, None, "pinned")
-        entries = [entry for entry in entries if entry.item_id != offer.product_id]
-        position = pick.positions[offer.product_id]
-        entries.insert(slot - 1, Entry(candidate, offer, position))
+    pinned: dict[str, tuple[int, int]] = {}
+    for order, rule in enumerate(pins):
+        for id_ in rule.row.conditions.get("product_ids", [entry.item_id for entry in entries]):
+            offer = pick.offers.get(id_)
+            if offer is None or id_ in asking.never or id_ in pinned:
+                continue
+            if rule.matches(offer, pick.facts):
+                # Of two rules for one place the first one counts: it is put there last.
+                pinned[id_] = (rule.row.slot, -order)
+                break
+    # All of them are taken out first: one that leaves its place would move those that have theirs.
+    entries = [entry for entry in entries if entry.item_id not in pinned]
+    for id_, (slot, _) in sorted(pinned.items(), key=lambda pair: pair[1]):
+        candidate = Candidate(id_, 1.0, ReasonCode.PINNED, None, "pinned")
+        entries.insert(slot - 1, Entry(candidate, pick.offers[id_], pick.positions[id_]))
     return entries[: asking.count]
 
 

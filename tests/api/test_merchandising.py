@@ -119,6 +119,17 @@ def test_b34_exclude_include_boost_bury_and_pin(recs: Recs, shop: Phones, rule: 
     assert len(shown()) == 8
 
 
+def test_b34_a_pin_stays_in_its_place_whatever_another_one_moves(
+    recs: Recs, shop: Phones, rule: Rule
+) -> None:
+    """The stand stood before both places; a rule whose product is pinned already takes its next one."""
+    rule("PIN", {"product_ids": [shop.mini]}, slot=2)
+    rule("PIN", {"product_ids": [shop.stand]}, slot=5)
+    rule("PIN", {"product_ids": [shop.stand, shop.phone]}, slot=4)
+    shown = names(shop, recs(NEWEST))
+    assert shown == ["bulb", "mini", "lamp", "phone", "stand", "cable", "charger", "case"]
+
+
 def test_b34_of_two_pins_for_one_place_the_first_counts(
     recs: Recs, shop: Phones, rule: Rule
 ) -> None:
