@@ -29,11 +29,15 @@ _WIDER, _AT_LEAST, _MOST_SUNK = 3, 30, 100
 
 @dataclass(frozen=True)
 class Entry:
-    """A product that may be shown. `position` is its place among all that was suggested, from 0."""
+    """A product that may be shown. `position` is its place among all that was suggested, from 0.
+
+    `pinned` says by which slot, and which rule for it, a product is pinned: the lower one is put there first.
+    """
 
     candidate: Candidate
     offer: Offer
     position: int
+    pinned: tuple[int, int] | None = None
 
     @property
     def item_id(self) -> str:
@@ -309,12 +313,20 @@ def _pinned(pick: _Pick, entries: list[Entry], in_force: Sequence[Rule]) -> list
                 # Of two rules for one place the first one counts: it is put there last.
                 pinned[id_] = (rule.row.slot, -order)
                 break
-    # All of them are taken out first: one that leaves its place would move those that have theirs.
     entries = [entry for entry in entries if entry.item_id not in pinned]
-    for id_, (slot, _) in sorted(pinned.items(), key=lambda pair: pair[1]):
+    for id_, place in pinned.items():
         candidate = Candidate(id_, 1.0, ReasonCode.PINNED, None, "pinned")
-        entries.insert(slot - 1, Entry(candidate, pick.offers[id_], pick.positions[id_]))
-    return entries[: asking.count]
+        entries.append(Entry(candidate, pick.offers[id_], pick.positions[id_], place))
+    return in_their_places(entries)[: asking.count]
+
+
+def in_their_places(entries: Sequence[Entry]) -> list[Entry]:
+    """Put what is pinned into its slots, between all that is not."""
+    found = [entry for entry in entries if entry.pinned is None]
+    pinned = [(entry.pinned, entry) for entry in entries if entry.pinned is not None]
+    for (slot, _), entry in sorted(pinned, key=lambda pair: pair[0]):
+        found.insert(slot - 1, entry)
+    return found
 
 
 def rerank(asking: Asking, models: Models, ids: Sequence[str]) -> list[Candidate]:

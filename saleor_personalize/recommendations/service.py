@@ -240,7 +240,9 @@ def recommend_page(
                     mine.append(entry)
                     taken.add(entry.item_id)
     return {
-        asking.placement.key: told(asking, kept[asking.placement.key], language_code)
+        asking.placement.key: told(
+            asking, selection.in_their_places(kept[asking.placement.key]), language_code
+        )
         for asking in askings
     }
 

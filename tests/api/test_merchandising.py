@@ -24,7 +24,7 @@ from saleor_personalize.models import (
 from saleor_personalize.recommendations import merchandising, service
 from saleor_personalize.segments.definition import InvalidDefinition
 from tests.api.conftest import ANONYMOUS, Ask
-from tests.api.test_placements import ONE, Recs, asker, ids, of_type, price, refer
+from tests.api.test_placements import ONE, PAGE, Recs, asker, ids, of_type, price, refer
 from tests.catalogue import Phones, gid
 
 FIELDS = (
@@ -128,6 +128,18 @@ def test_b34_a_pin_stays_in_its_place_whatever_another_one_moves(
     rule("PIN", {"product_ids": [shop.stand, shop.phone]}, slot=4)
     shown = names(shop, recs(NEWEST))
     assert shown == ["bulb", "mini", "lamp", "phone", "stand", "cable", "charger", "case"]
+
+
+def test_b34_a_pin_keeps_its_place_among_the_blocks_of_a_page(
+    gql: Ask, shop: Phones, rule: Rule
+) -> None:
+    rule("PIN", {"product_ids": [shop.phone]}, slot=3, placements=["trending"])
+    blocks = gql(
+        PAGE, {"placements": ["trending", "new_arrivals"], "first": 4}, anonymous_id=ANONYMOUS
+    ).data["recommendationPage"]
+    assert [len(block["items"]) for block in blocks] == [4, 4]
+    assert ids(blocks[0]["items"])[2] == shop.phone
+    assert shop.phone not in ids(blocks[1]["items"])
 
 
 def test_b34_of_two_pins_for_one_place_the_first_counts(
