@@ -25,6 +25,7 @@ def test_b112_d2_the_demo_tells_the_whole_story() -> None:
         "categories": 7,
         "collections": 1,
         "products": 66,
+        "pages": 5,
         "customers": 40,
         "orders": 300,
         "checkouts": 5,
@@ -42,6 +43,11 @@ def test_b112_d2_the_demo_tells_the_whole_story() -> None:
     }
     for ids in story["recommendations"].values():
         assert len(ids) == len(set(ids)) == 4
+    # B26: beside a tea the guide that names it, in the language asked for.
+    assert len(story["pages"]["home"]) == 3
+    assert story["pages"]["product page"] == {
+        "Kräutertees für den Abend": "Über Night Garden tea, 50 g"
+    }
     assert story["messages_sent"] == 1
     assert story["messages_not_sent"] == {"no_consent": 1, "ordered": 3}
     # B1, B9: phone, laptop and store are one person.

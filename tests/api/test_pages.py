@@ -239,7 +239,7 @@ def test_b26_what_somebody_bought_leads_to_its_guide(
     consent.record(
         profile=alice,
         purpose=Purpose.PROFILING,
-        delivery_channel="",  # type: ignore[arg-type]
+        delivery_channel="",
         state=ConsentState.DENIED,
         source="preference_centre",
         now=now,

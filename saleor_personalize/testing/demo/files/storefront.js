@@ -61,6 +61,30 @@ async function recommend(placement, productId) {
   );
 }
 
+// Content pages of Saleor: about a product, or else for whoever looks.
+async function read(productId) {
+  const answer = await fetch(`${config.personalizeUrl}/graphql/`, {
+    method: "POST",
+    headers: {
+      "content-type": "application/json",
+      "saleor-api-url": config.saleorApiUrl,
+      ...(personalize.anonymousId && { "x-anonymous-id": personalize.anonymousId }),
+      ...(state.token && { authorization: `Bearer ${state.token}` }),
+    },
+    body: JSON.stringify({
+      query: "query($c: String!, $p: ID) { recommendedPages(channel: $c, productId: $p, first: 3) { title reason { text } } }",
+      variables: { c: config.channel, p: productId },
+    }),
+  });
+  const { recommendedPages } = (await answer.json()).data;
+  const list = document.getElementById("reading");
+  list.parentElement.hidden = !recommendedPages.length;
+  list.replaceChildren(
+    ...recommendedPages.map(({ title, reason }) =>
+      Object.assign(document.createElement("li"), { textContent: `${title} · ${reason.text}` })),
+  );
+}
+
 async function open(product) {
   const section = document.getElementById("product");
   section.hidden = false;
@@ -69,6 +93,7 @@ async function open(product) {
   scrollTo(0, 0);
   personalize.view(product.id);
   await recommend("product_page_related", product.id);
+  await read(product.id);
 }
 
 function add(product) {
@@ -170,4 +195,5 @@ const { products } = await saleor(
 );
 document.getElementById("products").replaceChildren(...products.edges.map(({ node }) => card(node)));
 await recommend("home", null);
+await read(null);
 document.body.dataset.ready = "yes";
