@@ -15,6 +15,7 @@ from saleor_personalize.events import tracking
 from saleor_personalize.models import (
     Category,
     Consent,
+    Exposure,
     Installation,
     Placement,
     Product,
@@ -778,6 +779,21 @@ def test_b35_shown_five_times_and_not_clicked_sinks(
     clicked = [(EventType.RECOMMENDATION_CLICKED, first)]
     happen(trained.installation, now, *clicked, seconds_ago=1, placement="home", slot=8)
     assert ids(recs("home"))[-1] != first
+
+
+def test_b35_what_was_shown_before_a_click_does_not_count_when_it_is_told_late(
+    recs: Recs, trained: Phones, now: datetime
+) -> None:
+    """A browser that was offline tells in the evening what it showed in the morning."""
+    first = recs("home", first=1)[0]["productId"]
+    clicked = (EventType.RECOMMENDATION_CLICKED, first)
+    happen(trained.installation, now, clicked, seconds_ago=10, placement="home", slot=1)
+    shown = (EventType.RECOMMENDATION_SHOWN, first)
+    for time in range(6):
+        happen(trained.installation, now, shown, seconds_ago=50 - time, placement="home", slot=1)
+    assert Exposure.objects.get().shown_count == 0
+    happen(trained.installation, now, shown, seconds_ago=2, placement="home", slot=1)
+    assert Exposure.objects.get().shown_count == 1
 
 
 def test_b35_rotation_is_a_setting(
