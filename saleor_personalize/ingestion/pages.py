@@ -7,10 +7,14 @@ only say that a page is stale; stale pages are then read as they are.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
 from saleor_personalize.catalog import operations as catalog
 from saleor_personalize.catalog import pages
+from saleor_personalize.exceptions import MalformedPayload
+from saleor_personalize.ingestion import failures
 from saleor_personalize.models import Installation, Page
 from saleor_personalize.saleor_api import nodes
 from saleor_personalize.saleor_api.client import SaleorClient
@@ -39,17 +43,35 @@ def refresh(*, installation: Installation, now: datetime) -> int:
             found = client.page(
                 "Pages", "pages", first=_PAGE, after=None, variables={"filter": {"ids": asked}}
             )
-            data = [nodes.read_page(node) for node in found.nodes]
+            data = list(_readable(installation, found.nodes, now))
             catalog.record_pages(installation=installation, data=data, now=now, seen_at=now)
-            missing = sorted(set(asked) - {page.id for page in data})
-            if not may_see_all:
-                catalog.hide_pages(installation=installation, ids=missing, seen_at=now)
-                continue
-            for id_ in missing:
+            there = {str(node["id"]) for node in found.nodes}
+            gone = set(asked) - there if may_see_all else set()
+            unseen = set(asked) - gone - {page.id for page in data}
+            catalog.hide_pages(installation=installation, ids=sorted(unseen), seen_at=now)
+            for id_ in sorted(gone):
                 catalog.record_deletion(
                     installation=installation, model=Page, saleor_id=id_, now=now
                 )
     return len(stale)
+
+
+def _readable(
+    installation: Installation, found: Iterable[nodes.Node], now: datetime
+) -> Iterator[nodes.PageData]:
+    """Read pages; one that cannot be read is kept with its error, and not shown."""
+    for node in found:
+        try:
+            yield nodes.read_page(node)
+        except MalformedPayload as error:
+            body = json.dumps({"issuedAt": now.isoformat(), "page": node}).encode()
+            failures.keep(
+                installation=installation,
+                event="page_updated",
+                body=body,
+                error=str(error),
+                now=now,
+            )
 
 
 def look(*, installation: Installation, now: datetime) -> int:

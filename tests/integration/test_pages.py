@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from saleor_personalize.catalog import operations
+from saleor_personalize.enums import DeliveryStatus
 from saleor_personalize.exceptions import SaleorApiError
 from saleor_personalize.ingestion import pages
-from saleor_personalize.models import Installation, Page, PageTranslation
+from saleor_personalize.models import Installation, Page, PageTranslation, WebhookDelivery
 from saleor_personalize.saleor_api.nodes import PageData
 from saleor_personalize.tasks.pages import look_at_pages, refresh_pages
 from saleor_personalize.testing.saleor import FakeSaleor
@@ -144,6 +145,22 @@ def test_b26_an_app_without_the_permission_takes_nothing_for_deleted(
     assert pages.look(installation=installation, now=again) == 1
     assert pages.refresh(installation=installation, now=again) == 1
     assert get(first).is_published is True
+
+
+def test_b26_a_page_that_cannot_be_read_is_kept_and_holds_up_no_other(
+    installation: Installation, shop: FakeSaleor, first: str
+) -> None:
+    run_all(installation)
+    Page.objects.update(stale_since=NOW, title="Old")
+    shop.pages[first]["publishedAt"] = "0000-13-01"
+    assert pages.refresh(installation=installation, now=LATER) == 5
+    assert (get(first).is_published, get(first).stale_since) == (False, None)
+    assert Page.objects.filter(title="Old").count() == 1
+    kept = WebhookDelivery.objects.get()
+    assert (kept.event, kept.status) == ("page_updated", DeliveryStatus.FAILED)
+    assert "A page" in kept.error
+    # Mended, it comes back with all that was kept.
+    assert b"Green Terrace" in bytes(kept.body)
 
 
 def test_b26_a_refused_token_hides_nothing(
