@@ -26,6 +26,7 @@ from saleor_personalize.ml.base import Context
 from saleor_personalize.ml.data import Interactions
 from saleor_personalize.ml.evaluation import Answers, Measured, Question, measure, questions_of
 from saleor_personalize.ml.frames import interactions_of
+from saleor_personalize.ml.recommenders.repeats import BuyAgain
 
 #: task -> figures shown.
 SHOWN = {
@@ -165,7 +166,7 @@ def buy_again(
         if visitor >= 0 and visitor in own
     ][::every]
     train, _ = interactions_of(past)
-    engine = Engine(rerank=False, tune=False)
+    engine = Engine(recommenders={"buy_again": BuyAgain()}, tune=False)
     seconds, engine = timed(lambda: engine.fit(past, items))
     if "buy_again" not in engine.aliases:
         return {}
