@@ -272,13 +272,6 @@ class TestNextItem:
             with pytest.raises(ValueError, match=rf"{name} \(0\).* start at 1"):
                 NextItem(**{name: 0})  # type: ignore[arg-type]
 
-
-def _walk_of(visitor: int) -> str:
-    shop = circles()
-    ids = [value.decode() for value in shop.item_id.values.tolist()]
-    code = shop.visitor_id.values.tolist().index(f"v{visitor}".encode())
-    return "".join(ids[item] for item in shop.item_id.codes[shop.visitor_id.codes == code])
-
     def test_who_never_began_a_visit_is_answered_by_the_visit(self) -> None:
         rows = circles()
         # Five events a session; from the third on under the name of the account.
@@ -289,3 +282,10 @@ def _walk_of(visitor: int) -> str:
         of_visit = fitted.recommend(Context(session=("a", "b")), 5)
 
         assert fitted.recommend(Context(session=("a", "b"), visitor_id="z19"), 5) == of_visit
+
+
+def _walk_of(visitor: int) -> str:
+    shop = circles()
+    ids = [value.decode() for value in shop.item_id.values.tolist()]
+    code = shop.visitor_id.values.tolist().index(f"v{visitor}".encode())
+    return "".join(ids[item] for item in shop.item_id.codes[shop.visitor_id.codes == code])
