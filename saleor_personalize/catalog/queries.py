@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from django.db.models import Q, QuerySet
 
 from saleor_personalize.conf import settings
+from saleor_personalize.exceptions import UnknownAlias
 from saleor_personalize.models import (
     Category,
     Installation,
@@ -91,6 +92,20 @@ class Offer(NamedTuple):
     price: float | None
     brand: str
     created_at: datetime | None = None
+
+
+def check_channel(*, installation: Installation, slug: str) -> None:
+    """Raise UnknownAlias where the shop has sales channels and none of that slug; those are not told.
+
+    Of a shop whose catalogue was not read yet nobody can say.
+    """
+    channels = SalesChannel.objects.of(installation).filter(deleted_at=None)
+    slugs = set(channels.values_list("slug", flat=True))
+    if slugs and slug not in slugs:
+        raise UnknownAlias(
+            f"There is no sales channel {slug!r} in this shop. `channel` takes its slug, as Saleor's "
+            "Dashboard shows it under Configuration, Channels."
+        )
 
 
 def recommendable(

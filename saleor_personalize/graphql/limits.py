@@ -119,10 +119,16 @@ def check(
             f"The query is {size.depth} levels deep; {max_depth} are allowed.",
             extensions={"code": "QUERY_TOO_DEEP"},
         )
-    if size.cost > max_cost or size.introspection > MAX_INTROSPECTION_COST:
+    if size.cost > max_cost:
         raise GraphQLError(
-            f"The query costs {size.cost} and reads {size.introspection} of the schema; {max_cost} "
-            f"and {MAX_INTROSPECTION_COST} are allowed. Ask for fewer items or fields at once.",
+            f"The query costs {size.cost}, a field times the `first` of each list above it; {max_cost} are "
+            "allowed. Ask for fewer items or fields at once.",
+            extensions={"code": "QUERY_TOO_COSTLY"},
+        )
+    if size.introspection > MAX_INTROSPECTION_COST:
+        raise GraphQLError(
+            f"The query reads {size.introspection} of the schema; {MAX_INTROSPECTION_COST} are allowed. Ask "
+            "for fewer fields at once.",
             extensions={"code": "QUERY_TOO_COSTLY"},
         )
 

@@ -159,6 +159,8 @@ class PageQueries(graphene.ObjectType):
                 language_code=spoken_in(language_code),
                 now=now,
             )
+        if not found:
+            info.context.asked.check_channel(caller.installation, channel)
         sign = attribution.Signer(
             installation=caller.installation, placement=placement, channel_slug=channel, now=now
         )

@@ -13,6 +13,7 @@ import graphene
 from django.utils import timezone, translation
 from graphql import GraphQLError
 
+from saleor_personalize.catalog import queries as catalog
 from saleor_personalize.catalog.cards import Card, cards
 from saleor_personalize.conf import settings
 from saleor_personalize.events import attribution
@@ -75,6 +76,19 @@ class Asked:
         default_factory=dict
     )
 
+    #: Sales channels that are known to exist.
+    channels: set[str] = field(default_factory=set)
+
+    def check_channel(self, installation: Installation, slug: str) -> None:
+        """Raise UnknownAlias where the shop has no sales channel of that slug.
+
+        Asked when an answer is empty: a slip of the storefront is no empty block, and a good answer costs
+        no look.
+        """
+        if slug not in self.channels:
+            catalog.check_channel(installation=installation, slug=slug)
+            self.channels.add(slug)
+
     def known_of_each(
         self, callers: Sequence[Caller], channel_slug: str, now: datetime
     ) -> list[service.Known]:
@@ -117,6 +131,8 @@ class Answer:
         language_code: str,
         now: datetime,
     ) -> None:
+        if not found:
+            context.asked.check_channel(context.caller.installation, channel_slug)
         self.placement = placement
         self.channel_slug = channel_slug
         self.items = [Shown(each, self) for each in found]
@@ -729,7 +745,7 @@ class RecommendationQueries(graphene.ObjectType):
     ) -> list[attribution.Touchpoints]:
         caller: Caller = info.context.caller
         if not caller.is_server:
-            raise AccessDenied("Only a server with the app token reads what became of answers.")
+            raise AccessDenied("Only a server with a server key reads what became of answers.")
         return attribution.touchpoints(
             installation=caller.installation,
             since=types.aware(since),

@@ -261,7 +261,6 @@ def test_b26_where_nothing_else_suits_the_newest_fill_and_none_about_nothing_sol
         "Ten years of us": ("ABOUT", "About History"),
     }
     assert [(row["strategy"], row["score"]) for row in rows] == [("newest", 0.0)] * 2
-    assert pages(channel="nowhere") == []
 
 
 # -- which may be shown -----------------------------------------------------------------------------
