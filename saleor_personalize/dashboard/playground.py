@@ -15,12 +15,15 @@ from saleor_personalize.events import people
 from saleor_personalize.exceptions import UnknownAlias
 from saleor_personalize.models import MerchandisingRule, Profile, SalesChannel
 from saleor_personalize.profiles import consent
-from saleor_personalize.recommendations import placements, playground
+from saleor_personalize.recommendations import merchandising, placements, playground, queries
 from saleor_personalize.recommendations.service import Question
+from saleor_personalize.saleor_api.nodes import kind_of
 
 #: Longest list, and longest text that is read from a field.
 MOST, LONGEST = 50, 500
 FIRST = 12
+#: Fields that hold a global id -> of what. That of a cart is of one of several kinds, and secret.
+IDS = {"product": "Product", "category": "Category"}
 
 
 @staff_view()
@@ -46,6 +49,9 @@ def ask(request: HttpRequest, staff: Staff) -> HttpResponse:
         )
     }
     profile, fault = _person(staff, given["who"])
+    for name, kind in IDS.items():
+        if not fault and given[name] and kind_of(given[name]) != kind:
+            fault = merchandising.no_id_of(given[name], kind)
     answer: Context = {}
     if not fault:
         try:
@@ -62,7 +68,9 @@ def _form(staff: Staff, given: dict[str, str]) -> Context:
     channels = SalesChannel.objects.of(staff.installation).filter(deleted_at=None)
     return {
         "placements": sorted(shop.placements),
-        "channels": sorted(channels.values_list("slug", flat=True)),
+        "channels": queries.busiest_first(
+            installation=staff.installation, slugs=channels.values_list("slug", flat=True)
+        ),
         "given": {"placement": "home", "first": str(FIRST), **given},
         "can_see_people": staff.can_see_people,
     }

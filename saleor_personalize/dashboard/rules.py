@@ -17,7 +17,7 @@ from saleor_personalize.dashboard.views import Context, _render, _tell
 from saleor_personalize.enums import RuleEffect
 from saleor_personalize.exceptions import UnknownAlias
 from saleor_personalize.models import MerchandisingRule, SalesChannel
-from saleor_personalize.recommendations import merchandising, placements
+from saleor_personalize.recommendations import merchandising, placements, queries
 from saleor_personalize.recommendations.service import Question
 from saleor_personalize.segments import queries as names
 from saleor_personalize.segments.definition import Fault, InvalidDefinition
@@ -316,7 +316,9 @@ def _edit(
         form[f"{key}_chosen"] = json.dumps(chosen)
     shop = placements.shop_of(staff.installation)
     channels = SalesChannel.objects.of(staff.installation).filter(deleted_at=None)
-    slugs = sorted(channels.values_list("slug", flat=True))
+    slugs = queries.busiest_first(
+        installation=staff.installation, slugs=channels.values_list("slug", flat=True)
+    )
     chosen_placements = json.loads(form["placements_chosen"])
     chosen_channels = json.loads(form["channels_chosen"])
     context: Context = {

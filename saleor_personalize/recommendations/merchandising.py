@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import re
@@ -21,6 +22,7 @@ from saleor_personalize.models import Installation, MerchandisingRule, Placement
 from saleor_personalize.models.locks import lock
 from saleor_personalize.recommendations import placements, rules, selection, service
 from saleor_personalize.recommendations.service import Question
+from saleor_personalize.saleor_api.nodes import kind_of
 from saleor_personalize.segments.definition import Fault, InvalidDefinition
 
 MAX_RULES = 500
@@ -31,6 +33,8 @@ MAX_POSITION = 1_000_000
 MAX_LENGTH = 200_000
 _KEY = re.compile(r"[a-z0-9][a-z0-9_]{0,59}")
 _LOCK = "merchandising"
+#: Conditions that hold Saleor's global ids -> of what.
+_KINDS = {"product_ids": "Product", "categories": "Category", "collections": "Collection"}
 _COLUMNS = (
     "name", "is_active", "effect", "conditions", "placements", "channels", "factor", "slot",
     "starts_at", "ends_at", "position",
@@ -130,6 +134,10 @@ def _rule_faults(row: MerchandisingRule) -> Iterator[Fault]:
     is_pin = row.effect == RuleEffect.PIN and isinstance(row.conditions, Mapping)
     if is_pin and not row.conditions.get("product_ids"):
         yield Fault("conditions.product_ids", _("say which products to show in that place"))
+    is_exclude = row.effect == RuleEffect.EXCLUDE and isinstance(row.conditions, Mapping)
+    if is_exclude and not any(name in row.conditions for name in rules.OF_PRODUCTS):
+        # One slip would empty every block of the shop.
+        yield Fault("conditions", _("say which products: without that, it would hide all of them"))
     if row.starts_at and row.ends_at and row.ends_at <= row.starts_at:
         yield Fault("ends_at", _("after it starts"))
 
@@ -143,6 +151,11 @@ def _condition_faults(given: Any) -> Iterator[Fault]:
         if name in rules.OF_LISTS:
             if not _are_texts(value):
                 yield Fault(path, _("a list of 1 to %(most)d texts") % {"most": MAX_VALUES})
+            elif kind := _KINDS.get(name):
+                for each in value:
+                    if kind_of(each) != kind:
+                        yield Fault(path, no_id_of(each, kind))
+                        break
         elif name in rules.OF_RANGES:
             yield from _range_faults(path, value)
         elif name == "months":
@@ -163,6 +176,14 @@ def _condition_faults(given: Any) -> Iterator[Fault]:
         else:
             known = {*rules.OF_PRODUCTS, "countries", "months", "situation"}
             yield Fault(path, placements.suggestion(str(name), known))
+
+
+def no_id_of(given: str, kind: str) -> str:
+    """Return what to tell whoever wrote a text where a global id of a "Product", ... was wanted."""
+    return _(
+        "“%(given)s” is none of Saleor's global ids of it, such as %(example)s: the address of its page in "
+        "Saleor's Dashboard ends in one"
+    ) % {"given": given[:60], "example": base64.b64encode(f"{kind}:1".encode()).decode()}
 
 
 def _is_storable(value: Any) -> bool:

@@ -252,7 +252,7 @@ def test_b34_nothing_that_cannot_be_bought_is_pinned_or_let_through(
     shop: Phones,
     rule: Rule,
 ) -> None:
-    rule("PIN", {"product_ids": [shop.phone, "unknown"]})
+    rule("PIN", {"product_ids": [shop.phone, gid("Product", "unknown")]})
     rule("INCLUDE", {"product_ids": [shop.phone, shop.case]})
     assert names(shop, recs(NEWEST)) == ["phone", "case"]
     assert names(shop, recs(NEWEST, product=shop.phone)) == ["case"], "never the product itself"
@@ -340,7 +340,7 @@ def test_b34_a_rule_is_changed_and_deleted(
         ({"conditions": "[]"}, "conditions"),
         ({"placements": ["hone"]}, "placements"),
         ({"effect": "BOOST", "factor": 1}, "factor"),
-        ({"effect": "PIN", "slot": 0, "conditions": '{"product_ids": ["x"]}'}, "slot"),
+        ({"effect": "PIN", "slot": 0, "conditions": '{"product_ids": ["UHJvZHVjdDox"]}'}, "slot"),
         ({"effect": "PIN"}, "conditions.product_ids"),
         ({"startsAt": "2026-05-02T00:00:00Z", "endsAt": "2026-05-01T00:00:00Z"}, "ends_at"),
         # What an effect does not use is stored all the same.
@@ -348,7 +348,13 @@ def test_b34_a_rule_is_changed_and_deleted(
         ({"factor": 0.5}, "factor"),
         ({"position": -1}, "position"),
         ({"position": 2_000_000_000}, "position"),
-        ({"conditions": '{"product_ids": ["a\\u0000b"]}'}, "conditions"),
+        ({"conditions": '{"product_types": ["a\\u0000b"]}'}, "conditions"),
+        ({"conditions": '{"product_ids": ["Oak stand"]}'}, "conditions.product_ids"),
+        ({"conditions": '{"product_ids": ["UHJvZHVjdFZhcmlhbnQ6MQ=="]}'}, "conditions.product_ids"),
+        ({"conditions": '{"categories": ["UHJvZHVjdDox"]}'}, "conditions.categories"),
+        ({"conditions": '{"collections": ["summer"]}'}, "conditions.collections"),
+        ({"effect": "EXCLUDE"}, "conditions"),
+        ({"effect": "EXCLUDE", "conditions": '{"countries": ["NO"]}'}, "conditions"),
         ({"conditions": '{"product_types": ["\\ud800"]}'}, "conditions"),
         ({"conditions": json.dumps({"situation": {"x" * 300_000: ["rain"]}})}, "conditions"),
     ],
@@ -356,7 +362,7 @@ def test_b34_a_rule_is_changed_and_deleted(
 def test_b34_a_faulty_rule_is_refused_with_its_place(
     gql: Ask, shop: Phones, installation: Installation, values: dict[str, Any], path: str
 ) -> None:
-    given = {"name": "Mine", "effect": "EXCLUDE", "conditions": "{}", **values}
+    given = {"name": "Mine", "effect": "BOOST", "conditions": "{}", **values}
     answer = gql(CREATE, {"input": given}, token=installation.auth_token).data
     found = answer["merchandisingRuleCreate"]
     assert found["rule"] is None

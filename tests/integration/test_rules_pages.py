@@ -168,7 +168,7 @@ def test_b34_who_may_not_act_may_look_and_other_shops_see_nothing(
 ) -> None:
     now = timezone.now()
     row = merchandising.create_rule(
-        installation=installation, now=now, name="Mine", effect="exclude", conditions={}
+        installation=installation, now=now, name="Mine", effect="boost", conditions={}
     )
     few = headers(installation, permissions=["MANAGE_ORDERS"], user_permissions=["MANAGE_ORDERS"])
     html = client.get(f"{URL}{row.pk}/", headers=few).content.decode()
