@@ -172,7 +172,7 @@ class Interactions:
 
     def __post_init__(self) -> None:
         """Check what holds for every way of building."""
-        _check_lengths({name: len(column) for name, column in vars(self).items()})
+        check_lengths({name: len(column) for name, column in vars(self).items()})
         for name in ("timestamp", "quantity"):
             _check_finite(getattr(self, name), name)
         _check_finite(self.price[~np.isnan(self.price)], "price")
@@ -234,7 +234,7 @@ class Items:
     def __post_init__(self) -> None:
         """Check what holds for every way of building."""
         columns: dict[str, Any] = {"item_id": self.item_id, "created_at": self.created_at}
-        _check_lengths({name: len(column) for name, column in {**self.text, **columns}.items()})
+        check_lengths({name: len(column) for name, column in {**self.text, **columns}.items()})
         _check_finite(self.created_at[~np.isnan(self.created_at)], "created_at")
         count = np.bincount(self.item_id.codes, minlength=1)
         if count.max() > 1:
@@ -301,7 +301,7 @@ def _floats(column: Iterable[float | None], name: str) -> NDArray[np.float64]:
         raise ValueError(f"{name} holds numbers: {error}") from error
 
 
-def _check_lengths(lengths: Mapping[str, int]) -> None:
+def check_lengths(lengths: Mapping[str, int]) -> None:
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise ValueError(f"All columns must have one length, but: {listed}.")

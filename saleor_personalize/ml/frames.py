@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from saleor_personalize.ml.data import Interactions, Items, Strings
+from saleor_personalize.ml.data import Interactions, Items, Strings, check_lengths
 
 REQUIRED = ("visitor_id", "item_id", "event", "timestamp")
 OPTIONAL = ("session_id", "order_id", "quantity", "price")
@@ -32,6 +32,8 @@ class Table:
 
     def __init__(self, frame: Any, name: str) -> None:
         """Keep what was given; `name` is what errors call it."""
+        if type(frame).__name__ == "LazyFrame":
+            raise TypeError(f"{name} is a LazyFrame: give what its collect() returns.")
         if isinstance(frame, Mapping):
             self.names = [str(key) for key in frame]
         elif hasattr(frame, "column_names"):
@@ -121,6 +123,9 @@ def interactions_of(frame: Any) -> tuple[Interactions, bool]:
         raise ValueError(
             f"events lacks {', '.join(missing)}; it has {', '.join(table.names) or 'no columns'}."
         )
+    # Before anything is filled in: what was not given is not at fault.
+    named = [name for name in (*REQUIRED, *OPTIONAL) if table.get(name) is not None]
+    check_lengths({name: len(table[name]) for name in named})
     item_id = ids_of(table["item_id"], "item_id")
     visitor_id = ids_of(table["visitor_id"], "visitor_id", optional=True)
     given: dict[str, Any] = {}
@@ -350,4 +355,9 @@ def _number(value: Any, name: str) -> float:
     try:
         return float(value)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} holds numbers, not {value!r}.") from error
+        hint = (
+            " Make moments of texts first, as pandas.to_datetime does."
+            if isinstance(value, str) and name in ("timestamp", "created_at")
+            else ""
+        )
+        raise ValueError(f"{name} holds numbers, not {value!r}.{hint}") from error

@@ -170,7 +170,7 @@ def test_ids_may_come_as_numpy_numbers_and_other_numbers_are_refused() -> None:
         ({"item_id": None}, ValueError, "events lacks item_id; it has visitor_id, event"),
         ({"event": ["purchas"] * 400}, ValueError, "Unknown event 'purchas'; known are view"),
         ({"timestamp": [math.nan] * 400}, ValueError, "timestamp must be finite, but row 0 is nan"),
-        ({"timestamp": ["noon"] * 400}, ValueError, "timestamp holds numbers, not 'noon'"),
+        ({"timestamp": ["noon"] * 400}, ValueError, "not 'noon'. Make moments of texts first"),
         ({"item_id": [1.5] * 400}, TypeError, "item_id holds strings, not 1.5"),
         ({"item_id": np.array([1.5] * 400)}, TypeError, "item_id holds whole numbers, not 1.5"),
         (
@@ -193,7 +193,11 @@ def test_ids_may_come_as_numpy_numbers_and_other_numbers_are_refused() -> None:
             ValueError,
             "timestamp is in unix seconds, not in parts of them, but one is 1700000000000",
         ),
-        ({"item_id": ["a"] * 3}, ValueError, "All columns must have one length, but: .*item_id 3"),
+        (
+            {"item_id": ["a"] * 3, "price": None},
+            ValueError,
+            "All columns must have one length, but: visitor_id 400, item_id 3,(?!.*price)",
+        ),
         ({"price": ["dear"] * 400}, ValueError, "price holds numbers, not 'dear'"),
         ({"price": [math.inf] * 400}, ValueError, "price must be finite"),
     ],
@@ -370,6 +374,8 @@ def test_related_never_gives_the_item_itself_and_fills_up(engine: Engine) -> Non
     assert sorted(engine.related(1, k=10_000)) == [2, 10, 20, 30]
     assert sorted(engine.related(1, k=10_000, exclude=[20])) == [2, 10, 30]
     assert sorted(engine.related(999, k=10_000)) == [1, 2, 10, 20, 30]
+    with pytest.raises(TypeError, match=r"k takes a whole number, not 2\.5"):
+        engine.related(1, k=2.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="k must be at least 1, not -1"):
         engine.related(1, k=-1)
 
