@@ -164,6 +164,20 @@ def test_beside_a_training_that_runs_the_command_waits_for_its_outcome(
 # -- rollback ----------------------------------------------------------------------------------------
 
 
+def test_b118_a_sales_channel_with_nothing_to_go_back_to_is_told(
+    installation: Installation, now: datetime
+) -> None:
+    Phones(installation, now).sell()
+    for _ in range(2):
+        run("personalize_train")
+    TrainedModel.objects.filter(channel_slug="pl").order_by("pk")[0].delete()
+    pl = TrainedModel.objects.get(channel_slug="pl")
+    said = run("personalize_rollback").splitlines()
+    assert [line.split(": ")[0].split()[-1] for line in said] == ["us", "pl"]
+    assert f"there is no version before {pl.version}, which goes on answering" in said[1]
+    assert TrainedModel.objects.get(pk=pl.pk).is_published
+
+
 def test_b118_rollback_and_its_list(shop: Phones) -> None:
     for _ in range(2):
         run("personalize_train")

@@ -15,7 +15,7 @@ from saleor_personalize.management.installations import (
 )
 from saleor_personalize.management.models_table import models_table
 from saleor_personalize.models import Installation, SalesChannel, TrainedModel
-from saleor_personalize.recommendations import versions
+from saleor_personalize.recommendations import queries, versions
 
 
 class Command(BaseCommand):
@@ -104,4 +104,11 @@ class Command(BaseCommand):
                 f"{shop.saleor_api_url} {change.channel_slug}: {change.now.version} answers again "
                 f"instead of {change.before.version}{kept}."
             )
+        changed = {change.channel_slug for change in changes}
+        for model in queries.published_models(installation=shop) if changes and not slug else ():
+            if model.channel_slug not in changed:
+                self.stdout.write(
+                    f"{shop.saleor_api_url} {model.channel_slug}: there is no version before "
+                    f"{model.version}, which goes on answering."
+                )
         return len(changes)
