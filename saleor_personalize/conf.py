@@ -203,7 +203,8 @@ class Defaults:
     # Seconds for one call to Saleor, and the page size of back-fills (Saleor's limit is 100).
     SALEOR_TIMEOUT: float = 15.0
     BACKFILL_PAGE_SIZE: int = 100
-    # Languages in which names of products and titles of pages are read from Saleor, beside the shop's own.
+    # Languages in which names of products and categories and titles of pages are read from Saleor, beside
+    # the shop's own.
     PRODUCT_LANGUAGES: Sequence[str] = ("de", "es", "fr", "pl")
     # Largest webhook body in bytes, and how long raw deliveries are kept.
     WEBHOOK_MAX_BYTES: int = 1_000_000

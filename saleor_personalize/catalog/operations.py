@@ -18,6 +18,7 @@ from django.db.models import QuerySet
 from saleor_personalize.catalog.pages import tag_key
 from saleor_personalize.models import (
     Category,
+    CategoryTranslation,
     Collection,
     Installation,
     Page,
@@ -36,6 +37,7 @@ from saleor_personalize.models.catalog import SaleorObject
 from saleor_personalize.models.locks import lock
 from saleor_personalize.saleor_api.nodes import (
     CategoryData,
+    CategoryTranslationData,
     ChannelData,
     CollectionData,
     PageData,
@@ -84,6 +86,7 @@ def record_channels(
 def record_categories(
     *, installation: Installation, data: Sequence[CategoryData], now: datetime, seen_at: datetime
 ) -> int:
+    """Record categories with their names in further languages; return how many changed."""
     with transaction.atomic():
         lock(installation, [_LOCK])
         taken = _merge(
@@ -101,7 +104,18 @@ def record_categories(
             ],
             seen_at=seen_at,
         )
-    return sum(taken.values())
+        changed = {id_ for id_, is_changed in taken.items() if is_changed}
+        changed |= _record_category_translations(
+            installation,
+            [
+                CategoryTranslationData(c.id, language_code, name)
+                for c in data
+                if c.id in taken
+                for language_code, name in c.translations.items()
+            ],
+            seen_at=seen_at,
+        )
+    return len(changed)
 
 
 def record_collections(
@@ -288,10 +302,30 @@ def record_page_translations(
     """Record titles of pages in further languages; return how many pages changed. A deleted one has none."""
     with transaction.atomic():
         lock(installation, [_LOCK])
-        pages = Page.objects.of(installation).filter(saleor_id__in=[seen.page_id for seen in data])
-        gone = set(pages.exclude(deleted_at=None).values_list("saleor_id", flat=True))
+        gone = _gone(Page, installation, [seen.page_id for seen in data])
         alive = [seen for seen in data if seen.page_id not in gone]
         return len(_record_page_translations(installation, alive, seen_at=seen_at))
+
+
+def record_category_translations(
+    *,
+    installation: Installation,
+    data: Sequence[CategoryTranslationData],
+    now: datetime,
+    seen_at: datetime,
+) -> int:
+    """Record names of categories in further languages; return how many changed. A deleted one has none."""
+    with transaction.atomic():
+        lock(installation, [_LOCK])
+        gone = _gone(Category, installation, [seen.category_id for seen in data])
+        alive = [seen for seen in data if seen.category_id not in gone]
+        return len(_record_category_translations(installation, alive, seen_at=seen_at))
+
+
+def _gone(model: type[SaleorObject], installation: Installation, ids: Sequence[str]) -> set[str]:
+    """Return those of `ids` that are deleted."""
+    rows = model.objects.of(installation).filter(saleor_id__in=ids).exclude(deleted_at=None)
+    return set(rows.values_list("saleor_id", flat=True))
 
 
 def record_translations(
@@ -388,6 +422,9 @@ def record_deletion(
         if model is Product:
             ProductListing.objects.of(installation).filter(product_saleor_id=saleor_id).delete()
             ProductTranslation.objects.of(installation).filter(product_saleor_id=saleor_id).delete()
+        elif model is Category:
+            names = CategoryTranslation.objects.of(installation)
+            names.filter(category_saleor_id=saleor_id).delete()
         elif model is Page:
             PageTranslation.objects.of(installation).filter(page_saleor_id=saleor_id).delete()
             Page.objects.of(installation).filter(saleor_id=saleor_id).update(stale_since=None)
@@ -580,8 +617,24 @@ def _record_page_translations(
     )
 
 
+def _record_category_translations(
+    installation: Installation,
+    translations: Sequence[CategoryTranslationData],
+    *,
+    seen_at: datetime,
+) -> set[str]:
+    """Record names, or that there is none any more; return the ids of the categories changed."""
+    return _record_names(
+        CategoryTranslation,
+        installation,
+        [(seen.category_id, seen.language_code, seen.name) for seen in translations],
+        columns=("category_saleor_id", "name"),
+        seen_at=seen_at,
+    )
+
+
 def _record_names(
-    model: type[ProductTranslation] | type[PageTranslation],
+    model: type[ProductTranslation] | type[CategoryTranslation] | type[PageTranslation],
     installation: Installation,
     seen: Sequence[tuple[str, str, str]],
     *,

@@ -9,6 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from saleor_personalize.catalog.queries import (
+    CATEGORY_TRANSLATED,
+    TRANSLATED,
+    spoken,
+    translated,
+)
 from saleor_personalize.models import (
     Category,
     Collection,
@@ -33,6 +39,8 @@ class ContentPage(NamedTuple):
 
     id: str
     title: str
+    # As the shop wrote it.
+    own_title: str
     slug: str
     page_type: str
     published_at: datetime | None
@@ -45,18 +53,11 @@ _SEEN = """
   AND (page.published_at IS NULL OR page.published_at <= %(now)s)
   AND (%(types)s = '' OR page.page_type = ANY (string_to_array(%(types)s, ' ')))
 """
+_TRANSLATED = translated("page", PageTranslation._meta.db_table, "title")
 _PAGES = f"""
-SELECT page.saleor_id, COALESCE(translated.title, page.title), page.slug, page.page_type,
-  page.published_at, page.attributes
-FROM {Page._meta.db_table} AS page
-LEFT JOIN LATERAL (
-  SELECT title FROM {PageTranslation._meta.db_table} AS translation
-  WHERE translation.installation_id = page.installation_id
-    AND translation.page_saleor_id = page.saleor_id
-    AND translation.language_code IN (%(language)s, %(base)s)
-  ORDER BY translation.language_code = %(language)s DESC
-  LIMIT 1
-) AS translated ON TRUE
+SELECT page.saleor_id, COALESCE(translated.title, page.title), page.title, page.slug,
+  page.page_type, page.published_at, page.attributes
+FROM {Page._meta.db_table} AS page {_TRANSLATED}
 WHERE {_SEEN} AND {{condition}}
 ORDER BY page.published_at DESC NULLS LAST, page.saleor_id LIMIT %(count)s
 """  # noqa: S608 (the names of the tables are ours)
@@ -119,7 +120,6 @@ def _read(
     count: int,
     **more: Any,
 ) -> list[ContentPage]:
-    language = language_code.lower().replace("_", "-")
     with prepared.cursor() as cursor:
         cursor.execute(
             query,
@@ -127,8 +127,7 @@ def _read(
                 "installation": installation.pk,
                 "now": now,
                 "types": " ".join(page_types),
-                "language": language,
-                "base": language.partition("-")[0],
+                **spoken(language_code),
                 "count": count,
                 **more,
             },
@@ -137,12 +136,19 @@ def _read(
 
 
 def _page(
-    id_: str, title: str, slug: str, type_: str, published_at: datetime | None, attributes: str
+    id_: str,
+    title: str,
+    own_title: str,
+    slug: str,
+    type_: str,
+    published_at: datetime | None,
+    attributes: str,
 ) -> ContentPage:
     rows = json.loads(attributes)
     return ContentPage(
         id_,
         title,
+        own_title,
         slug,
         type_,
         published_at,
@@ -171,7 +177,10 @@ def states(*, installation: Installation) -> dict[str, tuple[bool, datetime | No
 
 @dataclass(frozen=True)
 class Subject:
-    """Something that a page may be about: what it is found by, and its name."""
+    """Something that a page may be about: what it is found by, and its name in the language asked for.
+
+    Tags are found by as the shop wrote them.
+    """
 
     key: str
     name: str
@@ -186,44 +195,66 @@ class ProductSubjects:
     others: tuple[Subject, ...]
 
 
+class _Named(NamedTuple):
+    """A category, collection or page with its `own` name and the one that is `shown`."""
+
+    id: str
+    own: str
+    shown: str
+
+
+_PRODUCTS = f"""
+SELECT product.saleor_id, COALESCE(translated.name, product.name), product.product_type,
+  product.category_saleor_id, product.collection_saleor_ids, product.attributes
+FROM {Product._meta.db_table} AS product {TRANSLATED}
+WHERE product.installation_id = %(installation)s AND product.deleted_at IS NULL
+  AND product.saleor_id = ANY (string_to_array(%(ids)s, ' '))
+"""  # noqa: S608 (the names of the tables are ours)
+_TITLES = f"""
+SELECT page.saleor_id, page.title, COALESCE(translated.title, page.title)
+FROM {Page._meta.db_table} AS page {_TRANSLATED}
+WHERE page.installation_id = %(installation)s AND page.deleted_at IS NULL
+  AND page.saleor_id = ANY (string_to_array(%(ids)s, ' '))
+"""  # noqa: S608 (the names of the tables are ours)
+
+
 def subjects_of(
-    *, installation: Installation, ids: AnyCollection[str]
+    *, installation: Installation, ids: AnyCollection[str], language_code: str = ""
 ) -> dict[str, ProductSubjects]:
     """Return what pages may have in common with products, by global id; deleted ones are left out.
 
     Its categories, its own and all above, its collections, its type, the values of its attributes, and
-    pages that it refers to.
+    pages that it refers to. What Saleor translates is named in `language_code`, as on cards.
     """
-    rows = list(
-        Product.objects.of(installation)
-        .filter(saleor_id__in=ids, deleted_at=None)
-        .values_list(
-            "saleor_id", "name", "product_type", "category_saleor_id", "collection_saleor_ids",
-            "attributes",
+    rows = [
+        # Django's connections leave JSON as text.
+        (id_, name, type_, category, json.loads(kept_in), json.loads(has))
+        for id_, name, type_, category, kept_in, has in _rows(
+            _PRODUCTS, installation, ids, language_code
         )
-    )  # fmt: skip
-    above = _categories_above({category for *_, category, _, _ in rows if category}, installation)
+    ]
+    above = _categories_above(
+        {category for *_, category, _, _ in rows if category}, installation, language_code
+    )
     collections = dict(
         Collection.objects.of(installation)
         .filter(saleor_id__in={id_ for *_, kept_in, _ in rows for id_ in kept_in}, deleted_at=None)
         .values_list("saleor_id", "name")
     )
-    pages = dict(
-        Page.objects.of(installation)
-        .filter(
-            saleor_id__in={id_ for *_, has in rows for row in has for id_ in row.get("pages", ())},
-            deleted_at=None,
-        )
-        .values_list("saleor_id", "title")
-    )
+    linked = {id_ for *_, has in rows for row in has for id_ in row.get("pages", ())}
+    pages = {
+        id_: _Named(id_, title, shown)
+        for id_, title, shown in _rows(_TITLES, installation, linked, language_code)
+    }
     found = {}
     for id_, name, type_, category, kept_in, attributes in rows:
         page_ids = tuple(page for row in attributes for page in row.get("pages", ()))
-        named = [*above.get(category, ()), *((one, collections.get(one, "")) for one in kept_in)]
+        named = list(above.get(category, ()))
+        named += [_Named(one, kept, kept) for one in kept_in if (kept := collections.get(one))]
         # A guide may refer to the page of the brand that the product refers to.
-        named += [(page, pages.get(page, "")) for page in page_ids]
-        others = [Subject(key, text) for key, text in named]
-        others += [Subject(tag_key(text), text) for _, text in named]
+        named += [pages[page] for page in page_ids if page in pages]
+        others = [Subject(each.id, each.shown) for each in named]
+        others += [Subject(tag_key(each.own), each.shown) for each in named]
         others.append(Subject(tag_key(type_), type_))
         others += [
             Subject(tag_key(value), value)
@@ -240,10 +271,17 @@ def subjects_of(
     return found
 
 
-def subjects_of_category(*, installation: Installation, category_id: str) -> list[Subject]:
+def subjects_of_category(
+    *, installation: Installation, category_id: str, language_code: str = ""
+) -> list[Subject]:
     """Return what pages about a category may be found by: it, and the categories above it."""
-    named = _categories_above({category_id}, installation).get(category_id, [])
-    return [Subject(key, name) for id_, name in named if name for key in (id_, tag_key(name))]
+    named = _categories_above({category_id}, installation, language_code).get(category_id, [])
+    return [
+        Subject(key, each.shown)
+        for each in named
+        if each.own
+        for key in (each.id, tag_key(each.own))
+    ]
 
 
 _ABOVE = f"""
@@ -259,17 +297,31 @@ WITH RECURSIVE above (of, saleor_id, parent_saleor_id, name, height) AS (
   -- No shop is deeper; rows that came out of order may form a ring.
   WHERE above.height < 20
 )
-SELECT of, saleor_id, name FROM above ORDER BY of, height
+SELECT above.of, above.saleor_id, above.name, COALESCE(translated.name, above.name)
+FROM above JOIN {Category._meta.db_table} AS category
+  ON category.installation_id = %(installation)s AND category.saleor_id = above.saleor_id
+{CATEGORY_TRANSLATED}
+ORDER BY above.of, above.height
 """  # noqa: S608 (the name of the table is ours)
 
 
 def _categories_above(
-    ids: AnyCollection[str], installation: Installation
-) -> dict[str, list[tuple[str, str]]]:
-    """Return (global id, name) of each category and of those above it, the nearest first."""
-    found: dict[str, list[tuple[str, str]]] = {}
-    with prepared.cursor() as cursor:
-        cursor.execute(_ABOVE, {"installation": installation.pk, "ids": " ".join(ids)})
-        for of, id_, name in cursor.fetchall():
-            found.setdefault(of, []).append((id_, name))
+    ids: AnyCollection[str], installation: Installation, language_code: str
+) -> dict[str, list[_Named]]:
+    """Return each category and those above it, the nearest first."""
+    found: dict[str, list[_Named]] = {}
+    for of, *named in _rows(_ABOVE, installation, ids, language_code):
+        found.setdefault(of, []).append(_Named(*named))
     return found
+
+
+def _rows(
+    query: str, installation: Installation, ids: AnyCollection[str], language_code: str
+) -> list[tuple[Any, ...]]:
+    if not ids:
+        return []
+    with prepared.cursor() as cursor:
+        cursor.execute(
+            query, {"installation": installation.pk, "ids": " ".join(ids), **spoken(language_code)}
+        )
+        return list(cursor.fetchall())

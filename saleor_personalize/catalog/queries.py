@@ -16,6 +16,7 @@ from saleor_personalize.conf import settings
 from saleor_personalize.exceptions import UnknownAlias
 from saleor_personalize.models import (
     Category,
+    CategoryTranslation,
     Installation,
     Product,
     ProductListing,
@@ -359,22 +360,40 @@ def facts(
         }
 
 
-#: The name of `product` in a language, else in the language without its region; NULL for neither.
-TRANSLATED = f"""
+def translated(kind: str, table: str, text: str = "name") -> str:
+    """Return the SQL that joins the `translated` name of a `product`, `category` or `page`, as the query calls it.
+
+    In the language of `spoken`, else in it without its region; NULL for neither.
+    """
+    return f"""
 LEFT JOIN LATERAL (
-    SELECT name FROM {ProductTranslation._meta.db_table} AS translation
-    WHERE translation.installation_id = product.installation_id
-        AND translation.product_saleor_id = product.saleor_id
+    SELECT {text} FROM {table} AS translation
+    WHERE translation.installation_id = {kind}.installation_id
+        AND translation.{kind}_saleor_id = {kind}.saleor_id
         AND translation.language_code IN (%(language)s, %(base)s)
     ORDER BY translation.language_code = %(language)s DESC
     LIMIT 1
 ) AS translated ON TRUE
-"""  # noqa: S608 (the name of the table is ours)
+"""  # noqa: S608 (the names of the tables are ours)
+
+
+#: The name of `product` in the language of `spoken`.
+TRANSLATED = translated("product", ProductTranslation._meta.db_table)
+#: The same of `category`.
+CATEGORY_TRANSLATED = translated("category", CategoryTranslation._meta.db_table)
 _NAMES = f"""
 SELECT product.saleor_id, COALESCE(translated.name, product.name)
 FROM {Product._meta.db_table} AS product {TRANSLATED}
 WHERE product.installation_id = %(installation)s AND product.deleted_at IS NULL
     AND product.saleor_id = ANY (string_to_array(%(ids)s, ' '))
+"""  # noqa: S608 (the names of the tables are ours)
+
+
+_CATEGORY_NAMES = f"""
+SELECT category.saleor_id, COALESCE(translated.name, category.name), category.slug
+FROM {Category._meta.db_table} AS category {CATEGORY_TRANSLATED}
+WHERE category.installation_id = %(installation)s AND category.deleted_at IS NULL
+    AND category.saleor_id = ANY (string_to_array(%(ids)s, ' '))
 """  # noqa: S608 (the names of the tables are ours)
 
 
@@ -397,6 +416,18 @@ def names(
             {"installation": installation.pk, "ids": " ".join(ids), **spoken(language_code)},
         )
         return dict(cursor.fetchall())
+
+
+def category_names(
+    *, installation: Installation, ids: AnyCollection[str], language_code: str = ""
+) -> dict[str, tuple[str, str]]:
+    """Return name and slug of categories by global id; deleted ones are left out. Names as in `names`."""
+    with prepared.cursor() as cursor:
+        cursor.execute(
+            _CATEGORY_NAMES,
+            {"installation": installation.pk, "ids": " ".join(ids), **spoken(language_code)},
+        )
+        return {id_: (name, slug) for id_, name, slug in cursor.fetchall()}
 
 
 def sensitive_ids(*, installation: Installation, ids: AnyCollection[str]) -> set[str]:

@@ -62,6 +62,9 @@ class RecommendedCategory(RecommendedBrand):
     """A category that the shopper should like."""
 
     category_id = graphene.ID(required=True, description="Saleor's global id.")
+    name = graphene.String(
+        required=True, description="In `languageCode` where the shop has translated it."
+    )
     slug = graphene.String()
     category = graphene.Field(
         Category, required=True, description="The category in a federated graph."

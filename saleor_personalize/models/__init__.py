@@ -2,6 +2,7 @@
 
 from saleor_personalize.models.catalog import (
     Category,
+    CategoryTranslation,
     Collection,
     Page,
     PageTranslation,
@@ -39,6 +40,7 @@ __all__ = [
     "Backfill",
     "BackfillStage",
     "Category",
+    "CategoryTranslation",
     "ChangedProfile",
     "Checkout",
     "Collection",

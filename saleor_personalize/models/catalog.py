@@ -61,6 +61,24 @@ class Category(SaleorObject):
     parent_saleor_id = models.CharField(max_length=100, blank=True)
 
 
+class CategoryTranslation(Scoped):
+    """The name of a category in a further language, as the shop translated it in Saleor."""
+
+    category_saleor_id = models.CharField(max_length=100)
+    # As in ProductTranslation.
+    language_code = models.CharField(max_length=35)
+    name = models.CharField(max_length=255)
+    recorded_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["installation", "category_saleor_id", "language_code"],
+                name="category_translation_once",
+            )
+        ]
+
+
 class Collection(SaleorObject):
     name = models.CharField(max_length=255)
     slug = models.CharField(max_length=255, blank=True)

@@ -9,9 +9,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
+from django.utils.translation import get_language
+
 from saleor_personalize.catalog import queries as catalog
 from saleor_personalize.conf import settings
-from saleor_personalize.models import Category, Installation
+from saleor_personalize.models import Installation
 from saleor_personalize.recommendations import rules, selection
 from saleor_personalize.recommendations.selection import Entry
 from saleor_personalize.recommendations.service import (
@@ -60,7 +62,8 @@ def recommend_groups(
 
     They are those of the products that the placement would show: each has at least one that can be bought
     now, of which up to `each` come along. A product counts more the higher up it would stand. No
-    sensitive category is named. Raises UnknownAlias.
+    sensitive category is named. Names are in `language_code`, by default in the active language. Raises
+    UnknownAlias.
     """
     asking = asking_of(
         known,
@@ -86,7 +89,8 @@ def recommend_groups(
         if id_ := _OF[kind](entry):
             groups.setdefault(id_, []).append(entry)
             scores[id_] = scores.get(id_, 0.0) + 1 / math.log2(1 + place)
-    names = _names(known.installation, kind, set(groups))
+    language = language_code or get_language() or ""
+    names = _names(known.installation, kind, set(groups), language)
     order = sorted(names, key=lambda id_: (-scores[id_], id_))[:first]
     entries = [entry for id_ in order for entry in groups[id_][:each]]
     items = iter(told(asking, entries, language_code))
@@ -105,11 +109,11 @@ def recommend_groups(
     ]
 
 
-def _names(installation: Installation, kind: Kind, ids: set[str]) -> dict[str, tuple[str, str]]:
+def _names(
+    installation: Installation, kind: Kind, ids: set[str], language_code: str
+) -> dict[str, tuple[str, str]]:
     """Return name and slug of what may be named."""
     if kind is Kind.BRAND:
         return {id_: (id_, "") for id_ in ids}
-    rows = Category.objects.of(installation).filter(
-        saleor_id__in=ids - catalog.sensitive_marks(installation)[1], deleted_at=None
-    )
-    return {id_: (name, slug) for id_, name, slug in rows.values_list("saleor_id", "name", "slug")}
+    ids = ids - catalog.sensitive_marks(installation)[1]
+    return catalog.category_names(installation=installation, ids=ids, language_code=language_code)

@@ -112,7 +112,8 @@ def recommend_pages(
     others: the list may be short or empty. Elsewhere those about what the person looked at and bought,
     and about what `placement` would show them in the sales channel; then the newest ones that are about
     something sold there. A page about anything sensitive is shown only beside the product or category
-    itself. `hidden`: pages that are shown already. Titles are in `language_code`. Raises UnknownAlias.
+    itself. `hidden`: pages that are shown already. Titles and
+    names are in `language_code`. Raises UnknownAlias.
     """
     place = place or Place()
     asking = asking_of(known, placement, Question(), now=now, until=now, first=_MOST_SHOWN)
@@ -124,14 +125,14 @@ def recommend_pages(
         "language_code": language_code,
     }
     if place.is_somewhere:
-        clues = _of_place(known.installation, place, now)
+        clues = _of_place(known.installation, place, now, language_code)
         is_sold = True
     else:
         shown = [
             entry.item_id
             for entry in selection.select(asking, known.models, rules.in_force(asking))
         ]
-        clues = _of_person(asking, shown)
+        clues = _of_person(asking, shown, language_code)
         # A sales channel that sells nothing, or that nobody knows, has no pages either.
         is_sold = bool(shown)
     pages = (
@@ -174,7 +175,7 @@ def _told(
 # -- clues ------------------------------------------------------------------------------------------
 
 
-def _of_person(asking: Asking, shown: Sequence[str]) -> _Clues:
+def _of_person(asking: Asking, shown: Sequence[str], language_code: str) -> _Clues:
     """What the person did, the last thing first, and then what they would be shown."""
     history = asking.history
     seen = list(dict.fromkeys(each.product_id for each in history.done))[:_MOST_DONE]
@@ -185,7 +186,9 @@ def _of_person(asking: Asking, shown: Sequence[str]) -> _Clues:
     }
     ids = {*seen, *bought, *shown}
     ids -= catalog.sensitive_ids(installation=asking.installation, ids=ids)
-    subjects = content.subjects_of(installation=asking.installation, ids=ids)
+    subjects = content.subjects_of(
+        installation=asking.installation, ids=ids, language_code=language_code
+    )
     clues = _Clues()
     for code, products in told.items():
         for place, id_ in enumerate(products, start=1):
@@ -197,11 +200,13 @@ def _of_person(asking: Asking, shown: Sequence[str]) -> _Clues:
     return clues
 
 
-def _of_place(installation: Installation, place: Place, now: datetime) -> _Clues:
+def _of_place(
+    installation: Installation, place: Place, now: datetime, language_code: str
+) -> _Clues:
     """What the storefront page shows. No reason names what is sensitive."""
     ids = place.product_ids[:MAX_IDS]
     unnamed = catalog.sensitive_ids(installation=installation, ids=ids)
-    subjects = content.subjects_of(installation=installation, ids=ids)
+    subjects = content.subjects_of(installation=installation, ids=ids, language_code=language_code)
     clues = _Clues()
     for id_ in ids:
         if id_ in subjects:
@@ -212,7 +217,9 @@ def _of_place(installation: Installation, place: Place, now: datetime) -> _Clues
         clues.is_sensitive |= not is_named
         owner = clues.owner(1.0)
         for each in content.subjects_of_category(
-            installation=installation, category_id=place.category_id
+            installation=installation,
+            category_id=place.category_id,
+            language_code=language_code,
         ):
             name = each.name if is_named else ""
             clues.add(each.key, _Clue(owner, _COMMON, ReasonCode.ABOUT, name))
@@ -220,7 +227,7 @@ def _of_place(installation: Installation, place: Place, now: datetime) -> _Clues
         owner = clues.owner(1.0)
         clues.add(tag_key(place.brand), _Clue(owner, _COMMON, ReasonCode.ABOUT, place.brand))
     if place.page_id:
-        _add_page(clues, installation, place.page_id, now)
+        _add_page(clues, installation, place.page_id, now, language_code)
     return clues
 
 
@@ -245,7 +252,9 @@ def _add_product(
         clues.add(each.key, _Clue(owner, _COMMON, code or ReasonCode.ABOUT, name))
 
 
-def _add_page(clues: _Clues, installation: Installation, page_id: str, now: datetime) -> None:
+def _add_page(
+    clues: _Clues, installation: Installation, page_id: str, now: datetime, language_code: str
+) -> None:
     """Add what pages have in common with the one being read."""
     page = content.one(installation=installation, page_id=page_id, now=now)
     if page is None:
@@ -253,7 +262,7 @@ def _add_page(clues: _Clues, installation: Installation, page_id: str, now: date
     owner = clues.owner(1.0)
     products = [id_ for id_ in page.references if kind_of(id_) == "Product"]
     named = set(products) - catalog.sensitive_ids(installation=installation, ids=products)
-    names = catalog.names(installation=installation, ids=named)
+    names = catalog.names(installation=installation, ids=named, language_code=language_code)
     for id_ in page.references:
         clues.add(id_, _Clue(owner, _COMMON, ReasonCode.ABOUT, names.get(id_, "")))
     for tag in _tags(page):
@@ -274,7 +283,7 @@ def _judged(page: ContentPage, clues: _Clues, brand: str) -> Iterator[tuple[floa
     keys = list(dict.fromkeys([*page.references, *(tag_key(tag) for tag in _tags(page))]))
     found = [*clues.by_page.get(page.id, ())]
     found += [clue for key in keys for clue in clues.by_subject.get(key, ())]
-    if brand and page.title.casefold() == brand.casefold():
+    if brand and page.own_title.casefold() == brand.casefold():
         found.append(_Clue(len(clues.weights) - 1, _LINKED, ReasonCode.ABOUT, brand))
     if not found:
         return

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from saleor_personalize.catalog import queries as catalog
 from saleor_personalize.catalog.queries import Offer
 from saleor_personalize.ml import Candidate, ReasonCode
-from saleor_personalize.models import Category, Installation
+from saleor_personalize.models import Installation
 from saleor_personalize.recommendations.asking import Asking
 from saleor_personalize.recommendations.remembered import Remembered
 
@@ -126,10 +126,10 @@ def _read(
                 installation=installation, ids=of_products, language_code=language
             )
         if of_categories := wanted & categories:
-            rows = Category.objects.of(installation).filter(
-                saleor_id__in=of_categories, deleted_at=None
+            named = catalog.category_names(
+                installation=installation, ids=of_categories, language_code=language
             )
-            read_in |= dict(rows.values_list("saleor_id", "name"))
+            read_in |= {id_: name for id_, (name, _slug) in named.items()}
         return {key: read_in.get(key[2], "") for key in keys}
 
     keys = [(installation.pk, language, id_) for id_ in products | categories]

@@ -14,7 +14,7 @@ from pathlib import Path
 from saleor_personalize.conf import settings
 from saleor_personalize.exceptions import ConfigurationError
 
-#: What the name of a product or page in a language is called in an answer, before Saleor's code of the language.
+#: What the name of a product, category or page in a language is called in an answer, before Saleor's code of the language.
 TRANSLATION = "name_"
 
 _QUERIES = Path(__file__).with_name("queries")
@@ -54,6 +54,7 @@ def _with_fragments(text: str) -> str:
     fragments = {
         **_definitions()[1],
         "ProductNames": _names("ProductNames", "Product", "name"),
+        "CategoryNames": _names("CategoryNames", "Category", "name"),
         "PageTitles": _names("PageTitles", "Page", "title"),
     }
     needed: dict[str, str] = {}

@@ -39,6 +39,17 @@ class CategoryData:
     slug: str
     parent_id: str
     updated_at: datetime | None
+    # As in ProductData.
+    translations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CategoryTranslationData:
+    """The name of a category in a language; empty when it was taken back."""
+
+    category_id: str
+    language_code: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -322,6 +333,16 @@ def read_category(node: Node) -> CategoryData:
             slug=str(node["slug"]),
             parent_id=_id_of(node["parent"]),
             updated_at=_time_or_none(node["updatedAt"]),
+            translations=_translations(node, "name"),
+        )
+
+
+def read_category_translation(node: Node) -> CategoryTranslationData:
+    with _reading("A translation of a category", node):
+        return CategoryTranslationData(
+            category_id=str(node["translatableContent"]["categoryId"]),
+            language_code=_language_of(str(node["language"]["code"])),
+            name=_name_of(node),
         )
 
 

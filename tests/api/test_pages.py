@@ -27,10 +27,10 @@ from saleor_personalize.models import (
 )
 from saleor_personalize.profiles import consent
 from saleor_personalize.recommendations import training
-from saleor_personalize.saleor_api.nodes import PageAttributeData, PageData
+from saleor_personalize.saleor_api.nodes import PageAttributeData, PageData, TranslationData
 from tests.api.conftest import ALICE, ANONYMOUS, Ask
 from tests.api.test_groups import SOMEBODY, look_at
-from tests.catalogue import Phones, gid
+from tests.catalogue import Catalogue, Phones, gid
 
 QUERY = """query(
   $channel: String = "us", $placement: String, $product: ID, $products: [ID!], $category: ID,
@@ -346,6 +346,81 @@ def test_b26_b38_titles_in_the_language_asked_for(
     (row,) = pages(language="DE", product=trained.phone)
     assert row["reason"]["text"] == "Über Phones"
     assert PageTranslation.objects.count() == 1
+
+
+def test_b26_b38_reasons_name_what_a_page_is_about_in_the_language_asked_for(
+    pages: Any, content: Content, trained: Phones, other_installation: Installation, now: datetime
+) -> None:
+    brand = content.page(
+        "The house of Aurora", page_type="brand", translations={"de": "Das Haus Aurora"}
+    )
+    Product.objects.filter(saleor_id=trained.phone).update(
+        attributes=[{"attribute": "brand", "values": ["The house of Aurora"], "pages": [brand]}]
+    )
+    Category.objects.filter(name="Phones").update(parent_saleor_id=gid("Category", "Lamps"))
+    trained.translate_category("Phones", de="Telefone", de_at="Handys")
+    trained.translate_category("Lamps", de="Licht")
+    Catalogue(other_installation, now).translate_category("Phones", de="Ihre", fr="Leurs")
+    operations.record_translations(
+        installation=trained.installation,
+        data=[TranslationData(trained.phone, "de", "Morgenrot")],
+        now=now,
+        seen_at=now,
+    )
+    content.page("First steps", refers_to=(trained.phone,))
+    content.page("Buying a phone", "PHONES")
+    content.page("Enlightened", refers_to=(gid("Category", "Lamps"),))
+    content.page("Aurora at fifty", refers_to=(brand,))
+    # A tag is what the shop wrote, in whatever language it asks: this one is no name of the category.
+    content.page("Of telephones", "Telefone")
+
+    def told(language: str, **about: str) -> dict[str, str]:
+        return {title: text for title, (_, text) in why(pages(language=language, **about)).items()}
+
+    german = {
+        "Das Haus Aurora": "Von uns passend zu Morgenrot ausgesucht",
+        "First steps": "Über Morgenrot",
+        "Buying a phone": "Über Telefone",
+        "Enlightened": "Über Licht",
+        "Aurora at fifty": "Über Das Haus Aurora",
+    }
+    assert told("DE", product=trained.phone) == german
+    assert told("de-AT", product=trained.phone) == {**german, "Buying a phone": "Über Handys"}
+    english = {
+        "The house of Aurora": "Chosen by us to go with Aurora phone",
+        "First steps": "About Aurora phone",
+        "Buying a phone": "About Phones",
+        "Enlightened": "About Lamps",
+        "Aurora at fifty": "About The house of Aurora",
+    }
+    assert told("EN", product=trained.phone) == english
+    assert "Leurs" not in str(told("FR", product=trained.phone))
+    assert told("DE", category=gid("Category", "Phones")) == {
+        "Buying a phone": "Über Telefone", "Enlightened": "Über Licht",
+    }  # fmt: skip
+    assert told("DE", page=gid("Page", 2)) == {}
+    content.page("More first steps", refers_to=(trained.phone,))
+    assert told("DE", page=gid("Page", 2)) == {"More first steps": "Über Morgenrot"}
+    # The page of a brand is found by the title that the shop gave it.
+    assert told("DE", brand="the house of Aurora")["Das Haus Aurora"] == "Über the house of Aurora"
+
+
+def test_b26_b38_what_somebody_looked_at_is_named_in_the_language_asked_for(
+    pages: Any, content: Content, trained: Phones, now: datetime
+) -> None:
+    operations.record_translations(
+        installation=trained.installation,
+        data=[TranslationData(trained.lamp, "de", "Tischlampe")],
+        now=now,
+        seen_at=now,
+    )
+    trained.translate_category("Phones", de="Telefone")
+    content.page("Light at work", "Lamps")
+    content.page("Buying a phone", "Phones")
+    look_at(trained.installation, ANONYMOUS, now, trained.lamp)
+    told = why(pages(language="DE"))
+    assert told["Light at work"][1] == "Weil Sie sich Tischlampe angesehen haben"
+    assert told["Buying a phone"][1] == "Über Telefone"
 
 
 def test_b26_b41_an_attribution_id_tells_placement_and_strategy(

@@ -870,6 +870,33 @@ def test_b36_names_in_reasons_are_in_the_language_asked_for(
 
 
 @pytest.mark.parametrize(
+    ("language", "best", "liked"),
+    [
+        ("DE", "Bestseller in Leuchten", "Beliebt in Leuchten, was Sie mögen"),
+        ("DE_AT", "Bestseller in Leuchten", "Beliebt in Leuchten, was Sie mögen"),
+        ("EN", "Best seller in Lamps", "Popular in Lamps, which you like"),
+        # The name in the language asked for, the sentence in that of the request.
+        ("PT-BR", "Best seller in Luminárias", "Popular in Luminárias, which you like"),
+        (None, "Best seller in Lamps", "Popular in Lamps, which you like"),
+    ],
+)
+def test_b36_b38_categories_in_reasons_are_in_the_language_asked_for(
+    recs: Recs, shop: Phones, now: datetime, language: str | None, best: str, liked: str
+) -> None:
+    shop.order(shop.bulb, days_ago=3)
+    happen(shop.installation, now, *looked(shop.lamp, shop.stand))
+    shop.translate_category("Lamps", de="Leuchten", pt_br="Luminárias", fr="")
+    category = gid("Category", "Lamps")
+    for _ in range(2):  # and what is remembered in one language is not told in another
+        french = recs("best_sellers", category=category, language="FR", first=1)
+        assert french[0]["reason"]["text"].endswith("Lamps")
+        rows = recs("best_sellers", category=category, language=language, first=1)
+        assert rows[0]["reason"]["text"] == best
+        rows = recs("top_in_your_category", language=language, first=1)
+        assert rows[0]["reason"]["text"] == liked
+
+
+@pytest.mark.parametrize(
     ("language", "expected"),
     [
         ("EN", "Because you looked at Aurora phone"),

@@ -11,7 +11,13 @@ from saleor_personalize.catalog import operations
 from saleor_personalize.enums import DeliveryStatus
 from saleor_personalize.exceptions import SaleorApiError
 from saleor_personalize.ingestion import pages
-from saleor_personalize.models import Installation, Page, PageTranslation, WebhookDelivery
+from saleor_personalize.models import (
+    CategoryTranslation,
+    Installation,
+    Page,
+    PageTranslation,
+    WebhookDelivery,
+)
 from saleor_personalize.saleor_api.nodes import PageData
 from saleor_personalize.tasks.pages import look_at_pages, refresh_pages
 from saleor_personalize.testing.saleor import FakeSaleor
@@ -72,6 +78,28 @@ def test_b26_the_back_fill_reads_pages_with_subjects_and_titles(
     assert (page.page_type, page.is_published, page.stale_since) == ("guide", True, None)
     titles = PageTranslation.objects.filter(page_saleor_id=first)
     assert dict(titles.values_list("language_code", "title")) == {"de": "So gelingt grüner Tee"}
+
+
+def test_b38_the_back_fill_reads_the_names_of_categories(
+    installation: Installation, shop: FakeSaleor, other_installation: Installation
+) -> None:
+    ids = {name: row["id"] for name, row in shop.categories.items()}
+    german = {"Teapots": "Teekannen", "Cups": "Tassen"}
+    for name, row in shop.categories.items():
+        names = {"DE": {"id": "x", "name": german[name]}} if name in german else {}
+        row["translation"] = lambda info, *, of=names, **asked: of.get(asked["languageCode"])
+    stale = {"installation": installation, "language_code": "de", "recorded_at": NOW}
+    for name in ("Cups", "Trays"):
+        CategoryTranslation.objects.create(category_saleor_id=ids[name], name="Alt", **stale)
+    theirs = {**stale, "installation": other_installation}
+    CategoryTranslation.objects.create(category_saleor_id=ids["Trays"], name="Ihre", **theirs)
+    run_all(installation)
+    rows = CategoryTranslation.objects.of(installation)
+    assert set(rows.values_list("category_saleor_id", "language_code", "name")) == {
+        (ids["Teapots"], "de", "Teekannen"),
+        (ids["Cups"], "de", "Tassen"),
+    }
+    assert CategoryTranslation.objects.of(other_installation).get().name == "Ihre"
 
 
 def test_b26_a_page_is_read_again_once_saleor_has_settled(

@@ -397,6 +397,30 @@ class Scenarios:
         )["collectionCreate"]["collection"]["id"]
         self._mutate("collectionDelete", "id: $id", {"id": collection}, "$id: ID!")
 
+    def category_translated(self) -> None:
+        """A category is made, translated, translated again, renamed and deleted."""
+        category = self.shop.staff(
+            'mutation { categoryCreate(input: { name: "Recorded" }) { category { id }'
+            " errors { field message } } }"
+        )["categoryCreate"]["category"]["id"]
+        time.sleep(1)
+        for name in ("Aufgenommen", "Neu aufgenommen"):
+            self._mutate(
+                "categoryTranslate",
+                "id: $id, languageCode: DE, input: $i",
+                {"id": category, "i": {"name": name}},
+                "$id: ID!, $i: TranslationInput!",
+            )
+            time.sleep(1)
+        self._mutate(
+            "categoryUpdate",
+            "id: $id, input: $i",
+            {"id": category, "i": {"name": "Recorded, renamed"}},
+            "$id: ID!, $i: CategoryInput!",
+        )
+        time.sleep(1)
+        self._mutate("categoryDelete", "id: $id", {"id": category}, "$id: ID!")
+
     def page(self) -> None:
         """A content page is written and told another subject: no event shows what it is about. Then it is translated, renamed, deleted."""
         shelf = self.shop.shelf(f"recorded-{uuid.uuid4().hex[:6]}")

@@ -95,28 +95,33 @@ class ProductDeleted(_Deletion):
     model = Product
 
 
+_Translation = nodes.TranslationData | nodes.CategoryTranslationData | nodes.PageTranslationData
+
+
 class Translated(Subscription):
-    """Translating a product or a page announces only this. Saleor sends it for all that can be translated."""
+    """Translating something announces only this. Saleor sends it for all that can be translated."""
 
     events = ("translation_created", "translation_updated")
     permission = "MANAGE_TRANSLATIONS"
     selection = (
         "translation { __typename ... on ProductTranslation {"
         " id name language { code } translatableContent { productId } }"
+        " ... on CategoryTranslation {"
+        " id name language { code } translatableContent { categoryId } }"
         " ... on PageTranslation { id title language { code } translatableContent { pageId } } }"
     )
 
     @classmethod
-    def normalise(
-        cls, payload: Payload
-    ) -> nodes.TranslationData | nodes.PageTranslationData | None:
+    def normalise(cls, payload: Payload) -> _Translation | None:
         node = payload.get("translation")
         if not isinstance(node, dict):
             raise MalformedPayload("The payload has no 'translation'.")
         match node.get("__typename"):
             case "ProductTranslation":
                 return nodes.read_translation(node)
-            # Apps that were installed before pages were taken never asked for more than the type.
+            # Apps that were installed before these were taken never asked for more than the type.
+            case "CategoryTranslation" if len(node) > 1:
+                return nodes.read_category_translation(node)
             case "PageTranslation" if len(node) > 1:
                 return nodes.read_page_translation(node)
         return None
@@ -126,11 +131,17 @@ class Translated(Subscription):
         cls,
         *,
         installation: Installation,
-        facts: nodes.TranslationData | nodes.PageTranslationData | None,
+        facts: _Translation | None,
         envelope: Envelope,
         now: datetime,
     ) -> bool:
         seen_at = envelope.issued_at or now
+        if isinstance(facts, nodes.CategoryTranslationData):
+            return bool(
+                catalog.record_category_translations(
+                    installation=installation, data=[facts], now=now, seen_at=seen_at
+                )
+            )
         if isinstance(facts, nodes.PageTranslationData):
             return bool(
                 catalog.record_page_translations(

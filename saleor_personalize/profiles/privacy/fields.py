@@ -16,6 +16,7 @@ from saleor_personalize.models import (
     Backfill,
     BackfillStage,
     Category,
+    CategoryTranslation,
     ChangedProfile,
     Checkout,
     Collection,
@@ -159,6 +160,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     },
     SalesChannel: _shops(*_MIRRORED, "slug", "currency", "is_active", "warehouse_ids"),
     Category: _shops(*_MIRRORED, "name", "slug", "parent_saleor_id"),
+    CategoryTranslation: _shops("category_saleor_id", "language_code", "name", "recorded_at"),
     Collection: _shops(*_MIRRORED, "name", "slug"),
     Product: _shops(
         *_MIRRORED, "name", "slug", "description", "product_type", "category_saleor_id",
