@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -100,14 +101,25 @@ class Context:
     def __post_init__(self) -> None:
         """Normalise; a seed given twice counts once.
 
-        ValueError: `events` do not fit `session`, or `now` is no moment.
+        ValueError: `events` do not fit `session`, or `now` is no moment. TypeError: what is no collection,
+        no text or no number where one belongs.
         """
-        if self.now is not None and not math.isfinite(self.now):
-            raise ValueError(f"now is a moment in unix seconds, not {self.now}.")
+        if self.now is not None:
+            if isinstance(self.now, bool) or not isinstance(self.now, Real):
+                raise TypeError(
+                    f"now is a moment in unix seconds, not {self.now!r}; give a datetime's timestamp()."
+                )
+            if not math.isfinite(self.now):
+                raise ValueError(f"now is a moment in unix seconds, not {self.now}.")
         for name in ("session", "seeds", "exclude", "events"):
-            if isinstance(getattr(self, name), str):
-                what = "kinds of events" if name == "events" else "item ids"
+            given = getattr(self, name)
+            what = "kinds of events" if name == "events" else "item ids"
+            if isinstance(given, str):
                 raise TypeError(f"{name} takes a collection of {what}, not one string.")
+            if not isinstance(given, Iterable):
+                raise TypeError(
+                    f"{name} takes a collection of {what}, not {given!r}; write [{given!r}]."
+                )
         object.__setattr__(self, "session", tuple(self.session))
         object.__setattr__(self, "events", tuple(self.events))
         if self.events and len(self.events) != len(self.session):
@@ -122,6 +134,13 @@ class Context:
                 )
         object.__setattr__(self, "seeds", tuple(dict.fromkeys(self.seeds)))
         object.__setattr__(self, "exclude", frozenset(self.exclude))
+        for name in ("session", "seeds", "exclude"):
+            for id_ in getattr(self, name):
+                if not isinstance(id_, str):
+                    raise TypeError(
+                        f"{name} holds ids as text, not {id_!r}; write {str(id_)!r}. `Engine.recommend` "
+                        "and `related` take ids of either kind."
+                    )
 
 
 class Candidate(NamedTuple):

@@ -83,7 +83,8 @@ class Strings:
             if at_fault.size:
                 raise TypeError(f"{name} holds whole numbers, not {column[at_fault[0]]}.")
             if not optional and not is_there.all():
-                raise TypeError(f"{name} is missing in row {np.flatnonzero(~is_there)[0]}.")
+                row = np.flatnonzero(~is_there)[0]
+                raise TypeError(f"{name} is missing in row {row}: give it, or leave the row out.")
         numbers = column[is_there].astype(np.int64 if column.dtype.kind == "f" else column.dtype)
         distinct, codes = _distinct(numbers)
         texts = distinct.astype("S")

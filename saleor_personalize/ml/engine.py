@@ -558,6 +558,8 @@ def _as_texts(ids: Iterable[str | int] | None, name: str) -> tuple[str, ...]:
         return ()
     if isinstance(ids, str):
         raise TypeError(f"{name} takes a collection of item ids, not one string.")
+    if not isinstance(ids, Iterable):
+        raise TypeError(f"{name} takes a collection of item ids, not {ids!r}; write [{ids!r}].")
     return tuple(_as_text(id_, name) for id_ in ids)
 
 

@@ -5,7 +5,7 @@ None of the libraries is imported: what is asked of a column is what they have i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeGuard
 
@@ -76,11 +76,24 @@ def ids_of(column: Any, name: str, *, optional: bool = False) -> Ids:
     kinds = set(map(type, listed))
     if not kinds <= {str}:
         present = [value for value in listed if not _is_missing(value)]
+        if len(present) < len(listed) and not optional:
+            row = next(at for at, value in enumerate(listed) if _is_missing(value))
+            raise TypeError(f"{name} is missing in row {row}: give it, or leave the row out.")
         if present and all(_is_whole(value) for value in present):
             texts = [None if _is_missing(value) else _text(value) for value in listed]
             return Ids(Strings.of(texts, name, optional=optional), True)
         listed = [None if _is_missing(value) else value for value in listed]
+        _check_texts(listed, name, optional=optional)
     return Ids(Strings.of(listed, name, optional=optional), False)
+
+
+def _check_texts(listed: Sequence[Any], name: str, *, optional: bool) -> None:
+    for row, value in enumerate(listed):
+        if not (isinstance(value, str) or (value is None and optional)):
+            raise TypeError(
+                f"{name} holds strings, not {value!r} as in row {row}: give ids of one kind, all "
+                "strings or all whole numbers."
+            )
 
 
 def numbers_of(column: Any, name: str, *, missing: float = np.nan) -> NDArray[np.float64]:
@@ -134,6 +147,11 @@ def interactions_of(frame: Any) -> tuple[Interactions, bool]:
             given[name] = ids_of(column, name, optional=True).strings
     if (quantity := table.get("quantity")) is not None:
         given["quantity"] = numbers_of(quantity, "quantity", missing=1.0)
+        if (at_fault := np.flatnonzero(given["quantity"] <= 0)).size:
+            raise ValueError(
+                f"quantity is above 0, but row {at_fault[0]} has {given['quantity'][at_fault[0]]:g}: "
+                "leave out what was sent back or never bought."
+            )
     if (price := table.get("price")) is not None:
         given["price"] = numbers_of(price, "price")
     timestamp = numbers_of(table["timestamp"], "timestamp")

@@ -128,6 +128,15 @@ def check(path: str) -> None:
         raise ArtefactError(f"{path}/{_CHECKSUMS} is not what was written.") from error
 
 
+def fault_of(path: str) -> str:
+    """Return what is damaged in a version, empty for nothing."""
+    try:
+        check(path)
+    except ArtefactError as error:
+        return str(error)
+    return ""
+
+
 def _checksum(file: Path) -> int:
     value = 0
     with file.open("rb") as stream:

@@ -15,6 +15,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from saleor_personalize.conf import settings
 from saleor_personalize.enums import (
     HeldBack,
     InstallationStatus,
@@ -185,6 +186,16 @@ def test_b118_rollback_and_its_list(shop: Phones) -> None:
     listed = run("personalize_rollback", "--list").splitlines()
     assert [line.split()[1] for line in listed[2:]] == [second.version, first.version]
     assert [line.rpartition("  ")[2] for line in listed[2:]] == ["answers", "answered before"]
+
+    damaged = Path(settings.MODEL_DIRECTORY) / first.path / "checksums.json"
+    kept = damaged.read_bytes()
+    damaged.unlink()
+    listed = run("personalize_rollback", "--list").splitlines()
+    assert [line.rpartition("  ")[2] for line in listed[2:]] == [
+        "answers",
+        f"damaged: {first.path}/checksums.json is missing.",
+    ]
+    damaged.write_bytes(kept)
 
     said = run("personalize_rollback", "--keep", "3")
     assert f"us: {first.version} answers again instead of {second.version}, and stays until" in said

@@ -83,7 +83,8 @@ class Command(BaseCommand):
             if slug in (None, name)
             for row in versions.available(installation=shop, channel_slug=name)
         ]
-        for line in models_table(rows) or ["nothing was trained yet"]:
+        faults = {row.pk: fault for row in rows if (fault := versions.fault_of(row.path))}
+        for line in models_table(rows, faults) or ["nothing was trained yet"]:
             self.stdout.write(f"  {line}")
 
     def _roll_back(self, shop: Installation, slug: str | None, options: dict[str, Any]) -> int:

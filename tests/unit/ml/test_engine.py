@@ -162,6 +162,12 @@ def test_ids_may_come_as_numpy_numbers_and_other_numbers_are_refused() -> None:
             engine.related(wrong)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="session takes a collection of item ids, not one string"):
         engine.recommend(session="12")
+    with pytest.raises(
+        TypeError, match=r"session takes a collection of item ids, not 3; write \[3\]"
+    ):
+        engine.recommend(session=3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="now is a moment in unix seconds, not 'noon'; give a"):
+        engine.recommend(now="noon")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -186,8 +192,19 @@ def test_ids_may_come_as_numpy_numbers_and_other_numbers_are_refused() -> None:
         ({"item_id": ["\ud800"] * 400}, ValueError, "must have 1 to 255 bytes of UTF-8"),
         ({"item_id": ["a\0"] * 400}, ValueError, "must have 1 to 255 bytes of UTF-8 and no NUL"),
         ({"item_id": ["a" * 4_000_000] * 400}, ValueError, "must have 1 to 255 bytes of UTF-8"),
-        ({"item_id": [1, "a"] * 200}, TypeError, "item_id holds strings, not 1"),
-        ({"item_id": [None] * 400}, TypeError, "item_id holds strings, not None"),
+        ({"item_id": [1, "a"] * 200}, TypeError, "item_id holds strings, not 1 as in row 0: give"),
+        (
+            {"item_id": [1, 2, None, 1] * 100},
+            TypeError,
+            "item_id is missing in row 2: give it, or leave the row out",
+        ),
+        (
+            {"item_id": np.array([1, np.nan] * 200)},
+            TypeError,
+            "item_id is missing in row 1: give it, or leave the row out",
+        ),
+        ({"quantity": [1, 0] * 200}, ValueError, "quantity is above 0, but row 1 has 0: leave out"),
+        ({"quantity": [2, 1, 1, -3] * 100}, ValueError, "quantity is above 0, but row 3 has -3"),
         (
             {"timestamp": [START * 1e3] * 400},
             ValueError,
