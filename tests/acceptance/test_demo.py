@@ -26,8 +26,8 @@ def test_b112_d2_the_demo_tells_the_whole_story() -> None:
         "collections": 1,
         "products": 66,
         "pages": 5,
-        "customers": 40,
-        "orders": 300,
+        "customers": 41,
+        "orders": 304,
         "checkouts": 5,
     }
     assert [(model["channel"], model["is_published"]) for model in story["models"]] == [
@@ -46,7 +46,7 @@ def test_b112_d2_the_demo_tells_the_whole_story() -> None:
     # B26: beside a tea the guide that names it, in the language asked for.
     assert len(story["pages"]["home"]) == 3
     assert story["pages"]["product page"] == {
-        "Kräutertees für den Abend": "Über Night Garden tea, 50 g"
+        "Kräutertees für den Abend": "Über Tee „Nachtgarten“, 50 g"
     }
     assert story["messages_sent"] == 1
     assert story["messages_not_sent"] == {"no_consent": 1, "ordered": 3}

@@ -44,8 +44,7 @@ class Story:
         self.http = httpx.Client(timeout=20)
 
     def play(self) -> dict[str, Any]:
-        """Return what happened, in numbers; raise StoryError where it went wrong."""
-        self.install()
+        """Return what happened since `install`, in numbers; raise StoryError where it went wrong."""
         backfilled = self.backfill()
         models = self.train()
         recommended = self.recommendations()

@@ -15,11 +15,6 @@ from graphql import ExecutionResult, GraphQLError, execute, parse, validate
 from saleor_personalize.testing.saleor.sdl import schema
 from saleor_personalize.testing.saleor.shop import VERSION, Caller, Node, Shop, connection
 
-_PICTURE = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 120 120" role="img">
-<rect width="120" height="120" fill="hsl({hue} 45% 88%)"/>
-<path d="M35 50h45v25a20 20 0 0 1-20 20h-5a20 20 0 0 1-20-20z" fill="hsl({hue} 45% 40%)"/>
-<path d="M80 56h8a10 10 0 0 1 0 20h-8" fill="none" stroke="hsl({hue} 45% 40%)" stroke-width="5"/>
-</svg>"""
 MAX_COST = 50_000
 
 
@@ -274,8 +269,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/.well-known/jwks.json":
             self._reply(200, json.dumps(self.shop.key.jwks()).encode())
         elif self.path.startswith("/thumbnail/"):
-            number = int(self.path.removeprefix("/thumbnail/").partition(".")[0] or 0)
-            self._reply(200, _PICTURE.format(hue=number * 47 % 360).encode(), "image/svg+xml")
+            number = self.path.removeprefix("/thumbnail/").removesuffix(".svg")
+            known = self.shop.pictures.get(int(number)) if number.isdecimal() else None
+            self._reply(200 if known else 404, (known or "").encode(), "image/svg+xml")
         else:
             self._reply(404, b"")
 

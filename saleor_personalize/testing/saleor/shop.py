@@ -25,6 +25,7 @@ from graphql import DocumentNode, ExecutionResult, GraphQLError, execute, parse,
 
 from saleor_personalize.testing.keys import SigningKey
 from saleor_personalize.testing.saleor import catalogue
+from saleor_personalize.testing.saleor.pictures import picture
 from saleor_personalize.testing.saleor.sdl import schema
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,11 @@ def _iso(moment: datetime) -> str:
 
 def _money(amount: float, currency: str) -> Node:
     return {"amount": round(amount, 2), "currency": currency}
+
+
+def _in_german(id_: str, **texts: str) -> Callable[..., Node | None]:
+    """Return a resolver of `translation`: in German there is one."""
+    return lambda info, languageCode: {"id": f"{id_}-DE", **texts} if languageCode == "DE" else None
 
 
 def _taxed(amount: float, currency: str) -> Node:
@@ -122,6 +128,7 @@ class Shop:
         self.collections: dict[str, Node] = {}
         self.products: dict[str, Node] = {}
         self.pages: dict[str, Node] = {}
+        self.pictures: dict[int, str] = {}
         self.variants: dict[str, Node] = {}
         self.users: dict[str, Node] = {}
         self.checkouts: dict[str, Node] = {}
@@ -196,12 +203,18 @@ class Shop:
         }
 
     def _category(self, name: str, now: datetime) -> None:
+        number = len(self.categories) + 1
         self.categories[name] = {
-            "id": global_id("Category", len(self.categories) + 1),
+            "id": global_id("Category", number),
             "name": name,
             "slug": name.lower(),
             "updatedAt": _iso(now),
             "parent": None,
+            "translation": lambda info, languageCode: (
+                {"id": global_id("CategoryTranslation", number), "name": catalogue.GERMAN[name]}
+                if languageCode == "DE" and name in catalogue.GERMAN
+                else None
+            ),
         }
 
     def _product(self, number: int, idea: catalogue.ProductIdea, created: datetime) -> None:
@@ -230,8 +243,17 @@ class Shop:
                     "values": [
                         {"id": global_id("AttributeValue", idea.material), "name": idea.material}
                     ],
-                }
+                },
+                {
+                    "attribute": {
+                        "id": global_id("Attribute", 4),
+                        "slug": "brand",
+                        "name": "Brand",
+                    },
+                    "values": [{"id": global_id("AttributeValue", idea.brand), "name": idea.brand}],
+                },
             ],
+            "translation": _in_german(id_, name=idea.german),
             "channelListings": [],
             "variants": lambda info: [
                 v for v in self.variants.values() if v["product_id"] == id_ and not v.get("gone")
@@ -257,6 +279,7 @@ class Shop:
                 }
             )
         self.products[id_] = product
+        self.pictures[number] = picture(idea)
         self.variants[variant_id] = {
             "id": variant_id,
             "product_id": id_,
@@ -330,11 +353,7 @@ class Shop:
                     ],
                 },
             ],
-            "translation": lambda info, languageCode: (
-                {"id": global_id("PageTranslation", number + 1), "title": guide.german}
-                if languageCode == "DE"
-                else None
-            ),
+            "translation": _in_german(id_, title=guide.german),
         }
 
     def _picture(self, number: int) -> str:
@@ -385,6 +404,18 @@ class Shop:
         self.users[id_] = user
         self.emit("customer_created", "user", user)
         return user
+
+    def add_past_order(self, user: Node, names: Sequence[str], *, days_ago: int) -> Node:
+        """Add what a customer bought before anybody listened: one each of the products called so."""
+        bought = [p["id"] for name in names for p in self.products.values() if p["name"] == name]
+        return self._order(
+            lines=[(self._first_variant(id_), 1) for id_ in bought],
+            channel=self.channels[0],
+            email=user["email"],
+            user=user,
+            checkout_id=None,
+            at=self.clock() - timedelta(days=days_ago),
+        )
 
     def delete_customer(self, user_id: str) -> None:
         with self.lock:
