@@ -403,6 +403,12 @@ def spoken(language_code: str) -> dict[str, str]:
     return {"language": language, "base": language.partition("-")[0]}
 
 
+def product_types(*, installation: Installation) -> frozenset[str]:
+    """Return the names of the product types of all products that are not deleted."""
+    rows = Product.objects.of(installation).filter(deleted_at=None).exclude(product_type="")
+    return frozenset(rows.order_by().values_list("product_type", flat=True).distinct())
+
+
 def names(
     *, installation: Installation, ids: AnyCollection[str], language_code: str = ""
 ) -> dict[str, str]:

@@ -105,6 +105,7 @@ def _rule_faults(row: MerchandisingRule) -> Iterator[Fault]:
     if row.effect not in RuleEffect.values:
         yield Fault("effect", _("one of: %(known)s") % {"known": ", ".join(RuleEffect.values)})
     yield from _condition_faults(row.conditions)
+    yield from _product_type_faults(row)
     known = placements.shop_of(row.installation).placements
     for key in row.placements or ():
         if key not in known:
@@ -140,6 +141,22 @@ def _rule_faults(row: MerchandisingRule) -> Iterator[Fault]:
         yield Fault("conditions", _("say which products: without that, it would hide all of them"))
     if row.starts_at and row.ends_at and row.ends_at <= row.starts_at:
         yield Fault("ends_at", _("after it starts"))
+
+
+def _product_type_faults(row: MerchandisingRule) -> Iterator[Fault]:
+    """Find names that are of no product: such a rule would never speak of anything."""
+    wanted = row.conditions.get("product_types") if isinstance(row.conditions, Mapping) else None
+    if not isinstance(wanted, list) or not _are_texts(wanted) or not _is_storable(wanted):
+        return
+    known = catalog.product_types(installation=row.installation)
+    # Before the catalogue is read, nothing is known to be wrong.
+    for name in wanted if known else ():
+        if name not in known:
+            hint = placements.suggestion(name, known)
+            yield Fault(
+                "conditions.product_types",
+                _("no product type %(name)s. %(hint)s") % {"name": name[:60], "hint": hint[:500]},
+            )
 
 
 def _condition_faults(given: Any) -> Iterator[Fault]:

@@ -1,5 +1,6 @@
 """The model report and the playground, as staff ask for them."""
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -387,7 +388,7 @@ def test_what_cannot_be_asked_says_why(
 
 @pytest.mark.parametrize(
     ("field", "given"),
-    [("product", "Leather case"), ("product", "Q2F0ZWdvcnk6MQ=="), ("category", "Teas")],
+    [("product", "%"), ("product", "Q2F0ZWdvcnk6MQ=="), ("category", "Teas")],
 )
 def test_what_is_no_global_id_is_not_passed_over(
     client: Client,
@@ -399,6 +400,23 @@ def test_what_is_no_global_id_is_not_passed_over(
     shown = ask(client, signed, **{field: given})
     assert f"“{given}” is none of Saleor&#x27;s global ids" in shown
     assert "<code>" not in shown, "no answer that leaves it aside"
+
+
+def test_b102_a_product_and_a_category_are_asked_for_by_name(
+    client: Client,
+    trained: Phones,
+    signed: dict[str, str],  # noqa: F811
+) -> None:
+    by_id = ask(client, signed, product=trained.stand)
+    by_name = ask(client, signed, product="oak STAND")
+    assert 'value="oak STAND"' in by_name
+    answered = re.compile(r"<code>(\w+=*)</code>")
+    assert answered.findall(by_name) == answered.findall(by_id) != []
+    assert "Did you mean “Oak stand”?" in ask(client, signed, product="Oak stnad")
+    found = client.get(
+        "/dashboard/playground/choices/category/", {"category": "phon"}, headers=signed
+    )
+    assert found.content.decode().strip() == '<option value="Phones"></option>'
 
 
 def test_the_sales_channel_that_taught_most_comes_first(
