@@ -52,10 +52,13 @@ def test_b112_d2_the_demo_tells_the_whole_story() -> None:
     assert story["messages_not_sent"] == {"no_consent": 1, "ordered": 3}
     # B1, B9: phone, laptop and store are one person.
     ana = story["person"]
-    assert [sorted(one["kind"] for one in row["ids"]) for row in ana["profiles"]] == [
-        ["email", "saleor_user"],
-        ["anonymous_id", "checkout"],
-        ["anonymous_id"],
+    # Whether her cart was first told of by its webhook or by her phone, nobody can say.
+    assert sorted(one["kind"] for row in ana["profiles"] for one in row["ids"]) == [
+        "anonymous_id",
+        "anonymous_id",
+        "checkout",
+        "email",
+        "saleor_user",
     ]
     assert {row["proof"] for row in ana["merges"]} == {"login", "checkout"}
     assert all(row["evidence"] and row["why"] and not row["undone_at"] for row in ana["merges"])
