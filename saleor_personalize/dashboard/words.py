@@ -43,6 +43,7 @@ STAGES = {
     "customers": gettext_lazy("Customers"),
     "orders": gettext_lazy("Orders"),
     "checkouts": gettext_lazy("Open carts"),
+    "pages": gettext_lazy("Content pages"),
 }
 #: recommenders, sources and the engine's own answer by alias; one of the shop's own shows as it is called
 RECOMMENDERS = {
