@@ -65,7 +65,7 @@ bench-quality: $(STAMP) ## the recommenders beside peers on real shops: make ben
 bench-right: $(STAMP) ## 100,000 random questions to the recommendations: nothing wrong may be shown
 	RIGHT_PRODUCTS_CALLS=100000 $(BIN)/pytest tests/integration/test_right_products.py -q
 
-e2e: $(STAMP) ## drive a live Saleor: make e2e SALEOR_API_URL=http://127.0.0.1:8000/graphql/
+e2e: $(STAMP) $(GATEWAY) ## drive a live Saleor: make e2e SALEOR_API_URL=http://127.0.0.1:8000/graphql/
 	@test -n "$(SALEOR_API_URL)" || { echo "Say which Saleor: make e2e SALEOR_API_URL=http://..../graphql/"; exit 2; }
 	SALEOR_API_URL=$(SALEOR_API_URL) $(BIN)/pytest -m live tests/live
 

@@ -26,6 +26,7 @@ from saleor_personalize.ml.base import Context
 from saleor_personalize.ml.data import Interactions
 from saleor_personalize.ml.evaluation import Answers, Measured, Question, measure, questions_of
 from saleor_personalize.ml.frames import interactions_of
+from saleor_personalize.ml.recommenders.repeats import BuyAgain
 
 #: task -> figures shown.
 SHOWN = {
@@ -149,7 +150,11 @@ def line(name: str, task: str, seconds: float, result: Measured) -> dict[str, An
 def buy_again(
     name: str, table: pa.Table, items: Any, every: int, bars: list[tuple[str, float, float, bool]]
 ) -> dict[str, Any]:
-    """Split the events themselves: who buys which of their own products in the last four weeks?"""
+    """Split the events themselves: what do known customers buy in the last four weeks?
+
+    All that they buy is right, so what is new to them counts against the engine and the peers alike.
+    The engine keeps the constants for too little data here.
+    """
     times = table["timestamp"].to_numpy()
     cut = float(times.max()) - AGAIN_DAYS * 86_400
     past = table.filter(compute.less(table["timestamp"], cut))
@@ -161,7 +166,7 @@ def buy_again(
         if visitor >= 0 and visitor in own
     ][::every]
     train, _ = interactions_of(past)
-    engine = Engine(rerank=False, tune=False)
+    engine = Engine(recommenders={"buy_again": BuyAgain()}, tune=False)
     seconds, engine = timed(lambda: engine.fit(past, items))
     if "buy_again" not in engine.aliases:
         return {}

@@ -95,6 +95,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         *_backends(),
         *_placements(),
         *_languages(),
+        *_pages(),
         *_mail(),
         *_events(),
         *_segment_rules(),
@@ -278,6 +279,20 @@ def _languages() -> Iterator[CheckMessage]:
                 hint='Write codes in small letters, such as "de" or "pt-br".',
                 id=f"{APP}.E014",
             )
+
+
+_SLUG = re.compile(r"[\w-]+")
+
+
+def _pages() -> Iterator[CheckMessage]:
+    for setting in ("PAGE_TYPES", "PAGE_TAG_ATTRIBUTES"):
+        for slug in getattr(settings, setting):
+            if not _SLUG.fullmatch(slug):
+                yield Error(
+                    f"{_at(setting)} holds {slug!r}, which is no slug.",
+                    hint='Copy the slug from Saleor\'s Dashboard, such as "blog-post": letters, digits, "-" and "_".',
+                    id=f"{APP}.E015",
+                )
 
 
 def _mail() -> Iterator[CheckMessage]:

@@ -254,7 +254,8 @@ class Defaults:
     # Seconds for one call to Saleor, and the page size of back-fills (Saleor's limit is 100).
     SALEOR_TIMEOUT: float = 15.0
     BACKFILL_PAGE_SIZE: int = 100
-    # Languages in which names of products are read from Saleor, beside the shop's own.
+    # Languages in which names of products and categories and titles of pages are read from Saleor, beside
+    # the shop's own.
     PRODUCT_LANGUAGES: Sequence[str] = ("de", "es", "fr", "pl")
     # Largest webhook body in bytes, and how long raw deliveries are kept.
     WEBHOOK_MAX_BYTES: int = 1_000_000
@@ -266,6 +267,11 @@ class Defaults:
     # "FALLBACK": [...], "OPTIONS": {...}}.
     PLACEMENTS: Mapping[str, Any] = field(default_factory=_placements)
     MAX_RECOMMENDATIONS: int = 100
+    # Slugs of Saleor's page types whose pages are recommended; empty: all that are about anything.
+    PAGE_TYPES: Sequence[str] = ()
+    # Slugs of the page attributes whose values are tags; empty: all with choices. What a page refers to
+    # always counts.
+    PAGE_TAG_ATTRIBUTES: Sequence[str] = ()
     # Product type -> how long a product is not recommended to who bought it; None: never again. "*": all
     # other types.
     HIDE_BOUGHT: Mapping[str, timedelta | None] = field(
@@ -275,7 +281,7 @@ class Defaults:
     ROTATE_AFTER: Count = 5
     # Folder for trained models, shared by web and workers.
     MODEL_DIRECTORY: str | Path = "var/models"
-    # How long a training may take, and how many cores it uses; 0: half of them.
+    # How long a training may take, and how many cores it uses; 0: OMP_NUM_THREADS, else half of them.
     TRAINING_TIME_LIMIT: timedelta = timedelta(hours=4)
     TRAINING_THREADS: Count = 0
 

@@ -362,7 +362,10 @@ class NotSentReason(TextChoices):
     EXIT_CONDITION = "exit_condition", "What ends this journey has happened"
     OFFER_FULL_PRICE = "offer_full_price", "The person has just paid full price: no offer"
     OFFER_LIMIT = "offer_limit", "The person had as many offers as one gets in a year"
-    OFFER_NOT_FIRST = "offer_not_first", "The offer is for a first order, and the person has ordered"
+    OFFER_NOT_FIRST = (
+        "offer_not_first",
+        "The offer is for a first order, and the person has ordered",
+    )
     OFFER_NO_CHANNEL = "offer_no_channel", "The offer has no value in the person's sales channel"
     OFFER_NOT_PERMITTED = (
         "offer_not_permitted",

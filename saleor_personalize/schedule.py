@@ -21,6 +21,8 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "bus: abandoned carts": {"task": "personalize.tell_abandoned", "schedule": 30.0},
     "bus: problems": {"task": "personalize.show_problems", "schedule": 60.0},
     "backfill: resume": {"task": "personalize.run_backfills", "schedule": 30.0},
+    "pages: refresh": {"task": "personalize.refresh_pages", "schedule": 10.0},
+    "pages: look": {"task": "personalize.look_at_pages", "schedule": 300.0},
     "imports: run": {"task": "personalize.run_imports", "schedule": 10.0},
     "imports: purge": {
         "task": "personalize.purge_imports",

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
+from saleor_personalize.catalog import operations
 from saleor_personalize.models import (
     Category,
     Checkout,
@@ -19,6 +20,7 @@ from saleor_personalize.models import (
     Profile,
     SalesChannel,
 )
+from saleor_personalize.saleor_api.nodes import CategoryTranslationData
 
 
 def gid(type_: str, key: object) -> str:
@@ -49,6 +51,20 @@ class Catalogue:
     def category(self, name: str) -> Category:
         return Category.objects.create(
             installation=self.installation, saleor_id=gid("Category", name), name=name
+        )
+
+    def translate_category(self, name: str, **names: str) -> None:
+        """Record what a webhook shows of a category's names; `pt_br` is "pt-br"."""
+        operations.record_category_translations(
+            installation=self.installation,
+            data=[
+                CategoryTranslationData(
+                    gid("Category", name), language.replace("_", "-"), translated
+                )
+                for language, translated in names.items()
+            ],
+            now=self.now,
+            seen_at=self.now,
         )
 
     def product(

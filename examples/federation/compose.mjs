@@ -13,14 +13,20 @@ const given = Object.fromEntries(
 
 async function schemaOf(name, url) {
   if (given[`${name}.sdl`]) return readFile(given[`${name}.sdl`], "utf8");
-  const answer = await fetch(url, {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ query: "{ _service { sdl } }" }),
-  });
-  const { data, errors } = await answer.json();
-  if (!data) throw new Error(`${url} gives no schema: ${JSON.stringify(errors)}`);
-  return data._service.sdl;
+  try {
+    const answer = await fetch(url, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ query: "{ _service { sdl } }" }),
+    });
+    const { data, errors } = await answer.json();
+    if (data) return data._service.sdl;
+    console.error(`${name}: ${url} gives no schema: ${errors?.map(({ message }) => message).join(" ")}`);
+  } catch (error) {
+    console.error(`${name}: ${url} gives no schema: ${error.cause?.message ?? error.message}`);
+  }
+  console.error(`See that it is a GraphQL address that federates, or name a file: ${name}.sdl=FILE beside ${name}=URL.`);
+  process.exit(1);
 }
 
 const names = Object.keys(given).filter((name) => !name.endsWith(".sdl"));

@@ -25,6 +25,8 @@ class Subgraph extends RemoteGraphQLDataSource {
 }
 
 const server = new ApolloServer({
+  // Where in this process a service failed is nothing for shoppers.
+  includeStacktraceInErrorResponses: false,
   gateway: new ApolloGateway({
     supergraphSdl: await readFile(process.argv[2] ?? "supergraph.graphql", "utf8"),
     buildService: ({ name, url }) => Object.assign(new Subgraph({ url }), { name }),

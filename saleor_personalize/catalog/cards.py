@@ -7,11 +7,11 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
+from saleor_personalize.catalog.queries import TRANSLATED, spoken
 from saleor_personalize.models import (
     Installation,
     Product,
     ProductListing,
-    ProductTranslation,
     ProductVariant,
     SalesChannel,
     VariantPrice,
@@ -70,15 +70,7 @@ ON variant.installation_id = product.installation_id
 LEFT JOIN {VariantPrice._meta.db_table} AS paid
 ON paid.installation_id = product.installation_id AND paid.channel_slug = %(channel)s
     AND paid.variant_saleor_id = listing.best_variant_saleor_id
-LEFT JOIN LATERAL (
-    SELECT name FROM {ProductTranslation._meta.db_table} AS translation
-    WHERE translation.installation_id = product.installation_id
-        AND translation.product_saleor_id = product.saleor_id
-        AND translation.language_code IN (%(language)s, %(base)s)
-    ORDER BY translation.language_code = %(language)s DESC
-    LIMIT 1
-) AS translated ON TRUE
-WHERE product.installation_id = %(installation)s AND product.deleted_at IS NULL
+{TRANSLATED}WHERE product.installation_id = %(installation)s AND product.deleted_at IS NULL
     AND product.saleor_id = ANY (string_to_array(%(ids)s, ' '))
 """  # noqa: S608 (the names of the tables are ours)
 
@@ -96,7 +88,6 @@ def cards(
     Names are in `language_code` ("de", "pt-BR"), else in the language without its region, else as the
     shop wrote them.
     """
-    language = language_code.lower().replace("_", "-")
     with prepared.cursor() as cursor:
         cursor.execute(
             _CARDS,
@@ -105,8 +96,7 @@ def cards(
                 "channel": channel_slug,
                 "now": now,
                 "ids": " ".join(ids),
-                "language": language,
-                "base": language.partition("-")[0],
+                **spoken(language_code),
             },
         )
         return {row[0]: _card(*row) for row in cursor.fetchall()}

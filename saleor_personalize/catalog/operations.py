@@ -15,10 +15,14 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
+from saleor_personalize.catalog.pages import tag_key
 from saleor_personalize.models import (
     Category,
+    CategoryTranslation,
     Collection,
     Installation,
+    Page,
+    PageTranslation,
     PriceChange,
     Product,
     ProductListing,
@@ -33,12 +37,16 @@ from saleor_personalize.models.catalog import SaleorObject
 from saleor_personalize.models.locks import lock
 from saleor_personalize.saleor_api.nodes import (
     CategoryData,
+    CategoryTranslationData,
     ChannelData,
     CollectionData,
+    PageData,
+    PageTranslationData,
     ProductData,
     StockData,
     TranslationData,
     VariantData,
+    kind_of,
 )
 
 _LOCK = "catalog"
@@ -78,6 +86,7 @@ def record_channels(
 def record_categories(
     *, installation: Installation, data: Sequence[CategoryData], now: datetime, seen_at: datetime
 ) -> int:
+    """Record categories with their names in further languages; return how many changed."""
     with transaction.atomic():
         lock(installation, [_LOCK])
         taken = _merge(
@@ -95,7 +104,18 @@ def record_categories(
             ],
             seen_at=seen_at,
         )
-    return sum(taken.values())
+        changed = {id_ for id_, is_changed in taken.items() if is_changed}
+        changed |= _record_category_translations(
+            installation,
+            [
+                CategoryTranslationData(c.id, language_code, name)
+                for c in data
+                if c.id in taken
+                for language_code, name in c.translations.items()
+            ],
+            seen_at=seen_at,
+        )
+    return len(changed)
 
 
 def record_collections(
@@ -137,6 +157,7 @@ def record_products(
                             "attribute": slug,
                             "values": values,
                             **({"references": p.references[slug]} if slug in p.references else {}),
+                            **({"pages": p.pages[slug]} if slug in p.pages else {}),
                         }
                         for slug, values in p.attributes
                     ],
@@ -164,6 +185,147 @@ def record_products(
         )
         _refresh_listings(installation, changed)
     return len(changed)
+
+
+def record_pages(
+    *, installation: Installation, data: Sequence[PageData], now: datetime, seen_at: datetime
+) -> int:
+    """Record pages; return how many changed or became stale. `seen_at` orders them, as Saleor gives them no `updatedAt`.
+
+    A page whose attributes were not asked for keeps those it has, and is stale from `now` on; one that
+    was read with them is no longer stale, unless it became so after `seen_at`.
+    """
+    with transaction.atomic():
+        lock(installation, [_LOCK])
+        whole = [page for page in data if page.attributes is not None]
+        taken = _merge(
+            Page,
+            installation,
+            _with_subjects(installation, whole),
+            seen_at=seen_at,
+        )
+        rows = Page.objects.of(installation)
+        rows.filter(saleor_id__in=taken, stale_since__lte=seen_at).update(stale_since=None)
+        parts = [page for page in data if page.attributes is None]
+        taken |= _merge(Page, installation, [_page_row(page) for page in parts], seen_at=seen_at)
+        # Also one that came late: what it brings may be old, and still there was a change.
+        stale = rows.filter(saleor_id__in=[page.id for page in parts], deleted_at=None)
+        stale.update(stale_since=now)
+        changed = {id_ for id_, is_changed in taken.items() if is_changed}
+        changed |= set(stale.values_list("saleor_id", flat=True))
+        changed |= _record_page_translations(
+            installation,
+            [
+                PageTranslationData(page.id, language_code, title)
+                for page in data
+                if page.id in taken
+                for language_code, title in page.translations.items()
+            ],
+            seen_at=seen_at,
+        )
+    return len(changed)
+
+
+def _page_row(page: PageData) -> dict[str, Any]:
+    return {
+        "saleor_id": page.id,
+        "title": page.title[:255],
+        "slug": page.slug,
+        "page_type": page.page_type,
+        "is_published": page.is_published,
+        "published_at": page.published_at,
+    }
+
+
+def _with_subjects(installation: Installation, pages: Sequence[PageData]) -> list[dict[str, Any]]:
+    """Return the rows of pages with what they are about; a variant stands for its product."""
+    referred = {id_ for page in pages for each in page.attributes or () for id_ in each.references}
+    variants = ProductVariant.objects.of(installation).filter(
+        saleor_id__in=[id_ for id_ in referred if kind_of(id_) == "ProductVariant"]
+    )
+    products = dict(variants.values_list("saleor_id", "product_saleor_id"))
+    rows = []
+    for page in pages:
+        attributes = [
+            {
+                "attribute": each.slug,
+                "tags": each.tags,
+                "references": [products.get(id_, id_) for id_ in each.references],
+            }
+            for each in page.attributes or ()
+        ]
+        keys = [page.id]
+        for row in attributes:
+            keys += [*row["references"], *(tag_key(tag) for tag in row["tags"])]
+        subjects = list(dict.fromkeys(keys))
+        rows.append({**_page_row(page), "attributes": attributes, "subjects": subjects})
+    return rows
+
+
+def mark_stale_pages(*, installation: Installation, ids: Iterable[str], now: datetime) -> int:
+    """Have pages read again, also those that we never saw; return how many were marked.
+
+    One that is deleted stays so.
+    """
+    with transaction.atomic():
+        lock(installation, [_LOCK])
+        marked = bulk.merge(
+            Page,
+            installation,
+            [{"saleor_id": id_, "title": "", "stale_since": now} for id_ in ids],
+            key=["saleor_id"],
+            silent=[],
+            when="FALSE",
+        )
+        known = Page.objects.of(installation).filter(saleor_id__in=ids, deleted_at=None)
+        return known.exclude(pk__in=[row.pk for row in marked]).update(stale_since=now) + len(
+            marked
+        )
+
+
+def hide_pages(*, installation: Installation, ids: Iterable[str], seen_at: datetime) -> int:
+    """Take for unpublished what Saleor did not show us at `seen_at`; return how many were shown."""
+    with transaction.atomic():
+        lock(installation, [_LOCK])
+        rows = Page.objects.of(installation).filter(saleor_id__in=ids)
+        rows.filter(stale_since__lte=seen_at).update(stale_since=None)
+        return rows.filter(is_published=True).update(is_published=False, seen_at=seen_at)
+
+
+def record_page_translations(
+    *,
+    installation: Installation,
+    data: Sequence[PageTranslationData],
+    now: datetime,
+    seen_at: datetime,
+) -> int:
+    """Record titles of pages in further languages; return how many pages changed. A deleted one has none."""
+    with transaction.atomic():
+        lock(installation, [_LOCK])
+        gone = _gone(Page, installation, [seen.page_id for seen in data])
+        alive = [seen for seen in data if seen.page_id not in gone]
+        return len(_record_page_translations(installation, alive, seen_at=seen_at))
+
+
+def record_category_translations(
+    *,
+    installation: Installation,
+    data: Sequence[CategoryTranslationData],
+    now: datetime,
+    seen_at: datetime,
+) -> int:
+    """Record names of categories in further languages; return how many changed. A deleted one has none."""
+    with transaction.atomic():
+        lock(installation, [_LOCK])
+        gone = _gone(Category, installation, [seen.category_id for seen in data])
+        alive = [seen for seen in data if seen.category_id not in gone]
+        return len(_record_category_translations(installation, alive, seen_at=seen_at))
+
+
+def _gone(model: type[SaleorObject], installation: Installation, ids: Sequence[str]) -> set[str]:
+    """Return those of `ids` that are deleted."""
+    rows = model.objects.of(installation).filter(saleor_id__in=ids).exclude(deleted_at=None)
+    return set(rows.values_list("saleor_id", flat=True))
 
 
 def record_translations(
@@ -260,6 +422,12 @@ def record_deletion(
         if model is Product:
             ProductListing.objects.of(installation).filter(product_saleor_id=saleor_id).delete()
             ProductTranslation.objects.of(installation).filter(product_saleor_id=saleor_id).delete()
+        elif model is Category:
+            names = CategoryTranslation.objects.of(installation)
+            names.filter(category_saleor_id=saleor_id).delete()
+        elif model is Page:
+            PageTranslation.objects.of(installation).filter(page_saleor_id=saleor_id).delete()
+            Page.objects.of(installation).filter(saleor_id=saleor_id).update(stale_since=None)
         elif isinstance(row, ProductVariant):
             Stock.objects.of(installation).filter(variant_saleor_id=saleor_id).delete()
             VariantPrice.objects.of(installation).filter(variant_saleor_id=saleor_id).delete()
@@ -275,7 +443,7 @@ def _blank(model: type[SaleorObject]) -> dict[str, Any]:
         return {"slug": "", "currency": "", "is_active": False}
     if model is ProductVariant:
         return {"product_saleor_id": ""}
-    return {"name": ""}
+    return {"title" if model is Page else "name": ""}
 
 
 def _merge(
@@ -426,38 +594,81 @@ def _record_listings(installation: Installation, products: Sequence[ProductData]
 def _record_translations(
     installation: Installation, translations: Sequence[TranslationData], *, seen_at: datetime
 ) -> set[str]:
-    """Record names, or that there is none any more; return the ids of the products changed.
+    """Record names, or that there is none any more; return the ids of the products changed."""
+    return _record_names(
+        ProductTranslation,
+        installation,
+        [(seen.product_id, seen.language_code, seen.name) for seen in translations],
+        columns=("product_saleor_id", "name"),
+        seen_at=seen_at,
+    )
+
+
+def _record_page_translations(
+    installation: Installation, translations: Sequence[PageTranslationData], *, seen_at: datetime
+) -> set[str]:
+    """Record titles, or that there is none any more; return the ids of the pages changed."""
+    return _record_names(
+        PageTranslation,
+        installation,
+        [(seen.page_id, seen.language_code, seen.title) for seen in translations],
+        columns=("page_saleor_id", "title"),
+        seen_at=seen_at,
+    )
+
+
+def _record_category_translations(
+    installation: Installation,
+    translations: Sequence[CategoryTranslationData],
+    *,
+    seen_at: datetime,
+) -> set[str]:
+    """Record names, or that there is none any more; return the ids of the categories changed."""
+    return _record_names(
+        CategoryTranslation,
+        installation,
+        [(seen.category_id, seen.language_code, seen.name) for seen in translations],
+        columns=("category_saleor_id", "name"),
+        seen_at=seen_at,
+    )
+
+
+def _record_names(
+    model: type[ProductTranslation] | type[CategoryTranslation] | type[PageTranslation],
+    installation: Installation,
+    seen: Sequence[tuple[str, str, str]],
+    *,
+    columns: tuple[str, str],
+    seen_at: datetime,
+) -> set[str]:
+    """Record (owner, language, name); return the owners that changed.
 
     Names of languages that were not looked at stay as they are.
     """
-    stored = ProductTranslation.objects.of(installation)
+    owner, text = columns
+    stored = model.objects.of(installation)
     merged = bulk.merge(
-        ProductTranslation,
+        model,
         installation,
         [
-            {
-                "product_saleor_id": seen.product_id,
-                "language_code": seen.language_code,
-                "name": seen.name[:255],
-                "recorded_at": seen_at,
-            }
-            for seen in translations
-            if seen.name
+            {owner: id_, "language_code": language, text: name[:255], "recorded_at": seen_at}
+            for id_, language, name in seen
+            if name
         ],
-        key=["product_saleor_id", "language_code"],
+        key=[owner, "language_code"],
         silent=["recorded_at"],
         when="stored.recorded_at <= seen.recorded_at",
     )
     changed = {row.key[0] for row in merged if row.is_changed}
     without: dict[str, list[str]] = {}
-    for seen in translations:
-        if not seen.name:
-            without.setdefault(seen.language_code, []).append(seen.product_id)
-    for language_code, ids in without.items():
+    for id_, language, name in seen:
+        if not name:
+            without.setdefault(language, []).append(id_)
+    for language, ids in without.items():
         gone = stored.filter(
-            language_code=language_code, product_saleor_id__in=ids, recorded_at__lte=seen_at
+            language_code=language, recorded_at__lte=seen_at, **{f"{owner}__in": ids}
         )
-        if found := set(gone.values_list("product_saleor_id", flat=True)):
+        if found := set(gone.values_list(owner, flat=True)):
             gone.delete()
             changed |= found
     return changed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection as AnyCollection
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,11 +13,14 @@ from typing import Any, NamedTuple
 from django.db.models import Q, QuerySet
 
 from saleor_personalize.conf import settings
+from saleor_personalize.exceptions import UnknownAlias
 from saleor_personalize.models import (
     Category,
+    CategoryTranslation,
     Installation,
     Product,
     ProductListing,
+    ProductTranslation,
     ProductVariant,
     SalesChannel,
     Stock,
@@ -48,7 +52,7 @@ _COLUMNS = """
   COALESCE(jsonb_path_query_first(
     product.attributes, '$[*] ? (@.attribute == $slug).values[0]',
     jsonb_build_object('slug', %(brand)s::text)
-  ) #>> '{}', '')
+  ) #>> '{}', ''), product.saleor_created_at
 """
 _OFFERS = f"""
 SELECT {_COLUMNS} FROM {ProductListing._meta.db_table} AS listing
@@ -76,6 +80,8 @@ _CONDITIONS = {
     "price_to": "AND listing.price <= %(price_to)s",
     "words": "AND to_tsvector('simple'::regconfig, product.name) @@ to_tsquery('simple', %(words)s)",
 }
+#: Conditions that are lists of ids.
+_OF_IDS = ("categories", "ids")
 
 
 class Offer(NamedTuple):
@@ -86,6 +92,21 @@ class Offer(NamedTuple):
     product_type: str
     price: float | None
     brand: str
+    created_at: datetime | None = None
+
+
+def check_channel(*, installation: Installation, slug: str) -> None:
+    """Raise UnknownAlias where the shop has sales channels and none of that slug; those are not told.
+
+    Of a shop whose catalogue was not read yet nobody can say.
+    """
+    channels = SalesChannel.objects.of(installation).filter(deleted_at=None)
+    slugs = set(channels.values_list("slug", flat=True))
+    if slugs and slug not in slugs:
+        raise UnknownAlias(
+            f"There is no sales channel {slug!r} in this shop. `channel` takes its slug, as Saleor's "
+            "Dashboard shows it under Configuration, Channels."
+        )
 
 
 def recommendable(
@@ -163,7 +184,7 @@ def newest_offers(
     (inclusive), `words` (a `tsquery` over the name).
     """
     given = {name: value for name, value in conditions.items() if value is not None}
-    for name in ("categories", "ids"):
+    for name in _OF_IDS:
         if name in given:
             given[name] = " ".join(given[name])
     with prepared.cursor() as cursor:
@@ -181,6 +202,80 @@ def newest_offers(
             },
         )
         return [Offer(*row) for row in cursor.fetchall()]
+
+
+class Shelf(NamedTuple):
+    """A question to `newest_offers`: its first `depth` products."""
+
+    depth: int
+    until: datetime
+    conditions: Mapping[str, Any]
+
+
+_SHELVES = """
+SELECT asked.place, shelf.*
+FROM jsonb_to_recordset(%(asked)s::jsonb) AS asked(
+  place int, "count" int, "until" timestamptz, ids text, categories text, other_than text,
+  product_type text, price_from float8, price_to float8, words text
+)
+CROSS JOIN LATERAL ({shelf}) AS shelf
+ORDER BY asked.place, shelf.created DESC NULLS LAST, shelf.product_saleor_id
+"""
+#: What differs from one shelf to the other; the rest is the same for all.
+_OF_SHELVES = re.compile(
+    r"%\((count|until|ids|categories|other_than|product_type|price_from|price_to|words)\)s"
+)
+
+
+def newest_offers_each(
+    *, installation: Installation, channel_slug: str, now: datetime, asked: Sequence[Shelf]
+) -> list[list[Offer]]:
+    """Return what `newest_offers` returns for each question, by one read for all of the same conditions."""
+    alike: dict[tuple[str, ...], list[int]] = {}
+    for place, shelf in enumerate(asked):
+        alike.setdefault(tuple(sorted(shelf.conditions)), []).append(place)
+    found: list[list[Offer]] = [[] for _ in asked]
+    for names_, places in alike.items():
+        if len(places) == 1:
+            (place,) = places
+            found[place] = newest_offers(
+                installation=installation,
+                channel_slug=channel_slug,
+                now=now,
+                count=asked[place].depth,
+                until=asked[place].until,
+                **asked[place].conditions,
+            )
+            continue
+        one = _SHELF.replace("{conditions}", " ".join(_CONDITIONS[name] for name in names_))
+        one = one.replace("SELECT", "SELECT product.saleor_created_at AS created,", 1)
+        rows = [
+            {
+                "place": place,
+                "count": asked[place].depth,
+                "until": asked[place].until.isoformat(),
+                **{
+                    name: " ".join(value) if name in _OF_IDS else value
+                    for name, value in asked[place].conditions.items()
+                },
+            }
+            for place in places
+        ]
+        with prepared.cursor() as cursor:
+            cursor.execute(
+                _SHELVES.replace("{shelf}", _OF_SHELVES.sub(r'asked."\1"', one)),
+                {
+                    "installation": installation.pk,
+                    "channel": channel_slug,
+                    "now": now,
+                    "hidden": "",
+                    "brand": settings.BRAND_ATTRIBUTE,
+                    "asked": json.dumps(rows),
+                },
+            )
+            for place, _created, *row in cursor.fetchall():
+                found[place].append(Offer(*row))
+    return found
 
 
 _REFERENCES = f"""
@@ -265,13 +360,80 @@ def facts(
         }
 
 
-def names(*, installation: Installation, ids: AnyCollection[str]) -> dict[str, str]:
-    """Return product names by global id; deleted products are left out."""
-    return dict(
-        Product.objects.of(installation)
-        .filter(saleor_id__in=ids, deleted_at=None)
-        .values_list("saleor_id", "name")
-    )
+def translated(kind: str, table: str, text: str = "name") -> str:
+    """Return the SQL that joins the `translated` name of a `product`, `category` or `page`, as the query calls it.
+
+    In the language of `spoken`, else in it without its region; NULL for neither.
+    """
+    return f"""
+LEFT JOIN LATERAL (
+    SELECT {text} FROM {table} AS translation
+    WHERE translation.installation_id = {kind}.installation_id
+        AND translation.{kind}_saleor_id = {kind}.saleor_id
+        AND translation.language_code IN (%(language)s, %(base)s)
+    ORDER BY translation.language_code = %(language)s DESC
+    LIMIT 1
+) AS translated ON TRUE
+"""  # noqa: S608 (the names of the tables are ours)
+
+
+#: The name of `product` in the language of `spoken`.
+TRANSLATED = translated("product", ProductTranslation._meta.db_table)
+#: The same of `category`.
+CATEGORY_TRANSLATED = translated("category", CategoryTranslation._meta.db_table)
+_NAMES = f"""
+SELECT product.saleor_id, COALESCE(translated.name, product.name)
+FROM {Product._meta.db_table} AS product {TRANSLATED}
+WHERE product.installation_id = %(installation)s AND product.deleted_at IS NULL
+    AND product.saleor_id = ANY (string_to_array(%(ids)s, ' '))
+"""  # noqa: S608 (the names of the tables are ours)
+
+
+_CATEGORY_NAMES = f"""
+SELECT category.saleor_id, COALESCE(translated.name, category.name), category.slug
+FROM {Category._meta.db_table} AS category {CATEGORY_TRANSLATED}
+WHERE category.installation_id = %(installation)s AND category.deleted_at IS NULL
+    AND category.saleor_id = ANY (string_to_array(%(ids)s, ' '))
+"""  # noqa: S608 (the names of the tables are ours)
+
+
+def spoken(language_code: str) -> dict[str, str]:
+    """Return what `TRANSLATED` takes for a language ("de", "pt-BR")."""
+    language = language_code.lower().replace("_", "-")
+    return {"language": language, "base": language.partition("-")[0]}
+
+
+def product_types(*, installation: Installation) -> frozenset[str]:
+    """Return the names of the product types of all products that are not deleted."""
+    rows = Product.objects.of(installation).filter(deleted_at=None).exclude(product_type="")
+    return frozenset(rows.order_by().values_list("product_type", flat=True).distinct())
+
+
+def names(
+    *, installation: Installation, ids: AnyCollection[str], language_code: str = ""
+) -> dict[str, str]:
+    """Return product names by global id; deleted products are left out.
+
+    In `language_code`, else in it without its region, else as the shop wrote them.
+    """
+    with prepared.cursor() as cursor:
+        cursor.execute(
+            _NAMES,
+            {"installation": installation.pk, "ids": " ".join(ids), **spoken(language_code)},
+        )
+        return dict(cursor.fetchall())
+
+
+def category_names(
+    *, installation: Installation, ids: AnyCollection[str], language_code: str = ""
+) -> dict[str, tuple[str, str]]:
+    """Return name and slug of categories by global id; deleted ones are left out. Names as in `names`."""
+    with prepared.cursor() as cursor:
+        cursor.execute(
+            _CATEGORY_NAMES,
+            {"installation": installation.pk, "ids": " ".join(ids), **spoken(language_code)},
+        )
+        return {id_: (name, slug) for id_, name, slug in cursor.fetchall()}
 
 
 def sensitive_ids(*, installation: Installation, ids: AnyCollection[str]) -> set[str]:
@@ -307,24 +469,30 @@ def without_sensitive(
 def sensitive_marks(installation: Installation) -> tuple[set[str], set[str]]:
     """Return what is marked as sensitive, and all categories that are so by it."""
     marked = {*settings.SENSITIVE_CATEGORIES, *installation.sensitive_ids}
-    categories = {
-        id_
-        for one in marked
-        for id_ in category_and_below(installation=installation, category_id=one)
-    }
-    return marked, categories
+    tree = category_children(installation=installation) if marked else {}
+    return marked, {id_ for one in marked for id_ in below(tree, one)}
 
 
 def category_and_below(*, installation: Installation, category_id: str) -> set[str]:
     """Return the global ids of a category and of all categories below it."""
-    below: dict[str, list[str]] = {}
+    return below(category_children(installation=installation), category_id)
+
+
+def category_children(*, installation: Installation) -> dict[str, list[str]]:
+    """Return the tree of categories: global id -> those directly below it."""
+    tree: dict[str, list[str]] = {}
     rows = Category.objects.of(installation).filter(deleted_at=None)
     for id_, parent in rows.values_list("saleor_id", "parent_saleor_id"):
-        below.setdefault(parent, []).append(id_)
+        tree.setdefault(parent, []).append(id_)
+    return tree
+
+
+def below(tree: Mapping[str, Sequence[str]], category_id: str) -> set[str]:
+    """Return a category and all below it in a tree of `category_children`."""
     found, waiting = set(), [category_id]
     while waiting:
         id_ = waiting.pop()
         if id_ not in found:
             found.add(id_)
-            waiting.extend(below.get(id_, ()))
+            waiting.extend(tree.get(id_, ()))
     return found

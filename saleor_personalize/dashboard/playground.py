@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
+from saleor_personalize.catalog import lookup
 from saleor_personalize.dashboard import words
 from saleor_personalize.dashboard.access import Staff, staff_view
 from saleor_personalize.dashboard.views import Context, _render
@@ -15,12 +16,16 @@ from saleor_personalize.events import people
 from saleor_personalize.exceptions import UnknownAlias
 from saleor_personalize.models import MerchandisingRule, Profile, SalesChannel
 from saleor_personalize.profiles import consent
-from saleor_personalize.recommendations import placements, playground
+from saleor_personalize.recommendations import merchandising, placements, playground, queries
 from saleor_personalize.recommendations.service import Question
 
 #: Longest list, and longest text that is read from a field.
 MOST, LONGEST = 50, 500
 FIRST = 12
+#: Names of one lookup.
+LOOKED_UP = 20
+#: Fields that hold a name or a global id -> of what. That of a cart is of one of several kinds, and secret.
+IDS = {"product": "Product", "category": "Category"}
 
 
 @staff_view()
@@ -32,7 +37,8 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
 def ask(request: HttpRequest, staff: Staff) -> HttpResponse:
     """Answer as a storefront would be answered; nothing is recorded."""
     given = {
-        name: request.POST.get(name, "").strip()[:LONGEST]
+        # NUL is in no text of the database, and asking for it would be a fault.
+        name: request.POST.get(name, "").replace("\x00", "").strip()[:LONGEST]
         for name in (
             "placement",
             "channel",
@@ -45,14 +51,42 @@ def ask(request: HttpRequest, staff: Staff) -> HttpResponse:
         )
     }
     profile, fault = _person(staff, given["who"])
+    meant = dict(given)
+    for name, kind in IDS.items():
+        if not fault and given[name]:
+            try:
+                meant[name] = lookup.find(
+                    installation=staff.installation, kind=kind, text=given[name]
+                )
+            except lookup.NotFoundByName as error:
+                fault = str(error) or merchandising.no_id_of(given[name], kind)
     answer: Context = {}
     if not fault:
         try:
-            answer = _answer(staff, given, profile)
+            answer = _answer(staff, meant, profile)
         except UnknownAlias as error:
             fault = str(error)
     return _render(
         request, staff, "playground/page.html", {**_form(staff, given), **answer, "fault": fault}
+    )
+
+
+@staff_view()
+def choices(request: HttpRequest, staff: Staff, field: str) -> HttpResponse:
+    """Serve what has the typed text in its name."""
+    if field not in IDS:
+        raise Http404
+    found = lookup.choices(
+        installation=staff.installation,
+        kind=IDS[field],
+        text=request.GET.get(field, "").replace("\x00", "").strip()[:LONGEST],
+        limit=LOOKED_UP,
+    )
+    return _render(
+        request,
+        staff,
+        "segments/choices.html",
+        {"choices": [(name, "") for name in dict.fromkeys(name for _id, name in found)]},
     )
 
 
@@ -61,7 +95,9 @@ def _form(staff: Staff, given: dict[str, str]) -> Context:
     channels = SalesChannel.objects.of(staff.installation).filter(deleted_at=None)
     return {
         "placements": sorted(shop.placements),
-        "channels": sorted(channels.values_list("slug", flat=True)),
+        "channels": queries.busiest_first(
+            installation=staff.installation, slugs=channels.values_list("slug", flat=True)
+        ),
         "given": {"placement": "home", "first": str(FIRST), **given},
         "can_see_people": staff.can_see_people,
     }

@@ -82,7 +82,9 @@ def _figures(row: Training | None) -> object:
 
 def _report(request: HttpRequest, staff: Staff, slug: str) -> Context:
     models = TrainedModel.objects.of(staff.installation)
-    slugs = sorted(set(models.values_list("channel_slug", flat=True)))
+    slugs = queries.busiest_first(
+        installation=staff.installation, slugs=models.values_list("channel_slug", flat=True)
+    )
     if slug not in slugs:
         slug = slugs[0] if slugs else ""
     rows = list(models.filter(channel_slug=slug).order_by("-trained_at", "-pk")[:CHARTED])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,14 +13,14 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from saleor_personalize.catalog import lookup
 from saleor_personalize.dashboard.access import Staff, staff_view
 from saleor_personalize.dashboard.views import Context, _render, _tell
 from saleor_personalize.enums import RuleEffect
 from saleor_personalize.exceptions import UnknownAlias
 from saleor_personalize.models import MerchandisingRule, SalesChannel
-from saleor_personalize.recommendations import merchandising, placements
+from saleor_personalize.recommendations import merchandising, placements, queries
 from saleor_personalize.recommendations.service import Question
-from saleor_personalize.segments import queries as names
 from saleor_personalize.segments.definition import Fault, InvalidDefinition
 
 #: Products of the preview, and of one lookup.
@@ -32,14 +34,24 @@ EFFECTS = {
     RuleEffect.EXCLUDE: gettext_lazy("Never show"),
     RuleEffect.INCLUDE: gettext_lazy("Show nothing else"),
 }
+#: What may be at fault without a field of its own.
+_OF_NO_FIELD = frozenset({"", "conditions", "channels", "position"})
 #: Conditions that are lists of texts, one to a line of a field.
 LISTS = {
-    "product_ids": gettext_lazy("Products (global ids, one per line)"),
-    "categories": gettext_lazy("Categories, with all below (global ids, one per line)"),
-    "collections": gettext_lazy("Collections (global ids, one per line)"),
+    "product_ids": gettext_lazy("Products (names or global ids, one per line)"),
+    "categories": gettext_lazy("Categories, with all below (names or global ids, one per line)"),
+    "collections": gettext_lazy("Collections (names or global ids, one per line)"),
     "product_types": gettext_lazy("Product types (names, one per line)"),
     "countries": gettext_lazy("Only in these countries (two letters, one per line)"),
 }
+#: What of them is found by its name -> the kind of its global id, and what its search is called.
+NAMED = {
+    "product_ids": ("Product", gettext_lazy("Find a product by name")),
+    "categories": ("Category", gettext_lazy("Find a category by name")),
+    "collections": ("Collection", gettext_lazy("Find a collection by name")),
+}
+#: Names of the list of rules, for each thing that a rule speaks of.
+TOLD = 3
 RANGES = {
     "price": gettext_lazy("Price"),
     "margin": gettext_lazy("Margin in percent, where the cost is known"),
@@ -54,18 +66,52 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
 
 def _page(request: HttpRequest, staff: Staff) -> HttpResponse:
     now = timezone.now()
+    rules = merchandising.rules_of(installation=staff.installation)
+    known = _names(staff, rules, TOLD)
     rows = [
         {
             "pk": row.pk,
             "name": row.name,
             "effect": EFFECTS[RuleEffect(row.effect)],
+            "about": list(_about(row.conditions, known)),
             "placements": ", ".join(row.placements),
             "channels": ", ".join(row.channels),
             "state": _state(row, now),
         }
-        for row in merchandising.rules_of(installation=staff.installation)
+        for row in rules
     ]
     return _render(request, staff, "rules/page.html", {"rules": rows})
+
+
+def _names(
+    staff: Staff, rules: Iterable[MerchandisingRule], most: int | None = None
+) -> dict[str, str]:
+    """Return the names of what rules speak of, by global id; of each list the first `most`."""
+    wanted: dict[str, set[str]] = {kind: set() for kind, _label in NAMED.values()}
+    for row in rules:
+        for name, (kind, _label) in NAMED.items():
+            wanted[kind].update(row.conditions.get(name, ())[:most])
+    return {
+        id_: name
+        for kind, ids in wanted.items()
+        if ids
+        for id_, name in lookup.names(installation=staff.installation, kind=kind, ids=ids).items()
+    }
+
+
+def _about(conditions: dict[str, Any], known: dict[str, str]) -> Iterator[str]:
+    """Tell which products a rule speaks of: of each list the first names, and how many more there are."""
+    for name in (*NAMED, "product_types"):
+        texts = [known.get(text, text) for text in conditions.get(name, ())]
+        if texts:
+            first, more = ", ".join(texts[:TOLD]), len(texts) - TOLD
+            yield (
+                first
+                if more <= 0
+                else _("%(names)s and %(count)d more") % {"names": first, "count": more}
+            )
+    for each in conditions.get("attributes", ()):
+        yield f"{each['attribute']}: {', '.join(each['values'])}"
 
 
 def _state(row: MerchandisingRule, now: datetime) -> str:
@@ -81,13 +127,13 @@ def _state(row: MerchandisingRule, now: datetime) -> str:
 @staff_view()
 def new(request: HttpRequest, staff: Staff) -> HttpResponse:
     blank = MerchandisingRule(installation=staff.installation, effect=RuleEffect.BOOST)
-    return _edit(request, staff, _form_of(blank), None)
+    return _edit(request, staff, _form_of(staff, blank), None)
 
 
 @staff_view()
 def one(request: HttpRequest, staff: Staff, rule_id: int) -> HttpResponse:
     rule = _found(staff, rule_id)
-    return _edit(request, staff, _form_of(rule), rule)
+    return _edit(request, staff, _form_of(staff, rule), rule)
 
 
 @staff_view(acts=True)
@@ -130,7 +176,7 @@ def preview(request: HttpRequest, staff: Staff) -> HttpResponse:
                 installation=staff.installation,
                 draft=draft,
                 question=Question(
-                    product_id=request.POST.get("preview_product", "").strip()[:100] or None,
+                    product_id=_previewed(staff, _asked(request.POST, "preview_product")),
                     country_code=(values["conditions"].get("countries") or [None])[0],
                     situation=tuple(
                         (name, texts[0])
@@ -139,8 +185,8 @@ def preview(request: HttpRequest, staff: Staff) -> HttpResponse:
                 ),
                 first=SHOWN,
                 now=now,
-                placement=request.POST.get("preview_placement", "home")[:100],
-                channel_slug=request.POST.get("preview_channel", "")[:255],
+                placement=_asked(request.POST, "preview_placement") or "home",
+                channel_slug=_asked(request.POST, "preview_channel"),
             )
         except (InvalidDefinition, UnknownAlias):
             pass
@@ -154,22 +200,75 @@ def preview(request: HttpRequest, staff: Staff) -> HttpResponse:
     return _render(request, staff, "rules/preview.html", context)
 
 
+def _previewed(staff: Staff, text: str) -> str | None:
+    """Return the product that the page of the preview is about; None for a name that is half typed."""
+    try:
+        return lookup.find(installation=staff.installation, kind="Product", text=text)
+    except lookup.NotFoundByName:
+        return None
+
+
 @staff_view()
 def choices(request: HttpRequest, staff: Staff) -> HttpResponse:
-    """Serve products whose name begins as typed."""
-    found = names.choices_of(
-        installation=staff.installation,
-        kind="product",
-        limit=LOOKED_UP,
-        begins=request.GET.get("preview_product", "")[:100],
+    """Serve what has the typed text in its name; `of` says in which field it was typed."""
+    field = request.GET.get("of", "")
+    kind = NAMED[field][0] if field in NAMED else "Product"
+    text = _asked(request.GET, f"pick_{field}" if field in NAMED else "preview_product")
+    found = lookup.choices(installation=staff.installation, kind=kind, text=text, limit=LOOKED_UP)
+    return _render(
+        request,
+        staff,
+        "segments/choices.html",
+        {"choices": [(name, "") for name in dict.fromkeys(name for _id, name in found)]},
     )
-    return _render(request, staff, "segments/choices.html", {"choices": found})
+
+
+@staff_view(posts=True)
+def pick(request: HttpRequest, staff: Staff, field: str) -> HttpResponse:
+    """Add what was found by its name to the lines of a field."""
+    if field not in NAMED:
+        raise Http404
+    lines = _lines(request.POST, field)
+    text, fault = _asked(request.POST, f"pick_{field}"), ""
+    if text:
+        try:
+            id_ = lookup.find(installation=staff.installation, kind=NAMED[field][0], text=text)
+        except lookup.NotFoundByName as error:
+            fault = str(error) or merchandising.no_id_of(text, NAMED[field][0])
+        else:
+            lines.append(_written(staff, field, [id_])[0])
+            text = ""
+    shown = _list(field, "\n".join(dict.fromkeys(lines)), fault, picking=text)
+    response = _render(request, staff, "rules/list.html", {"list": shown})
+    if not fault:
+        # What it would do now shows beside it.
+        response["HX-Trigger-After-Swap"] = "rule-changed"
+    return response
+
+
+def _written(staff: Staff, field: str, ids: Sequence[str]) -> list[str]:
+    """Return ids as the lines of a field show them: by name where there is one of that name."""
+    if field not in NAMED:
+        return list(ids)
+    known = lookup.unmistakable(installation=staff.installation, kind=NAMED[field][0], ids=ids)
+    return [known.get(id_, id_) for id_ in ids]
+
+
+def _list(field: str, value: str, fault: str | None, *, picking: str = "") -> Context:
+    return {
+        "name": field,
+        "label": LISTS[field],
+        "value": value,
+        "fault": fault,
+        "find": NAMED[field][1] if field in NAMED else "",
+        "picking": picking,
+    }
 
 
 # -- the form ---------------------------------------------------------------------------------------
 
 
-def _form_of(rule: MerchandisingRule) -> dict[str, str]:
+def _form_of(staff: Staff, rule: MerchandisingRule) -> dict[str, str]:
     """Return a rule as the fields of the form hold it."""
     held = rule.conditions
     form = {
@@ -188,7 +287,7 @@ def _form_of(rule: MerchandisingRule) -> dict[str, str]:
         "situation": "\n".join(
             f"{name}: {', '.join(values)}" for name, values in held.get("situation", {}).items()
         ),
-        **{name: "\n".join(held.get(name, ())) for name in LISTS},
+        **{name: "\n".join(_written(staff, name, held.get(name, ()))) for name in LISTS},
     }
     for name in RANGES:
         for limit in ("at_least", "at_most"):
@@ -216,7 +315,7 @@ def _posted(
     conditions: dict[str, Any] = {}
     for name in LISTS:
         if lines := _lines(post, name):
-            conditions[name] = [line.upper() for line in lines] if name == "countries" else lines
+            conditions[name] = _read(staff, name, lines, faults)
     if pairs := _pairs(post, "attributes", faults):
         conditions["attributes"] = [{"attribute": name, "values": v} for name, v in pairs]
     if pairs := _pairs(post, "situation", faults):
@@ -248,8 +347,33 @@ def _posted(
     return rule, values, faults
 
 
+def _asked(given: QueryDict, name: str) -> str:
+    """Return what is looked up and not stored: NUL is in no text of the database."""
+    return str(given.get(name, "")).replace("\x00", "").strip()[:255]
+
+
 def _lines(post: QueryDict, name: str) -> list[str]:
     return [line.strip() for line in post.get(name, "")[:_LONGEST].splitlines() if line.strip()]
+
+
+def _read(staff: Staff, name: str, lines: list[str], faults: list[Fault]) -> list[str]:
+    """Return the lines of a field as a rule holds them."""
+    if name == "countries":
+        return [line.upper() for line in lines]
+    if name not in NAMED or any("\x00" in line for line in lines):
+        # What cannot be stored is told of the whole.
+        return lines
+    kind = NAMED[name][0]
+    found = []
+    for line in lines:
+        try:
+            found.append(lookup.find(installation=staff.installation, kind=kind, text=line))
+        except lookup.NotFoundByName as error:
+            faults.append(
+                Fault(f"conditions.{name}", str(error) or merchandising.no_id_of(line, kind))
+            )
+            return lines
+    return found
 
 
 def _pairs(post: QueryDict, name: str, faults: list[Fault]) -> list[tuple[str, list[str]]]:
@@ -271,10 +395,13 @@ def _number(post: QueryDict, name: str, faults: list[Fault]) -> float | None:
     if not text:
         return None
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
         faults.append(Fault(name, _("a number")))
         return None
+    return number
 
 
 def _moment(post: QueryDict, name: str, faults: list[Fault]) -> datetime | None:
@@ -298,13 +425,16 @@ def _edit(
 ) -> HttpResponse:
     told: dict[str, str] = {}
     for fault in faults or []:
-        told.setdefault(fault.path.removeprefix("conditions.") or "whole", fault.message)
+        field = fault.path.removeprefix("conditions.")
+        told.setdefault("whole" if field in _OF_NO_FIELD else field, fault.message)
     for key in ("placements", "channels"):
         chosen = post.getlist(key) if post is not None else form.get(key, "").splitlines()
         form[f"{key}_chosen"] = json.dumps(chosen)
     shop = placements.shop_of(staff.installation)
     channels = SalesChannel.objects.of(staff.installation).filter(deleted_at=None)
-    slugs = sorted(channels.values_list("slug", flat=True))
+    slugs = queries.busiest_first(
+        installation=staff.installation, slugs=channels.values_list("slug", flat=True)
+    )
     chosen_placements = json.loads(form["placements_chosen"])
     chosen_channels = json.loads(form["channels_chosen"])
     context: Context = {
@@ -314,10 +444,7 @@ def _edit(
         "effects": [(effect.value, label) for effect, label in EFFECTS.items()],
         "placements": [(key, key in chosen_placements) for key in sorted(shop.placements)],
         "channels": [(slug, slug in chosen_channels) for slug in slugs],
-        "lists": [
-            {"name": name, "label": label, "value": form.get(name, ""), "fault": told.get(name)}
-            for name, label in LISTS.items()
-        ],
+        "lists": [_list(name, form.get(name, ""), told.get(name)) for name in LISTS],
         "ranges": [
             {
                 "name": name,

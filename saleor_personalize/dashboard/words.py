@@ -53,6 +53,7 @@ STAGES = {
     "customers": gettext_lazy("Customers"),
     "orders": gettext_lazy("Orders"),
     "checkouts": gettext_lazy("Open carts"),
+    "pages": gettext_lazy("Content pages"),
 }
 #: what other apps are told of
 BUS_EVENTS = {

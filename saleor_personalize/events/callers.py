@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -99,6 +99,18 @@ class Caller:
                 )
                 return None if is_hidden else found
         return None
+
+
+def profiles_of(callers: Sequence[Caller]) -> list[Profile | None]:
+    """Return `profile()` of callers who each are one Saleor user of the same shop, read at once."""
+    if not callers:
+        return []
+    found = timeline.profiles_of(
+        installation=callers[0].installation,
+        kind=IdentityKind.SALEOR_USER,
+        values=[caller.user_id for caller in callers],
+    )
+    return [found.get(caller.user_id) for caller in callers]
 
 
 class _Active:

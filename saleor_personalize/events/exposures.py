@@ -17,10 +17,14 @@ INSERT INTO {Exposure._meta.db_table} AS stored
 SELECT %s, %s, product, shown, at, clicked
 FROM json_to_recordset(%s::json) AS told(product text, shown int, at timestamptz, clicked timestamptz)
 ON CONFLICT (installation_id, profile_id, product_saleor_id) DO UPDATE SET
-    shown_count = EXCLUDED.shown_count + CASE WHEN EXCLUDED.clicked_at IS NULL
-        THEN stored.shown_count ELSE 0 END,
+    shown_count = CASE
+        WHEN EXCLUDED.clicked_at IS NOT NULL THEN EXCLUDED.shown_count
+        -- Told late: it was shown before the click that is known.
+        WHEN EXCLUDED.last_shown_at <= stored.clicked_at THEN stored.shown_count
+        ELSE EXCLUDED.shown_count + stored.shown_count
+    END,
     last_shown_at = GREATEST(stored.last_shown_at, EXCLUDED.last_shown_at),
-    clicked_at = COALESCE(EXCLUDED.clicked_at, stored.clicked_at)
+    clicked_at = GREATEST(EXCLUDED.clicked_at, stored.clicked_at)
 """  # noqa: S608 (the name of the table is ours)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from decimal import Decimal
 from typing import Any
 
@@ -16,16 +17,19 @@ from saleor_personalize.profiles import merging
 
 def profile_of(*, installation: Installation, kind: IdentityKind, value: str) -> Profile | None:
     """Return the profile that owns an id, without making one."""
-    owner = (
-        Identity.objects.of(installation)
-        .filter(kind=kind, value=value)
-        .select_related("profile")
-        .first()
-    )
-    if owner is None:
-        return None
-    owner.profile.installation = installation  # saves reading it again
-    return owner.profile
+    return profiles_of(installation=installation, kind=kind, values=[value]).get(value)
+
+
+def profiles_of(
+    *, installation: Installation, kind: IdentityKind, values: Collection[str]
+) -> dict[str, Profile]:
+    """Return the profiles that own ids of one kind, by id, without making one."""
+    owners = Identity.objects.of(installation).filter(kind=kind, value__in=values)
+    found = {}
+    for owner in owners.select_related("profile"):
+        owner.profile.installation = installation  # saves reading it again
+        found[owner.value] = owner.profile
+    return found
 
 
 def is_recognised(profile: Profile) -> bool:

@@ -26,6 +26,7 @@ PROPERTIES = {
     "categoryId": "category_id",
     "query": "query",
     "listId": "list_id",
+    "pageId": "page_id",
     "placement": "placement",
     "slot": "slot",
     "attributionId": "attribution_id",
@@ -202,7 +203,9 @@ def track(
                     good[row.event_id].type is EventType.RECOMMENDATION_CLICKED,
                 )
                 for row in new
-                if row.event_id in recorded and good[row.event_id].type in _OF_EXPOSURE
+                if row.event_id in recorded
+                and good[row.event_id].type in _OF_EXPOSURE
+                and good[row.event_id].product_id
             ],
         )
         if recorded:
@@ -395,7 +398,11 @@ class _Check:
     @staticmethod
     def _product(row: Row) -> Fault | None:
         if not row.product_id:
-            if row.type in _OF_PRODUCT:
+            if row.type in _OF_EXPOSURE and (page_id := row.properties.get("page_id")):
+                # What was recommended is a content page.
+                if not _GLOBAL_ID.fullmatch(page_id):
+                    return "INVALID_PAGE_ID", "pageId", "`pageId` takes a global id of Saleor."
+            elif row.type in _OF_PRODUCT:
                 return "PRODUCT_REQUIRED", "productId", f"{row.type.name} needs `productId`."
         elif not _GLOBAL_ID.fullmatch(row.product_id):
             return "INVALID_PRODUCT", "productId", "`productId` takes a global id of Saleor."

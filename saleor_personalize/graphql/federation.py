@@ -10,11 +10,12 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import graphene
+from django.utils import timezone
 from graphql import (
     ConstArgumentNode,
     ConstDirectiveNode,
@@ -32,19 +33,22 @@ from graphql import (
     value_from_ast_untyped,
 )
 
+from saleor_personalize.events.callers import profiles_of
 from saleor_personalize.exceptions import SaleorApiError
 from saleor_personalize.graphql import types
 from saleor_personalize.graphql.types_recommendations import (
     ASKED,
     CHANNEL,
+    Answer,
     Product,
     ProductReference,
     Recommendation,
     Shown,
     Together,
     Wish,
-    recommend,
+    recommend_each,
 )
+from saleor_personalize.recommendations.service import Page
 
 #: As many as Saleor takes.
 MAX_REPRESENTATIONS = 100
@@ -55,16 +59,59 @@ _OF_GATEWAYS = frozenset({"_Any", "_Entity", "_Service"})
 _ROOTS = frozenset({"Query", "Mutation"})
 
 
-@dataclass(frozen=True)
 class UserReference:
     """A user of Saleor whom the caller may read."""
 
-    id: str
+    __slots__ = ("id", "together")
+
+    def __init__(self, id_: str, together: Together) -> None:
+        self.id = id_
+        self.together = together
+        together.users.append(id_)
+
+    def profile(self, context: Any) -> Any:
+        """Return what we know of this person, or None; read with that of the others."""
+        if self.id not in self.together.profiles:
+            ids = list(dict.fromkeys(self.together.users))
+            found = profiles_of([context.caller.reading(id_) for id_ in ids])
+            self.together.profiles.update(zip(ids, found, strict=True))
+        return self.together.profiles[self.id]
+
+    def answer(self, wish: Wish, channel_slug: str, context: Any) -> Answer:
+        """Return what to show this person."""
+        answers = self.together.answers
+        key = (wish, channel_slug)
+        if key not in answers:
+            ids = list(dict.fromkeys(self.together.users))
+            callers = [context.caller.reading(id_) for id_ in ids]
+            known = context.asked.known_of_each(callers, channel_slug, timezone.now())
+            pages = {id_: Page(each, wish.question) for id_, each in zip(ids, known, strict=True)}
+            answers[key] = recommend_each(context, wish, channel_slug, pages)
+        return answers[key][self.id]
 
 
-@dataclass(frozen=True)
 class CategoryReference:
-    id: str
+    """A category of Saleor. We answer for it without looking whether it exists."""
+
+    __slots__ = ("id", "together")
+
+    def __init__(self, id_: str, together: Together) -> None:
+        self.id = id_
+        self.together = together
+        together.categories.append(id_)
+
+    def answer(self, wish: Wish, channel_slug: str, context: Any) -> Answer:
+        """Return what to show of this category and those below it, and of nothing else."""
+        answers = self.together.answers
+        key = (wish, channel_slug)
+        if key not in answers:
+            known = context.asked.known_of(context.caller, channel_slug, timezone.now())
+            pages = {
+                id_: Page(known, replace(wish.question, category_id=id_))
+                for id_ in self.together.categories
+            }
+            answers[key] = recommend_each(context, wish, channel_slug, pages, is_strict=True)
+        return answers[key][self.id]
 
 
 class User(graphene.ObjectType):
@@ -83,7 +130,7 @@ class User(graphene.ObjectType):
 
     @staticmethod
     def resolve_profile(root: UserReference, info: Any) -> Any:
-        profile = info.context.caller.reading(root.id).profile()
+        profile = root.profile(info.context)
         return (profile, root.id) if profile else None
 
     @staticmethod
@@ -96,7 +143,7 @@ class User(graphene.ObjectType):
         language_code: str | None = None,
     ) -> list[Shown]:
         wish = Wish(placement, types.page(first), language_code)
-        return recommend(info.context, wish, channel, info.context.caller.reading(root.id)).items
+        return root.answer(wish, channel, info.context).items
 
 
 class Category(graphene.ObjectType):
@@ -105,7 +152,7 @@ class Category(graphene.ObjectType):
     id = graphene.ID(required=True)
     top_products = graphene.List(
         graphene.NonNull(Recommendation),
-        description="What sells best in it and in the categories below.",
+        description="What sells best in it and in the categories below; empty when nothing of it sells.",
         channel=CHANNEL,
         first=ASKED["first"],
         language_code=ASKED["language_code"],
@@ -119,8 +166,8 @@ class Category(graphene.ObjectType):
         first: int | None,
         language_code: str | None = None,
     ) -> list[Shown]:
-        wish = Wish("best_sellers", types.page(first), language_code, category_id=root.id)
-        return recommend(info.context, wish, channel).items
+        wish = Wish("best_sellers", types.page(first), language_code)
+        return root.answer(wish, channel, info.context).items
 
 
 # -- what a gateway asks ----------------------------------------------------------------------------
@@ -209,9 +256,9 @@ def _found(given: Any, together: Together, context: Any) -> Any:
     except GraphQLError as error:
         return error
     if type_ == "Category":
-        return CategoryReference(id_)
+        return CategoryReference(id_, together)
     try:
-        return UserReference(id_) if context.caller.may_read(id_) else None
+        return UserReference(id_, together) if context.caller.may_read(id_) else None
     except SaleorApiError:
         return GraphQLError(
             "The shop cannot be asked at the moment what this staff member may see.",

@@ -35,6 +35,7 @@ _LISTS = frozenset(
         "topProducts",
         "recommendedCategories",
         "recommendedBrands",
+        "recommendedPages",
         "recommendationPage",
         "recommendationRanking",
         "recommendationTouchpoints",
@@ -48,6 +49,17 @@ _AS_LONG_AS = {
     "recommendationPage": "placements",
     "recommendationRanking": "productIds",
 }
+#: What looks at far more products than it answers with, however few fields are asked of them.
+_DEAR = {
+    "recommendationPage": 20,
+    "recommendationRanking": 50,
+    "recommendedCategories": 20,
+    "recommendedBrands": 20,
+    "recommendedPages": 20,
+    "reasonFor": 10,
+}
+#: Those of which each thing in the list of the argument is one to look for.
+_DEAR_EACH = frozenset({"recommendationPage"})
 #: The whole schema as one text, which weighs as much as so many fields.
 _SDL = "_service"
 _SDL_COST = 500
@@ -88,15 +100,16 @@ def check(
 ) -> None:
     """Raise GraphQLError when the operation is deeper or dearer than allowed.
 
-    A field costs 1, times the `first` of every list above it; aliases count like fields. Reading the
-    schema has a limit of its own, which the standard introspection query fits in.
+    A field costs 1 (those of `_DEAR` more), times the `first` of every list above it; aliases count like
+    fields. Reading the schema has a limit of its own, which the standard introspection query fits in.
     """
-    defaults = {
-        definition.variable.name.value: int(definition.default_value.value)
-        for definition in operation.variable_definitions
-        if isinstance(definition.default_value, IntValueNode)
-        and len(definition.default_value.value) <= _MAX_INT_DIGITS
-    }
+    defaults: dict[str, Any] = {}
+    for definition in operation.variable_definitions:
+        value = definition.default_value
+        if isinstance(value, IntValueNode) and len(value.value) <= _MAX_INT_DIGITS:
+            defaults[definition.variable.name.value] = int(value.value)
+        elif isinstance(value, ListValueNode):
+            defaults[definition.variable.name.value] = list(value.values)
     fragments = {
         node.name.value: node
         for node in document.definitions
@@ -108,10 +121,16 @@ def check(
             f"The query is {size.depth} levels deep; {max_depth} are allowed.",
             extensions={"code": "QUERY_TOO_DEEP"},
         )
-    if size.cost > max_cost or size.introspection > MAX_INTROSPECTION_COST:
+    if size.cost > max_cost:
         raise GraphQLError(
-            f"The query costs {size.cost} and reads {size.introspection} of the schema; {max_cost} "
-            f"and {MAX_INTROSPECTION_COST} are allowed. Ask for fewer items or fields at once.",
+            f"The query costs {size.cost}, a field times the `first` of each list above it; {max_cost} are "
+            "allowed. Ask for fewer items or fields at once.",
+            extensions={"code": "QUERY_TOO_COSTLY"},
+        )
+    if size.introspection > MAX_INTROSPECTION_COST:
+        raise GraphQLError(
+            f"The query reads {size.introspection} of the schema; {MAX_INTROSPECTION_COST} are allowed. Ask "
+            "for fewer fields at once.",
             extensions={"code": "QUERY_TOO_COSTLY"},
         )
 
@@ -145,8 +164,10 @@ class _Measure:
         if name.startswith("__"):
             # Below is the schema: it has its own limit, and its own depth.
             return _Size(introspection=1 + below.introspection + below.cost)
-        times = self._times(node) * self._asked(node)
+        asked = self._asked(node)
+        times = self._times(node) * asked
         cost = _SDL_COST if name == _SDL else 1
+        cost += _DEAR.get(name, 0) * (asked if name in _DEAR_EACH else 1)
         return _Size(below.depth + 1, cost + below.cost * times, below.introspection * times)
 
     def _asked(self, node: FieldNode) -> int:

@@ -23,6 +23,7 @@ from saleor_personalize.graphql import (
     types_hints,
     types_merchandising,
     types_offers,
+    types_pages,
     types_privacy,
     types_recommendations,
     types_segments,
@@ -34,6 +35,7 @@ class Query(
     types_recommendations.RecommendationQueries,
     types_groups.GroupQueries,
     types_hints.HintQueries,
+    types_pages.PageQueries,
     types_segments.SegmentQueries,
     types_merchandising.MerchandisingQueries,
     mutations_favourites.FavouriteQueries,
@@ -77,6 +79,9 @@ class TrackEventInput(graphene.InputObjectType):
     category_id = graphene.ID(description="Global id of the category.")
     query = graphene.String(description="What was searched for.")
     list_id = graphene.String(description="Which list: a collection's id, or a name of your own.")
+    page_id = graphene.ID(
+        description="Global id of the content page, where that was recommended instead of a product."
+    )
     placement = graphene.String(description="Where the recommendation was shown.")
     slot = graphene.Int(description="Which place of the placement, from 1.")
     attribution_id = graphene.String(

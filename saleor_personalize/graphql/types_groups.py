@@ -15,6 +15,7 @@ from saleor_personalize.graphql.types_recommendations import (
     Answer,
     Recommendation,
     Shown,
+    Together,
     spoken_in,
 )
 from saleor_personalize.recommendations.groups import Group, Kind, recommend_groups
@@ -26,9 +27,10 @@ EACH = 4
 class Recommended:
     """A group as it is answered."""
 
-    def __init__(self, group: Group, items: list[Shown]) -> None:
+    def __init__(self, group: Group, items: list[Shown], together: Together) -> None:
         self.group = group
         self.items = items
+        self.category = CategoryReference(group.id, together)
 
 
 class RecommendedBrand(graphene.ObjectType):
@@ -60,6 +62,9 @@ class RecommendedCategory(RecommendedBrand):
     """A category that the shopper should like."""
 
     category_id = graphene.ID(required=True, description="Saleor's global id.")
+    name = graphene.String(
+        required=True, description="In `languageCode` where the shop has translated it."
+    )
     slug = graphene.String()
     category = graphene.Field(
         Category, required=True, description="The category in a federated graph."
@@ -75,7 +80,7 @@ class RecommendedCategory(RecommendedBrand):
 
     @staticmethod
     def resolve_category(root: Recommended, info: Any) -> CategoryReference:
-        return CategoryReference(root.group.id)
+        return root.category
 
 
 _ASKED = {
@@ -140,6 +145,7 @@ def _recommend(
             first=types.page(first),
             each=EACH,
             now=now,
+            language_code=spoken_in(language_code),
         )
     # One answer: a click on any of it is a click on what was asked.
     answer = Answer(
@@ -151,4 +157,5 @@ def _recommend(
         now=now,
     )
     items = iter(answer.items)
-    return [Recommended(group, [next(items) for _ in group.items]) for group in groups]
+    together = Together()
+    return [Recommended(group, [next(items) for _ in group.items], together) for group in groups]

@@ -1,4 +1,4 @@
-"""Placements and merchandising rules in the public graph, for servers with the app token."""
+"""Placements and merchandising rules in the public graph, for servers with a server key."""
 
 from __future__ import annotations
 
@@ -314,7 +314,7 @@ def _answer(kind: Any, change: Callable[[], RuleRow]) -> Any:
 def _server(info: Any) -> Installation:
     caller = info.context.caller
     if not caller.is_server:
-        raise AccessDenied("Only a server with the app token reads and changes rules.")
+        raise AccessDenied("Only a server with a server key reads and changes rules.")
     found: Installation = caller.installation
     return found
 

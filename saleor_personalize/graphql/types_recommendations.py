@@ -13,10 +13,11 @@ import graphene
 from django.utils import timezone, translation
 from graphql import GraphQLError
 
+from saleor_personalize.catalog import queries as catalog
 from saleor_personalize.catalog.cards import Card, cards
 from saleor_personalize.conf import settings
 from saleor_personalize.events import attribution
-from saleor_personalize.events.callers import Caller
+from saleor_personalize.events.callers import Caller, profiles_of
 from saleor_personalize.exceptions import AccessDenied
 from saleor_personalize.graphql import types
 from saleor_personalize.ml import ReasonCode
@@ -75,6 +76,36 @@ class Asked:
         default_factory=dict
     )
 
+    #: Sales channels that are known to exist.
+    channels: set[str] = field(default_factory=set)
+
+    def check_channel(self, installation: Installation, slug: str) -> None:
+        """Raise UnknownAlias where the shop has no sales channel of that slug.
+
+        Asked when an answer is empty: a slip of the storefront is no empty block, and a good answer costs
+        no look.
+        """
+        if slug not in self.channels:
+            catalog.check_channel(installation=installation, slug=slug)
+            self.channels.add(slug)
+
+    def known_of_each(
+        self, callers: Sequence[Caller], channel_slug: str, now: datetime
+    ) -> list[service.Known]:
+        """Return what is known of Saleor users, read at once."""
+        keys = [(tuple(caller.shown.items()), channel_slug) for caller in callers]
+        if missing := [
+            each for each in zip(keys, callers, strict=True) if each[0] not in self.known
+        ]:
+            found = service.known_of_each(
+                installation=callers[0].installation,
+                channel_slug=channel_slug,
+                profiles=profiles_of([caller for _, caller in missing]),
+                until=now,
+            )
+            self.known |= {key: known for (key, _), known in zip(missing, found, strict=True)}
+        return [self.known[key] for key in keys]
+
     def known_of(self, caller: Caller, channel_slug: str, now: datetime) -> service.Known:
         key = (tuple(caller.shown.items()), channel_slug)
         if key not in self.known:
@@ -100,6 +131,8 @@ class Answer:
         language_code: str,
         now: datetime,
     ) -> None:
+        if not found:
+            context.asked.check_channel(context.caller.installation, channel_slug)
         self.placement = placement
         self.channel_slug = channel_slug
         self.items = [Shown(each, self) for each in found]
@@ -173,11 +206,15 @@ class Wish:
 
 @dataclass
 class Together:
-    """Products that came in one request: what is asked of one is asked of all, and answered at once."""
+    """Objects that came in one request: what is asked of one is asked of all, and answered at once."""
 
     products: list[ProductReference] = field(default_factory=list)
-    #: (what is asked, sales channel) -> product -> what goes with it
+    users: list[str] = field(default_factory=list)
+    categories: list[str] = field(default_factory=list)
+    #: (what is asked, sales channel) -> product, user or category -> what is shown there
     answers: dict[tuple[Wish, str], Mapping[str, Answer]] = field(default_factory=dict)
+    #: user -> what we know of the person
+    profiles: dict[str, Any] = field(default_factory=dict)
     #: (what is asked, sales channel) -> product -> what shows it
     shown: dict[tuple[Wish, str], Mapping[str, Shown]] = field(default_factory=dict)
 
@@ -199,8 +236,13 @@ class ProductReference:
         answers = self.together.answers
         key = (wish, channel_slug)
         if key not in answers:
-            ids = {each.id for each in self.together.products if each.channel == channel_slug}
-            answers[key] = recommend_each(context, wish, channel_slug, sorted(ids))
+            known = context.asked.known_of(context.caller, channel_slug, timezone.now())
+            pages = {
+                each.id: service.Page(known, replace(wish.question, product_id=each.id))
+                for each in self.together.products
+                if each.channel == channel_slug
+            }
+            answers[key] = recommend_each(context, wish, channel_slug, pages)
         return answers[key][self.id]
 
     def shown(self, wish: Wish, context: Any) -> Shown | None:
@@ -238,6 +280,7 @@ def recommend(context: Any, wish: Wish, channel_slug: str, caller: Caller | None
             after=wish.after,
             first=wish.first,
             now=now,
+            language_code=spoken_in(wish.language_code),
             **service.as_keywords(wish.question),
         )
     return Answer(
@@ -251,20 +294,25 @@ def recommend(context: Any, wish: Wish, channel_slug: str, caller: Caller | None
 
 
 def recommend_each(
-    context: Any, wish: Wish, channel_slug: str, product_ids: Sequence[str]
+    context: Any,
+    wish: Wish,
+    channel_slug: str,
+    pages: Mapping[str, service.Page],
+    *,
+    is_strict: bool = False,
 ) -> dict[str, Answer]:
-    """Ask for the pages of several products at once."""
+    """Ask for several pages at once."""
     _check_texts(wish, channel_slug)
     now = timezone.now()
     spoken = types.language(wish.language_code)
     with translation.override(spoken):
         found = service.recommend_each(
-            known=context.asked.known_of(context.caller, channel_slug, now),
             placement=wish.placement,
-            product_ids=product_ids,
-            question=wish.question,
+            pages=pages,
             first=wish.first,
             now=now,
+            is_strict=is_strict,
+            language_code=spoken_in(wish.language_code),
         )
     return {
         id_: Answer(
@@ -296,6 +344,7 @@ def recommend_page(
             question=wishes[0].question,
             first=wishes[0].first,
             now=now,
+            language_code=spoken_in(wishes[0].language_code),
         )
     code = wishes[0].language_code
     return [
@@ -679,6 +728,7 @@ class RecommendationQueries(graphene.ObjectType):
                 placement=placement,
                 profile=caller.profile(),
                 now=now,
+                language_code=spoken_in(language_code),
             )
         return Answer(
             found,
@@ -695,7 +745,7 @@ class RecommendationQueries(graphene.ObjectType):
     ) -> list[attribution.Touchpoints]:
         caller: Caller = info.context.caller
         if not caller.is_server:
-            raise AccessDenied("Only a server with the app token reads what became of answers.")
+            raise AccessDenied("Only a server with a server key reads what became of answers.")
         return attribution.touchpoints(
             installation=caller.installation,
             since=types.aware(since),

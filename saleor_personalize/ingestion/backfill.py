@@ -75,6 +75,10 @@ def _products(i: Installation, data: Sequence[Any], now: datetime, seen_at: date
     return catalog.record_products(installation=i, data=data, now=now, seen_at=seen_at)
 
 
+def _content(i: Installation, data: Sequence[Any], now: datetime, seen_at: datetime) -> int:
+    return catalog.record_pages(installation=i, data=data, now=now, seen_at=seen_at)
+
+
 def _customers(i: Installation, data: Sequence[Any], now: datetime, seen_at: datetime) -> int:
     return events.record_customers(installation=i, data=data, now=now)
 
@@ -101,6 +105,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("categories", "Categories", "categories", nodes.read_category, _categories, "category_updated", "category", has_changes=False),
     Stage("collections", "Collections", "collections", nodes.read_collection, _collections, "collection_updated", "collection", has_changes=False),
     Stage("products", "Products", "products", nodes.read_product, _products, "product_updated", "product"),
+    Stage("pages", "Pages", "pages", nodes.read_page, _content, "page_updated", "page", has_changes=False),
     Stage("customers", "Customers", "customers", nodes.read_customer, _customers, "customer_updated", "user"),
     Stage("orders", "Orders", "orders", nodes.read_order, _orders, "order_updated", "order"),
     Stage("checkouts", "Checkouts", "checkouts", nodes.read_checkout, _checkouts, "checkout_updated", "checkout"),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from saleor_personalize.conf import settings
 from saleor_personalize.ingestion.subscriptions import SUBSCRIPTIONS
-
 from saleor_personalize.offers.operations import PERMISSION as OFFER_PERMISSION
+
 #: What the queries of `saleor_api/queries` cannot be asked without: stocks, orders, checkouts, and
 #: customers with the checkouts that belong to them.
 QUERY_PERMISSIONS = frozenset(

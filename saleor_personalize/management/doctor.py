@@ -331,7 +331,14 @@ def _damaged(installation: Installation) -> Iterator[Finding]:
 
 def _trainings(installation: Installation, now: datetime) -> Iterator[Finding]:
     last = latest_training(installation=installation)
-    if is_waiting_long(last, now):
+    if last is not None and last.status == TrainingStatus.PENDING and last.error:
+        yield Finding(
+            "training",
+            FAIL,
+            f"A training waits and cannot begin: {last.error}",
+            "Mend what the log of the worker tells; it is tried again every minute.",
+        )
+    elif is_waiting_long(last, now):
         yield Finding(
             "training",
             FAIL,

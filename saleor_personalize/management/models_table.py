@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from saleor_personalize.models import TrainedModel
 from saleor_personalize.recommendations.reports import lift
 
 
-def models_table(models: Sequence[TrainedModel]) -> list[str]:
-    """Return a line for each version, below a heading; none without versions."""
+def models_table(
+    models: Sequence[TrainedModel], faults: Mapping[int, str] | None = None
+) -> list[str]:
+    """Return a line for each version, below a heading; none without versions.
+
+    `faults`: what is damaged, by the primary key of its version.
+    """
     rows = [("channel", "version", "trained", "learned from", "NDCG", "state")]
     for model in models:
         times = lift(model.metrics)
@@ -20,7 +25,7 @@ def models_table(models: Sequence[TrainedModel]) -> list[str]:
                 f"{model.trained_at:%Y-%m-%d %H:%M}",
                 f"{model.interaction_count:,} rows, {model.product_count:,} products",
                 "too little data" if times is None else f"{times:.2f} x popularity",
-                _state(model),
+                _state(model, (faults or {}).get(model.pk, "")),
             )
         )
     if len(rows) == 1:
@@ -32,7 +37,9 @@ def models_table(models: Sequence[TrainedModel]) -> list[str]:
     ]
 
 
-def _state(model: TrainedModel) -> str:
+def _state(model: TrainedModel, fault: str) -> str:
+    if fault:
+        return f"damaged: {fault}"
     if model.is_published:
         return "answers"
     if model.rejected_at is not None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -42,6 +44,8 @@ class ReasonCode(StrEnum):
     BOUGHT_WITH_SIMILAR = "bought_with_similar"
     SIMILAR = "similar"
     NEWEST = "newest"
+    #: Of the catalogue, where nothing more can be said of it.
+    CATALOGUE = "catalogue"
     #: Looked at in the same visits as something of this visit.
     VIEWED_TOGETHER = "viewed_together"
     #: What visits like this one went on to.
@@ -72,6 +76,8 @@ class ReasonCode(StrEnum):
     LEFT_BEHIND = "left_behind"
     #: Put in this place by the shop.
     PINNED = "pinned"
+    #: Content about a product, category, brand or other subject.
+    ABOUT = "about"
 
 
 @dataclass(frozen=True)
@@ -93,11 +99,27 @@ class Context:
     events: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Normalise; a seed given twice counts once. ValueError: `events` do not fit `session`."""
+        """Normalise; a seed given twice counts once.
+
+        ValueError: `events` do not fit `session`, or `now` is no moment. TypeError: what is no collection,
+        no text or no number where one belongs.
+        """
+        if self.now is not None:
+            if isinstance(self.now, bool) or not isinstance(self.now, Real):
+                raise TypeError(
+                    f"now is a moment in unix seconds, not {self.now!r}; give a datetime's timestamp()."
+                )
+            if not math.isfinite(self.now):
+                raise ValueError(f"now is a moment in unix seconds, not {self.now}.")
         for name in ("session", "seeds", "exclude", "events"):
-            if isinstance(getattr(self, name), str):
-                what = "kinds of events" if name == "events" else "item ids"
+            given = getattr(self, name)
+            what = "kinds of events" if name == "events" else "item ids"
+            if isinstance(given, str):
                 raise TypeError(f"{name} takes a collection of {what}, not one string.")
+            if not isinstance(given, Iterable):
+                raise TypeError(
+                    f"{name} takes a collection of {what}, not {given!r}; write [{given!r}]."
+                )
         object.__setattr__(self, "session", tuple(self.session))
         object.__setattr__(self, "events", tuple(self.events))
         if self.events and len(self.events) != len(self.session):
@@ -112,6 +134,13 @@ class Context:
                 )
         object.__setattr__(self, "seeds", tuple(dict.fromkeys(self.seeds)))
         object.__setattr__(self, "exclude", frozenset(self.exclude))
+        for name in ("session", "seeds", "exclude"):
+            for id_ in getattr(self, name):
+                if not isinstance(id_, str):
+                    raise TypeError(
+                        f"{name} holds ids as text, not {id_!r}; write {str(id_)!r}. `Engine.recommend` "
+                        "and `related` take ids of either kind."
+                    )
 
 
 class Candidate(NamedTuple):
@@ -250,7 +279,7 @@ class Recommender(ABC):
                 name: _read(directory, name, expected, mmap=mmap)
                 for name, expected in metadata["arrays"].items()
             }
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, EOFError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ArtefactError(f"Cannot load {cls.__name__} from {directory}: {error}") from error
         return recommender
 
@@ -258,9 +287,13 @@ class Recommender(ABC):
 def _read(directory: Path, name: str, expected: object, *, mmap: bool) -> NDArray[Any]:
     if not name.isidentifier():
         raise ArtefactError(f"names an array {name!r}")
-    array: NDArray[Any] = np.load(
-        directory / f"{name}.npy", mmap_mode="r" if mmap else None, allow_pickle=False
-    )
+    try:
+        array: NDArray[Any] = np.load(
+            directory / f"{name}.npy", mmap_mode="r" if mmap else None, allow_pickle=False
+        )
+    except Exception as error:
+        # What numpy raises for a damaged file has no common base: OSError, EOFError, TokenError.
+        raise ArtefactError(f"{name}.npy cannot be read: {error}") from error
     if _shape_of(array) != expected:
         raise ArtefactError(f"{name}.npy is {_shape_of(array)}, the metadata says {expected}")
     # The same memory without np.memmap, which makes every small slice several times as slow.

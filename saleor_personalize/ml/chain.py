@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
+from numbers import Integral
 
 from saleor_personalize.ml.base import Candidate, Context, Recommender
 
@@ -42,6 +43,8 @@ class Chain:
         `allowed` is asked about several candidates for each open place at once, whoever gave them,
         and never about an item twice. ValueError: `k` below 1.
         """
+        if not isinstance(k, Integral):
+            raise TypeError(f"k takes a whole number, not {k!r}.")
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}.")
         chosen: list[tuple[str, Candidate]] = []

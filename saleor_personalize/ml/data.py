@@ -77,11 +77,14 @@ class Strings:
         is_there = np.ones(len(column), dtype=bool)
         if column.dtype.kind == "f":
             is_there = ~np.isnan(column)
-            at_fault = np.flatnonzero(is_there & (column != np.trunc(column)))
+            # Beyond 2 ** 53 a float no longer tells neighbours apart.
+            is_whole = (column == np.trunc(column)) & (np.abs(column) <= 2**53)
+            at_fault = np.flatnonzero(is_there & ~is_whole)
             if at_fault.size:
                 raise TypeError(f"{name} holds whole numbers, not {column[at_fault[0]]}.")
             if not optional and not is_there.all():
-                raise TypeError(f"{name} is missing in row {np.flatnonzero(~is_there)[0]}.")
+                row = np.flatnonzero(~is_there)[0]
+                raise TypeError(f"{name} is missing in row {row}: give it, or leave the row out.")
         numbers = column[is_there].astype(np.int64 if column.dtype.kind == "f" else column.dtype)
         distinct, codes = _distinct(numbers)
         texts = distinct.astype("S")
@@ -113,7 +116,8 @@ def positions(values: NDArray[np.bytes_], wanted: Iterable[str]) -> list[int]:
     """Find a few strings in a sorted array of UTF-8 bytes, perhaps memory-mapped; -1 where unknown."""
     found = []
     for text in wanted:
-        needle = text.encode()
+        # Half a surrogate pair, as JSON can hold one, is no item and no error.
+        needle = text.encode(errors="surrogatepass")
         at = bisect_left(values, needle)
         found.append(at if at < len(values) and values[at] == needle else -1)
     return found
@@ -169,7 +173,7 @@ class Interactions:
 
     def __post_init__(self) -> None:
         """Check what holds for every way of building."""
-        _check_lengths({name: len(column) for name, column in vars(self).items()})
+        check_lengths({name: len(column) for name, column in vars(self).items()})
         for name in ("timestamp", "quantity"):
             _check_finite(getattr(self, name), name)
         _check_finite(self.price[~np.isnan(self.price)], "price")
@@ -231,7 +235,7 @@ class Items:
     def __post_init__(self) -> None:
         """Check what holds for every way of building."""
         columns: dict[str, Any] = {"item_id": self.item_id, "created_at": self.created_at}
-        _check_lengths({name: len(column) for name, column in {**self.text, **columns}.items()})
+        check_lengths({name: len(column) for name, column in {**self.text, **columns}.items()})
         _check_finite(self.created_at[~np.isnan(self.created_at)], "created_at")
         count = np.bincount(self.item_id.codes, minlength=1)
         if count.max() > 1:
@@ -255,6 +259,9 @@ class Items:
 
 def _distinct(numbers: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Like np.unique with its inverse, without sorting where the numbers lie close together."""
+    if numbers.dtype.kind == "i":
+        # Differences of narrow numbers do not fit into such.
+        numbers = numbers.astype(np.int64, copy=False)
     if numbers.size:
         low, high = int(numbers.min()), int(numbers.max())
         if high - low < 4 * numbers.size + 1_000:
@@ -262,7 +269,8 @@ def _distinct(numbers: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
             is_there = np.zeros(high - low + 1, dtype=bool)
             is_there[offset] = True
             rank = np.cumsum(is_there, dtype=np.int32) - np.int32(1)
-            return np.flatnonzero(is_there) + low, rank[offset]
+            found = np.flatnonzero(is_there).astype(numbers.dtype) + numbers.dtype.type(low)
+            return found, rank[offset]
     return np.unique(numbers, return_inverse=True)
 
 
@@ -275,7 +283,10 @@ def _optional(column: Iterable[Any] | Strings | None, size: int, name: str) -> S
 def _encode(value: object, name: str) -> bytes:
     if not isinstance(value, str):
         raise TypeError(f"{name} holds strings, not {value!r}.")
-    encoded = value.encode()
+    try:
+        encoded = value.encode()
+    except UnicodeEncodeError:
+        encoded = b""
     if not encoded or b"\0" in encoded or len(encoded) > MAX_ID_BYTES:
         raise ValueError(
             f"{name} {value[:40]!r} must have 1 to {MAX_ID_BYTES} bytes of UTF-8 and no NUL."
@@ -291,7 +302,7 @@ def _floats(column: Iterable[float | None], name: str) -> NDArray[np.float64]:
         raise ValueError(f"{name} holds numbers: {error}") from error
 
 
-def _check_lengths(lengths: Mapping[str, int]) -> None:
+def check_lengths(lengths: Mapping[str, int]) -> None:
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise ValueError(f"All columns must have one length, but: {listed}.")

@@ -21,7 +21,13 @@ from saleor_personalize.ml.blend import DEPTH, Blend, Part, cross_fitted, tuned_
 from saleor_personalize.ml.chain import Chain
 from saleor_personalize.ml.data import Interactions, Items
 from saleor_personalize.ml.evaluation import Case, MostPopular, Report, report_of, time_split
-from saleor_personalize.ml.frames import in_time, interactions_of, items_of, without_duplicates
+from saleor_personalize.ml.frames import (
+    check_whole,
+    in_time,
+    interactions_of,
+    items_of,
+    without_duplicates,
+)
 from saleor_personalize.ml.recommenders.content import Similar
 from saleor_personalize.ml.recommenders.covisitation import BoughtTogether
 from saleor_personalize.ml.recommenders.history import LastSeen
@@ -146,6 +152,8 @@ class Engine:
         """
         interactions, events_have_numbers = interactions_of(events)
         catalogue, items_have_numbers = (None, False) if items is None else items_of(items)
+        if catalogue is not None and len(interactions) and events_have_numbers:
+            check_whole(catalogue)
         interactions = in_time(without_duplicates(interactions))
         is_revisited = count_returning(interactions) >= FEWEST_CASES
         usable = {
@@ -300,7 +308,14 @@ class Engine:
             }
             engine._ids_are_numbers = bool(metadata["ids_are_numbers"])
             engine.report = metadata["report"]
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            LookupError,
+            AttributeError,
+            OverflowError,
+        ) as error:
             raise ArtefactError(f"Cannot load an engine from {folder}: {error}") from error
         return engine
 
@@ -543,6 +558,8 @@ def _as_texts(ids: Iterable[str | int] | None, name: str) -> tuple[str, ...]:
         return ()
     if isinstance(ids, str):
         raise TypeError(f"{name} takes a collection of item ids, not one string.")
+    if not isinstance(ids, Iterable):
+        raise TypeError(f"{name} takes a collection of item ids, not {ids!r}; write [{ids!r}].")
     return tuple(_as_text(id_, name) for id_ in ids)
 
 

@@ -280,8 +280,12 @@ def questions_of(
     null, unix seconds or null]; the next item is the one right answer. `user`: [visitor, items
     bought, items that are not asked for]. `basket` and `cold`: [item, the others of its basket].
     `exclude_current`: the item being viewed is no answer; by default so where it never is one.
-    ValueError names the case that is not of this form.
+    ValueError names the case that is not of this form. TypeError: there are no tasks.
     """
+    if not isinstance(cases, Mapping):
+        raise TypeError(
+            f"Cases are lists by task ({', '.join(CASE_TASKS)}), not one {type(cases).__name__}."
+        )
     found: dict[str, list[Question]] = {}
     sessions = cases.get("session") or []
     try:
@@ -312,6 +316,9 @@ def _question(
         so_far, kinds, following, _, visitor, now = case
         if not so_far:
             raise ValueError("it has no item so far")
+        _check_ids(*so_far, following, *(() if visitor is None else (visitor,)))
+        # Tells what is wrong with kinds and moment before anything is fitted.
+        Context(session=tuple(map(str, so_far)), events=tuple(kinds or ()), now=now)
         asked = {
             "session": tuple(so_far),
             "events": tuple(kinds or ()),
@@ -322,9 +329,17 @@ def _question(
         return asked, [following]
     if task == "user":
         visitor, relevant, exclude = case
+        _check_ids(visitor, *relevant, *exclude)
         return {"visitor_id": visitor, "exclude": tuple(exclude)}, list(relevant)
     item, relevant = case
+    _check_ids(item, *relevant)
     return {"item_id": item}, list(relevant)
+
+
+def _check_ids(*ids: Any) -> None:
+    for id_ in ids:
+        if isinstance(id_, bool) or not isinstance(id_, (str, int)):
+            raise TypeError(f"{id_!r} is no id: these are texts or whole numbers")
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,19 @@ None of the libraries is imported: what is asked of a column is what they have i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
-from saleor_personalize.ml.data import Interactions, Items, Strings
+from saleor_personalize.ml.data import Interactions, Items, Strings, check_lengths
 
 REQUIRED = ("visitor_id", "item_id", "event", "timestamp")
 OPTIONAL = ("session_id", "order_id", "quantity", "price")
+#: The year 5138 in seconds, 1973 in milliseconds.
+LATEST = 1e11
 
 
 class Ids(NamedTuple):
@@ -30,6 +32,8 @@ class Table:
 
     def __init__(self, frame: Any, name: str) -> None:
         """Keep what was given; `name` is what errors call it."""
+        if type(frame).__name__ == "LazyFrame":
+            raise TypeError(f"{name} is a LazyFrame: give what its collect() returns.")
         if isinstance(frame, Mapping):
             self.names = [str(key) for key in frame]
         elif hasattr(frame, "column_names"):
@@ -72,11 +76,24 @@ def ids_of(column: Any, name: str, *, optional: bool = False) -> Ids:
     kinds = set(map(type, listed))
     if not kinds <= {str}:
         present = [value for value in listed if not _is_missing(value)]
+        if len(present) < len(listed) and not optional:
+            row = next(at for at, value in enumerate(listed) if _is_missing(value))
+            raise TypeError(f"{name} is missing in row {row}: give it, or leave the row out.")
         if present and all(_is_whole(value) for value in present):
             texts = [None if _is_missing(value) else _text(value) for value in listed]
             return Ids(Strings.of(texts, name, optional=optional), True)
         listed = [None if _is_missing(value) else value for value in listed]
+        _check_texts(listed, name, optional=optional)
     return Ids(Strings.of(listed, name, optional=optional), False)
+
+
+def _check_texts(listed: Sequence[Any], name: str, *, optional: bool) -> None:
+    for row, value in enumerate(listed):
+        if not (isinstance(value, str) or (value is None and optional)):
+            raise TypeError(
+                f"{name} holds strings, not {value!r} as in row {row}: give ids of one kind, all "
+                "strings or all whole numbers."
+            )
 
 
 def numbers_of(column: Any, name: str, *, missing: float = np.nan) -> NDArray[np.float64]:
@@ -119,6 +136,9 @@ def interactions_of(frame: Any) -> tuple[Interactions, bool]:
         raise ValueError(
             f"events lacks {', '.join(missing)}; it has {', '.join(table.names) or 'no columns'}."
         )
+    # Before anything is filled in: what was not given is not at fault.
+    named = [name for name in (*REQUIRED, *OPTIONAL) if table.get(name) is not None]
+    check_lengths({name: len(table[name]) for name in named})
     item_id = ids_of(table["item_id"], "item_id")
     visitor_id = ids_of(table["visitor_id"], "visitor_id", optional=True)
     given: dict[str, Any] = {}
@@ -127,16 +147,37 @@ def interactions_of(frame: Any) -> tuple[Interactions, bool]:
             given[name] = ids_of(column, name, optional=True).strings
     if (quantity := table.get("quantity")) is not None:
         given["quantity"] = numbers_of(quantity, "quantity", missing=1.0)
+        if (at_fault := np.flatnonzero(given["quantity"] <= 0)).size:
+            raise ValueError(
+                f"quantity is above 0, but row {at_fault[0]} has {given['quantity'][at_fault[0]]:g}: "
+                "leave out what was sent back or never bought."
+            )
     if (price := table.get("price")) is not None:
         given["price"] = numbers_of(price, "price")
+    timestamp = numbers_of(table["timestamp"], "timestamp")
+    if (later := timestamp[timestamp > LATEST]).size:
+        raise ValueError(
+            f"timestamp is in unix seconds, not in parts of them, but one is {later[0]:.0f}."
+        )
     interactions = Interactions.of(
         visitor_id=_apart(visitor_id, given),
         item_id=item_id.strings,
         event=ids_of(table["event"], "event").strings,
-        timestamp=numbers_of(table["timestamp"], "timestamp"),
+        timestamp=timestamp,
         **given,
     )
     return interactions, item_id.are_numbers
+
+
+def check_whole(items: Items) -> None:
+    """TypeError: an id of the catalogue is no whole number, where those of events are."""
+    ids = items.item_id.values
+    at_fault = ids[~np.char.isdigit(np.char.lstrip(ids, b"-"))] if len(ids) else ids
+    if len(at_fault):
+        raise TypeError(
+            "item_id holds whole numbers in events and texts in items, such as "
+            f"{at_fault[0].decode()[:40]!r}; give one kind in both."
+        )
 
 
 def in_time(interactions: Interactions) -> Interactions:
@@ -205,13 +246,18 @@ def _apart(visitor_id: Ids, given: Mapping[str, Any]) -> Strings:
     if not rows.size:
         return visitor_id.strings
     group = -1 - rows
-    for name in ("session_id", "order_id"):
+    # The visit counts before the order: who looks and who orders in one visit is one.
+    for name in ("order_id", "session_id"):
         if name in given:
             known = given[name].codes[rows]
             group = np.where(known >= 0, known + len(codes) * (name == "order_id"), group)
     distinct, number = np.unique(group, return_inverse=True)
     names = [value.decode() for value in values.tolist()]
-    names += [f"?{at}" for at in range(len(distinct))]
+    # Whatever the shop calls its people, nobody it knows is called so.
+    mark = "?"
+    while any(name.startswith(mark) for name in names):
+        mark += "?"
+    names += [f"{mark}{at}" for at in range(len(distinct))]
     found = codes.astype(np.int64)
     found[rows] = len(values) + number
     return Strings.coded(found, names, "visitor_id")
@@ -327,4 +373,9 @@ def _number(value: Any, name: str) -> float:
     try:
         return float(value)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} holds numbers, not {value!r}.") from error
+        hint = (
+            " Make moments of texts first, as pandas.to_datetime does."
+            if isinstance(value, str) and name in ("timestamp", "created_at")
+            else ""
+        )
+        raise ValueError(f"{name} holds numbers, not {value!r}.{hint}") from error

@@ -276,7 +276,9 @@ def _after(log: SessionLog, live: Live, steps: Steps) -> tuple[_Source, _Source]
 
 def _history(log: SessionLog, facts: Mapping[str, NDArray[Any]], asked: Asked) -> _Source:
     """What the visitor did in the latest earlier sessions."""
-    known = np.flatnonzero(asked.visitor >= 0)
+    # Whoever signs in during a visit that somebody unknown began has none of their own.
+    began = len(facts["visits_first"]) - 1
+    known = np.flatnonzero((asked.visitor >= 0) & (asked.visitor < began))
     visitor = asked.visitor[known]
     stop = facts["visits_first"][visitor + 1]
     which, at = ranges(np.maximum(facts["visits_first"][visitor], stop - N_VISITS), stop)

@@ -266,14 +266,25 @@ def _rows(events: DataFrame) -> DataFrame:
             sql.col(name).cast("string") if name in events.columns else sql.lit(None).cast("string")
         )
 
-    return events.select(
-        text("visitor_id").alias("visitor"),
+    rows = events.withColumn("_given", sql.monotonically_increasing_id())
+    # Whoever is not known is somebody new in each visit or order, as in `Engine.fit`.
+    visitor = text("visitor_id")
+    is_known = ~sql.isnull(visitor)
+    if dict(events.dtypes)["visitor_id"] != "string":
+        is_known &= sql.col("visitor_id") >= 0
+    somebody = sql.coalesce(
+        sql.concat(sql.lit("?s"), text("session_id")),
+        sql.concat(sql.lit("?o"), text("order_id")),
+        sql.concat(sql.lit("?r"), sql.col("_given").cast("string")),
+    )
+    return rows.select(
+        sql.when(is_known, visitor).otherwise(somebody).alias("visitor"),
         text("item_id").alias("item"),
         text("event").alias("event"),
         sql.col("timestamp").cast("double").alias("timestamp"),
         text("session_id").alias("session"),
         text("order_id").alias("order"),
-        sql.monotonically_increasing_id().alias("given"),
+        sql.col("_given").alias("given"),
     ).localCheckpoint()
 
 

@@ -4,7 +4,10 @@ from saleor_personalize.models.alerts import StockAlert
 from saleor_personalize.models.bus import OutgoingDelivery, OutgoingWebhook
 from saleor_personalize.models.catalog import (
     Category,
+    CategoryTranslation,
     Collection,
+    Page,
+    PageTranslation,
     PriceChange,
     Product,
     ProductListing,
@@ -41,6 +44,7 @@ __all__ = [
     "Backfill",
     "BackfillStage",
     "Category",
+    "CategoryTranslation",
     "ChangedProfile",
     "Checkout",
     "Collection",
@@ -67,7 +71,9 @@ __all__ = [
     "OrderLine",
     "OutgoingDelivery",
     "OutgoingWebhook",
+    "Page",
     "PageDropOff",
+    "PageTranslation",
     "PendingToken",
     "Placement",
     "Predictor",

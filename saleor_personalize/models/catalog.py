@@ -61,6 +61,24 @@ class Category(SaleorObject):
     parent_saleor_id = models.CharField(max_length=100, blank=True)
 
 
+class CategoryTranslation(Scoped):
+    """The name of a category in a further language, as the shop translated it in Saleor."""
+
+    category_saleor_id = models.CharField(max_length=100)
+    # As in ProductTranslation.
+    language_code = models.CharField(max_length=35)
+    name = models.CharField(max_length=255)
+    recorded_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["installation", "category_saleor_id", "language_code"],
+                name="category_translation_once",
+            )
+        ]
+
+
 class Collection(SaleorObject):
     name = models.CharField(max_length=255)
     slug = models.CharField(max_length=255, blank=True)
@@ -74,7 +92,7 @@ class Product(SaleorObject):
     category_saleor_id = models.CharField(max_length=100, blank=True)
     collection_saleor_ids = models.JSONField(default=list)
     # [{"attribute": slug, "values": [name, ...]}, ...]; one that refers to products also has their
-    # global ids: "references".
+    # global ids: "references"; one that refers to pages has theirs: "pages".
     attributes = models.JSONField(default=list)
     thumbnail_url = models.CharField(max_length=1000, blank=True)
     saleor_created_at = models.DateTimeField(null=True)
@@ -106,6 +124,58 @@ class ProductTranslation(Scoped):
             models.UniqueConstraint(
                 fields=["installation", "product_saleor_id", "language_code"],
                 name="product_translation_once",
+            )
+        ]
+
+
+class Page(SaleorObject):
+    """A page of content, such as a guide or the page of a brand. Saleor gives pages no `updatedAt`."""
+
+    title = models.CharField(max_length=255)
+    slug = models.CharField(max_length=255, blank=True)
+    # Slug of its type.
+    page_type = models.CharField(max_length=255, blank=True)
+    is_published = models.BooleanField(default=False)
+    published_at = models.DateTimeField(null=True)
+    # [{"attribute": slug, "tags": [name, ...], "references": [global id, ...]}, ...]: only attributes
+    # with choices have tags.
+    attributes = models.JSONField(default=list)
+    # All that it may be found by: the global ids it refers to, and its tags as `tag_key` writes them.
+    subjects = models.JSONField(default=list)
+    # Since when Saleor may tell more of it than we know; None: all is known.
+    stale_since = models.DateTimeField(null=True)
+
+    class Meta(SaleorObject.Meta):
+        indexes = [
+            GinIndex(fields=["subjects"], name="page_subjects"),
+            models.Index(
+                "installation",
+                models.F("published_at").desc(nulls_last=True),
+                "saleor_id",
+                name="page_newest",
+            ),
+            models.Index(
+                fields=["installation"],
+                name="page_stale",
+                condition=models.Q(stale_since__isnull=False),
+            ),
+        ]
+
+
+class PageTranslation(Scoped):
+    """The title of a page in a further language, as the shop translated it in Saleor."""
+
+    page_saleor_id = models.CharField(max_length=100)
+    # As in ProductTranslation.
+    language_code = models.CharField(max_length=35)
+    title = models.CharField(max_length=255)
+    recorded_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["installation", "page_saleor_id", "language_code"],
+                name="page_translation_once",
             )
         ]
 

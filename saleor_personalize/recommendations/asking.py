@@ -11,13 +11,13 @@ from typing import Any
 from saleor_personalize.catalog import queries as catalog
 from saleor_personalize.catalog.queries import Offer
 from saleor_personalize.ml import Context
-from saleor_personalize.models import Installation, Product, ProductListing
+from saleor_personalize.models import Installation
 from saleor_personalize.recommendations.ahead import Ahead
 from saleor_personalize.recommendations.history import NOTHING, History
 from saleor_personalize.recommendations.placements import Options, Placement, Shop
 from saleor_personalize.recommendations.remembered import Remembered
 
-_categories: Remembered[frozenset[str]] = Remembered(seconds=60)
+_trees: Remembered[Mapping[str, Sequence[str]]] = Remembered(seconds=60)
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Asking:
     channel_slug: str
     now: datetime
     until: datetime
+    ahead: Ahead
     seeds: tuple[str, ...] = ()
     page_products: tuple[str, ...] = ()
     category_id: str = ""
@@ -45,8 +46,8 @@ class Asking:
     #: Bought after `until`: not shown, and yet in its place, so that the pages of a list stay in step.
     bought_since: frozenset[str] = frozenset()
     count: int = 10
-    #: Shared by the questions of one request that are asked together.
-    ahead: Ahead | None = None
+    #: Whether the constraints of the placement bind whatever fills it, too.
+    is_strict: bool = False
 
     @property
     def options(self) -> Options:
@@ -54,22 +55,34 @@ class Asking:
 
     def offers(self, ids: Sequence[str]) -> dict[str, Offer]:
         """Return those of `ids` that may be recommended here and now, with what they are."""
-        if self.ahead is not None:
-            return self.ahead.offers(ids)
-        return catalog.offers(
-            installation=self.installation, channel_slug=self.channel_slug, ids=ids, now=self.now
+        return self.ahead.offers(ids)
+
+    def newest(
+        self, count: int, hidden: frozenset[str] | set[str], **conditions: object
+    ) -> list[Offer]:
+        """Return what may be recommended straight from the catalogue (`catalog.newest_offers`)."""
+        return self.ahead.newest(
+            until=self.until, count=count, hidden=hidden, conditions=conditions
         )
 
     def references(self) -> Mapping[str, Any]:
         """Return what the products of the page and the cart refer to."""
-        if self.ahead is not None:
-            return self.ahead.references(self.seeds)
-        return catalog.references(installation=self.installation, ids=self.seeds)
+        return self.ahead.references(self.seeds)
 
     @cached_property
     def never(self) -> frozenset[str]:
         """What is not shown, whoever suggests it."""
         return self.hidden.union(self.seeds)
+
+    @cached_property
+    def sunk(self) -> frozenset[str]:
+        """What is shown only when nothing else is left: seen too often, or at hand anyway."""
+        if not self.options.is_rotated:
+            return frozenset()
+        if "search" in self.placement.recommenders:
+            # Whoever searches for what is in the cart wants to find it.
+            return self.history.worn
+        return self.history.worn | self.history.at_hand(self.until)
 
     @cached_property
     def about_seeds(self) -> Context:
@@ -104,7 +117,7 @@ class Asking:
         """The product of the page, sold or not; only read where a constraint speaks of it."""
         if not self.page_products:
             return None
-        return _described(self.installation, self.channel_slug, self.page_products[0])
+        return self.ahead.described(self.page_products[0])
 
     @cached_property
     def conditions(self) -> dict[str, object] | None:
@@ -154,28 +167,5 @@ _FITS: Mapping[str, Callable[[Offer, Any], bool]] = {
 
 def below(installation: Installation, category_id: str) -> frozenset[str]:
     """Return a category and all below it."""
-    return _categories.get(
-        (installation.pk, category_id),
-        lambda: frozenset(
-            catalog.category_and_below(installation=installation, category_id=category_id)
-        ),
-    )
-
-
-def _described(installation: Installation, channel_slug: str, product_id: str) -> Offer | None:
-    row = (
-        Product.objects.of(installation)
-        .filter(saleor_id=product_id)
-        .values_list("category_saleor_id", "product_type")
-        .first()
-    )
-    if row is None:
-        return None
-    price = (
-        ProductListing.objects.of(installation)
-        .filter(channel_slug=channel_slug, product_saleor_id=product_id)
-        .values_list("price", flat=True)
-        .first()
-    )
-    is_price = price is not None and not price.is_nan()
-    return Offer(product_id, row[0], row[1], float(price) if is_price else None, "")  # type: ignore[arg-type]
+    tree = _trees.get(installation.pk, lambda: catalog.category_children(installation=installation))
+    return frozenset(catalog.below(tree, category_id))

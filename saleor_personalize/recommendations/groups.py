@@ -9,9 +9,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
+from django.utils.translation import get_language
+
 from saleor_personalize.catalog import queries as catalog
 from saleor_personalize.conf import settings
-from saleor_personalize.models import Category, Installation
+from saleor_personalize.models import Installation
 from saleor_personalize.recommendations import rules, selection
 from saleor_personalize.recommendations.selection import Entry
 from saleor_personalize.recommendations.service import (
@@ -54,12 +56,14 @@ def recommend_groups(
     question: Question | None = None,
     first: int = 10,
     each: int = 4,
+    language_code: str | None = None,
 ) -> list[Group]:
     """Return up to `first` categories or brands, the one first that this person should like most.
 
     They are those of the products that the placement would show: each has at least one that can be bought
     now, of which up to `each` come along. A product counts more the higher up it would stand. No
-    sensitive category is named. Raises UnknownAlias.
+    sensitive category is named. Names are in `language_code`, by default in the active language. Raises
+    UnknownAlias.
     """
     asking = asking_of(
         known,
@@ -69,9 +73,13 @@ def recommend_groups(
         until=now,
         first=settings.MAX_RECOMMENDATIONS,
     )
-    # Evened out, all would be liked the same.
+    # Evened out, all would be liked the same; and what is at hand says most of what is liked.
     options = replace(
-        asking.options, max_per_category=None, max_per_brand=None, max_per_product_type=None
+        asking.options,
+        max_per_category=None,
+        max_per_brand=None,
+        max_per_product_type=None,
+        is_rotated=False,
     )
     asking = replace(asking, placement=replace(asking.placement, options=options))
     groups: dict[str, list[Entry]] = {}
@@ -81,9 +89,11 @@ def recommend_groups(
         if id_ := _OF[kind](entry):
             groups.setdefault(id_, []).append(entry)
             scores[id_] = scores.get(id_, 0.0) + 1 / math.log2(1 + place)
-    names = _names(known.installation, kind, set(groups))
+    language = language_code or get_language() or ""
+    names = _names(known.installation, kind, set(groups), language)
     order = sorted(names, key=lambda id_: (-scores[id_], id_))[:first]
-    items = iter(told(asking, [entry for id_ in order for entry in groups[id_][:each]]))
+    entries = [entry for id_ in order for entry in groups[id_][:each]]
+    items = iter(told(asking, entries, language_code))
     return [
         Group(
             id_,
@@ -99,11 +109,11 @@ def recommend_groups(
     ]
 
 
-def _names(installation: Installation, kind: Kind, ids: set[str]) -> dict[str, tuple[str, str]]:
+def _names(
+    installation: Installation, kind: Kind, ids: set[str], language_code: str
+) -> dict[str, tuple[str, str]]:
     """Return name and slug of what may be named."""
     if kind is Kind.BRAND:
         return {id_: (id_, "") for id_ in ids}
-    rows = Category.objects.of(installation).filter(
-        saleor_id__in=ids - catalog.sensitive_marks(installation)[1], deleted_at=None
-    )
-    return {id_: (name, slug) for id_, name, slug in rows.values_list("saleor_id", "name", "slug")}
+    ids = ids - catalog.sensitive_marks(installation)[1]
+    return catalog.category_names(installation=installation, ids=ids, language_code=language_code)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -36,6 +36,12 @@ _KINDS = {
     EventType.PRODUCT_VIEWED.value: "view",
     EventType.CART_ADDED.value: "cart",
     EventType.FAVOURITE_ADDED.value: "favourite",
+}
+
+#: What takes back something of the kind.
+_TAKEN_BACK = {
+    EventType.CART_REMOVED.value: "cart",
+    EventType.FAVOURITE_REMOVED.value: "favourite",
 }
 
 # Each part is bounded and served by an index of its own.
@@ -93,6 +99,12 @@ UNION ALL
 """  # noqa: S608 (the names of the tables are ours)
 
 
+_READ_EACH = f"""
+SELECT asked.id, did.* FROM unnest(string_to_array(%(profiles)s, ' ')::bigint[]) AS asked(id)
+CROSS JOIN LATERAL ({_READ.replace("%(profile)s", "asked.id")}) AS did
+"""  # noqa: S608
+
+
 class Purchase(NamedTuple):
     product_id: str
     product_type: str
@@ -121,6 +133,8 @@ class History:
     own_purchases: tuple[Purchase, ...] = ()
     #: Products in carts that are still open.
     carts: tuple[str, ...] = ()
+    #: (kind, product) of what was taken out of a cart or the favourites again.
+    taken_back: frozenset[tuple[str, str]] = frozenset()
     #: Shown ROTATE_AFTER times or more since the last click.
     worn: frozenset[str] = field(default_factory=frozenset)
 
@@ -131,6 +145,12 @@ class History:
 
     def visit(self, now: datetime) -> list[Done]:
         """Return what belongs to the visit going on, or else to the last days, oldest first."""
+        found = self._going_on(now)
+        if not found:
+            found = [each for each in self.done if now - each.at <= OF_LATE]
+        return found[:_MOST_OF_VISIT][::-1]
+
+    def _going_on(self, now: datetime) -> list[Done]:
         found: list[Done] = []
         last = now
         for each in self.done:
@@ -138,9 +158,18 @@ class History:
                 break
             found.append(each)
             last = each.at
-        if not found:
-            found = [each for each in self.done if now - each.at <= OF_LATE]
-        return found[:_MOST_OF_VISIT][::-1]
+        return found
+
+    def at_hand(self, now: datetime) -> frozenset[str]:
+        """Return what the person has already: what they look at just now, and what is in their cart."""
+        visit = self._going_on(now)
+        looked_at = [each.product_id for each in visit if each.kind == "view"][:1]
+        put = [
+            each.product_id
+            for each in visit
+            if each.kind == "cart" and ("cart", each.product_id) not in self.taken_back
+        ]
+        return frozenset([*looked_at, *put, *self.carts])
 
     def hidden(self, now: datetime) -> frozenset[str]:
         """Return what was bought too lately to be recommended again (HIDE_BOUGHT)."""
@@ -162,24 +191,45 @@ REFUSED = History()
 
 def read(profile: Profile, now: datetime) -> History:
     """Read what the person behind a profile did until `now`; REFUSED for who refused profiling."""
+    return read_each([profile], now)[profile.pk]
+
+
+def read_each(profiles: Sequence[Profile], now: datetime) -> dict[int, History]:
+    """Return what `read` returns of each of a shop's profiles by its primary key, in one query."""
+    if not profiles:
+        return {}
+    rows: dict[int, list[tuple[Any, ...]]] = {profile.pk: [] for profile in profiles}
     worn_for = settings.RETENTION.get("exposures") or LOOKED_BACK
     often = settings.ROTATE_AFTER or 2_000_000_000
     with prepared.cursor() as cursor:
         cursor.execute(
-            _READ,
+            # One alone is asked for all the time: its plan has nothing to join.
+            _READ if len(profiles) == 1 else _READ_EACH,
             {
-                "installation": profile.installation_id,
-                "profile": profile.pk,
+                "installation": profiles[0].installation_id,
+                **(
+                    {"profile": profiles[0].pk}
+                    if len(profiles) == 1
+                    else {"profiles": " ".join(str(pk) for pk in rows)}
+                ),
                 "since": now - LOOKED_BACK,
                 "until": now,
                 "month": month_of(now - LOOKED_BACK),
-                "types": " ".join(_KINDS),
+                "types": " ".join([*_KINDS, *_TAKEN_BACK]),
                 "not_carried_out": " ".join(NOT_CARRIED_OUT),
                 "often": often,
                 "shown_since": now - worn_for,
             },
         )
-        rows = cursor.fetchall()
+        if len(profiles) == 1:
+            rows[profiles[0].pk] = cursor.fetchall()
+        else:
+            for pk, *row in cursor.fetchall():
+                rows[pk].append(tuple(row))
+    return {profile.pk: _history(profile, rows[profile.pk]) for profile in profiles}
+
+
+def _history(profile: Profile, rows: Sequence[tuple[Any, ...]]) -> History:
     if any(row[0] == "refused" for row in rows):
         return REFUSED
     owners = {row[1] for row in rows}
@@ -192,12 +242,16 @@ def read(profile: Profile, now: datetime) -> History:
     }
     for row in rows:
         of_kind[row[0]].append(row)
+    happened = [row for row in of_kind["event"] if row[1] in readable]
+    # The newest comes first: it tells how things stand.
+    newest: dict[tuple[str, str], str] = {}
+    for row in happened:
+        newest.setdefault((_TAKEN_BACK.get(row[3]) or _KINDS[row[3]], row[2]), row[3])
     bought = [(row, Purchase(row[2], row[5], row[4])) for row in of_kind["bought"]]
     return History(
         visitor_id=str(profile.person_id),
-        done=tuple(
-            Done(row[2], _KINDS[row[3]], row[4]) for row in of_kind["event"] if row[1] in readable
-        ),
+        done=tuple(Done(row[2], _KINDS[row[3]], row[4]) for row in happened if row[3] in _KINDS),
+        taken_back=frozenset(key for key, type_ in newest.items() if type_ in _TAKEN_BACK),
         bought=tuple(each for _, each in bought),
         # An order of a guest carries an address that nobody proved.
         own_purchases=tuple(each for row, each in bought if row[6] and row[1] in readable),

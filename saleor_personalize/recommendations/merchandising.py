@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,17 +17,24 @@ from django.utils.translation import gettext as _
 from saleor_personalize.catalog import queries as catalog
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import RuleEffect
+from saleor_personalize.events.tracking import is_storable
 from saleor_personalize.models import Installation, MerchandisingRule, Placement, Profile
 from saleor_personalize.models.locks import lock
 from saleor_personalize.recommendations import placements, rules, selection, service
 from saleor_personalize.recommendations.service import Question
+from saleor_personalize.saleor_api.nodes import kind_of
 from saleor_personalize.segments.definition import Fault, InvalidDefinition
 
 MAX_RULES = 500
 MAX_PLACEMENTS = 200
 MAX_VALUES = 500
+MAX_POSITION = 1_000_000
+#: Characters of the conditions of a rule, or of the description of a placement, as JSON.
+MAX_LENGTH = 200_000
 _KEY = re.compile(r"[a-z0-9][a-z0-9_]{0,59}")
 _LOCK = "merchandising"
+#: Conditions that hold Saleor's global ids -> of what.
+_KINDS = {"product_ids": "Product", "categories": "Category", "collections": "Collection"}
 _COLUMNS = (
     "name", "is_active", "effect", "conditions", "placements", "channels", "factor", "slot",
     "starts_at", "ends_at", "position",
@@ -57,9 +66,14 @@ def create_rule(*, installation: Installation, now: datetime, **values: Any) -> 
 
 
 def update_rule(*, rule: MerchandisingRule, now: datetime, **values: Any) -> MerchandisingRule:
-    """Change what is given. Raises InvalidDefinition."""
+    """Change what is given. Raises InvalidDefinition, also when somebody deleted the rule meanwhile."""
     with transaction.atomic():
         lock(rule.installation, [_LOCK])
+        # What holds together is what is stored by now, not what the caller once read.
+        found = rule_of(installation=rule.installation, pk=rule.pk)
+        if found is None:
+            raise InvalidDefinition([Fault("", _("the rule was deleted meanwhile"))])
+        rule = found
         for name, value in values.items():
             setattr(rule, name, value)
         rule.updated_at = now
@@ -91,6 +105,7 @@ def _rule_faults(row: MerchandisingRule) -> Iterator[Fault]:
     if row.effect not in RuleEffect.values:
         yield Fault("effect", _("one of: %(known)s") % {"known": ", ".join(RuleEffect.values)})
     yield from _condition_faults(row.conditions)
+    yield from _product_type_faults(row)
     known = placements.shop_of(row.installation).placements
     for key in row.placements or ():
         if key not in known:
@@ -98,19 +113,50 @@ def _rule_faults(row: MerchandisingRule) -> Iterator[Fault]:
             yield Fault(
                 "placements", _("no placement %(key)s. %(hint)s") % {"key": key, "hint": hint}
             )
-    if row.effect in (RuleEffect.BOOST, RuleEffect.BURY) and not (
+    # A rule of another effect keeps them, and must be able to.
+    if not (
         type(row.factor) in (int, float) and math.isfinite(row.factor) and 1 < row.factor <= 100
     ):
         yield Fault("factor", _("more than 1 and at most 100"))
-    if row.effect == RuleEffect.PIN:
-        if not (type(row.slot) is int and 1 <= row.slot <= settings.MAX_RECOMMENDATIONS):
-            yield Fault(
-                "slot", _("a place from 1 to %(most)d") % {"most": settings.MAX_RECOMMENDATIONS}
-            )
-        if isinstance(row.conditions, Mapping) and not row.conditions.get("product_ids"):
-            yield Fault("conditions.product_ids", _("say which products to show in that place"))
+    if not (type(row.slot) is int and 1 <= row.slot <= settings.MAX_RECOMMENDATIONS):
+        yield Fault(
+            "slot", _("a place from 1 to %(most)d") % {"most": settings.MAX_RECOMMENDATIONS}
+        )
+    if not (type(row.position) is int and 0 <= row.position <= MAX_POSITION):
+        yield Fault("position", _("a number from 0 to %(most)d") % {"most": MAX_POSITION})
+    for path, value in (
+        ("name", row.name),
+        ("conditions", row.conditions),
+        ("placements", row.placements),
+        ("channels", row.channels),
+    ):
+        if not _is_storable(value):
+            yield Fault(path, _("too long, or with characters that cannot be stored"))
+    is_pin = row.effect == RuleEffect.PIN and isinstance(row.conditions, Mapping)
+    if is_pin and not row.conditions.get("product_ids"):
+        yield Fault("conditions.product_ids", _("say which products to show in that place"))
+    is_exclude = row.effect == RuleEffect.EXCLUDE and isinstance(row.conditions, Mapping)
+    if is_exclude and not any(name in row.conditions for name in rules.OF_PRODUCTS):
+        # One slip would empty every block of the shop.
+        yield Fault("conditions", _("say which products: without that, it would hide all of them"))
     if row.starts_at and row.ends_at and row.ends_at <= row.starts_at:
         yield Fault("ends_at", _("after it starts"))
+
+
+def _product_type_faults(row: MerchandisingRule) -> Iterator[Fault]:
+    """Find names that are of no product: such a rule would never speak of anything."""
+    wanted = row.conditions.get("product_types") if isinstance(row.conditions, Mapping) else None
+    if not isinstance(wanted, list) or not _are_texts(wanted) or not _is_storable(wanted):
+        return
+    known = catalog.product_types(installation=row.installation)
+    # Before the catalogue is read, nothing is known to be wrong.
+    for name in wanted if known else ():
+        if name not in known:
+            hint = placements.suggestion(name, known)
+            yield Fault(
+                "conditions.product_types",
+                _("no product type %(name)s. %(hint)s") % {"name": name[:60], "hint": hint[:500]},
+            )
 
 
 def _condition_faults(given: Any) -> Iterator[Fault]:
@@ -122,6 +168,11 @@ def _condition_faults(given: Any) -> Iterator[Fault]:
         if name in rules.OF_LISTS:
             if not _are_texts(value):
                 yield Fault(path, _("a list of 1 to %(most)d texts") % {"most": MAX_VALUES})
+            elif kind := _KINDS.get(name):
+                for each in value:
+                    if kind_of(each) != kind:
+                        yield Fault(path, no_id_of(each, kind))
+                        break
         elif name in rules.OF_RANGES:
             yield from _range_faults(path, value)
         elif name == "months":
@@ -142,6 +193,23 @@ def _condition_faults(given: Any) -> Iterator[Fault]:
         else:
             known = {*rules.OF_PRODUCTS, "countries", "months", "situation"}
             yield Fault(path, placements.suggestion(str(name), known))
+
+
+def no_id_of(given: str, kind: str) -> str:
+    """Return what to tell whoever wrote a text where a global id of a "Product", ... was wanted."""
+    return _(
+        "“%(given)s” is none of Saleor's global ids of it, such as %(example)s: the address of its page in "
+        "Saleor's Dashboard ends in one"
+    ) % {"given": given[:60], "example": base64.b64encode(f"{kind}:1".encode()).decode()}
+
+
+def _is_storable(value: Any) -> bool:
+    """Tell whether the database can hold what was given: JSON may hold what PostgreSQL does not."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return len(text) <= MAX_LENGTH and "\\u0000" not in text and is_storable(text)
 
 
 def _are_texts(value: Any) -> bool:
@@ -172,6 +240,8 @@ def save_placement(
 ) -> Placement:
     """Make or change a placement: `entry` is as in the settings. Raises InvalidDefinition."""
     faults = [Fault("entry", str(fault)) for fault in placements.faults_of(entry)]
+    if not _is_storable(entry):
+        faults.append(Fault("entry", _("too long, or with characters that cannot be stored")))
     if not _KEY.fullmatch(key):
         faults.append(Fault("key", _("1 to 60 small letters, digits or “_”")))
     rows = Placement.objects.of(installation)

@@ -39,12 +39,14 @@ def engine_of(installation: Installation, channel_slug: str) -> Engine | None:
 def aliases_of(engine: Engine) -> list[str]:
     """Return the recommenders of an engine that may be used: none that lost to popularity (B39).
 
-    What fills up when nothing else has more to say is popularity itself, and what is too new for it.
+    What fills up when nothing else has more to say is popularity itself, and what is too new for it. What
+    trends is asked for by a placement that says so, and is true whether or not it foretells.
     """
+    always = {*FILLERS, "trending"}
     return [
         alias
         for alias in engine.aliases
-        if alias in settings.RECOMMENDERS and (alias in FILLERS or engine.is_published(alias))
+        if alias in settings.RECOMMENDERS and (alias in always or engine.is_published(alias))
     ]
 
 

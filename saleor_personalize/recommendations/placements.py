@@ -134,7 +134,14 @@ def faults_of(entry: Any) -> Iterator[str]:
 #: Recommenders that built-in placements ask when the settings have them.
 OPTIONAL = frozenset({"visual"})
 
+#: Longest that best sellers and trends look back.
+MAX_DAYS = 730
+
 _IS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "days": (
+        lambda v: type(v) is int and 0 < v <= MAX_DAYS,
+        f"a whole number of days from 1 to {MAX_DAYS}",
+    ),
     "int": (lambda v: type(v) is int and v > 0, "a whole number above 0"),
     "int | None": (lambda v: v is None or (type(v) is int and v > 0), "a whole number above 0"),
     "bool": (lambda v: isinstance(v, bool), "true or false"),
@@ -158,7 +165,7 @@ def _option_faults(given: Any) -> Iterator[str]:
         if name not in types:
             yield f"{name!r} is no option. {suggestion(str(name), types)}"
             continue
-        will_do, words = _IS[types[name]]
+        will_do, words = _IS["days" if name == "window_days" else types[name]]
         if not will_do(value):
             yield f"the option {name} must be {words}."
 

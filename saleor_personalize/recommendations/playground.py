@@ -79,6 +79,7 @@ def explain(
         now=now,
         profile=profile,
         first=first,
+        language_code=language_code or None,
         **service.as_keywords(question),
     )
     view = merchandising.preview(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -39,6 +40,13 @@ def published_models(*, installation: Installation) -> list[PublishedModel]:
         )
         for row in rows
     ]
+
+
+def busiest_first(*, installation: Installation, slugs: Iterable[str]) -> list[str]:
+    """Order sales channels for a page: where most was learned first, then by slug."""
+    rows = TrainedModel.objects.of(installation).filter(is_published=True)
+    learned = dict(rows.values_list("channel_slug", "interaction_count"))
+    return sorted(set(slugs), key=lambda slug: (-learned.get(slug, 0), slug))
 
 
 def latest_training(*, installation: Installation) -> Training | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -49,12 +49,15 @@ WHERE gap IS NOT NULL GROUP BY product_id
 
 
 def due(
-    *, installation: Installation, purchases: Sequence[Purchase], now: datetime
+    *,
+    purchases: Sequence[Purchase],
+    now: datetime,
+    intervals: Callable[[Sequence[str]], Mapping[str, float]],
 ) -> list[Candidate]:
     """Return what is due again, the most overdue share of its interval first.
 
     The interval is the median of the person's own gaps between purchases of the product; who bought it
-    once is held to that of the product among all people, where at least three gaps are known.
+    once is held to that of the product among all people (`intervals`: as `intervals_of` gives them).
     """
     bought: dict[str, set[float]] = {}
     for each in purchases:
@@ -65,7 +68,7 @@ def due(
         for product_id, found in bought.items()
         if len(days := sorted(found)) > 1
     }
-    others = _of_products(installation, [id_ for id_ in bought if id_ not in own])
+    others = intervals([id_ for id_ in bought if id_ not in own])
     today = now.timestamp() // _DAY
     candidates = []
     for product_id, found in bought.items():
@@ -77,8 +80,8 @@ def due(
     return sorted(candidates, key=lambda each: (-each.score, each.item_id))
 
 
-def _of_products(installation: Installation, ids: Sequence[str]) -> dict[str, float]:
-    """Return the usual interval of products in days, where it is known."""
+def intervals_of(installation: Installation, ids: Sequence[str]) -> dict[str, float]:
+    """Return the usual interval of products in days, where at least three gaps of people are known."""
 
     def read(keys: list[tuple[int, str]]) -> dict[tuple[int, str], float | None]:
         fresh = _read(installation, [id_ for _, id_ in keys])

@@ -87,7 +87,10 @@ def _is_in_force(row: MerchandisingRule, asking: Asking) -> bool:
         and (not row.channels or asking.channel_slug in row.channels)
         and (row.starts_at is None or row.starts_at <= now)
         and (row.ends_at is None or now < row.ends_at)
-        and (not wanted.get("countries") or asking.country_code in wanted["countries"])
+        and (
+            not wanted.get("countries")
+            or asking.country_code in {country.upper() for country in wanted["countries"]}
+        )
         and (not wanted.get("months") or now.month in wanted["months"])
         and all(
             asking.situation.get(name) in values
@@ -103,9 +106,7 @@ def facts_for(
     names = {name for rule in rules for name in rule.row.conditions}
     if not ids or names.isdisjoint({"collections", "attributes", "margin", "stock"}):
         return {}
-    return catalog.facts(
-        installation=asking.installation, channel_slug=asking.channel_slug, ids=ids
-    )
+    return asking.ahead.facts(ids)
 
 
 def of_effect(rules: Iterable[Rule], *effects: RuleEffect) -> tuple[Rule, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,6 @@ from saleor_personalize.catalog import queries as catalog
 from saleor_personalize.catalog.queries import Offer
 from saleor_personalize.enums import RuleEffect
 from saleor_personalize.ml import Candidate, Chain, Context, ReasonCode
-from saleor_personalize.ml.chain import OVERFETCH
 from saleor_personalize.recommendations import rules, sources, variety
 from saleor_personalize.recommendations.asking import Asking
 from saleor_personalize.recommendations.last_good import last_good
@@ -23,17 +21,23 @@ logger = logging.getLogger(__name__)
 
 #: What nearly nothing is left of after the filters is not searched further: the catalogue fills then.
 MOST_LOOKED_AT = 3_000
+#: Of more products than a page has, nobody asks again: their lists are not kept for when something breaks.
+_MOST_SEEDS = 5
 #: More is looked at than shown where the order changes afterwards.
-_WIDER, _AT_LEAST, _MOST_WORN = 3, 30, 100
+_WIDER, _AT_LEAST, _MOST_SUNK = 3, 30, 100
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A product that may be shown. `position` is its place among all that was suggested, from 0."""
+    """A product that may be shown. `position` is its place among all that was suggested, from 0.
+
+    `pinned` says by which slot, and which rule for it, a product is pinned: the lower one is put there first.
+    """
 
     candidate: Candidate
     offer: Offer
     position: int
+    pinned: tuple[int, int] | None = None
 
     @property
     def item_id(self) -> str:
@@ -58,30 +62,14 @@ def select(
     return found
 
 
-def foreseen(asking: Asking, models: Models, in_force: Sequence[Rule]) -> Iterator[str]:
-    """Return what `select` will look up first, so that it can be read for several questions at once."""
-    reach = OVERFETCH * _pool(asking, in_force)
-    for alias in (*asking.placement.recommenders, *asking.placement.fallback):
-        # What breaks here breaks again when it is asked in earnest, and is told then.
-        with contextlib.suppress(Exception):
-            if alias == "curated":
-                found = list(sources.curated(asking, models, reach))
-            elif alias in models:
-                found = models[alias].recommend(asking.about_seeds, reach)
-            else:
-                continue
-            yield from (each.item_id for each in found)
-
-
 def _select(asking: Asking, models: Models, in_force: Sequence[Rule], after: int) -> list[Entry]:
     pick = _Pick(asking, in_force, after)
     entries = pick.gather(models, _pool(asking, in_force))
     if asking.options.is_paged:
         return _ordered(pick, entries[: asking.count], in_force)
     entries = _ordered(pick, entries, in_force)
-    if asking.options.is_rotated and asking.history.worn:
-        worn = asking.history.worn
-        entries.sort(key=lambda entry: entry.item_id in worn and not entry.is_curated)
+    if sunk := asking.sunk:
+        entries.sort(key=lambda entry: entry.item_id in sunk and not entry.is_curated)
     entries = variety.spread(
         entries,
         asking.options,
@@ -100,9 +88,7 @@ def _pool(asking: Asking, in_force: Sequence[Rule]) -> int:
     moving = (RuleEffect.BOOST, RuleEffect.BURY)
     if variety.is_limited(asking.options) or rules.of_effect(in_force, *moving):
         pool = max(_WIDER * pool, _AT_LEAST)
-    if asking.options.is_rotated:
-        pool += min(len(asking.history.worn), _MOST_WORN)
-    return pool
+    return pool + min(len(asking.sunk), _MOST_SUNK)
 
 
 class _Pick:
@@ -123,6 +109,8 @@ class _Pick:
         placement = self.asking.placement
         found: list[Candidate] = []
         for aliases, is_bound in ((placement.recommenders, True), (placement.fallback, False)):
+            if self.asking.is_strict and not is_bound:
+                continue
             if aliases and len(found) < pool:
                 taken = {each.item_id for each in found}
                 found += self._ask(aliases, models, pool - len(found), taken, is_bound)
@@ -177,9 +165,7 @@ class _Pick:
 
     def _kept(self, found: dict[str, Offer]) -> set[str]:
         if found and self.asking.placement.is_of_message:
-            sensitive = catalog.sensitive_ids(
-                installation=self.asking.installation, ids=found.keys()
-            )
+            sensitive = self.asking.ahead.sensitive(found)
             found = {id_: offer for id_, offer in found.items() if id_ not in sensitive}
         if self.in_force:
             facts = rules.facts_for(self.in_force, self.asking, list(found))
@@ -201,10 +187,19 @@ class _Pick:
             # In their places they were shown before, or come on a later page.
             hidden |= {id_ for id_, place in self.positions.items() if place <= self.after}
         found: list[Candidate] = []
-        for each in [*self._only_conditions(), {}] if self.only else [{}]:
+        for each in self._shelves():
             hidden = hidden | {candidate.item_id for candidate in found}
             found += self._newest(count - len(found), hidden, each)
         return found
+
+    def _shelves(self) -> Iterator[dict[str, object]]:
+        """What the catalogue is asked for, one after the other."""
+        if self.asking.is_strict:
+            if self.asking.conditions is not None:
+                yield self.asking.conditions
+            return
+        yield from self._only_conditions()
+        yield {}
 
     def _only_conditions(self) -> Iterator[dict[str, object]]:
         """What the catalogue can be asked about the products of "show nothing but ..."."""
@@ -226,15 +221,7 @@ class _Pick:
         found: list[Candidate] = []
         reach = 2 * count
         while len(found) < count:
-            rows = catalog.newest_offers(
-                installation=asking.installation,
-                channel_slug=asking.channel_slug,
-                now=asking.now,
-                until=asking.until,
-                count=reach,
-                hidden=hidden,
-                **conditions,
-            )
+            rows = asking.newest(reach, hidden, **conditions)
             for row in rows:
                 self.positions.setdefault(row.product_id, len(self.positions))
             kept = self._kept({row.product_id: row for row in rows})
@@ -290,7 +277,8 @@ class _Lasting:
                 raise
             self.pick._leave_out(self.alias, error)
             return [each for each in known if each.item_id not in context.exclude][:k]
-        if context.visitor_id is None and not context.session and not context.exclude:
+        is_of_nobody = context.visitor_id is None and not context.session and not context.exclude
+        if is_of_nobody and len(context.seeds) <= _MOST_SEEDS:
             last_good.put(key, found)
         return found
 
@@ -315,22 +303,30 @@ def _pinned(pick: _Pick, entries: list[Entry], in_force: Sequence[Rule]) -> list
     if missing:
         pick.after = -1
         pick.allowed(missing, is_bound=False)
-    # Of two rules for one place the first one counts: it is put there last.
-    for rule in sorted(pins, key=lambda rule: (rule.row.slot, -pins.index(rule))):
-        slot = rule.row.slot
-        of_rule = [
-            pick.offers[id_]
-            for id_ in rule.row.conditions.get("product_ids", [entry.item_id for entry in entries])
-            if id_ in pick.offers and id_ not in asking.never
-        ]
-        offer = next((each for each in of_rule if rule.matches(each, pick.facts)), None)
-        if offer is None:
-            continue
-        candidate = Candidate(offer.product_id, 1.0, ReasonCode.PINNED, None, "pinned")
-        entries = [entry for entry in entries if entry.item_id != offer.product_id]
-        position = pick.positions[offer.product_id]
-        entries.insert(slot - 1, Entry(candidate, offer, position))
-    return entries[: asking.count]
+    pinned: dict[str, tuple[int, int]] = {}
+    for order, rule in enumerate(pins):
+        for id_ in rule.row.conditions.get("product_ids", [entry.item_id for entry in entries]):
+            offer = pick.offers.get(id_)
+            if offer is None or id_ in asking.never or id_ in pinned:
+                continue
+            if rule.matches(offer, pick.facts):
+                # Of two rules for one place the first one counts: it is put there last.
+                pinned[id_] = (rule.row.slot, -order)
+                break
+    entries = [entry for entry in entries if entry.item_id not in pinned]
+    for id_, place in pinned.items():
+        candidate = Candidate(id_, 1.0, ReasonCode.PINNED, None, "pinned")
+        entries.append(Entry(candidate, pick.offers[id_], pick.positions[id_], place))
+    return in_their_places(entries)[: asking.count]
+
+
+def in_their_places(entries: Sequence[Entry]) -> list[Entry]:
+    """Put what is pinned into its slots, between all that is not."""
+    found = [entry for entry in entries if entry.pinned is None]
+    pinned = [(entry.pinned, entry) for entry in entries if entry.pinned is not None]
+    for (slot, _), entry in sorted(pinned, key=lambda pair: pair[0]):
+        found.insert(slot - 1, entry)
+    return found
 
 
 def rerank(asking: Asking, models: Models, ids: Sequence[str]) -> list[Candidate]:
@@ -350,6 +346,8 @@ def rerank(asking: Asking, models: Models, ids: Sequence[str]) -> list[Candidate
             if each.item_id in places:
                 found.setdefault(each.item_id, each._replace(strategy=alias))
     rest = [
-        Candidate(id_, 0.0, ReasonCode.FOR_YOU, None, "given") for id_ in wanted if id_ not in found
+        Candidate(id_, 0.0, ReasonCode.CATALOGUE, None, "given")
+        for id_ in wanted
+        if id_ not in found
     ]
     return [*found.values(), *rest]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from saleor_personalize.catalog import queries as catalog
 from saleor_personalize.conf import settings
-from saleor_personalize.models import Checkout, Installation, Profile, prepared
+from saleor_personalize.ml import Candidate, Context
+from saleor_personalize.models import Installation, Profile
 from saleor_personalize.recommendations import (
     history,
     models_store,
@@ -23,7 +24,7 @@ from saleor_personalize.recommendations import (
     sources,
     trained,
 )
-from saleor_personalize.recommendations.ahead import Ahead
+from saleor_personalize.recommendations.ahead import Ahead, Waiting
 from saleor_personalize.recommendations.asking import Asking
 from saleor_personalize.recommendations.last_good import last_good
 from saleor_personalize.recommendations.selection import Entry
@@ -80,6 +81,7 @@ def recommend(
     after: str | None = None,
     first: int = 10,
     known: Known | None = None,
+    language_code: str | None = None,
 ) -> list[Recommendation]:
     """Return up to `first` products for a placement, best first, none twice.
 
@@ -87,7 +89,8 @@ def recommend(
     `category_id`, `query`: of the page. `country_code`: where the person is, else what we know of them.
     `situation`: what rules may ask about the moment, such as {"weather": "rain"}. `hidden`: products
     that the page shows already. `known`: what was read for another question of the request, instead of
-    `profile`. `after`: the cursor of the last product of the page before.
+    `profile`. `after`: the cursor of the last product of the page before. `language_code`: of the names
+    in reasons, else the active language.
 
     Never a product of the page, what is in the cart, what the profile just bought (HIDE_BOUGHT), or
     what cannot be seen and bought in the sales channel now. The list is shorter only when the shop has
@@ -117,47 +120,79 @@ def recommend(
         since = history.read(known.profile, now).hidden(now)
         asking = replace(asking, bought_since=since - known.history.hidden(until))
     entries = selection.select(asking, known.models, rules.in_force(asking), after=position)
-    return told(asking, entries)
+    return told(asking, entries, language_code)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of those that `recommend_each` answers together."""
+
+    known: Known
+    question: Question
 
 
 def recommend_each(
     *,
-    known: Known,
     placement: str,
-    product_ids: Sequence[str],
+    pages: Mapping[str, Page],
     now: datetime,
-    question: Question | None = None,
     first: int = 10,
+    is_strict: bool = False,
+    language_code: str | None = None,
 ) -> dict[str, list[Recommendation]]:
-    """Return what `recommend` returns on the page of each product; what they have in common is read once.
+    """Return what `recommend` returns for each page; all of them take as many reads as one.
 
-    Raises UnknownAlias.
+    The pages are of one shop and sales channel. `is_strict`: nothing fills up that the constraints of
+    the placement do not allow, so a list may be empty. Raises UnknownAlias.
     """
-    ahead = Ahead(installation=known.installation, channel_slug=known.channel_slug, now=now)
-    question = question or Question()
-    cart: list[str] = []
-    if question.checkout_id and not placements.is_of_message(placement):
-        cart = _products_in_cart(known.installation, question.checkout_id)
-        question = replace(question, checkout_id=None)
-    askings = {}
-    for id_ in dict.fromkeys(product_ids):
-        asked = replace(question, product_id=id_)
-        asking = asking_of(known, placement, asked, now=now, until=now, first=first)
-        seeds = tuple(dict.fromkeys([*asking.seeds, *cart]))
-        askings[id_] = replace(asking, seeds=seeds, ahead=ahead)
-    ahead.references([seed for asking in askings.values() for seed in asking.seeds])
-    in_force = {id_: rules.in_force(asking) for id_, asking in askings.items()}
-    for id_, asking in askings.items():
-        ahead.want_offers(selection.foreseen(asking, known.models, in_force[id_]))
-    found = {
-        id_: selection.select(asking, known.models, in_force[id_])
-        for id_, asking in askings.items()
-    }
-    # The names of the reasons are remembered: all at once, and not one product after the other.
-    reasons.texts(
-        known.installation, [entry.candidate for entries in found.values() for entry in entries]
+    if not pages:
+        return {}
+    one = next(iter(pages.values())).known
+    ahead = Ahead(installation=one.installation, channel_slug=one.channel_slug, now=now, waits=True)
+    models = {alias: _Once(each) for alias, each in one.models.items()}
+    answers: dict[str, tuple[Asking, list[Entry], list[Candidate]]] = {}
+    while len(answers) < len(pages):
+        for key, page in pages.items():
+            if key in answers:
+                continue
+            # What it lacks is read before the next round, with what the others lack.
+            with contextlib.suppress(Waiting):
+                asking = asking_of(
+                    page.known,
+                    placement,
+                    page.question,
+                    now=now,
+                    until=now,
+                    first=first,
+                    ahead=ahead,
+                )
+                asking = replace(asking, is_strict=is_strict)
+                entries = selection.select(asking, models, rules.in_force(asking))
+                answers[key] = asking, entries, _reasoned(asking, entries)
+        ahead.read()
+    texts = reasons.texts(
+        one.installation,
+        [each for *_, found in answers.values() for each in found],
+        language_code=language_code,
     )
-    return {id_: told(askings[id_], entries) for id_, entries in found.items()}
+    return {
+        key: _told(asking, entries, found, texts)
+        for key, (asking, entries, found) in answers.items()
+    }
+
+
+class _Once:
+    """A recommender that is asked each thing once, however often a page is worked on."""
+
+    def __init__(self, trained: sources.Trained) -> None:
+        self._trained = trained
+        self._said: dict[tuple[Context, int], list[Candidate]] = {}
+
+    def recommend(self, context: Context, k: int) -> list[Candidate]:
+        key = (context, k)
+        if key not in self._said:
+            self._said[key] = self._trained.recommend(context, k)
+        return self._said[key]
 
 
 def as_keywords(question: Question) -> dict[str, Any]:
@@ -174,6 +209,7 @@ def recommend_page(
     profile: Profile | None = None,
     question: Question | None = None,
     first: int = 10,
+    language_code: str | None = None,
 ) -> dict[str, list[Recommendation]]:
     """Return up to `first` products for each placement of one page; none stands in two of them.
 
@@ -184,8 +220,9 @@ def recommend_page(
         installation=installation, channel_slug=channel_slug, profile=profile, until=now
     )
     question = question or Question()
+    ahead = Ahead(installation=installation, channel_slug=channel_slug, now=now)
     askings = [
-        asking_of(known, key, question, now=now, until=now, first=first)
+        asking_of(known, key, question, now=now, until=now, first=first, ahead=ahead)
         for key in dict.fromkeys(placements)
     ]
     taken: set[str] = set()
@@ -202,7 +239,12 @@ def recommend_page(
                 if len(mine) < asking.count and (fills or is_own):
                     mine.append(entry)
                     taken.add(entry.item_id)
-    return {asking.placement.key: told(asking, kept[asking.placement.key]) for asking in askings}
+    return {
+        asking.placement.key: told(
+            asking, selection.in_their_places(kept[asking.placement.key]), language_code
+        )
+        for asking in askings
+    }
 
 
 #: Whoever suggests these is not there to fill up.
@@ -228,6 +270,7 @@ def rerank(
     placement: str = "home",
     profile: Profile | None = None,
     question: Question | None = None,
+    language_code: str | None = None,
 ) -> list[Recommendation]:
     """Return those of `ids` that may be shown now, the ones this person should like most first.
 
@@ -249,18 +292,13 @@ def rerank(
     # A list of the shop's own is not thinned by what was bought lately.
     asking = replace(asking, hidden=frozenset(question.hidden if question else ()))
     ranked = selection.rerank(asking, known.models, ids)
-    offers = catalog.offers(
-        installation=installation,
-        channel_slug=channel_slug,
-        ids=[each.item_id for each in ranked],
-        now=now,
-    )
+    offers = asking.offers([each.item_id for each in ranked])
     entries = [
         Entry(each, offers[each.item_id], place)
         for place, each in enumerate(ranked)
         if each.item_id in offers
     ]
-    return told(asking, entries)
+    return told(asking, entries, language_code)
 
 
 # -- what is known ----------------------------------------------------------------------------------
@@ -281,12 +319,30 @@ def known_of(
     *, installation: Installation, channel_slug: str, profile: Profile | None, until: datetime
 ) -> Known:
     """Read what holds for all questions of one request; hand it to each `recommend` of it."""
-    did = history.read(profile, until) if profile is not None else history.NOTHING
-    if did is history.REFUSED:
-        profile = None
-    return Known(
-        installation, channel_slug, profile, did, trained.models_of(installation, channel_slug)
+    (known,) = known_of_each(
+        installation=installation, channel_slug=channel_slug, profiles=[profile], until=until
     )
+    return known
+
+
+def known_of_each(
+    *,
+    installation: Installation,
+    channel_slug: str,
+    profiles: Sequence[Profile | None],
+    until: datetime,
+) -> list[Known]:
+    """Return what `known_of` returns for each profile, read at once."""
+    did = history.read_each([each for each in profiles if each is not None], until)
+    models = trained.models_of(installation, channel_slug)
+    found = []
+    for profile in profiles:
+        mine = did[profile.pk] if profile is not None else history.NOTHING
+        is_refused = mine is history.REFUSED
+        found.append(
+            Known(installation, channel_slug, None if is_refused else profile, mine, models)
+        )
+    return found
 
 
 def asking_of(
@@ -297,9 +353,14 @@ def asking_of(
     now: datetime,
     until: datetime,
     first: int,
+    ahead: Ahead | None = None,
 ) -> Asking:
-    """Put a question together for a placement. Raises UnknownAlias."""
+    """Put a question together for a placement; `ahead` is shared by those of one request.
+
+    Raises UnknownAlias.
+    """
     installation = known.installation
+    ahead = ahead or Ahead(installation=installation, channel_slug=known.channel_slug, now=now)
     shop = placements.shop_of(installation)
     placement = shop.placement(key)
     count = max(1, min(first, settings.MAX_RECOMMENDATIONS))
@@ -307,10 +368,10 @@ def asking_of(
     page += [id_ for id_ in question.product_ids[:MAX_IDS] if id_]
     seeds = [*page]
     if question.checkout_id:
-        seeds += _products_in_cart(installation, question.checkout_id)
+        seeds += ahead.cart(question.checkout_id)
     hidden = {*question.hidden[:MAX_IDS], *known.history.hidden(until)}
     if placement.is_of_message:
-        sensitive = catalog.sensitive_ids(installation=installation, ids=seeds)
+        sensitive = ahead.sensitive(seeds)
         hidden |= sensitive
         seeds = [id_ for id_ in seeds if id_ not in sensitive]
         page = [id_ for id_ in page if id_ not in sensitive]
@@ -321,13 +382,12 @@ def asking_of(
         channel_slug=known.channel_slug,
         now=now,
         until=until,
+        ahead=ahead,
         seeds=tuple(dict.fromkeys(seeds)),
         page_products=tuple(page),
         category_id=question.category_id or "",
         query=question.query or "",
-        country_code=(
-            question.country_code or (known.profile.country_code if known.profile else "") or ""
-        ).upper(),
+        country_code=_country_of(question, known.profile),
         situation=dict(question.situation),
         history=known.history,
         hidden=frozenset(hidden),
@@ -340,25 +400,36 @@ def asking_of(
     return asking
 
 
-_CART = f"""
-SELECT line ->> 'product_id' FROM {Checkout._meta.db_table}, jsonb_array_elements(lines) AS line
-WHERE installation_id = %(installation)s AND saleor_id = %(checkout)s AND line ->> 'product_id' <> ''
-"""  # noqa: S608 (the name of the table is ours)
-
-
-def _products_in_cart(installation: Installation, checkout_id: str) -> list[str]:
-    with prepared.cursor() as cursor:
-        cursor.execute(_CART, {"installation": installation.pk, "checkout": checkout_id})
-        return [product_id for (product_id,) in cursor.fetchall()]
+def _country_of(question: Question, profile: Profile | None) -> str:
+    """Return the country of the page or else of the person; what is none is as good as none."""
+    for code in (question.country_code, profile.country_code if profile is not None else ""):
+        if code and len(code) == 2 and code.isascii() and code.isalpha():
+            return code.upper()
+    return ""
 
 
 # -- the answer -------------------------------------------------------------------------------------
 
 
-def told(asking: Asking, entries: Sequence[Entry]) -> list[Recommendation]:
+def told(
+    asking: Asking, entries: Sequence[Entry], language_code: str | None = None
+) -> list[Recommendation]:
     """Return what was selected with its slots and reasons."""
-    found = reasons.true_ones(asking, [(entry.candidate, entry.offer) for entry in entries])
-    texts = reasons.texts(asking.installation, found)
+    found = _reasoned(asking, entries)
+    texts = reasons.texts(asking.installation, found, language_code=language_code)
+    return _told(asking, entries, found, texts)
+
+
+def _reasoned(asking: Asking, entries: Sequence[Entry]) -> list[Candidate]:
+    return reasons.true_ones(asking, [(entry.candidate, entry.offer) for entry in entries])
+
+
+def _told(
+    asking: Asking,
+    entries: Sequence[Entry],
+    found: Sequence[Candidate],
+    texts: Mapping[tuple[str, str | None], str],
+) -> list[Recommendation]:
     is_paged = asking.options.is_paged
     # Rules move products within a page: the next one begins after all of it.
     passed = accumulate((entry.position for entry in entries), max)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -65,6 +67,21 @@ SELECT product_id, count(DISTINCT order_id)::float8 AS orders FROM ({_SOLD}) AS 
 {{of_categories}}
 GROUP BY product_id ORDER BY orders DESC, product_id LIMIT {_PLACES}
 """  # noqa: S608
+_BEST_EACH = f"""
+SELECT place, product_id, orders FROM (
+  SELECT asked.place, product_id, orders,
+    row_number() OVER (PARTITION BY asked.place ORDER BY orders DESC, product_id) AS rank
+  FROM (
+    SELECT product_id, count(DISTINCT order_id)::float8 AS orders FROM ({_SOLD}) AS sold
+    GROUP BY product_id
+  ) AS counted
+  JOIN {Product._meta.db_table} AS product
+    ON product.installation_id = %(installation)s AND product.saleor_id = product_id
+  JOIN jsonb_to_recordset(%(asked)s::jsonb) AS asked(place int, category text)
+    ON asked.category = product.category_saleor_id
+) AS ranked
+WHERE rank <= {_PLACES} ORDER BY place, rank
+"""  # noqa: S608
 _RISING = f"""
 SELECT product_id,
   COALESCE(sum(weight) FILTER (WHERE at > %(recent)s), 0)
@@ -87,23 +104,44 @@ ORDER BY rise DESC, product_id LIMIT {_PLACES}
 """  # noqa: S608
 
 
-def best_sellers(
+def best_sellers_each(
     *,
     installation: Installation,
     channel_slug: str,
     now: datetime,
     window: timedelta,
-    categories: frozenset[str] | None = None,
+    categories: Sequence[frozenset[str] | None],
     country_code: str = "",
-) -> Counted:
+) -> dict[frozenset[str] | None, Counted]:
     """Return (product, orders) of what most orders of a window hold, the most first.
 
-    `categories`: of these alone. `country_code`: of the people of that country alone.
+    For each of `categories`: of these alone, None for all; orders are counted once for all of them.
+    `country_code`: of the people of that country alone.
     """
-    return _remembered.get(
-        ("best", installation.pk, channel_slug, window, categories, country_code),
-        lambda: _read(_BEST, installation, channel_slug, now, window, categories, country_code),
-    )
+
+    def read(keys: list[tuple[Any, ...]]) -> dict[tuple[Any, ...], Counted]:
+        found = {key: list[tuple[str, float]]() for key in keys}
+        if len(keys) == 1 or None in {key[4] for key in keys}:
+            return {
+                key: _read(_BEST, installation, channel_slug, now, window, key[4], country_code)
+                for key in keys
+            }
+        asked = [
+            {"place": place, "category": id_} for place, key in enumerate(keys) for id_ in key[4]
+        ]
+        parameters = _parameters(_BEST, installation, channel_slug, now, window)
+        for place, product_id, orders in _rows(
+            _BEST_EACH, {**parameters, "asked": json.dumps(asked)}, country_code
+        ):
+            found[keys[place]].append((product_id, float(orders)))
+        return found
+
+    keys = {
+        each: ("best", installation.pk, channel_slug, window, each, country_code)
+        for each in categories
+    }
+    known = _remembered.get_many(list(keys.values()), read)
+    return {each: known[key] for each, key in keys.items()}
 
 
 def trending(
@@ -134,6 +172,16 @@ def _read(
     categories: frozenset[str] | None,
     country_code: str,
 ) -> Counted:
+    parameters = _parameters(sql, installation, channel_slug, now, window)
+    if categories is not None:
+        parameters["categories"] = " ".join(categories)
+    text = sql.replace("{of_categories}", "" if categories is None else _OF_CATEGORIES)
+    return [(id_, float(figure)) for id_, figure in _rows(text, parameters, country_code)]
+
+
+def _parameters(
+    sql: str, installation: Installation, channel_slug: str, now: datetime, window: timedelta
+) -> dict[str, Any]:
     since = now - window * (1 if sql is _BEST else _BEFORE + 1)
     parameters: dict[str, Any] = {
         "installation": installation.pk,
@@ -148,13 +196,13 @@ def _read(
             "month": month_of(since),
             "types": " ".join(_WEIGHTS),
         }
-    if categories is not None:
-        parameters["categories"] = " ".join(categories)
+    return parameters
+
+
+def _rows(sql: str, parameters: dict[str, Any], country_code: str) -> list[tuple[Any, ...]]:
     if country_code:
-        parameters["country"] = country_code
-    text = sql.replace("{of_country}", _OF_COUNTRY if country_code else "").replace(
-        "{of_categories}", "" if categories is None else _OF_CATEGORIES
-    )
+        parameters = {**parameters, "country": country_code}
     with prepared.cursor() as cursor:
-        cursor.execute(text, parameters)
-        return [(product_id, float(figure)) for product_id, figure in cursor.fetchall()]
+        cursor.execute(sql.replace("{of_country}", _OF_COUNTRY if country_code else ""), parameters)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows

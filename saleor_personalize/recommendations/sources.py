@@ -12,9 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 
-from saleor_personalize.catalog import queries as catalog
 from saleor_personalize.ml import Candidate, Context, ReasonCode
-from saleor_personalize.models import Product
 from saleor_personalize.recommendations import replenishment, shelves
 from saleor_personalize.recommendations.asking import Asking, below
 
@@ -97,12 +95,16 @@ def viewed(asking: Asking, models: Models, reach: int) -> Iterator[Candidate]:
 
 
 def left_behind(asking: Asking, models: Models, reach: int) -> Iterator[Candidate]:
-    """What lies in an open cart or went into one, and what is a favourite, if it was not bought since."""
+    """What lies in an open cart or went into one, and what is a favourite, if it was not bought since.
+
+    What was taken out again is wanted no more.
+    """
     bought = {each.product_id: each.at for each in reversed(asking.history.bought)}
     waiting = [
         each.product_id
         for each in asking.history.done
         if each.kind in ("cart", "favourite")
+        and (each.kind, each.product_id) not in asking.history.taken_back
         and (each.product_id not in bought or bought[each.product_id] < each.at)
     ]
     for place, product_id in enumerate(dict.fromkeys([*asking.history.carts, *waiting]), start=1):
@@ -112,9 +114,7 @@ def left_behind(asking: Asking, models: Models, reach: int) -> Iterator[Candidat
 def due_again(asking: Asking, models: Models, reach: int) -> Iterable[Candidate]:
     """What this person should need again by now."""
     return replenishment.due(
-        installation=asking.installation,
-        purchases=asking.history.own_purchases,
-        now=asking.until,
+        purchases=asking.history.own_purchases, now=asking.until, intervals=asking.ahead.intervals
     )
 
 
@@ -128,29 +128,19 @@ def favourite_category(asking: Asking, models: Models, reach: int) -> Iterator[C
     if not liking:
         return
     categories: Counter[str] = Counter()
-    rows = (
-        Product.objects.of(asking.installation)
-        .filter(saleor_id__in=list(liking))
-        .exclude(category_saleor_id="")
-        .values_list("saleor_id", "category_saleor_id")
-    )
-    for product_id, category_id in rows:
-        categories[category_id] += liking[product_id]
+    for product_id, category_id in asking.ahead.categories(liking).items():
+        if category_id:
+            categories[category_id] += liking[product_id]
     for category_id, _ in sorted(categories.items(), key=lambda pair: (-pair[1], pair[0]))[:1]:
         ids = below(asking.installation, category_id)
-        found = [product_id for product_id, _ in _best(asking, ids)]
-        fresh = catalog.newest_offers(
-            installation=asking.installation,
-            channel_slug=asking.channel_slug,
-            now=asking.now,
-            until=asking.until,
-            count=reach,
-            hidden=asking.never,
-            categories=sorted(ids),
-        )
-        found += [offer.product_id for offer in fresh]
-        for place, product_id in enumerate(dict.fromkeys(found), start=1):
-            yield Candidate(product_id, 1 / place, ReasonCode.SAME_CATEGORY, category_id)
+        sold = dict.fromkeys(product_id for product_id, _ in _best(asking, ids))
+        fresh = asking.newest(reach, asking.never, categories=sorted(ids))
+        found = sold | dict.fromkeys(offer.product_id for offer in fresh)
+        for place, product_id in enumerate(found, start=1):
+            # What nobody bought yet is not popular.
+            reason = category_id if product_id in sold else None
+            code = ReasonCode.SAME_CATEGORY if reason else ReasonCode.NEWEST
+            yield Candidate(product_id, 1 / place, code, reason)
 
 
 def best_sellers(asking: Asking, models: Models, reach: int) -> Iterator[Candidate]:
@@ -167,14 +157,8 @@ def best_sellers(asking: Asking, models: Models, reach: int) -> Iterator[Candida
 def _best(
     asking: Asking, categories: frozenset[str] | None, country_code: str = ""
 ) -> shelves.Counted:
-    return shelves.best_sellers(
-        installation=asking.installation,
-        channel_slug=asking.channel_slug,
-        now=asking.now,
-        window=timedelta(days=asking.options.window_days),
-        categories=categories,
-        country_code=country_code,
-    )
+    window = timedelta(days=asking.options.window_days)
+    return asking.ahead.best_sellers(window, categories, country_code)
 
 
 def trending(asking: Asking, models: Models, reach: int) -> Iterator[Candidate]:
@@ -194,15 +178,7 @@ def search(asking: Asking, models: Models, reach: int) -> Iterator[Candidate]:
     words = list(dict.fromkeys(_WORD.findall(asking.query.lower())))[:_MOST_WORDS]
     place = 0
     for rewrite in (_all_of, _any_of, _nearly) if words else ():
-        found = catalog.newest_offers(
-            installation=asking.installation,
-            channel_slug=asking.channel_slug,
-            now=asking.now,
-            until=asking.until,
-            count=reach,
-            hidden=asking.never,
-            words=rewrite(words),
-        )
+        found = asking.newest(reach, asking.never, words=rewrite(words))
         for offer in found:
             place += 1
             yield Candidate(offer.product_id, 1 / place, ReasonCode.SEARCH)
@@ -227,15 +203,7 @@ def catalogue(asking: Asking, models: Models, reach: int) -> Iterator[Candidate]
     wanted = asking.conditions
     if wanted is None:
         return
-    for offer in catalog.newest_offers(
-        installation=asking.installation,
-        channel_slug=asking.channel_slug,
-        now=asking.now,
-        until=asking.until,
-        count=reach,
-        hidden=asking.never,
-        **wanted,
-    ):
+    for offer in asking.newest(reach, asking.never, **wanted):
         yield Candidate(offer.product_id, 0.0, _catalogue_reason(asking))
 
 

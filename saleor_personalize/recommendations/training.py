@@ -19,10 +19,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
+from threadpoolctl import threadpool_limits
 
+from saleor_personalize.conf import settings
 from saleor_personalize.enums import InstallationStatus, TrainingReason, TrainingStatus
 from saleor_personalize.exceptions import PersonalizeError
 from saleor_personalize.ml import Interactions, Items
@@ -218,14 +220,29 @@ def _free(now: datetime) -> QuerySet[Training]:
     )
 
 
-def interrupt(*, pk: int, error: str, now: datetime, is_final: bool = False) -> None:
-    """Note that the process of a training is gone: the next may take it up at once, unless `is_final`."""
-    running = Training.objects.filter(pk=pk, status=TrainingStatus.RUNNING)
+def interrupt(*, pk: int, process: int, error: str, now: datetime, is_final: bool = False) -> None:
+    """Note that a process of this machine that had a training is gone.
+
+    The next may take it up at once, unless `is_final`. Where another process has taken it up already
+    nothing changes; where this one ended before it took it up, the row says why it waits.
+    """
+    Training.objects.filter(pk=pk, status=TrainingStatus.PENDING).update(error=error)
+    running = Training.objects.filter(
+        pk=pk,
+        status=TrainingStatus.RUNNING,
+        worker__startswith=f"{socket.gethostname()}:{process}:",
+    )
     if is_final:
         running.update(status=TrainingStatus.FAILED, finished_at=now, error=error)
     else:
         running.update(lease_expires_at=now - timedelta(seconds=1), error=error)
 
+
+#: What a training that is over writes into its row.
+_OUTCOME = (
+    "status", "error", "progress", "channel_slug", "step", "published_count", "held_back_count",
+    "finished_at", "lease_expires_at",
+)  # fmt: skip
 
 # -- doing -------------------------------------------------------------------------------------------
 
@@ -251,11 +268,21 @@ class _Progress:
                 self.on_progress(row)
 
 
+def threads() -> int:
+    """Return how many cores a training uses: what the settings, else the environment say, else half."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    given = settings.TRAINING_THREADS or (int(said) if said.isdecimal() else 0)
+    return given or max(1, (os.cpu_count() or 1) // 2)
+
+
 def _renew(row: Training, **changes: Any) -> None:
     """Say that we are alive. Raises TrainingLostError if the row is no longer ours."""
+    _change(row, lease_expires_at=timezone.now() + LEASE, **changes)
+
+
+def _change(row: Training, **changes: Any) -> None:
     ours = Training.objects.of(row.installation_id).filter(pk=row.pk, worker=row.worker)
-    expires = timezone.now() + LEASE
-    if not ours.filter(status=TrainingStatus.RUNNING).update(lease_expires_at=expires, **changes):
+    if not ours.filter(status=TrainingStatus.RUNNING).update(**changes):
         raise TrainingLostError(f"Training {row.pk} was taken over by another process.")
 
 
@@ -267,8 +294,14 @@ def _heartbeat(row: Training) -> Iterator[None]:
     def beat() -> None:
         try:
             while not over.wait(_HEARTBEAT):
-                with contextlib.suppress(TrainingLostError):
+                try:
                     _renew(row)
+                except TrainingLostError:
+                    pass  # The next step notices.
+                except DatabaseError:
+                    # A database that starts again is back before the lease is over.
+                    logger.warning("Training %s could not renew its lease.", row.pk, exc_info=True)
+                    connection.close()
         finally:
             connection.close()
 
@@ -300,7 +333,7 @@ def work(
     )
     progress = _Progress(training, on_progress, max(len(channels), 1))
     faults = []
-    with _heartbeat(training):
+    with _heartbeat(training), threadpool_limits(limits=threads()):
         for done, channel in enumerate(channels):
             progress.done = done
             training.channel_slug = channel.slug
@@ -322,7 +355,7 @@ def work(
     training.progress, training.channel_slug, training.step = 1.0, "", ""
     training.finished_at = now + timedelta(seconds=round(time.monotonic() - began, 3))
     training.lease_expires_at = None
-    training.save()
+    _change(training, **{name: getattr(training, name) for name in _OUTCOME})
     if on_progress is not None:
         on_progress(training)
     return training

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Exists, Max, OuterRef
 
 from saleor_personalize import signals
 from saleor_personalize.conf import build_backend, settings
@@ -126,6 +126,15 @@ def check(path: str) -> None:
         if isinstance(error, ArtefactError):
             raise
         raise ArtefactError(f"{path}/{_CHECKSUMS} is not what was written.") from error
+
+
+def fault_of(path: str) -> str:
+    """Return what is damaged in a version, empty for nothing."""
+    try:
+        check(path)
+    except ArtefactError as error:
+        return str(error)
+    return ""
 
 
 def _checksum(file: Path) -> int:
@@ -326,6 +335,17 @@ def remove(paths: Iterable[str]) -> None:
 def forget(*, installation_id: int) -> None:
     """Remove all model files of a shop whose rows are gone."""
     remove([str(installation_id)])
+
+
+def forget_closed() -> None:
+    """Let go of the files of sales channels that were deleted or are called otherwise now."""
+    living = SalesChannel.objects.filter(
+        installation=OuterRef("installation"), slug=OuterRef("channel_slug"), deleted_at=None
+    )
+    gone = TrainedModel.objects.exclude(path="").exclude(Exists(living))
+    paths = dict(gone.values_list("pk", "path"))
+    TrainedModel.objects.filter(pk__in=paths).update(path="", is_published=False)
+    remove(paths.values())
 
 
 def forget_strangers() -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from saleor_personalize.conf import settings
 from saleor_personalize.exceptions import ConfigurationError
 
-#: What the name of a product in a language is called in an answer, before Saleor's code of the language.
+#: What the name of a product, category or page in a language is called in an answer, before Saleor's code of the language.
 TRANSLATION = "name_"
 
 _QUERIES = Path(__file__).with_name("queries")
@@ -51,7 +51,12 @@ def _definitions() -> tuple[dict[str, str], dict[str, str]]:
 
 def _with_fragments(text: str) -> str:
     """Append the fragments that `text` spreads, and those that they spread, each once."""
-    fragments = {**_definitions()[1], "ProductNames": _product_names()}
+    fragments = {
+        **_definitions()[1],
+        "ProductNames": _names("ProductNames", "Product", "name"),
+        "CategoryNames": _names("CategoryNames", "Category", "name"),
+        "PageTitles": _names("PageTitles", "Page", "title"),
+    }
     needed: dict[str, str] = {}
     waiting = _SPREAD.findall(text)
     while waiting:
@@ -67,13 +72,13 @@ def _with_fragments(text: str) -> str:
     return "\n\n".join([text, *needed.values()])
 
 
-def _product_names() -> str:
-    """Return the fragment that asks for the names of a product in the languages of the settings."""
+def _names(fragment: str, kind: str, field: str) -> str:
+    """Return the fragment that asks for the names of an object in the languages of the settings."""
     asked = [
-        f"  {TRANSLATION}{code}: translation(languageCode: {code}) {{ name }}"
+        f"  {TRANSLATION}{code}: translation(languageCode: {code}) {{ {field} }}"
         for code in (language.upper().replace("-", "_") for language in settings.PRODUCT_LANGUAGES)
     ]
-    return "\n".join(["fragment ProductNames on Product {", *(asked or ["  id"]), "}"])
+    return "\n".join([f"fragment {fragment} on {kind} {{", *(asked or ["  id"]), "}"])
 
 
 def operation(name: str) -> str:

@@ -39,6 +39,17 @@ class CategoryData:
     slug: str
     parent_id: str
     updated_at: datetime | None
+    # As in ProductData.
+    translations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CategoryTranslationData:
+    """The name of a category in a language; empty when it was taken back."""
+
+    category_id: str
+    language_code: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -107,6 +118,8 @@ class ProductData:
     translations: Mapping[str, str] = field(default_factory=dict)
     # slug of an attribute -> global ids of the products that it refers to
     references: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    # slug of an attribute -> global ids of the pages that it refers to
+    pages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,6 +129,37 @@ class TranslationData:
     product_id: str
     language_code: str
     name: str
+
+
+@dataclass(frozen=True)
+class PageAttributeData:
+    slug: str
+    # Names of its values, where they are choices that other pages can share.
+    tags: tuple[str, ...]
+    # Global ids of what it refers to.
+    references: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PageData:
+    id: str
+    title: str
+    slug: str
+    page_type: str
+    is_published: bool
+    published_at: datetime | None
+    # None where they were not asked for.
+    attributes: tuple[PageAttributeData, ...] | None = None
+    translations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PageTranslationData:
+    """The title of a page in a language; empty when it was taken back."""
+
+    page_id: str
+    language_code: str
+    title: str
 
 
 @dataclass(frozen=True)
@@ -292,6 +336,16 @@ def read_category(node: Node) -> CategoryData:
             slug=str(node["slug"]),
             parent_id=_id_of(node["parent"]),
             updated_at=_time_or_none(node["updatedAt"]),
+            translations=_translations(node, "name"),
+        )
+
+
+def read_category_translation(node: Node) -> CategoryTranslationData:
+    with _reading("A translation of a category", node):
+        return CategoryTranslationData(
+            category_id=str(node["translatableContent"]["categoryId"]),
+            language_code=_language_of(str(node["language"]["code"])),
+            name=_name_of(node),
         )
 
 
@@ -335,16 +389,19 @@ def read_variant(node: Node) -> VariantData:
         )
 
 
-def _products_among(values: Any) -> tuple[str, ...]:
-    """Return the products that values of an attribute refer to; older deliveries tell none."""
-    return tuple(str(value["reference"]) for value in values if _is_product(value.get("reference")))
+def _referred(row: Node, kind: str) -> tuple[str, ...]:
+    """Return the objects of a kind that an attribute refers to; older deliveries tell none."""
+    ids = [str(value.get("reference") or "") for value in row["values"]]
+    return tuple(id_ for id_ in ids if kind_of(id_) == kind)
 
 
-def _is_product(global_id: Any) -> bool:
+def kind_of(global_id: str) -> str:
+    """Return the type in a global id: "Product" of "UHJvZHVjdDox"; empty where there is none."""
     try:
-        return base64.b64decode(str(global_id or ""), validate=True).startswith(b"Product:")
+        kind, colon, _ = base64.b64decode(global_id, validate=True).partition(b":")
+        return kind.decode("ascii") if colon else ""
     except ValueError:
-        return False
+        return ""
 
 
 def read_product(node: Node) -> ProductData:
@@ -386,13 +443,14 @@ def read_product(node: Node) -> ProductData:
             references={
                 str(row["attribute"]["slug"] or ""): found
                 for row in node["attributes"]
-                if (found := _products_among(row["values"]))
+                if (found := _referred(row, "Product"))
             },
-            translations={
-                _language_of(name.removeprefix(TRANSLATION)): _name_of(translation)
-                for name, translation in node.items()
-                if name.startswith(TRANSLATION)
+            pages={
+                str(row["attribute"]["slug"] or ""): found
+                for row in node["attributes"]
+                if (found := _referred(row, "Page"))
             },
+            translations=_translations(node, "name"),
         )
 
 
@@ -405,13 +463,65 @@ def read_translation(node: Node) -> TranslationData:
         )
 
 
+def read_page(node: Node) -> PageData:
+    with _reading("A page", node):
+        rows = node.get("attributes")
+        return PageData(
+            id=str(node["id"]),
+            title=str(node["title"]),
+            slug=str(node["slug"]),
+            page_type=str(node["pageType"]["slug"]),
+            is_published=bool(node["isPublished"]),
+            published_at=_time_or_none(node["publishedAt"]),
+            attributes=None if rows is None else tuple(_page_attribute(row) for row in rows),
+            translations=_translations(node, "title"),
+        )
+
+
+def read_page_state(node: Node) -> tuple[str, tuple[bool, datetime | None]]:
+    """Return the id of a page, and whether and since when it is published."""
+    with _reading("A page", node):
+        return str(node["id"]), (bool(node["isPublished"]), _time_or_none(node["publishedAt"]))
+
+
+#: Input types whose values are choices. All others are written for one page, such as a text or a date.
+_CHOICES = frozenset({"DROPDOWN", "MULTISELECT", "SWATCH"})
+
+
+def _page_attribute(row: Node) -> PageAttributeData:
+    has_choices = row["attribute"]["inputType"] in _CHOICES
+    references = [str(value["reference"] or "") for value in row["values"]]
+    return PageAttributeData(
+        slug=str(row["attribute"]["slug"] or ""),
+        tags=tuple(str(value["name"] or "") for value in row["values"] if has_choices),
+        references=tuple(id_ for id_ in references if id_),
+    )
+
+
+def read_page_translation(node: Node) -> PageTranslationData:
+    with _reading("A translation of a page", node):
+        return PageTranslationData(
+            page_id=str(node["translatableContent"]["pageId"]),
+            language_code=_language_of(str(node["language"]["code"])),
+            title=_name_of(node, "title"),
+        )
+
+
+def _translations(node: Node, name: str) -> dict[str, str]:
+    return {
+        _language_of(key.removeprefix(TRANSLATION)): _name_of(translation, name)
+        for key, translation in node.items()
+        if key.startswith(TRANSLATION)
+    }
+
+
 def _language_of(code: str) -> str:
     """Return a language of Saleor ("PT_BR") as browsers write it, in lower case ("pt-br")."""
     return code.lower().replace("_", "-")
 
 
-def _name_of(translation: Node | None) -> str:
-    return str((translation or {}).get("name") or "")
+def _name_of(translation: Node | None, field_name: str = "name") -> str:
+    return str((translation or {}).get(field_name) or "")
 
 
 def read_checkout(node: Node) -> CheckoutData:

@@ -8,8 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
+from typing import Any
 
 from celery import shared_task
+from celery.signals import worker_process_init
 from django.utils import timezone
 
 from saleor_personalize.conf import settings
@@ -22,6 +24,13 @@ logger = logging.getLogger(__name__)
 
 #: Read when numpy and its like are loaded: how many cores they may take.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+#: The worker, where this is a process of its pool: either can be killed alone.
+_worker: list[int] = []
+
+
+@worker_process_init.connect(weak=False)  # type: ignore[untyped-decorator,unused-ignore]
+def _join_pool(**_: Any) -> None:
+    _worker[:] = [os.getppid()]
 
 
 @shared_task(name="personalize.train")  # type: ignore[untyped-decorator,unused-ignore]
@@ -48,40 +57,43 @@ def train(installation_id: int | None = None) -> int:
 
 def _run(pk: int) -> None:
     """Train in a process of its own: of low priority, for a limited time, and all its memory comes back."""
-    threads = str(settings.TRAINING_THREADS or max(1, (os.cpu_count() or 1) // 2))
-    limit = settings.TRAINING_TIME_LIMIT.total_seconds()
-    try:
-        done = subprocess.run(  # noqa: S603 (our own command)
-            [sys.executable, "-m", "django", "personalize_train", "--run", str(pk)],
-            env={**dict.fromkeys(_THREADS, threads), **os.environ},
-            timeout=limit,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        training.interrupt(
-            pk=pk,
-            error=f"It was not done within TRAINING_TIME_LIMIT ({settings.TRAINING_TIME_LIMIT}).",
-            now=timezone.now(),
-            is_final=True,
-        )
-        logger.warning("Training %s took longer than %s and was ended.", pk, limit)
+    limit = settings.TRAINING_TIME_LIMIT
+    ends_with = ",".join(map(str, [os.getpid(), *_worker]))
+    with subprocess.Popen(  # noqa: S603 (our own command)
+        [
+            *(sys.executable, "-m", "django", "personalize_train"),
+            *("--run", str(pk), "--ends-with", ends_with),
+        ],
+        env={**os.environ, **dict.fromkeys(_THREADS, str(training.threads()))},
+    ) as child:
+        try:
+            code = child.wait(timeout=limit.total_seconds())
+        except subprocess.TimeoutExpired:
+            code = None
+            child.kill()
+        except BaseException:
+            # Whatever ends this task ends its training.
+            child.kill()
+            raise
+    if code == 0:
         return
-    if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
-        logger.error("The process of training %s was ended by %s.", pk, name)
-        training.interrupt(pk=pk, error=f"Its process was ended by {name}.", now=timezone.now())
-    elif done.returncode:
-        training.interrupt(
-            pk=pk,
-            error=f"Its process ended with {done.returncode}; the log of the worker says why.",
-            now=timezone.now(),
-        )
+    if code is None:
+        error = f"It was not done within TRAINING_TIME_LIMIT ({limit})."
+    elif code < 0:
+        error = f"Its process was ended by {signal.Signals(-code).name}."
+    else:
+        error = f"Its process ended with {code}; the log of the worker says why."
+    logger.error("Training %s: %s", pk, error)
+    training.interrupt(
+        pk=pk, process=child.pid, error=error, now=timezone.now(), is_final=code is None
+    )
 
 
 @shared_task(name="personalize.request_trainings")  # type: ignore[untyped-decorator,unused-ignore]
 def request_trainings() -> int:
-    """Ask for a training of every active shop, and let go of the files of shops that are gone."""
+    """Ask for a training of every active shop; let go of the files of shops and channels that are gone."""
     versions.forget_strangers()
+    versions.forget_closed()
     count = training.request_all(now=timezone.now())
     send("personalize.train")
     return count

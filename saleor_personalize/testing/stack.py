@@ -24,6 +24,7 @@ from typing import Any
 import httpx
 
 from saleor_personalize.exceptions import PersonalizeError
+from saleor_personalize.testing.commands import Commands
 from saleor_personalize.testing.services import (
     EmbeddedRedis,
     embedded_postgres,
@@ -177,6 +178,8 @@ class Stack:
             "DJANGO_SETTINGS_MODULE": "saleor_personalize.project.settings",
             **self.environment,
         }
+        self._commands = Commands(self.environment, self.folder)
+        self._resources.callback(self._commands.stop)
         self.run("migrate", "--verbosity", "0")
         self.spawn("serve", "--port", str(self.port))
         self.spawn("worker", "--concurrency", "2", "--loglevel", "INFO")
@@ -211,17 +214,10 @@ class Stack:
 
     def run(self, *words: str) -> str:
         """Run `saleor-personalize <words>` to its end and return what it printed."""
-        done = subprocess.run(  # noqa: S603 (our own command)
-            [sys.executable, "-m", "saleor_personalize.project", *words],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=self.folder,
-        )
-        if done.returncode:
-            raise StackError(f"saleor-personalize {' '.join(words)} failed:\n{done.stderr}")
-        return done.stdout
+        done = self._commands.run(*words)
+        if done.code:
+            raise StackError(f"saleor-personalize {' '.join(words)} failed:\n{done.complained}")
+        return done.printed
 
     def shell(self) -> str:
         """Return lines by which a shell's own `saleor-personalize` speaks to this stack."""

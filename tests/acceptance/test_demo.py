@@ -25,8 +25,9 @@ def test_b112_d2_the_demo_tells_the_whole_story() -> None:
         "categories": 7,
         "collections": 1,
         "products": 66,
-        "customers": 40,
-        "orders": 300,
+        "pages": 5,
+        "customers": 41,
+        "orders": 304,
         "checkouts": 5,
     }
     assert [(model["channel"], model["is_published"]) for model in story["models"]] == [
@@ -42,14 +43,22 @@ def test_b112_d2_the_demo_tells_the_whole_story() -> None:
     }
     for ids in story["recommendations"].values():
         assert len(ids) == len(set(ids)) == 4
+    # B26: beside a tea the guide that names it, in the language asked for.
+    assert len(story["pages"]["home"]) == 3
+    assert story["pages"]["product page"] == {
+        "Kräutertees für den Abend": "Über Tee „Nachtgarten“, 50 g"
+    }
     assert story["messages_sent"] == 1
     assert story["messages_not_sent"] == {"no_consent": 1, "ordered": 3}
     # B1, B9: phone, laptop and store are one person.
     ana = story["person"]
-    assert [sorted(one["kind"] for one in row["ids"]) for row in ana["profiles"]] == [
-        ["email", "saleor_user"],
-        ["anonymous_id", "checkout"],
-        ["anonymous_id"],
+    # Whether her cart was first told of by its webhook or by her phone, nobody can say.
+    assert sorted(one["kind"] for row in ana["profiles"] for one in row["ids"]) == [
+        "anonymous_id",
+        "anonymous_id",
+        "checkout",
+        "email",
+        "saleor_user",
     ]
     assert {row["proof"] for row in ana["merges"]} == {"login", "checkout"}
     assert all(row["evidence"] and row["why"] and not row["undone_at"] for row in ana["merges"])

@@ -14,14 +14,17 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 import saleor_personalize.graphql
+from saleor_personalize.conf import Defaults
 from saleor_personalize.exceptions import SaleorApiError
 from saleor_personalize.graphql import federation
 from saleor_personalize.graphql.schema import schema
-from saleor_personalize.models import Installation, Profile
-from saleor_personalize.recommendations import training
+from saleor_personalize.models import Installation, Product, Profile
+from saleor_personalize.recommendations import service, training
 from saleor_personalize.saleor_api import staff
 from tests.api.conftest import ALICE, ANONYMOUS, BOB, Ask
+from tests.api.test_placements import happen, looked
 from tests.catalogue import Catalogue, Phones, gid
+from tests.conftest import make_profile
 
 SUBGRAPH = Path(saleor_personalize.graphql.__file__).parent / "subgraph.graphql"
 ENTITIES = """query($of: [_Any!]!, $first: Int = 3) {
@@ -463,21 +466,112 @@ def test_b104_products_asked_together_get_what_each_gets_alone(
 # -- one request, few queries ------------------------------------------------------------------------
 
 
+def queries_of(gql: Ask, query: str, variables: dict[str, Any], **caller: Any) -> tuple[int, Any]:
+    """Ask until all that a process remembers is remembered; return how many queries it takes then."""
+    gql(query, variables, **caller)
+    with CaptureQueriesContext(connection) as captured:
+        found = gql(query, variables, **caller).data["_entities"]
+    return len(captured), found
+
+
+@pytest.fixture
+def many(trained: Phones) -> list[str]:
+    """Sixty more products in twelve categories and five types, each with a price of its own."""
+    for number in range(12):
+        trained.category(f"Category {number}")
+    ids = [
+        trained.product(
+            number, f"Product {number}", category=f"Category {number % 12}", price=str(number)
+        )
+        for number in range(20, 80)
+    ]
+    for number, id_ in enumerate(ids):
+        Product.objects.filter(saleor_id=id_).update(product_type=f"Type {number % 5}")
+    service.forget()
+    return ids
+
+
+@pytest.mark.parametrize("placement", sorted(Defaults().PLACEMENTS))
 def test_b104_fifty_products_cost_no_more_queries_than_one(
-    gql: Ask, trained: Phones, now: datetime
+    gql: Ask, many: list[str], placement: str
 ) -> None:
-    for number in range(20, 80):
-        trained.product(number, f"Product {number}")
-    query = """query($of: [_Any!]!) { _entities(representations: $of) { ... on Product {
-      recommendations(placement: "product_page_related", first: 3) { productId name price { amount } }
+    query = """query($of: [_Any!]!, $placement: String!) { _entities(representations: $of) { ... on Product {
+      recommendations(placement: $placement, first: 3) { productId name price { amount } }
     } } }"""
 
     def count(number: int) -> int:
-        given = [product(gid("Product", 20 + n)) for n in range(number)]
+        given = [product(id_) for id_ in many[:number]]
+        asked = {"of": given, "placement": placement}
+        queries, found = queries_of(gql, query, asked, anonymous_id=ANONYMOUS)
+        assert [len(each["recommendations"]) for each in found] == [3] * number
+        return queries
+
+    one = count(1)
+    assert one <= MOST_QUERIES
+    # The lists of some products reach further than that of the first: a read more for all of them.
+    assert count(50) <= one + 2
+
+
+#: Who asks, their consent and history, what is suggested, what sells of it, cards, names.
+MOST_QUERIES = 9
+
+
+def test_b104_fifty_categories_cost_no_more_queries_than_one(
+    gql: Ask, trained: Phones, many: list[str]
+) -> None:
+    query = """query($of: [_Any!]!) { _entities(representations: $of) { ... on Category {
+      topProducts(channel: "us", first: 3) { productId name reason { text } }
+    } } }"""
+    trained.order(*many[:30], days_ago=5)
+
+    def count(number: int) -> int:
+        given = [
+            {"__typename": "Category", "id": gid("Category", f"Category {n}")}
+            for n in range(number)
+        ]
+        service.forget()
         with CaptureQueriesContext(connection) as captured:
             found = gql(query, {"of": given}, anonymous_id=ANONYMOUS).data["_entities"]
-        assert [len(each["recommendations"]) for each in found] == [3] * number
+        for place, each in enumerate(found):
+            shown = [row["productId"] for row in each["topProducts"]]
+            if place < 12:
+                assert set(shown) <= set(many[(place + 4) % 12 :: 12])
+                assert len(shown) == 3
+            else:
+                assert shown == [], "no such category: nothing of another one"
         return len(captured)
 
-    count(1), count(50)
-    assert count(1) == count(50)
+    count(1)
+    assert count(50) <= count(2) + 2
+
+
+def test_b104_people_asked_together_get_what_each_gets_alone_for_few_queries(
+    gql: Ask, trained: Phones, many: list[str], now: datetime
+) -> None:
+    users = [gid("User", 100 + number) for number in range(20)]
+    for number, user_id in enumerate(users):
+        person = make_profile(trained.installation, saleor_user=user_id)
+        trained.order(
+            many[number], trained.products[number % 8], profile=person, user_id=user_id, days_ago=31
+        )
+        happen(
+            trained.installation, now, *looked(many[-number], trained.products[-number % 8]),
+            user_id=user_id,
+        )  # fmt: skip
+    token = trained.installation.auth_token
+    query = """query($of: [_Any!]!, $placement: String!) { _entities(representations: $of) { ... on User {
+      id profile { firstName }
+      recommendations(placement: $placement, channel: "us", first: 3) { productId name reason { code text } }
+    } } }"""
+    for placement in ("home", "continue_shopping", "buy_again", "email", "personal_boutique"):
+
+        def asked(ids: list[str], placement: str = placement) -> tuple[int, Any]:
+            given = {"of": [user(id_) for id_ in ids], "placement": placement}
+            return queries_of(gql, query, given, token=token)
+
+        few, found = asked(users[:2])
+        assert found == [asked([id_])[1][0] for id_ in users[:2]]
+        assert len({str(each["recommendations"]) for each in found}) == 2, placement
+        all_of_them, found = asked(users)
+        assert [each["id"] for each in found] == users
+        assert all_of_them <= few + 2 <= 15, placement

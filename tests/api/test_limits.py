@@ -7,6 +7,7 @@ import pytest
 from django.test import Client
 from graphql import get_introspection_query
 
+from saleor_personalize.conf import Defaults
 from saleor_personalize.graphql import types, views
 from saleor_personalize.models import Installation, Profile
 from saleor_personalize.recommendations import service
@@ -81,6 +82,39 @@ COSTLY: dict[str, tuple[str, dict[str, Any]]] = {
         + "}",
         {},
     ),
+    "a list as a variable's default": (
+        "query($of: [_Any!]! = ["
+        + ", ".join(f'{{__typename: "Product", id: "{n}", channel: "us"}}' for n in range(100))
+        + "]) { _entities(representations: $of) { ... on Product {"
+        ' recommendations(placement: "home", first: 10) { productId slot } } } }',
+        {},
+    ),
+    "pages of many blocks": (
+        "query($of: [String!]!) {"
+        + " ".join(
+            f'a{n}: recommendationPage(placements: $of, channel: "us", first: 1) {{ placement }}'
+            for n in range(10)
+        )
+        + "}",
+        {"of": ["home"] * 10},
+    ),
+    "reasons, each in a list of a hundred": (
+        "query($of: [_Any!]!) { _entities(representations: $of) { ... on Product {"
+        + " ".join(
+            f'a{n}: reasonFor(placement: "home", productId: "{n}") {{ code }}' for n in range(180)
+        )
+        + "} } }",
+        {"of": [{"__typename": "Product", "id": "x"}]},
+    ),
+    "rankings": (
+        "{"
+        + " ".join(
+            f'a{n}: recommendationRanking(productIds: ["{n}"], channel: "us") {{ slot }}'
+            for n in range(50)
+        )
+        + "}",
+        {},
+    ),
     "no size": (
         "{" + " ".join(f"a{n}: {RECS}) {{ productId slot }}" for n in range(100)) + "}",
         {},
@@ -137,6 +171,14 @@ def test_b104_what_a_page_needs_is_within_the_limits(gql: Ask, shop: Phones) -> 
         + "}"
     )
     assert len(gql(query, anonymous_id=ANONYMOUS).data) == 8
+
+
+def test_b104_a_page_of_ten_blocks_is_within_the_limits(gql: Ask, shop: Phones) -> None:
+    query = """query($of: [String!]!) { recommendationPage(placements: $of, channel: "us", first: 12) {
+      placement items { productId name price { amount currency } attributionId reason { text } } } }"""
+    of = sorted(Defaults().PLACEMENTS)[:10]
+    answer = gql(query, {"of": of}, anonymous_id=ANONYMOUS)
+    assert len(answer.data["recommendationPage"]) == 10
 
 
 def test_fragments_that_multiply_are_measured_at_once(refused: Any) -> None:

@@ -14,15 +14,17 @@ from saleor_personalize.models import (
     Category,
     Installation,
     MerchandisingRule,
+    Placement,
     Product,
     ProductListing,
     ProductVariant,
     Stock,
     VariantPrice,
 )
-from saleor_personalize.recommendations import service
+from saleor_personalize.recommendations import merchandising, service
+from saleor_personalize.segments.definition import InvalidDefinition
 from tests.api.conftest import ANONYMOUS, Ask
-from tests.api.test_placements import ONE, Recs, asker, ids, of_type, price, refer
+from tests.api.test_placements import ONE, PAGE, Recs, asker, ids, of_type, price, refer
 from tests.catalogue import Phones, gid
 
 FIELDS = (
@@ -115,6 +117,29 @@ def test_b34_exclude_include_boost_bury_and_pin(recs: Recs, shop: Phones, rule: 
     assert row["strategy"] == "pinned"
     assert row["reason"] == {"code": "PINNED", "text": "Recommended by the shop"}
     assert len(shown()) == 8
+
+
+def test_b34_a_pin_stays_in_its_place_whatever_another_one_moves(
+    recs: Recs, shop: Phones, rule: Rule
+) -> None:
+    """The stand stood before both places; a rule whose product is pinned already takes its next one."""
+    rule("PIN", {"product_ids": [shop.mini]}, slot=2)
+    rule("PIN", {"product_ids": [shop.stand]}, slot=5)
+    rule("PIN", {"product_ids": [shop.stand, shop.phone]}, slot=4)
+    shown = names(shop, recs(NEWEST))
+    assert shown == ["bulb", "mini", "lamp", "phone", "stand", "cable", "charger", "case"]
+
+
+def test_b34_a_pin_keeps_its_place_among_the_blocks_of_a_page(
+    gql: Ask, shop: Phones, rule: Rule
+) -> None:
+    rule("PIN", {"product_ids": [shop.phone]}, slot=3, placements=["trending"])
+    blocks = gql(
+        PAGE, {"placements": ["trending", "new_arrivals"], "first": 4}, anonymous_id=ANONYMOUS
+    ).data["recommendationPage"]
+    assert [len(block["items"]) for block in blocks] == [4, 4]
+    assert ids(blocks[0]["items"])[2] == shop.phone
+    assert shop.phone not in ids(blocks[1]["items"])
 
 
 def test_b34_of_two_pins_for_one_place_the_first_counts(
@@ -227,7 +252,7 @@ def test_b34_nothing_that_cannot_be_bought_is_pinned_or_let_through(
     shop: Phones,
     rule: Rule,
 ) -> None:
-    rule("PIN", {"product_ids": [shop.phone, "unknown"]})
+    rule("PIN", {"product_ids": [shop.phone, gid("Product", "unknown")]})
     rule("INCLUDE", {"product_ids": [shop.phone, shop.case]})
     assert names(shop, recs(NEWEST)) == ["phone", "case"]
     assert names(shop, recs(NEWEST, product=shop.phone)) == ["case"], "never the product itself"
@@ -315,20 +340,79 @@ def test_b34_a_rule_is_changed_and_deleted(
         ({"conditions": "[]"}, "conditions"),
         ({"placements": ["hone"]}, "placements"),
         ({"effect": "BOOST", "factor": 1}, "factor"),
-        ({"effect": "PIN", "slot": 0, "conditions": '{"product_ids": ["x"]}'}, "slot"),
+        ({"effect": "PIN", "slot": 0, "conditions": '{"product_ids": ["UHJvZHVjdDox"]}'}, "slot"),
         ({"effect": "PIN"}, "conditions.product_ids"),
         ({"startsAt": "2026-05-02T00:00:00Z", "endsAt": "2026-05-01T00:00:00Z"}, "ends_at"),
+        # What an effect does not use is stored all the same.
+        ({"slot": 40_000}, "slot"),
+        ({"factor": 0.5}, "factor"),
+        ({"position": -1}, "position"),
+        ({"position": 2_000_000_000}, "position"),
+        ({"conditions": '{"product_types": ["a\\u0000b"]}'}, "conditions"),
+        ({"conditions": '{"product_ids": ["Oak stand"]}'}, "conditions.product_ids"),
+        ({"conditions": '{"product_ids": ["UHJvZHVjdFZhcmlhbnQ6MQ=="]}'}, "conditions.product_ids"),
+        ({"conditions": '{"categories": ["UHJvZHVjdDox"]}'}, "conditions.categories"),
+        ({"conditions": '{"collections": ["summer"]}'}, "conditions.collections"),
+        ({"effect": "EXCLUDE"}, "conditions"),
+        ({"effect": "EXCLUDE", "conditions": '{"countries": ["NO"]}'}, "conditions"),
+        ({"conditions": '{"product_types": ["\\ud800"]}'}, "conditions"),
+        ({"conditions": json.dumps({"situation": {"x" * 300_000: ["rain"]}})}, "conditions"),
     ],
 )
 def test_b34_a_faulty_rule_is_refused_with_its_place(
     gql: Ask, shop: Phones, installation: Installation, values: dict[str, Any], path: str
 ) -> None:
-    given = {"name": "Mine", "effect": "EXCLUDE", "conditions": "{}", **values}
+    given = {"name": "Mine", "effect": "BOOST", "conditions": "{}", **values}
     answer = gql(CREATE, {"input": given}, token=installation.auth_token).data
     found = answer["merchandisingRuleCreate"]
     assert found["rule"] is None
     assert [fault["path"] for fault in found["faults"]] == [path]
     assert MerchandisingRule.objects.count() == 0
+
+
+def test_b34_two_edits_at_once_cannot_make_a_rule_that_no_single_one_could(
+    gql: Ask, shop: Phones, rule: Rule, installation: Installation, now: datetime
+) -> None:
+    """Each was read before the other one was written."""
+    made = rule("EXCLUDE", {"product_ids": [shop.stand]})
+    first, second = (MerchandisingRule.objects.get(pk=made["id"]) for _ in range(2))
+    merchandising.update_rule(rule=first, now=now, effect="pin")
+    with pytest.raises(InvalidDefinition) as refused:
+        merchandising.update_rule(rule=second, now=now, conditions={})
+    assert [fault.path for fault in refused.value.faults] == ["conditions.product_ids"]
+    stored = MerchandisingRule.objects.get()
+    assert (stored.effect, stored.conditions) == ("pin", {"product_ids": [shop.stand]})
+    merchandising.delete_rule(rule=first)
+    with pytest.raises(InvalidDefinition):
+        merchandising.update_rule(rule=second, now=now, name="Back again")
+    assert MerchandisingRule.objects.count() == 0
+
+
+def test_b43_countries_are_the_same_in_small_letters(recs: Recs, shop: Phones, rule: Rule) -> None:
+    rule("EXCLUDE", {"product_ids": [shop.stand], "countries": ["de"]})
+    assert shop.stand not in ids(recs(NEWEST, country="de"))
+    assert shop.stand not in ids(recs(NEWEST, country="DE"))
+    assert shop.stand in ids(recs(NEWEST, country="FR"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"window_days": 10**9},
+        {"window_days": 0},
+        {"curated": ["a\x00b"]},
+        {"curated": ["x" * 300_000]},
+    ],
+    ids=["far", "none", "NUL", "long"],
+)
+def test_placements_that_could_never_be_asked_are_refused(
+    gql: Ask, shop: Phones, installation: Installation, options: dict[str, Any]
+) -> None:
+    query = """mutation($options: JSONString) {
+      placementSave(key: "mine", recommenders: ["best_sellers"], options: $options) { faults { path } } }"""
+    answer = gql(query, {"options": json.dumps(options)}, token=installation.auth_token).data
+    assert answer["placementSave"]["faults"] == [{"path": "entry"}]
+    assert Placement.objects.count() == 0
 
 
 def test_b34_rules_are_for_servers_of_the_shop_alone(

@@ -15,13 +15,16 @@ from saleor_personalize.events import tracking
 from saleor_personalize.models import (
     Category,
     Consent,
+    Exposure,
     Installation,
     Placement,
     Product,
     ProductListing,
+    ProductTranslation,
     Profile,
 )
-from saleor_personalize.recommendations import merchandising, service, training
+from saleor_personalize.recommendations import merchandising, service, shelves, training
+from saleor_personalize.recommendations.last_good import last_good
 from tests.api.conftest import ALICE, ANONYMOUS, BOB, Ask
 from tests.catalogue import Phones, gid
 
@@ -137,6 +140,35 @@ def test_b37_an_event_two_seconds_old_changes_the_next_answer(
         "code": "BECAUSE_VIEWED",
         "text": "Because you looked at Aurora phone",
     }
+
+
+def test_b17_home_is_not_about_what_the_visitor_looks_at_or_has_in_the_cart(
+    recs: Recs, trained: Phones, now: datetime
+) -> None:
+    """They were there a moment ago: it comes when nothing else is left. What they saw before may come back."""
+    happen(trained.installation, now, *looked(trained.lamp, trained.phone))
+    for placement in ("home", "product_page_related", "content_page"):
+        rows = recs(placement)
+        assert ids(rows)[-1] == trained.phone, placement
+        assert ids(recs(placement, first=7)) == ids(rows)[:-1]
+    happen(trained.installation, now, (EventType.CART_ADDED, trained.case), seconds_ago=1)
+    assert set(ids(recs("home"))[-2:]) == {trained.phone, trained.case}
+    assert ids(recs("search", query="leather", first=1)) == [trained.case]
+    assert ids(recs("recently_viewed", first=1)) == [trained.phone]
+    # After the visit it is one of many again.
+    happen(
+        trained.installation, now, *looked(trained.bulb), anonymous_id="b" * 20, seconds_ago=3600
+    )
+    rested = recs("home", anonymous_id="b" * 20)
+    assert ids(rested)[-1] != trained.bulb
+
+
+def test_b36_nothing_is_shown_because_of_itself(recs: Recs, trained: Phones, now: datetime) -> None:
+    happen(trained.installation, now, *looked(*trained.products))
+    names = dict(Product.objects.of(trained.installation).values_list("saleor_id", "name"))
+    for placement in ours.PLACEMENTS:
+        for row in recs(placement):
+            assert names[row["productId"]] not in row["reason"]["text"], placement
 
 
 def test_b37_who_refused_profiling_is_answered_as_nobody(
@@ -379,7 +411,12 @@ def happen_often(
 def test_b21_new_arrivals_are_the_newest_of_a_category(recs: Recs, shop: Phones) -> None:
     rows = recs("new_arrivals", category=gid("Category", "Lamps"), first=3)
     assert ids(rows) == [shop.stand, shop.bulb, shop.lamp]
-    assert rows[0]["reason"]["text"] == "New in the shop"
+    # Three months old: the newest, and new no more.
+    assert rows[0]["reason"] == {"code": "CATALOGUE", "text": "From our range"}
+    new = shop.product(11, "Globe lamp", category="Lamps")
+    rows = recs("new_arrivals", category=gid("Category", "Lamps"), first=2)
+    assert ids(rows) == [new, shop.stand]
+    assert rows[0]["reason"] == {"code": "NEWEST", "text": "New in the shop"}
 
 
 def test_b21_top_sellers_of_the_category_you_like(recs: Recs, shop: Phones, now: datetime) -> None:
@@ -438,6 +475,41 @@ def test_b22_continue_where_you_left(
     assert ids(rows)[:3] == [trained.stand, trained.lamp, trained.mini]
     assert trained.cable not in ids(rows), "bought since"
     assert rows[0]["reason"]["text"] == "You wanted this"
+
+
+def test_b22_what_was_taken_out_again_is_wanted_no_more(
+    recs: Recs, trained: Phones, now: datetime
+) -> None:
+    happen(
+        trained.installation, now,
+        (EventType.FAVOURITE_ADDED, trained.lamp), (EventType.CART_ADDED, trained.bulb),
+        (EventType.FAVOURITE_REMOVED, trained.lamp), (EventType.CART_REMOVED, trained.bulb),
+        (EventType.CART_ADDED, trained.stand), (EventType.CART_REMOVED, trained.stand),
+        (EventType.CART_ADDED, trained.stand),
+    )  # fmt: skip
+    rows = recs("continue_shopping")
+    wanted = [row["productId"] for row in rows if row["reason"]["code"] == "LEFT_BEHIND"]
+    assert wanted == [trained.stand]
+    assert ids(recs("home"))[-1] == trained.stand, "it is in the cart, the bulb is not"
+
+
+@pytest.mark.parametrize("country", ["N", "NOR", "nö", "1", "x" * 255, "N\u00d8"])
+def test_b21_what_is_no_country_makes_no_list_of_its_own(
+    recs: Recs, trained: Phones, country: str
+) -> None:
+    expected = recs("best_sellers")
+    remembered = dict(shelves._remembered._known)
+    assert recs("best_sellers", country=country) == expected
+    assert shelves._remembered._known.keys() == remembered.keys()
+
+
+def test_b40_lists_of_many_products_are_not_kept(recs: Recs, trained: Phones) -> None:
+    """Anybody may ask for any thousand ids: that must not fill the memory."""
+    recs("cart", products=[gid("Product", number) for number in range(100, 1_000)], anonymous_id="")
+    recs("cart", products=trained.products[:2], anonymous_id="")
+    kept = {key[3] for key in last_good._lists}
+    assert tuple(trained.products[:2]) in kept
+    assert max(len(seeds) for seeds in kept) <= 5
 
 
 @pytest.mark.parametrize(
@@ -709,6 +781,21 @@ def test_b35_shown_five_times_and_not_clicked_sinks(
     assert ids(recs("home"))[-1] != first
 
 
+def test_b35_what_was_shown_before_a_click_does_not_count_when_it_is_told_late(
+    recs: Recs, trained: Phones, now: datetime
+) -> None:
+    """A browser that was offline tells in the evening what it showed in the morning."""
+    first = recs("home", first=1)[0]["productId"]
+    clicked = (EventType.RECOMMENDATION_CLICKED, first)
+    happen(trained.installation, now, clicked, seconds_ago=10, placement="home", slot=1)
+    shown = (EventType.RECOMMENDATION_SHOWN, first)
+    for time in range(6):
+        happen(trained.installation, now, shown, seconds_ago=50 - time, placement="home", slot=1)
+    assert Exposure.objects.get().shown_count == 0
+    happen(trained.installation, now, shown, seconds_ago=2, placement="home", slot=1)
+    assert Exposure.objects.get().shown_count == 1
+
+
 def test_b35_rotation_is_a_setting(
     recs: Recs, trained: Phones, now: datetime, settings: Any
 ) -> None:
@@ -736,6 +823,77 @@ def test_b36_because_you_viewed_only_if_you_did(recs: Recs, trained: Phones, now
             assert row["reason"]["code"] not in {
                 "BECAUSE_VIEWED", "BECAUSE_BOUGHT", "BUY_AGAIN", "RECENT", "LEFT_BEHIND", "FOR_YOU",
             }  # fmt: skip
+
+
+def test_b36_popular_in_a_category_is_said_of_what_sells_there(
+    recs: Recs, shop: Phones, now: datetime
+) -> None:
+    shop.order(shop.bulb, shop.phone, days_ago=5)
+    happen(shop.installation, now, *looked(shop.lamp))
+    found = {row["productId"]: row["reason"]["code"] for row in recs("top_in_your_category")}
+    assert found[shop.bulb] == "SAME_CATEGORY"
+    assert found[shop.stand] == "CATALOGUE", "of the same category, and nobody bought it"
+
+
+def test_b36_a_ranked_list_tells_strangers_nothing_of_themselves(gql: Ask, trained: Phones) -> None:
+    query = """query($ids: [ID!]!) { recommendationRanking(productIds: $ids, channel: "us") {
+        productId reason { code text } } }"""
+    rows = gql(query, {"ids": trained.products}, anonymous_id=ANONYMOUS).data
+    assert {row["reason"]["code"] for row in rows["recommendationRanking"]}.isdisjoint(
+        {"FOR_YOU", "BECAUSE_VIEWED", "RECENT"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [
+        ("DE", "Weil Sie sich Morgenrot angesehen haben"),
+        ("DE_AT", "Weil Sie sich Morgenrot angesehen haben"),
+        ("EN", "Because you looked at Aurora phone"),
+        # Not one of our languages: the sentence in that of the request, the name in that asked for.
+        ("PT-BR", "Because you looked at Aurora brasileira"),
+        (None, "Because you looked at Aurora phone"),
+    ],
+)
+def test_b36_names_in_reasons_are_in_the_language_asked_for(
+    recs: Recs, trained: Phones, now: datetime, language: str | None, expected: str
+) -> None:
+    for code, name in (("de", "Morgenrot"), ("pt-br", "Aurora brasileira")):
+        ProductTranslation.objects.create(
+            installation=trained.installation, product_saleor_id=trained.phone,
+            language_code=code, name=name, recorded_at=now,
+        )  # fmt: skip
+    happen(trained.installation, now, *looked(trained.phone))
+    for _ in range(2):  # and what is remembered in one language is not told in another
+        assert recs("home", language="FR", first=1)[0]["reason"]["text"].endswith("Aurora phone")
+        assert recs("home", language=language, first=1)[0]["reason"]["text"] == expected
+
+
+@pytest.mark.parametrize(
+    ("language", "best", "liked"),
+    [
+        ("DE", "Bestseller in Leuchten", "Beliebt in Leuchten, was Sie mögen"),
+        ("DE_AT", "Bestseller in Leuchten", "Beliebt in Leuchten, was Sie mögen"),
+        ("EN", "Best seller in Lamps", "Popular in Lamps, which you like"),
+        # The name in the language asked for, the sentence in that of the request.
+        ("PT-BR", "Best seller in Luminárias", "Popular in Luminárias, which you like"),
+        (None, "Best seller in Lamps", "Popular in Lamps, which you like"),
+    ],
+)
+def test_b36_b38_categories_in_reasons_are_in_the_language_asked_for(
+    recs: Recs, shop: Phones, now: datetime, language: str | None, best: str, liked: str
+) -> None:
+    shop.order(shop.bulb, days_ago=3)
+    happen(shop.installation, now, *looked(shop.lamp, shop.stand))
+    shop.translate_category("Lamps", de="Leuchten", pt_br="Luminárias", fr="")
+    category = gid("Category", "Lamps")
+    for _ in range(2):  # and what is remembered in one language is not told in another
+        french = recs("best_sellers", category=category, language="FR", first=1)
+        assert french[0]["reason"]["text"].endswith("Lamps")
+        rows = recs("best_sellers", category=category, language=language, first=1)
+        assert rows[0]["reason"]["text"] == best
+        rows = recs("top_in_your_category", language=language, first=1)
+        assert rows[0]["reason"]["text"] == liked
 
 
 @pytest.mark.parametrize(
@@ -772,6 +930,33 @@ def test_b26_an_unknown_placement_comes_with_a_suggestion(gql: Ask, trained: Pho
     answer = gql(ONE, {"placement": "product_page_relatd"}, anonymous_id=ANONYMOUS)
     assert answer.refusal == (200, "NOT_FOUND")
     assert "Did you mean 'product_page_related'?" in answer.body["errors"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        '{ recommendations(placement: "home", channel: "nowhere") { productId } }',
+        '{ recommendationPage(placements: ["home"], channel: "nowhere") { placement } }',
+        '{ recommendationRanking(productIds: ["UHJvZHVjdDox"], channel: "nowhere") { productId } }',
+        '{ recommendedCategories(channel: "nowhere") { name } }',
+        '{ recommendedBrands(channel: "nowhere") { name } }',
+        '{ recommendedPages(channel: "nowhere") { title } }',
+    ],
+)
+def test_a_sales_channel_that_the_shop_has_not_is_no_empty_block(
+    gql: Ask, trained: Phones, query: str
+) -> None:
+    answer = gql(query, anonymous_id=ANONYMOUS)
+    assert answer.refusal == (200, "NOT_FOUND")
+    assert "no sales channel 'nowhere'" in answer.body["errors"][0]["message"]
+    assert "'us'" not in answer.body["errors"][0]["message"], "channels are not told"
+
+
+def test_an_empty_answer_of_a_sales_channel_that_is_there_is_no_error(
+    gql: Ask, trained: Phones
+) -> None:
+    query = '{ recommendationRanking(productIds: [], channel: "us") { productId } }'
+    assert gql(query, anonymous_id=ANONYMOUS).data == {"recommendationRanking": []}
 
 
 def test_a_placement_of_the_shop_overrides_the_setting(
@@ -823,7 +1008,6 @@ def test_unknown_things_lead_to_the_declared_fallback(recs: Recs, trained: Phone
             hidden=["unknown"],
         )
         assert len(rows) == 8, placement
-        assert recs(placement, channel="nowhere") == []
 
 
 def looks(ids_: list[str]) -> Any:

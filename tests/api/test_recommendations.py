@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import translation
 
 from saleor_personalize.catalog import operations as catalog
 from saleor_personalize.catalog import queries as catalog_queries
 from saleor_personalize.conf import settings as ours
+from saleor_personalize.ml import Candidate
 from saleor_personalize.ml.recommenders.content import Similar
 from saleor_personalize.ml.recommenders.covisitation import BoughtTogether
 from saleor_personalize.models import (
@@ -232,14 +234,15 @@ def test_b32_a_deleted_product_is_gone_at_the_next_call(
     assert ids(recs("product_page_related", product=trained.phone))[0] != trained.case
 
 
-def test_b32_a_deleted_channel_sells_nothing(recs: Any, trained: Phones, now: datetime) -> None:
+def test_b32_a_deleted_channel_sells_nothing(gql: Ask, trained: Phones, now: datetime) -> None:
     catalog.record_deletion(
         installation=trained.installation,
         model=SalesChannel,
         saleor_id=gid("Channel", "us"),
         now=now,
     )
-    assert recs("home") == []
+    answer = gql(QUERY, {"placement": "home"}, anonymous_id=ANONYMOUS)
+    assert answer.refusal == (200, "NOT_FOUND")
 
 
 @pytest.mark.parametrize("change", [{}, *HIDDEN.values()], ids=["sold", *HIDDEN])
@@ -274,7 +277,6 @@ def test_b32_only_products_of_the_channel(recs: Any, trained: Phones) -> None:
     assert ids(recs("product_page_related", channel="pl", product=trained.phone)) == [
         trained.charger
     ]
-    assert recs("home", channel="nowhere") == []
 
 
 def test_b32_a_product_younger_than_the_training_is_shown(recs: Any, trained: Phones) -> None:
@@ -420,6 +422,22 @@ def test_b40_a_recommender_that_breaks_is_left_out(
     assert set(ids(rows)) == set(trained.products) - {trained.phone}
 
 
+def test_b40_what_a_recommender_of_the_shops_own_says_oddly_is_answered_all_the_same(
+    recs: Any, trained: Phones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = [
+        Candidate(trained.lamp, float("nan"), "because_of_the_moon", trained.phone),
+        Candidate(trained.bulb, float("inf"), "similar", trained.phone),
+    ]
+    monkeypatch.setattr(Similar, "recommend", lambda *_: odd)
+    monkeypatch.setattr(BoughtTogether, "recommend", lambda *_: [])
+    rows = recs("product_page_related", product=trained.phone, first=2)
+    assert [(row["productId"], row["score"], row["reason"]["text"]) for row in rows] == [
+        (trained.lamp, 0.0, "From our range"),
+        (trained.bulb, 0.0, "Similar to Aurora phone"),
+    ]
+
+
 def test_b40_a_recommender_that_breaks_answers_with_its_last_good_list(
     recs: Any, trained: Phones, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -535,6 +553,65 @@ def test_a_warm_answer_takes_few_queries(
             recs(**call)
 
 
+#: placement -> queries of a warm answer to a signed-in shopper on a page that tells all about itself: who,
+#: what they did, the cart, and what the block itself looks up.
+QUERIES = {
+    "home": 8,
+    "personal_boutique": 5,
+    "product_page_related": 6,
+    "product_page_similar": 6,
+    "product_page_complements": 7,
+    "out_of_stock_alternatives": 8,
+    "complete_the_look": 9,
+    "up_sell": 9,
+    "down_sell": 9,
+    "category_page": 6,
+    "best_sellers": 6,
+    "trending": 6,
+    "new_arrivals": 6,
+    "top_in_your_category": 7,
+    "search": 8,
+    "search_empty": 8,
+    "cart": 6,
+    "added_to_cart": 7,
+    "checkout": 6,
+    "order_confirmation": 7,
+    "recently_viewed": 5,
+    "continue_shopping": 5,
+    "buy_again": 6,
+    "content_page": 5,
+    "email": 5,
+}
+
+
+def test_a_warm_answer_takes_few_queries_in_every_placement(
+    gql: Ask, trained: Phones, alice: Profile, token_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for where in (
+        "recommendations.models_store.SECONDS",
+        "recommendations.placements.SECONDS",
+        "events.callers._INSTALLATION_SECONDS",
+    ):  # what is remembered stays so, however slow the machine
+        monkeypatch.setattr(f"saleor_personalize.{where}", 600.0)
+    for days in (20, 40, 60):
+        trained.order(trained.bulb, profile=alice, user_id=ALICE, days_ago=days)
+    cart = trained.checkout(trained.cable, profile=alice, user_id=ALICE)
+    query = """query($placement: String!, $product: ID!, $cart: ID!, $category: ID!) {
+      recommendations(placement: $placement, channel: "us", productId: $product, checkoutId: $cart,
+        categoryId: $category, query: "lamp stand", first: 3) { productId name reason { text } } }"""
+    about = {
+        "product": trained.phone, "cart": cart.saleor_id, "category": gid("Category", "Lamps"),
+    }  # fmt: skip
+    counted = {}
+    for placement in ours.PLACEMENTS:
+        for _ in range(2):
+            with CaptureQueriesContext(connection) as captured:
+                answer = gql(query, {"placement": placement, **about}, token=token_of(ALICE))
+            assert len(answer.data["recommendations"]) == 3
+        counted[placement] = len(captured)
+    assert counted == QUERIES
+
+
 def test_what_may_be_shown_is_planned_once_per_connection(recs: Any, trained: Phones) -> None:
     """Planning takes several times as long as running: see `models.prepared`."""
     with connection.cursor() as cursor:
@@ -547,8 +624,9 @@ def test_what_may_be_shown_is_planned_once_per_connection(recs: Any, trained: Ph
     assert all("listing.product_saleor_id" in statement for statement in statements)
 
 
-def test_unknown_channels_are_not_remembered(recs: Any, trained: Phones) -> None:
+def test_unknown_channels_are_not_remembered(gql: Ask, trained: Phones) -> None:
     """Anybody may ask for any text as a channel: that must not fill the memory."""
     for number in range(20):
-        recs("home", channel=f"made-up-{number}")
+        asked = {"placement": "home", "channel": f"made-up-{number}"}
+        assert gql(QUERY, asked, anonymous_id=ANONYMOUS).refusal == (200, "NOT_FOUND")
     assert {slug for _, slug in models_store._store._known} <= {"us", "pl"}

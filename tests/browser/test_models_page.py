@@ -103,12 +103,20 @@ def test_training_shows_how_far_it_is_by_itself(
     assert shown.violations() == []
 
 
+def test_the_figures_of_a_report_fit_a_screen_of_1280(shop: Catalogue, dashboard: Open) -> None:
+    shown = dashboard(width=1280)
+    open_page(shown, "Models")
+    figures = shown.frame.get_by_role("region", name="Figures of each recommender")
+    expect(figures).to_be_visible()
+    assert figures.evaluate("region => region.scrollWidth <= region.clientWidth")
+
+
 def test_b102_the_playground(shop: Catalogue, dashboard: Open) -> None:
     shown = dashboard()
     open_page(shown, "Playground")
     frame = shown.frame
     frame.get_by_label("Placement").select_option("product_page_related")
-    frame.get_by_label("Product of the page (global id)").fill(product_id(7))
+    frame.get_by_label("Product of the page (name or global id)").fill(product_id(7))
     shown.page.keyboard.press("Enter")
     answer = frame.get_by_role("region", name="Products of the answer").get_by_role("table")
     first = answer.get_by_role("row").nth(1)
@@ -116,7 +124,9 @@ def test_b102_the_playground(shop: Catalogue, dashboard: Open) -> None:
     expect(first).to_contain_text("Often bought together with Thing of kind 7")
     expect(frame.locator("#answer")).to_contain_text("Left out because of rules")
     expect(frame.locator("#answer")).to_contain_text("Nothing of number eight: never shows it")
-    expect(frame.get_by_label("Product of the page (global id)")).to_have_value(product_id(7))
+    expect(frame.get_by_label("Product of the page (name or global id)")).to_have_value(
+        product_id(7)
+    )
     assert shown.violations() == []
     assert shown.console == []
 

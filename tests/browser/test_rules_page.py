@@ -40,7 +40,13 @@ def test_b34_a_rule_is_made_with_a_live_preview(shop: Phones, dashboard: Open) -
     frame.get_by_role("button", name="New rule").click()
     frame.get_by_label("Name", exact=True).fill("Stand at the top")
     frame.get_by_label("What it does").select_option("pin")
-    frame.get_by_label("Products (global ids").fill(shop.phone)
+    frame.get_by_label("Find a product by name", exact=True).fill("aurora")
+    expect(frame.locator("#rule-found-product_ids option").first).to_have_attribute(
+        "value", "Aurora phone"
+    )
+    frame.get_by_label("Find a product by name", exact=True).fill("Aurora phone")
+    frame.get_by_role("button", name="Add: Find a product by name").click()
+    expect(frame.get_by_label("Products (names")).to_have_value("Aurora phone")
     preview = frame.locator("#rule-preview")
     expect(preview).to_contain_text("It speaks of 1 product of this list.")
     expect(preview.locator("tbody tr").first).to_contain_text("Aurora phone")

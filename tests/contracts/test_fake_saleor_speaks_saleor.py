@@ -33,6 +33,8 @@ OPERATIONS = (
     "OfferVoucherListings",
     "OrderNow",
     "Orders",
+    "PageStates",
+    "Pages",
     "ProductIds",
     "Products",
     "ShippingMethods",

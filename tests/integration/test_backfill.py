@@ -97,6 +97,7 @@ def test_b6_all_of_it_is_read_and_a_second_run_changes_nothing(
         "categories": (7, 7),
         "collections": (1, 1),
         "products": (45, 45),
+        "pages": (5, 5),
         "customers": (30, 30),
         "orders": (70, 70),
         "checkouts": (3, 3),
@@ -160,7 +161,7 @@ def test_the_command_shows_where_it_stands(
     installation: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     call_command("personalize_backfill", "--installation", installation.saleor_api_url)
-    assert capsys.readouterr().out == "Done: 158 rows new or changed.\n"
+    assert capsys.readouterr().out == "Done: 163 rows new or changed.\n"
     call_command("personalize_backfill", "--status", "--json")
     (status,) = json.loads(capsys.readouterr().out)
     assert status["status"] == "done"
@@ -366,6 +367,7 @@ def test_b6_a_killed_worker_loses_nothing_and_repeats_nothing(shop: FakeSaleor) 
         "categories": (7, 7),
         "collections": (1, 1),
         "products": (45, 45),
+        "pages": (5, 5),
         "customers": (30, 30),
         "orders": (70, 70),
         "checkouts": (3, 3),

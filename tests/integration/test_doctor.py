@@ -162,6 +162,18 @@ def test_c2_a_code_that_stays_in_saleor_is_told(installed: Installation) -> None
     assert without_key_warning(examine()) == set()
 
 
+def test_b26_an_app_installed_before_pages_were_taken_is_told_to_be_installed_again(
+    installed: Installation, shop: LoopbackShop
+) -> None:
+    shop.permissions = sorted(set(needed_permissions()) - {"MANAGE_PAGES"})
+    knows(shop, [webhook for webhook in webhooks() if not webhook["name"].startswith("Page")])
+    found = examine(expect_exit=1)
+    assert without_key_warning(found) == {"permissions", "webhooks"}
+    assert "MANAGE_PAGES" in found["permissions"]["text"]
+    assert "PageCreated, PageDeleted, PageUpdated" in found["webhooks"]["text"]
+    assert "Install the app again" in found["webhooks"]["fix"]
+
+
 def test_a_withheld_and_an_unneeded_permission(installed: Installation, shop: LoopbackShop) -> None:
     shop.permissions = [*set(needed_permissions()) - {"MANAGE_ORDERS"}, "MANAGE_STAFF"]
     found = examine(expect_exit=1)

@@ -106,6 +106,10 @@ def test_a_folder_without_events_is_told(
     [
         ("{", "cases_public.json: Expecting"),
         ('{"user": [["z"]]}', "Case 0 of 'user' is not of its form"),
+        ("[1]", "Cases are lists by task (session, user, basket, cold), not one list"),
+        ('{"user": [[1.5, [1], []]]}', "Case 0 of 'user' is not of its form: 1.5 is no id"),
+        ('{"session": [[["a"], ["click"], "b", [], "z", 1]]}', "form: Unknown event 'click'"),
+        ('{"session": [[["a"], ["view", "view"], "b", [], "z", 1]]}', "2 kinds for the 1 items"),
         ('{"session": [[[], null, "tea", [], null, null]]}', "Case 0 of 'session'"),
     ],
 )

@@ -1,5 +1,6 @@
 """The model report and the playground, as staff ask for them."""
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -140,13 +141,15 @@ def test_each_sales_channel_and_version_has_its_report(
     Phones(installation, timezone.now()).sell()
     for hours in (2, 0):
         training.train(installation=installation, now=timezone.now() - timedelta(hours=hours))
-    assert "Model report: pl" in page(client, signed)
+    assert "Model report: us" in page(client, signed), "where most was learned"
+    shown = page(client, signed, channel="pl")
+    assert "Model report: pl" in shown
     us = TrainedModel.objects.filter(channel_slug="us").order_by("pk")
     shown = page(client, signed, channel="us")
     assert "Model report: us" in shown
     assert f"Version {us[1].version}" in shown
     assert f"Version {us[0].version}" in page(client, signed, channel="us", version=us[0].version)
-    assert "Model report: pl" in page(client, signed, channel="<script>")
+    assert "Model report: us" in page(client, signed, channel="<script>")
 
 
 def test_b113_the_report_is_of_one_shop(
@@ -381,6 +384,51 @@ def test_what_cannot_be_asked_says_why(
     shown = ask(client, signed, **given)
     assert said in shown
     assert "The answer" not in shown
+
+
+@pytest.mark.parametrize(
+    ("field", "given"),
+    [("product", "%"), ("product", "Q2F0ZWdvcnk6MQ=="), ("category", "Teas")],
+)
+def test_what_is_no_global_id_is_not_passed_over(
+    client: Client,
+    trained: Phones,
+    signed: dict[str, str],  # noqa: F811
+    field: str,
+    given: str,
+) -> None:
+    shown = ask(client, signed, **{field: given})
+    assert f"“{given}” is none of Saleor&#x27;s global ids" in shown
+    assert "<code>" not in shown, "no answer that leaves it aside"
+
+
+def test_b102_a_product_and_a_category_are_asked_for_by_name(
+    client: Client,
+    trained: Phones,
+    signed: dict[str, str],  # noqa: F811
+) -> None:
+    by_id = ask(client, signed, product=trained.stand)
+    by_name = ask(client, signed, product="oak STAND")
+    assert 'value="oak STAND"' in by_name
+    answered = re.compile(r"<code>(\w+=*)</code>")
+    assert answered.findall(by_name) == answered.findall(by_id) != []
+    assert "Did you mean “Oak stand”?" in ask(client, signed, product="Oak stnad")
+    found = client.get(
+        "/dashboard/playground/choices/category/", {"category": "phon"}, headers=signed
+    )
+    assert found.content.decode().strip() == '<option value="Phones"></option>'
+
+
+def test_the_sales_channel_that_taught_most_comes_first(
+    client: Client,
+    installation: Installation,
+    signed: dict[str, str],  # noqa: F811
+) -> None:
+    Phones(installation, timezone.now()).sell()
+    training.train(installation=installation, now=timezone.now())
+    for url in ("/dashboard/playground/", "/dashboard/rules/new/"):
+        form = client.get(url, headers=signed).content.decode()
+        assert form.index('<option value="us"') < form.index('<option value="pl"'), url
 
 
 @pytest.mark.parametrize("first", ["0", "-3", "10000", "x", "٣"])

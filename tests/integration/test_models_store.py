@@ -169,6 +169,16 @@ def test_a_recommender_taken_out_of_the_settings_is_not_asked_and_the_rest_answe
     assert "bought_together" in models_store.aliases_of(engine)
 
 
+def test_b39_what_loses_to_popularity_is_not_asked_by_name_but_for_what_is_true_anyway(
+    shop: Phones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = models_store.engine_of(shop.installation, "us")
+    assert engine is not None
+    assert set(engine.aliases) > {"trending", "popular", "newest"}
+    monkeypatch.setattr(engine, "is_published", lambda alias: False)
+    assert set(models_store.aliases_of(engine)) == {"trending", "popular", "newest"}
+
+
 # -- damage ------------------------------------------------------------------------------------------
 
 

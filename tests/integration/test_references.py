@@ -75,6 +75,7 @@ def test_b27_references_to_products_are_kept_in_their_order(
             "attribute": "accessories",
             "values": ["Phone: Case", "Phone: About us", "Phone: Charger"],
             "references": [gid("Product", 2), gid("Product", 3)],
+            "pages": [gid("Page", 2)],
         },
     ]
     found = queries.references(installation=installation, ids=[gid("Product", 1), "unknown"])

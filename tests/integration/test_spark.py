@@ -91,6 +91,25 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         SparkContext._gateway = SparkContext._jvm = None
 
 
+def test_whoever_is_unknown_is_somebody_new_in_each_visit(spark: Any) -> None:
+    from saleor_personalize.ml import spark as builder
+
+    rows = [
+        (-1, "s1", None),
+        (None, "s1", "o1"),
+        (-1, None, "o1"),
+        (-1, None, None),
+        (7, "s1", None),
+    ]
+    frame = spark.createDataFrame(
+        [(visitor, 1, "view", 1e9, session, order) for visitor, session, order in rows],
+        "visitor_id int, item_id int, event string, timestamp double, session_id string, order_id string",
+    )
+    found = [row.visitor for row in builder._rows(frame.repartition(1)).sort("given").collect()]
+    assert [name[:3] for name in found] == ["?ss", "?ss", "?oo", "?r3", "7"]
+    assert found[0] == found[1]
+
+
 def events(count: int = 800) -> dict[str, list[Any]]:
     """Visits with and without ids, pauses, orders of several visits, and rows of one moment."""
     random = np.random.default_rng(0)

@@ -15,7 +15,14 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from saleor_personalize.enums import HeldBack, TrainingReason, TrainingStatus
+from saleor_personalize.conf import settings
+from saleor_personalize.enums import (
+    HeldBack,
+    InstallationStatus,
+    TrainingReason,
+    TrainingStatus,
+)
+from saleor_personalize.management import doctor
 from saleor_personalize.models import Installation, Order, SalesChannel, TrainedModel, Training
 from saleor_personalize.recommendations import models_store, training
 from saleor_personalize.tasks import training as tasks
@@ -158,6 +165,20 @@ def test_beside_a_training_that_runs_the_command_waits_for_its_outcome(
 # -- rollback ----------------------------------------------------------------------------------------
 
 
+def test_b118_a_sales_channel_with_nothing_to_go_back_to_is_told(
+    installation: Installation, now: datetime
+) -> None:
+    Phones(installation, now).sell()
+    for _ in range(2):
+        run("personalize_train")
+    TrainedModel.objects.filter(channel_slug="pl").order_by("pk")[0].delete()
+    pl = TrainedModel.objects.get(channel_slug="pl")
+    said = run("personalize_rollback").splitlines()
+    assert [line.split(": ")[0].split()[-1] for line in said] == ["us", "pl"]
+    assert f"there is no version before {pl.version}, which goes on answering" in said[1]
+    assert TrainedModel.objects.get(pk=pl.pk).is_published
+
+
 def test_b118_rollback_and_its_list(shop: Phones) -> None:
     for _ in range(2):
         run("personalize_train")
@@ -165,6 +186,16 @@ def test_b118_rollback_and_its_list(shop: Phones) -> None:
     listed = run("personalize_rollback", "--list").splitlines()
     assert [line.split()[1] for line in listed[2:]] == [second.version, first.version]
     assert [line.rpartition("  ")[2] for line in listed[2:]] == ["answers", "answered before"]
+
+    damaged = Path(settings.MODEL_DIRECTORY) / first.path / "checksums.json"
+    kept = damaged.read_bytes()
+    damaged.unlink()
+    listed = run("personalize_rollback", "--list").splitlines()
+    assert [line.rpartition("  ")[2] for line in listed[2:]] == [
+        "answers",
+        f"damaged: {first.path}/checksums.json is missing.",
+    ]
+    damaged.write_bytes(kept)
 
     said = run("personalize_rollback", "--keep", "3")
     assert f"us: {first.version} answers again instead of {second.version}, and stays until" in said
@@ -210,13 +241,13 @@ def test_b118_the_task_trains_in_a_process_of_its_own_that_gives_way(
     shop = one_channel(make_installation(), timezone.now())
     before = os.getpriority(os.PRIO_PROCESS, 0)
     started: list[tuple[list[str], dict[str, str]]] = []
-    real = subprocess.run
+    real = subprocess.Popen
 
     def look(command: list[str], **more: Any) -> Any:
         started.append((command, more["env"]))
         return real(command, **more)
 
-    monkeypatch.setattr(tasks.subprocess, "run", look)
+    monkeypatch.setattr(tasks.subprocess, "Popen", look)
     assert tasks.train(shop.installation.pk) == 1
     row = TrainedModel.objects.get()
     assert row.is_published
@@ -250,14 +281,14 @@ def test_a_worker_killed_in_the_middle_leaves_the_old_version_and_the_next_goes_
     shop = one_channel(make_installation(), timezone.now())
     training.train(installation=shop.installation, now=timezone.now() - timedelta(hours=1))
     old = TrainedModel.objects.get()
-    real = subprocess.run
+    real = subprocess.Popen
 
     def killed(command: list[str], **more: Any) -> Any:
-        code = KILL.format(signal="SIGKILL", pk=command[-1])
+        code = KILL.format(signal="SIGKILL", pk=command[command.index("--run") + 1])
         return real([sys.executable, "-c", code], **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(tasks.subprocess, "run", killed)
+        patch.setattr(tasks.subprocess, "Popen", killed)
         tasks.train(shop.installation.pk)
     row = Training.objects.latest("pk")
     assert (row.status, row.attempts, row.error) == (
@@ -275,6 +306,121 @@ def test_a_worker_killed_in_the_middle_leaves_the_old_version_and_the_next_goes_
     assert not old.is_published
 
 
+TRAINER = """
+import os, sys, time
+import django
+django.setup()
+from saleor_personalize.recommendations import training
+def forever(**_):
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+training.claim = forever
+from django.core.management import call_command
+call_command("personalize_train", *sys.argv[1:])
+"""
+
+WORKER = """
+import subprocess, sys
+import django
+django.setup()
+from saleor_personalize.tasks import training as tasks
+real = subprocess.Popen
+tasks.subprocess.Popen = lambda command, **more: real(
+    [sys.executable, "-c", sys.argv[1], *command[command.index("--run"):]], **more
+)
+tasks._run(1)
+"""
+
+
+def test_a_training_ends_with_its_worker(outside: None) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", WORKER, TRAINER], stdout=subprocess.PIPE, text=True
+    ) as worker:
+        assert worker.stdout is not None
+        trainer = int(worker.stdout.readline())
+        assert trainer != worker.pid
+        os.kill(trainer, 0)
+        worker.kill()
+        # The pipe is open as long as the training lives.
+        assert worker.stdout.read() == ""
+
+
+def test_a_process_that_ends_before_it_begins_says_so(
+    shop: Phones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = subprocess.Popen
+    broken = [sys.executable, "-c", "raise SystemExit(1)"]
+    monkeypatch.setattr(tasks.subprocess, "Popen", lambda command, **more: real(broken, **more))
+    tasks.train(shop.installation.pk)
+    row = Training.objects.get()
+    assert (row.status, row.attempts) == (TrainingStatus.PENDING, 0)
+    assert row.error == "Its process ended with 1; the log of the worker says why."
+    [finding] = [
+        found
+        for found in doctor._trained(shop.installation, timezone.now())
+        if found.check == "training"
+    ]
+    assert finding.level == doctor.FAIL
+    assert "cannot begin: Its process ended with 1" in finding.text
+    assert "answers" in run("personalize_train"), "and the next that can does it"
+    assert Training.objects.get().error == ""
+
+
+def test_a_training_ends_with_the_worker_of_its_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    from saleor_personalize.management.commands import personalize_train
+
+    class Ended(Exception):
+        pass
+
+    def end(code: int) -> None:
+        raise Ended(code)
+
+    worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    looks: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        worker.kill()
+        worker.wait()
+
+    monkeypatch.setattr(personalize_train.os, "_exit", end)
+    monkeypatch.setattr(personalize_train.time, "sleep", sleep)
+    with pytest.raises(Ended, match="1"):
+        personalize_train._end_with(os.getppid(), worker.pid)
+    assert len(looks) == 1
+    with pytest.raises(Ended):
+        personalize_train._end_with(worker.pid)
+    assert len(looks) == 1, "at once: started by a process that is gone"
+
+
+def test_a_shop_that_is_switched_off_is_not_waited_for(shop: Phones) -> None:
+    Installation.objects.update(status=InstallationStatus.INACTIVE)
+    code, said = code_of("personalize_train")
+    assert code == 1
+    assert "Deactivated in Saleor" in said
+    assert Training.objects.get().status == TrainingStatus.PENDING
+
+
+def test_a_training_that_another_process_takes_at_this_moment_is_waited_for(
+    shop: Phones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from saleor_personalize.management.commands import personalize_train
+
+    real = training.claim
+    missed: list[int] = []
+
+    def claim(*, pk: int, now: datetime) -> Training | None:
+        if not missed:
+            missed.append(pk)
+            return None  # its row is locked, and nobody has written a name into it yet
+        return real(pk=pk, now=now)
+
+    monkeypatch.setattr(training, "claim", claim)
+    monkeypatch.setattr(personalize_train.time, "sleep", lambda _: None)
+    monkeypatch.setattr(personalize_train, "close_old_connections", lambda: None)
+    assert "answers" in run("personalize_train")
+
+
 def test_a_training_that_takes_too_long_is_ended(
     shop: Phones, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,15 +430,29 @@ def test_a_training_that_takes_too_long_is_ended(
         "TRAINING_THREADS": 3,
     }
 
-    def forever(command: list[str], *, timeout: float, env: dict[str, str], **_: Any) -> Any:
-        assert (timeout, env["OPENBLAS_NUM_THREADS"]) == (
-            420.0,
-            os.environ.get("OPENBLAS_NUM_THREADS", "3"),
-        )
-        training.claim(pk=int(command[-1]), now=timezone.now())
-        raise subprocess.TimeoutExpired(command, timeout)
+    class Forever:
+        pid = os.getpid()
+        is_killed = False
 
-    monkeypatch.setattr(tasks.subprocess, "run", forever)
+        def __init__(self, command: list[str], *, env: dict[str, str]) -> None:
+            assert env["OPENBLAS_NUM_THREADS"] == env["OMP_NUM_THREADS"] == "3"
+            self.command = command
+
+        def __enter__(self) -> "Forever":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            assert self.is_killed, "or it would be waited for"
+
+        def wait(self, timeout: float) -> int:
+            pk = int(self.command[self.command.index("--run") + 1])
+            training.claim(pk=pk, now=timezone.now())
+            raise subprocess.TimeoutExpired(self.command, timeout)
+
+        def kill(self) -> None:
+            self.is_killed = True
+
+    monkeypatch.setattr(tasks.subprocess, "Popen", Forever)
     tasks.train(shop.installation.pk)
     row = Training.objects.get()
     assert row.status == TrainingStatus.FAILED

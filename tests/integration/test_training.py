@@ -1,5 +1,6 @@
 """Training: a version of the engine per sales channel, judged, published at once, with a way back."""
 
+import os
 import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -8,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from saleor_personalize import signals
 from saleor_personalize.catalog import operations as catalog
@@ -451,6 +453,27 @@ def test_files_of_a_shop_that_is_gone_vanish(
     assert (models / "notes").exists(), "not ours"
 
 
+def test_files_of_a_sales_channel_that_was_deleted_go(
+    shop: Phones, other_installation: Installation, now: datetime, models: Path
+) -> None:
+    Phones(other_installation, now).sell()
+    for installation in (shop.installation, other_installation):
+        training.train(installation=installation, now=now)
+    before = folders(models)
+    versions.forget_closed()
+    assert folders(models) == before
+    gone = rows(shop, "pl").get()
+    SalesChannel.objects.of(shop.installation).filter(slug="pl").update(deleted_at=now)
+
+    versions.forget_closed()
+
+    assert folders(models) == before - {gone.path}
+    gone.refresh_from_db()
+    assert (gone.path, gone.is_published) == ("", False)
+    assert models_store.engine_of(shop.installation, "pl") is None
+    assert models_store.engine_of(other_installation, "pl") is not None
+
+
 # -- the way back ------------------------------------------------------------------------------------
 
 
@@ -542,11 +565,94 @@ def test_a_killed_process_leaves_its_training_to_the_next_one(shop: Phones, now:
     assert answering(shop)
 
 
+def test_who_lost_a_training_takes_it_from_nobody(shop: Phones, now: datetime) -> None:
+    asked = training.request(installation=shop.installation, reason=TrainingReason.NIGHTLY, now=now)
+    lost = training.claim(pk=asked.pk, now=now)
+    assert lost is not None
+    # Silent for too long, and another machine has it.
+    later = now + training.LEASE + timedelta(seconds=1)
+    Training.objects.filter(pk=asked.pk).update(lease_expires_at=now)
+    owner = training.claim(pk=asked.pk, now=later)
+    assert owner is not None
+    Training.objects.filter(pk=asked.pk).update(worker="elsewhere:77:x")
+    before = Training.objects.values().get(pk=asked.pk)
+
+    for is_final in (False, True):
+        training.interrupt(
+            pk=asked.pk, process=os.getpid(), error="exit 1", now=later, is_final=is_final
+        )
+    with pytest.raises(training.TrainingLostError, match="taken over by another process"):
+        training.work(lost, now=now)
+
+    assert Training.objects.values().get(pk=asked.pk) == before
+    assert not rows(shop).exists()
+    assert training.waiting(now=later) == []
+
+
+def test_a_training_taken_over_while_it_ends_does_not_write_its_outcome(
+    only_us: Phones, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = training.request(
+        installation=only_us.installation, reason=TrainingReason.NIGHTLY, now=now
+    )
+    claimed = training.claim(pk=asked.pk, now=now)
+    assert claimed is not None
+    real = training._log
+
+    def overtaken(*given: Any) -> None:
+        real(*given)
+        Training.objects.filter(pk=asked.pk).update(worker="elsewhere:77:x")
+
+    monkeypatch.setattr(training, "_log", overtaken)
+    with pytest.raises(training.TrainingLostError):
+        training.work(claimed, now=now)
+    row = Training.objects.get(pk=asked.pk)
+    assert (row.status, row.worker) == (TrainingStatus.RUNNING, "elsewhere:77:x")
+
+
+def test_a_database_that_was_away_for_a_moment_does_not_cost_the_lease(
+    now: datetime, monkeypatch: pytest.MonkeyPatch, shop: Phones
+) -> None:
+    asked = training.request(installation=shop.installation, reason=TrainingReason.NIGHTLY, now=now)
+    beats: list[int] = []
+    is_enough = threading.Event()
+
+    def renew(row: Training) -> None:
+        beats.append(row.pk)
+        if len(beats) == 1:
+            raise OperationalError("the server is restarting")
+        is_enough.set()
+
+    monkeypatch.setattr(training, "_HEARTBEAT", 0.001)
+    monkeypatch.setattr(training, "_renew", renew)
+    with training._heartbeat(asked):
+        assert is_enough.wait(30), "the second beat never came"
+    assert beats[:2] == [asked.pk, asked.pk]
+
+
+def test_a_training_uses_no_more_cores_than_it_may(
+    only_us: Phones, now: datetime, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, "TRAINING_THREADS": 1}
+    used: set[int] = set()
+
+    def fit(self: Similar, *_: Any) -> Any:
+        used.update(pool["num_threads"] for pool in threadpool_info())
+        raise RuntimeError("seen enough")
+
+    monkeypatch.setattr(Similar, "_fit", fit)
+    with threadpool_limits(limits=2):
+        with pytest.raises(PersonalizeError, match="seen enough"):
+            training.train(installation=only_us.installation, now=now)
+        assert used == {1}
+        assert {pool["num_threads"] for pool in threadpool_info()} == {2}, "as it was"
+
+
 def test_what_ends_its_process_three_times_is_given_up(shop: Phones, now: datetime) -> None:
     asked = training.request(installation=shop.installation, reason=TrainingReason.ASKED, now=now)
     for _ in range(3):
         assert training.claim(pk=asked.pk, now=now) is not None
-        training.interrupt(pk=asked.pk, error="killed", now=now)
+        training.interrupt(pk=asked.pk, process=os.getpid(), error="killed", now=now)
     assert training.claim(pk=asked.pk, now=now) is None
     asked.refresh_from_db()
     assert asked.status == TrainingStatus.FAILED

@@ -397,6 +397,66 @@ class Scenarios:
         )["collectionCreate"]["collection"]["id"]
         self._mutate("collectionDelete", "id: $id", {"id": collection}, "$id: ID!")
 
+    def category_translated(self) -> None:
+        """A category is made, translated, translated again, renamed and deleted."""
+        category = self.shop.staff(
+            'mutation { categoryCreate(input: { name: "Recorded" }) { category { id }'
+            " errors { field message } } }"
+        )["categoryCreate"]["category"]["id"]
+        time.sleep(1)
+        for name in ("Aufgenommen", "Neu aufgenommen"):
+            self._mutate(
+                "categoryTranslate",
+                "id: $id, languageCode: DE, input: $i",
+                {"id": category, "i": {"name": name}},
+                "$id: ID!, $i: TranslationInput!",
+            )
+            time.sleep(1)
+        self._mutate(
+            "categoryUpdate",
+            "id: $id, input: $i",
+            {"id": category, "i": {"name": "Recorded, renamed"}},
+            "$id: ID!, $i: CategoryInput!",
+        )
+        time.sleep(1)
+        self._mutate("categoryDelete", "id: $id", {"id": category}, "$id: ID!")
+
+    def page(self) -> None:
+        """A content page is written and told another subject: no event shows what it is about. Then it is translated, renamed, deleted."""
+        shelf = self.shop.shelf(f"recorded-{uuid.uuid4().hex[:6]}")
+        try:
+            page = shelf.write("Recorded guide", tags=["Recorded"])
+            time.sleep(1)
+            shelf.change(page, tags=["Other"])
+            time.sleep(1)
+            self._mutate(
+                "pageTranslate",
+                "id: $id, languageCode: DE, input: $i",
+                {"id": page, "i": {"title": "Aufgenommener Ratgeber"}},
+                "$id: ID!, $i: PageTranslationInput!",
+            )
+            time.sleep(1)
+            shelf.change(page, title="Recorded guide, renamed")
+            time.sleep(1)
+            self._mutate("pageDelete", "id: $id", {"id": page}, "$id: ID!")
+        finally:
+            shelf.clear()
+
+    def pages_in_bulk(self) -> None:
+        """Two pages are hidden, then deleted, in bulk; a third goes with its type: only their beginning is told."""
+        shelf = self.shop.shelf(f"recorded-{uuid.uuid4().hex[:6]}")
+        try:
+            pages = [shelf.write(f"Recorded page {n}") for n in range(2)]
+            time.sleep(1)
+            for mutation, more in (
+                ("pageBulkPublish", ", isPublished: false"),
+                ("pageBulkDelete", ""),
+            ):
+                self._mutate(mutation, f"ids: $ids{more}", {"ids": pages}, "$ids: [ID!]!")
+            shelf.write("Recorded page that goes with its type")
+        finally:
+            shelf.clear()
+
     def channel(self) -> None:
         """A sales channel is renamed."""
         channel = next(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -99,7 +100,7 @@ class LiveShop:
         return wait_until(installed, seconds=60, what="the app to be installed")
 
     def app(self, mutation: str, app_id: str) -> None:
-        """Run `appActivate`, `appDeactivate` or `appDelete`."""
+        """Run `appActivate`, `appDeactivate`, `appDelete`, or another mutation that takes an id alone."""
         self.staff(
             f"mutation($id: ID!) {{ {mutation}(id: $id) {{ errors {{ field message }} }} }}",
             {"id": app_id},
@@ -130,6 +131,10 @@ class LiveShop:
         ]
         assert len(found) >= count, "the shop has too few products in stock"
         return found[:count]
+
+    def shelf(self, slug: str) -> Shelf:
+        """Make a page type of that slug, with topics and references to products and a category."""
+        return Shelf(self, slug)
 
     # -- customers --------------------------------------------------------------------------------
 
@@ -224,3 +229,83 @@ class LiveShop:
             " order { id } errors { field message code } } }",
             {"id": checkout_id},
         )["checkoutComplete"]["order"]["id"]
+
+
+class Shelf:
+    """A page type of its own in the shop; `clear` removes it with all its pages."""
+
+    def __init__(self, shop: LiveShop, slug: str) -> None:
+        self.shop = shop
+        self.slug = slug
+        self.attributes: dict[str, str] = {}
+        for name, more in (
+            ("topics", {"inputType": "MULTISELECT"}),
+            ("products", {"inputType": "REFERENCE", "entityType": "PRODUCT"}),
+        ):
+            self.attributes[name] = shop.staff(
+                "mutation($i: AttributeCreateInput!) { attributeCreate(input: $i) {"
+                " attribute { id } errors { field message code } } }",
+                {
+                    "i": {
+                        "name": f"{slug} {name}",
+                        "slug": f"{slug}-{name}",
+                        "type": "PAGE_TYPE",
+                        **more,
+                    }
+                },
+            )["attributeCreate"]["attribute"]["id"]
+        self.type_id = shop.staff(
+            "mutation($i: PageTypeCreateInput!) { pageTypeCreate(input: $i) {"
+            " pageType { id } errors { field message code } } }",
+            {"i": {"name": slug, "slug": slug, "addAttributes": list(self.attributes.values())}},
+        )["pageTypeCreate"]["pageType"]["id"]
+
+    def write(self, title: str, *, tags: Sequence[str] = (), products: Sequence[str] = ()) -> str:
+        """Publish a page; return its id."""
+        page = {
+            "title": title,
+            "pageType": self.type_id,
+            "isPublished": True,
+            "attributes": self._values(tags, products),
+        }
+        return str(
+            self.shop.staff(
+                "mutation($i: PageCreateInput!) { pageCreate(input: $i) {"
+                " page { id } errors { field message code } } }",
+                {"i": page},
+            )["pageCreate"]["page"]["id"]
+        )
+
+    def change(
+        self,
+        page_id: str,
+        *,
+        tags: Sequence[str] = (),
+        products: Sequence[str] = (),
+        **fields: Any,
+    ) -> None:
+        self.shop.staff(
+            "mutation($id: ID!, $i: PageInput!) { pageUpdate(id: $id, input: $i) {"
+            " errors { field message code } } }",
+            {"id": page_id, "i": {**fields, "attributes": self._values(tags, products)}},
+        )
+
+    def hide_in_bulk(self, *page_ids: str) -> None:
+        self.shop.staff(
+            "mutation($ids: [ID!]!) { pageBulkPublish(ids: $ids, isPublished: false) {"
+            " errors { field message code } } }",
+            {"ids": page_ids},
+        )
+
+    def _values(self, tags: Sequence[str], products: Sequence[str]) -> list[dict[str, Any]]:
+        given = []
+        if tags:
+            given.append({"id": self.attributes["topics"], "values": list(tags)})
+        if products:
+            given.append({"id": self.attributes["products"], "references": list(products)})
+        return given
+
+    def clear(self) -> None:
+        self.shop.app("pageTypeDelete", self.type_id)
+        for attribute in self.attributes.values():
+            self.shop.app("attributeDelete", attribute)

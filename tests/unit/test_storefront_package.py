@@ -28,9 +28,7 @@ def test_b59_the_hints_are_a_file_of_their_own_under_two_kilobytes() -> None:
     assert len(gzip.compress((SERVED / "hints.js").read_bytes(), 9)) < 2_048
 
 
-@pytest.mark.parametrize(
-    "name", ["personalize.js", "personalize.d.ts", "hints.js", "hints.d.ts"]
-)
+@pytest.mark.parametrize("name", ["personalize.js", "personalize.d.ts", "hints.js", "hints.d.ts"])
 def test_npm_and_the_app_serve_the_same_file(name: str) -> None:
     assert (PACKAGE / name).resolve() == SERVED / name
 

@@ -48,6 +48,7 @@ def test_b127_no_permission_is_asked_that_nothing_uses(client: Client) -> None:
         "MANAGE_CHECKOUTS",
         "MANAGE_DISCOUNTS",
         "MANAGE_ORDERS",
+        "MANAGE_PAGES",
         "MANAGE_PRODUCTS",
         "MANAGE_TRANSLATIONS",
         "MANAGE_USERS",

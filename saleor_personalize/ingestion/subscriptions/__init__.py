@@ -6,7 +6,7 @@ from saleor_personalize.ingestion.subscriptions.base import Envelope, Subscripti
 SUBSCRIPTIONS: tuple[type[Subscription], ...] = (
     catalog.ProductSaved,
     catalog.ProductDeleted,
-    catalog.ProductTranslated,
+    catalog.Translated,
     catalog.VariantSaved,
     catalog.VariantDeleted,
     catalog.StockChanged,
@@ -16,6 +16,8 @@ SUBSCRIPTIONS: tuple[type[Subscription], ...] = (
     catalog.CategoryDeleted,
     catalog.CollectionSaved,
     catalog.CollectionDeleted,
+    catalog.PageSaved,
+    catalog.PageDeleted,
     catalog.ChannelSaved,
     catalog.ChannelDeleted,
     shoppers.CheckoutSaved,

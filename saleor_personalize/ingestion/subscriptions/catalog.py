@@ -17,6 +17,7 @@ from saleor_personalize.models import (
     Category,
     Collection,
     Installation,
+    Page,
     Product,
     ProductVariant,
     SalesChannel,
@@ -96,39 +97,62 @@ class ProductDeleted(_Deletion):
     model = Product
 
 
-class ProductTranslated(Subscription):
-    """Translating a product announces only this. Saleor sends it for all that can be translated."""
+_Translation = nodes.TranslationData | nodes.CategoryTranslationData | nodes.PageTranslationData
+
+
+class Translated(Subscription):
+    """Translating something announces only this. Saleor sends it for all that can be translated."""
 
     events = ("translation_created", "translation_updated")
     permission = "MANAGE_TRANSLATIONS"
     selection = (
         "translation { __typename ... on ProductTranslation {"
-        " id name language { code } translatableContent { productId } } }"
+        " id name language { code } translatableContent { productId } }"
+        " ... on CategoryTranslation {"
+        " id name language { code } translatableContent { categoryId } }"
+        " ... on PageTranslation { id title language { code } translatableContent { pageId } } }"
     )
 
     @classmethod
-    def normalise(cls, payload: Payload) -> nodes.TranslationData | None:
+    def normalise(cls, payload: Payload) -> _Translation | None:
         node = payload.get("translation")
         if not isinstance(node, dict):
             raise MalformedPayload("The payload has no 'translation'.")
-        is_of_product = node.get("__typename") == "ProductTranslation"
-        return nodes.read_translation(node) if is_of_product else None
+        match node.get("__typename"):
+            case "ProductTranslation":
+                return nodes.read_translation(node)
+            # Apps that were installed before these were taken never asked for more than the type.
+            case "CategoryTranslation" if len(node) > 1:
+                return nodes.read_category_translation(node)
+            case "PageTranslation" if len(node) > 1:
+                return nodes.read_page_translation(node)
+        return None
 
     @classmethod
     def apply(
         cls,
         *,
         installation: Installation,
-        facts: nodes.TranslationData | None,
+        facts: _Translation | None,
         envelope: Envelope,
         now: datetime,
     ) -> bool:
+        seen_at = envelope.issued_at or now
+        if isinstance(facts, nodes.CategoryTranslationData):
+            return bool(
+                catalog.record_category_translations(
+                    installation=installation, data=[facts], now=now, seen_at=seen_at
+                )
+            )
+        if isinstance(facts, nodes.PageTranslationData):
+            return bool(
+                catalog.record_page_translations(
+                    installation=installation, data=[facts], now=now, seen_at=seen_at
+                )
+            )
         return facts is not None and bool(
             catalog.record_translations(
-                installation=installation,
-                data=[facts],
-                now=now,
-                seen_at=envelope.issued_at or now,
+                installation=installation, data=[facts], now=now, seen_at=seen_at
             )
         )
 
@@ -292,6 +316,29 @@ class CollectionDeleted(_Deletion):
     selection = "collection { id }"
     node = "collection"
     model = Collection
+
+
+class PageSaved(_Saved):
+    """What a page is about is asked afterwards (`ingestion.pages`).
+
+    Saleor renders these events before it stores the page's attributes: a new page has none in them, a
+    changed one its old ones.
+    """
+
+    events = ("page_created", "page_updated")
+    permission = "MANAGE_PAGES"
+    selection = "page { ...PageFields }"
+    node = "page"
+    read = staticmethod(nodes.read_page)
+    record = staticmethod(catalog.record_pages)
+
+
+class PageDeleted(_Deletion):
+    events = ("page_deleted",)
+    permission = "MANAGE_PAGES"
+    selection = "page { id }"
+    node = "page"
+    model = Page
 
 
 class ChannelSaved(_Saved):

@@ -62,7 +62,7 @@ class Command(BaseCommand):
             ) from error
         except UnreadableFile as error:
             raise CommandError(f"{folder}: {error}") from error
-        except (ValueError, AttributeError) as error:
+        except (ValueError, TypeError) as error:
             raise CommandError(f"{folder / options['cases']}: {error}") from error
         engine = Engine(
             rerank=not options["no_rerank"], tune=not options["no_tune"], seed=options["seed"]

@@ -15,7 +15,7 @@ from saleor_personalize.management.installations import (
 )
 from saleor_personalize.management.models_table import models_table
 from saleor_personalize.models import Installation, SalesChannel, TrainedModel
-from saleor_personalize.recommendations import versions
+from saleor_personalize.recommendations import queries, versions
 
 
 class Command(BaseCommand):
@@ -83,7 +83,8 @@ class Command(BaseCommand):
             if slug in (None, name)
             for row in versions.available(installation=shop, channel_slug=name)
         ]
-        for line in models_table(rows) or ["nothing was trained yet"]:
+        faults = {row.pk: fault for row in rows if (fault := versions.fault_of(row.path))}
+        for line in models_table(rows, faults) or ["nothing was trained yet"]:
             self.stdout.write(f"  {line}")
 
     def _roll_back(self, shop: Installation, slug: str | None, options: dict[str, Any]) -> int:
@@ -104,4 +105,11 @@ class Command(BaseCommand):
                 f"{shop.saleor_api_url} {change.channel_slug}: {change.now.version} answers again "
                 f"instead of {change.before.version}{kept}."
             )
+        changed = {change.channel_slug for change in changes}
+        for model in queries.published_models(installation=shop) if changes and not slug else ():
+            if model.channel_slug not in changed:
+                self.stdout.write(
+                    f"{shop.saleor_api_url} {model.channel_slug}: there is no version before "
+                    f"{model.version}, which goes on answering."
+                )
         return len(changes)

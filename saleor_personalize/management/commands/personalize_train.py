@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from typing import Any
 
@@ -49,10 +50,18 @@ class Command(BaseCommand):
         parser.add_argument(
             "--run", type=int, metavar="ID", help="take up one training that waits (for workers)"
         )
+        parser.add_argument(
+            "--ends-with",
+            default="",
+            metavar="PIDS",
+            help="with --run: the process that starts it, and others with which it ends",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["run"] is not None:
-            self._take_up(options["run"])
+            self._take_up(
+                options["run"], [int(pid) for pid in options["ends_with"].split(",") if pid]
+            )
             return
         if options["all"] and options["installation"]:
             raise CommandError("Say --all or --installation, not both.")
@@ -85,8 +94,10 @@ class Command(BaseCommand):
                 returncode=HELD_BACK,
             )
 
-    def _take_up(self, pk: int) -> None:
+    def _take_up(self, pk: int, pids: list[int]) -> None:
         os.nice(NICENESS)
+        if pids:
+            threading.Thread(target=_end_with, args=pids, name="ends-with", daemon=True).start()
         claimed = training.claim(pk=pk, now=timezone.now())
         if claimed is not None:
             training.work(claimed, now=timezone.now())
@@ -119,7 +130,13 @@ class Command(BaseCommand):
             show(asked)
             if asked.status not in training.OPEN:
                 return asked
-            if not is_told:
+            if asked.installation.status != InstallationStatus.ACTIVE:
+                shop = asked.installation
+                raise CommandError(
+                    f"The training of {shop.saleor_api_url} waits until the shop is active again. It is "
+                    f"now: {shop.get_status_display()}."
+                )
+            if asked.status == TrainingStatus.RUNNING and not is_told:
                 is_told = True
                 host, process, *_ = asked.worker.split(":")
                 self.stderr.write(f"It runs already, as process {process} on {host}: waiting.")
@@ -131,7 +148,11 @@ class Command(BaseCommand):
             return training.work(claimed, now=timezone.now(), force=force, on_progress=show)
         except KeyboardInterrupt:
             training.interrupt(
-                pk=claimed.pk, error="It was stopped by hand.", now=timezone.now(), is_final=True
+                pk=claimed.pk,
+                process=os.getpid(),
+                error="It was stopped by hand.",
+                now=timezone.now(),
+                is_final=True,
             )
             raise
 
@@ -142,6 +163,24 @@ class Command(BaseCommand):
             self.stdout.write(f"  {line}")
         if row.error:
             self.stdout.write(f"  {row.error}")
+
+
+def _end_with(parent: int, *others: int) -> None:
+    """End this process at once when the one that started it, or another, is gone.
+
+    A worker that is killed cannot end its training, which would go on beside that of the next worker.
+    """
+    while os.getppid() == parent and all(_is_there(pid) for pid in others):
+        time.sleep(_LOOK)
+    os._exit(1)
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _made(row: Training) -> list[TrainedModel]:

@@ -16,6 +16,7 @@ from saleor_personalize.models import (
     Backfill,
     BackfillStage,
     Category,
+    CategoryTranslation,
     ChangedProfile,
     Checkout,
     Collection,
@@ -41,7 +42,9 @@ from saleor_personalize.models import (
     OrderLine,
     OutgoingDelivery,
     OutgoingWebhook,
+    Page,
     PageDropOff,
+    PageTranslation,
     PendingToken,
     Placement,
     Predictor,
@@ -176,12 +179,18 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     },
     SalesChannel: _shops(*_MIRRORED, "slug", "currency", "is_active", "warehouse_ids"),
     Category: _shops(*_MIRRORED, "name", "slug", "parent_saleor_id"),
+    CategoryTranslation: _shops("category_saleor_id", "language_code", "name", "recorded_at"),
     Collection: _shops(*_MIRRORED, "name", "slug"),
     Product: _shops(
         *_MIRRORED, "name", "slug", "description", "product_type", "category_saleor_id",
         "collection_saleor_ids", "attributes", "thumbnail_url", "saleor_created_at",
     ),
     ProductTranslation: _shops("product_saleor_id", "language_code", "name", "recorded_at"),
+    Page: _shops(
+        *_MIRRORED, "title", "slug", "page_type", "is_published", "published_at", "attributes",
+        "subjects", "stale_since",
+    ),
+    PageTranslation: _shops("page_saleor_id", "language_code", "title", "recorded_at"),
     ProductVariant: _shops(*_MIRRORED, "product_saleor_id", "sku", "name", "is_stock_tracked"),
     Stock: _shops(
         "variant_saleor_id", "warehouse_saleor_id", "quantity", "quantity_allocated", "recorded_at"

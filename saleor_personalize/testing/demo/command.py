@@ -12,12 +12,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from cryptography.fernet import Fernet
 from rich.console import Console
 
 from saleor_personalize.exceptions import PersonalizeError
-from saleor_personalize.testing.demo import person
+from saleor_personalize.testing.demo import person, regular
 from saleor_personalize.testing.demo.pages import DemoPages
 from saleor_personalize.testing.demo.story import Story
 from saleor_personalize.testing.saleor import FakeSaleor
@@ -60,7 +61,10 @@ def _play(console: Console, *, once: bool, as_json: bool, port: int) -> None:
         for wanted in (port, port + 1, port + 2):
             _refuse_taken(wanted)
     pages_url = f"http://127.0.0.1:{port}"
-    console.print("Starting PostgreSQL, Valkey, a made-up shop and the app: about a minute.")
+    console.print(
+        "Starting PostgreSQL, Valkey, a made-up shop and the app: about a minute until its pages "
+        "answer, and another until the story behind them is told."
+    )
     with tempfile.TemporaryDirectory(prefix="personalize-demo-") as folder:
         # The embedded PostgreSQL runs as a user of its own when started by root.
         Path(folder).chmod(0o755)
@@ -75,32 +79,55 @@ def _play(console: Console, *, once: bool, as_json: bool, port: int) -> None:
                 DASHBOARD_ORIGINS=pages_url,
                 ENCRYPTION_KEYS=Fernet.generate_key().decode(),
                 CHECKOUT_URL=f"{pages_url}/checkout?checkout={{checkout_id}}",
+                PRODUCT_URL=f"{pages_url}/product/{{slug}}?id={{product_id}}",
+                WEB_CONCURRENCY="1",
             ) as stack,
         ):
             shop.fill()
-            story = Story(stack, shop, lambda line: console.print(f"[green]✓[/] {line}"))
-            happened = story.play()
-            if as_json:
-                sys.stdout.write(json.dumps(happened, indent=2) + "\n")
-                sys.stdout.flush()
+            regular.arrive(shop)
+            pages = DemoPages(stack, shop, port=port)
+
+            def say(line: str) -> None:
+                console.print(f"[green]✓[/] {line}")
+                pages.told = line
+
+            story = Story(stack, shop, say)
+            story.install()
             if once:
-                return
-            variables = Path(folder) / "demo.env"
-            variables.write_text(stack.shell())
-            with DemoPages(stack, shop, port=port) as pages:
-                console.print(
-                    f"\n[bold]Storefront[/]  {pages.url}/\n"
-                    f"[bold]Dashboard[/]   {pages.url}/dashboard\n"
-                    f"[bold]Mailbox[/]     {pages.url}/mailbox\n"
-                    f"[bold]GraphQL[/]     {stack.url}/graphql/   for example:\n\n"
-                    f"{_example(stack.url, shop)}\n\n"
-                    "Every other command, in another terminal:\n\n"
-                    f"  . {variables}\n"
-                    f"  {sys.argv[0]} people show --email {person.EMAIL}\n\n"
-                    "Ctrl-C ends it all."
-                )
-                while True:
-                    time.sleep(1)
+                happened = story.play()
+            else:
+                with pages:
+                    variables = Path(folder) / "demo.env"
+                    variables.write_text(stack.shell())
+                    console.print(_addresses(pages, variables))
+                    happened = story.play()
+                    pages.told = None
+                    console.print("\nThe story is over. Ctrl-C ends it all.")
+                    if as_json:
+                        _print_json(happened)
+                    while True:
+                        time.sleep(1)
+            if as_json:
+                _print_json(happened)
+
+
+def _print_json(happened: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(happened, indent=2) + "\n")
+    sys.stdout.flush()
+
+
+def _addresses(pages: DemoPages, variables: Path) -> str:
+    return (
+        f"\n[bold]Storefront[/]  {pages.url}/\n"
+        f"[bold]Dashboard[/]   {pages.url}/dashboard\n"
+        f"[bold]Mailbox[/]     {pages.url}/mailbox\n"
+        f"[bold]GraphQL[/]     {pages.stack.url}/graphql/   for example:\n\n"
+        f"{_example(pages.stack.url, pages.shop)}\n\n"
+        "Every other command, in another terminal:\n\n"
+        f"  . {variables}\n"
+        f"  {sys.argv[0]} people show --email {person.EMAIL}\n\n"
+        "These answer now. Behind them a story is played, step by step:\n"
+    )
 
 
 def _refuse_taken(port: int) -> None:

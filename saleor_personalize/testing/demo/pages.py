@@ -16,16 +16,18 @@ from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import saleor_personalize
-from saleor_personalize.testing.demo import person
+from saleor_personalize.testing.demo import person, regular
 from saleor_personalize.testing.saleor import FakeSaleor
 from saleor_personalize.testing.stack import Stack
 
 _FILES = Path(__file__).with_name("files")
 _LOGO = Path(saleor_personalize.__file__).parent / "static" / "saleor_personalize" / "logo.png"
 _TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css"}
+#: The storefront's pages: one document, which looks at its address.
+_STOREFRONT = re.compile(r"/(?:(?:product|category)/[^/]+|search|cart|order)?")
 
 
 class DemoPages:
@@ -36,6 +38,8 @@ class DemoPages:
         self.shop = shop
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
+        #: The newest line of the story that is played behind the pages; None when none is.
+        self.told: str | None = None
 
     def __enter__(self) -> Self:
         handler = type("Handler", (_Handler,), {"pages": self})
@@ -50,16 +54,19 @@ class DemoPages:
 
     def config(self) -> dict[str, Any]:
         """Return what the pages' scripts need to know."""
-        ana = (user["id"] for user in self.shop.users.values() if user["email"] == person.EMAIL)
+        by_email = {user["email"]: user["id"] for user in self.shop.users.values()}
+        people = [(regular.EMAIL, regular.FIRST_NAME)]
+        if self.told is None:
+            # Her part of the story is told first: who signs in as her meanwhile would change it.
+            people.insert(0, (person.EMAIL, person.FIRST_NAME))
         return {
             "saleorApiUrl": self.shop.api_url,
             "personalizeUrl": self.stack.url,
             "channel": self.shop.default_channel,
-            "customer": {
-                "id": next(ana, ""),
-                "email": person.EMAIL,
-                "firstName": person.FIRST_NAME,
-            },
+            "customerId": by_email.get(person.EMAIL, ""),
+            "customers": [
+                {"email": email, "firstName": name} for email, name in people if email in by_email
+            ],
         }
 
     def frame(self) -> dict[str, Any]:
@@ -121,6 +128,9 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         if path == "/config.json":
             self._reply(json.dumps(self.pages.config()), "application/json")
+        elif path == "/story.json":
+            told = self.pages.told
+            self._reply(json.dumps({"line": told, "isOver": told is None}), "application/json")
         elif path == "/frame.json":
             self._reply(json.dumps(self.pages.frame()), "application/json")
         elif path == "/mailbox":
@@ -139,9 +149,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(_LOGO.read_bytes(), "image/png")
         elif path == "/checkout":
             checkout = parse_qs(urlsplit(self.path).query).get("checkout", [""])[0]
-            self._go_to(f"/#checkout={checkout}")
+            self._go_to(f"/cart?checkout={quote(checkout, safe='')}")
+        elif _STOREFRONT.fullmatch(path):
+            self._reply((_FILES / "storefront.html").read_text(), _TYPES[".html"])
         else:
-            name = {"/": "storefront.html", "/dashboard": "dashboard.html"}.get(path, path[1:])
+            name = {"/dashboard": "dashboard.html"}.get(path, path[1:])
             file = _FILES / name
             if "/" in name or file.suffix not in _TYPES or not file.is_file():
                 self.send_error(404)

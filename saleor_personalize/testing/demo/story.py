@@ -25,6 +25,14 @@ query($placement: String!, $channel: String!, $productId: ID) {
 }
 """
 
+PAGES = """
+query($channel: String!, $productId: ID, $language: String) {
+  recommendedPages(channel: $channel, productId: $productId, languageCode: $language, first: 3) {
+    pageId title reason { text }
+  }
+}
+"""
+
 
 class Story:
     """Play the steps in order. `say` gets a line for each thing that happened."""
@@ -36,11 +44,11 @@ class Story:
         self.http = httpx.Client(timeout=20)
 
     def play(self) -> dict[str, Any]:
-        """Return what happened, in numbers; raise StoryError where it went wrong."""
-        self.install()
+        """Return what happened since `install`, in numbers; raise StoryError where it went wrong."""
         backfilled = self.backfill()
         models = self.train()
         recommended = self.recommendations()
+        read = self.content_pages()
         self.go_live()
         self.shoppers()
         person = Person(self).play()
@@ -50,6 +58,7 @@ class Story:
             "backfilled": backfilled,
             "models": models,
             "recommendations": recommended,
+            "pages": read,
             "messages_sent": sum(1 for m in messages if m["status"] == "sent"),
             "messages_not_sent": dict(
                 Counter(m["reason"] for m in messages if m["status"] == "not_sent")
@@ -150,6 +159,27 @@ class Story:
             reasons = dict.fromkeys(row["reason"]["text"] for row in rows)
             self.say(f"{placement}: {'; '.join(reasons)}")
         self.say("every placement filled with products that the shop sells, each with its reason")
+        return answers
+
+    def content_pages(self) -> dict[str, dict[str, str]]:
+        """Ask what to read, in general and beside a tea; the answer is title -> reason."""
+        tea = next(
+            id_
+            for id_, product in self.shop.products.items()
+            if product["name"].startswith("Night Garden")
+        )
+        answers = {}
+        for where, asked in (
+            ("home", {}),
+            ("product page", {"productId": tea, "language": "DE"}),
+        ):
+            rows = self.ask_app(PAGES, {"channel": self.shop.default_channel, **asked})
+            found = {row["title"]: row["reason"]["text"] for row in rows["recommendedPages"]}
+            if not found or not all(found.values()) or "About us" in found:
+                raise StoryError(f"The pages to read on the {where} are {found}.")
+            answers[where] = found
+            told = "; ".join(f"{title} ({reason})" for title, reason in found.items())
+            self.say(f"to read on the {where}: {told}")
         return answers
 
     def go_live(self) -> None:

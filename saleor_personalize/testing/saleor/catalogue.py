@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-MATERIALS = ("stoneware", "glass", "cast iron", "porcelain", "walnut", "linen")
+MATERIALS = ("stoneware", "glass", "cast iron", "porcelain", "terracotta", "pewter")
 KINDS = {
     "Teapots": ("Teapot", "Pours without a drip and keeps its heat for an hour.", 38),
     "Cups": ("Cup", "Sits in the hand, holds two decilitres.", 12),
@@ -26,6 +26,76 @@ TEAS = (
     ("Toasted Rice", "green", "Green leaf and toasted rice."),
     ("Ginger Road", "herbal", "Ginger, lemon grass and pepper."),
 )
+#: What it is made of, or which kind of tea -> whose brand it is.
+BRANDS = {
+    "stoneware": "Loam & Fire",
+    "glass": "Clear Hours",
+    "cast iron": "Ironfold",
+    "porcelain": "Palewharf",
+    "terracotta": "Loam & Fire",
+    "pewter": "Ironfold",
+    "black": "Harbour Leaf",
+    "green": "Terrace Gardens",
+    "white": "Terrace Gardens",
+    "oolong": "Terrace Gardens",
+    "herbal": "Harbour Leaf",
+    "rooibos": "Harbour Leaf",
+}
+#: What things are called in German.
+GERMAN = {
+    "stoneware": "Steinzeug",
+    "glass": "Glas",
+    "cast iron": "Gusseisen",
+    "porcelain": "Porzellan",
+    "terracotta": "Terrakotta",
+    "pewter": "Zinn",
+    "Teapot": "Teekanne",
+    "Cup": "Tasse",
+    "Kettle": "Wasserkessel",
+    "Tray": "Tablett",
+    "Strainer": "Teesieb",
+    "Canister": "Teedose",
+    "Teapots": "Teekannen",
+    "Cups": "Tassen",
+    "Kettles": "Wasserkessel",
+    "Trays": "Tabletts",
+    "Strainers": "Teesiebe",
+    "Canisters": "Teedosen",
+    "Teas": "Tees",
+    "Morning Harbour": "Morgenhafen",
+    "Green Terrace": "Grüne Terrasse",
+    "Smoke over Pines": "Rauch über Kiefern",
+    "White Orchard": "Weißer Obstgarten",
+    "Seven Stones": "Sieben Steine",
+    "Night Garden": "Nachtgarten",
+    "Red Coast": "Rote Küste",
+    "First Flush": "Erste Ernte",
+    "Toasted Rice": "Gerösteter Reis",
+    "Ginger Road": "Ingwerstraße",
+}
+
+
+@dataclass(frozen=True)
+class GuideIdea:
+    """A content page: what it is about by its tags, and by the start of a product's name."""
+
+    title: str
+    german: str
+    tags: tuple[str, ...]
+    product: str = ""
+
+
+GUIDES = (
+    GuideIdea(
+        "How to brew green tea", "So gelingt grüner Tee", ("green", "Strainers"), "Green Terrace"
+    ),
+    GuideIdea("Cast iron keeps its heat", "Gusseisen hält warm", ("cast iron", "Teapots")),
+    GuideIdea("Caring for stoneware", "Steinzeug pflegen", ("stoneware",)),
+    GuideIdea(
+        "Herbal teas for the evening", "Kräutertees für den Abend", ("herbal",), "Night Garden"
+    ),
+    GuideIdea("About us", "Über uns", ()),
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +105,11 @@ class ProductIdea:
     material: str
     text: str
     price: float
+    german: str
+
+    @property
+    def brand(self) -> str:
+        return BRANDS[self.material]
 
 
 def ideas(count: int) -> list[ProductIdea]:
@@ -46,12 +121,15 @@ def ideas(count: int) -> list[ProductIdea]:
             material,
             text,
             float(price + i * 3),
+            f"{GERMAN[noun]} aus {GERMAN[material]}",
         )
         for category, (noun, text, price) in KINDS.items()
         for i, material in enumerate(MATERIALS)
     ]
     made += [
-        ProductIdea(f"{name} tea, {size}", "Teas", kind, text, price)
+        ProductIdea(
+            f"{name} tea, {size}", "Teas", kind, text, price, f"Tee „{GERMAN[name]}“, {size}"
+        )
         for name, kind, text in TEAS
         for size, price in (("50 g", 6.5), ("100 g", 11.0), ("250 g", 24.0))
     ]
@@ -64,6 +142,7 @@ def ideas(count: int) -> list[ProductIdea]:
                 base.material,
                 base.text,
                 base.price + len(made) % 7,
+                f"{base.german}, Auflage {len(made) // 66 + 1}",
             )
         )
     return made[:count]

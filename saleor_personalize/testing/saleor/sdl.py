@@ -25,6 +25,7 @@ _EVENTS = {
     ),
     "category": ("Category", ("CategoryCreated", "CategoryUpdated", "CategoryDeleted")),
     "collection": ("Collection", ("CollectionCreated", "CollectionUpdated", "CollectionDeleted")),
+    "page": ("Page", ("PageCreated", "PageUpdated", "PageDeleted")),
     "channel": (
         "Channel",
         ("ChannelCreated", "ChannelUpdated", "ChannelStatusChanged", "ChannelDeleted"),
@@ -62,6 +63,7 @@ _CONNECTIONS = (
     "VoucherCode",
     "Product",
     "ProductVariant",
+    "Page",
     "User",
     "Order",
     "Checkout",

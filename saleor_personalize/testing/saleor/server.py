@@ -15,11 +15,6 @@ from graphql import ExecutionResult, GraphQLError, execute, parse, validate
 from saleor_personalize.testing.saleor.sdl import schema
 from saleor_personalize.testing.saleor.shop import VERSION, Caller, Node, Shop, connection
 
-_PICTURE = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 120 120" role="img">
-<rect width="120" height="120" fill="hsl({hue} 45% 88%)"/>
-<path d="M35 50h45v25a20 20 0 0 1-20 20h-5a20 20 0 0 1-20-20z" fill="hsl({hue} 45% 40%)"/>
-<path d="M80 56h8a10 10 0 0 1 0 20h-8" fill="none" stroke="hsl({hue} 45% 40%)" stroke-width="5"/>
-</svg>"""
 MAX_COST = 50_000
 
 
@@ -110,6 +105,7 @@ class _Root:
             "categories": lambda info, **a: _page(shop.categories.values(), a),
             "collections": lambda info, **a: _page(shop.collections.values(), a),
             "products": self.products,
+            "pages": self.pages,
             "productVariants": lambda info, ids=None, **a: _page(
                 [v for v in shop.variants.values() if ids is None or v["id"] in ids], a
             ),
@@ -199,6 +195,16 @@ class _Root:
         wants_stock = given.get("stockAvailability") == "IN_STOCK" or given.get("isAvailable")
         if wants_stock:
             rows = [p for p in rows if self.shop.is_available(p["id"])]
+        return _page(rows, page)
+
+    def pages(self, info: Any, filter: Node | None = None, **page: Any) -> Node:
+        rows: list[Node] = list(self.shop.pages.values())
+        app = self.caller.app
+        if app is None or "MANAGE_PAGES" not in app.permissions:
+            rows = [p for p in rows if p["isPublished"]]
+        ids = (filter or {}).get("ids")
+        if ids is not None:
+            rows = [p for p in rows if p["id"] in ids]
         return _page(rows, page)
 
     def orders(self, info: Any, filter: Node | None = None, **page: Any) -> Node:
@@ -322,8 +328,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/.well-known/jwks.json":
             self._reply(200, json.dumps(self.shop.key.jwks()).encode())
         elif self.path.startswith("/thumbnail/"):
-            number = int(self.path.removeprefix("/thumbnail/").partition(".")[0] or 0)
-            self._reply(200, _PICTURE.format(hue=number * 47 % 360).encode(), "image/svg+xml")
+            number = self.path.removeprefix("/thumbnail/").removesuffix(".svg")
+            known = self.shop.pictures.get(int(number)) if number.isdecimal() else None
+            self._reply(200 if known else 404, (known or "").encode(), "image/svg+xml")
         else:
             self._reply(404, b"")
 

@@ -25,6 +25,7 @@ from graphql import DocumentNode, ExecutionResult, GraphQLError, execute, parse,
 
 from saleor_personalize.testing.keys import SigningKey
 from saleor_personalize.testing.saleor import catalogue
+from saleor_personalize.testing.saleor.pictures import picture
 from saleor_personalize.testing.saleor.sdl import schema
 from saleor_personalize.testing.saleor.vouchers import Vouchers
 
@@ -44,6 +45,11 @@ def _iso(moment: datetime) -> str:
 
 def _money(amount: float, currency: str) -> Node:
     return {"amount": round(amount, 2), "currency": currency}
+
+
+def _in_german(id_: str, **texts: str) -> Callable[..., Node | None]:
+    """Return a resolver of `translation`: in German there is one."""
+    return lambda info, languageCode: {"id": f"{id_}-DE", **texts} if languageCode == "DE" else None
 
 
 def _taxed(amount: float, currency: str) -> Node:
@@ -122,6 +128,8 @@ class Shop:
         self.categories: dict[str, Node] = {}
         self.collections: dict[str, Node] = {}
         self.products: dict[str, Node] = {}
+        self.pages: dict[str, Node] = {}
+        self.pictures: dict[int, str] = {}
         self.variants: dict[str, Node] = {}
         self.users: dict[str, Node] = {}
         self.checkouts: dict[str, Node] = {}
@@ -166,6 +174,8 @@ class Shop:
         }
         for i, idea in enumerate(ideas):
             self._product(i, idea, now - timedelta(days=400 - i % 390))
+        for i, guide in enumerate(catalogue.GUIDES):
+            self._page(i, guide, now - timedelta(days=100 - 10 * i))
         for i in range(customers):
             self.add_customer(f"customer{i}@example.com", first_name=f"Customer {i}")
         people = list(self.users.values())
@@ -201,12 +211,18 @@ class Shop:
         }
 
     def _category(self, name: str, now: datetime) -> None:
+        number = len(self.categories) + 1
         self.categories[name] = {
-            "id": global_id("Category", len(self.categories) + 1),
+            "id": global_id("Category", number),
             "name": name,
             "slug": name.lower(),
             "updatedAt": _iso(now),
             "parent": None,
+            "translation": lambda info, languageCode: (
+                {"id": global_id("CategoryTranslation", number), "name": catalogue.GERMAN[name]}
+                if languageCode == "DE" and name in catalogue.GERMAN
+                else None
+            ),
         }
 
     def _product(self, number: int, idea: catalogue.ProductIdea, created: datetime) -> None:
@@ -235,8 +251,17 @@ class Shop:
                     "values": [
                         {"id": global_id("AttributeValue", idea.material), "name": idea.material}
                     ],
-                }
+                },
+                {
+                    "attribute": {
+                        "id": global_id("Attribute", 4),
+                        "slug": "brand",
+                        "name": "Brand",
+                    },
+                    "values": [{"id": global_id("AttributeValue", idea.brand), "name": idea.brand}],
+                },
             ],
+            "translation": _in_german(id_, name=idea.german),
             "channelListings": [],
             "variants": lambda info: [
                 v for v in self.variants.values() if v["product_id"] == id_ and not v.get("gone")
@@ -262,6 +287,7 @@ class Shop:
                 }
             )
         self.products[id_] = product
+        self.pictures[number] = picture(idea)
         self.variants[variant_id] = {
             "id": variant_id,
             "product_id": id_,
@@ -288,6 +314,54 @@ class Shop:
                 for c, rate in zip(self.channels, (1.0, 4.0), strict=True)
             ],
             "quantityAvailable": lambda info, **_: self.available(variant_id),
+        }
+
+    def _page(self, number: int, guide: catalogue.GuideIdea, created: datetime) -> None:
+        id_ = global_id("Page", number + 1)
+        products = [
+            p
+            for p in self.products.values()
+            if guide.product and p["name"].startswith(guide.product)
+        ]
+        self.pages[id_] = {
+            "id": id_,
+            "title": guide.title,
+            "slug": guide.title.lower().replace(" ", "-"),
+            "created": _iso(created),
+            "isPublished": True,
+            "publishedAt": _iso(created),
+            "pageType": {"id": global_id("PageType", 1), "name": "Guide", "slug": "guide"},
+            "attributes": [
+                {
+                    "attribute": {
+                        "id": global_id("Attribute", 2),
+                        "slug": "topics",
+                        "name": "Topics",
+                        "inputType": "MULTISELECT",
+                    },
+                    "values": [
+                        {"id": global_id("AttributeValue", f"topic-{tag}"), "name": tag}
+                        for tag in guide.tags
+                    ],
+                },
+                {
+                    "attribute": {
+                        "id": global_id("Attribute", 3),
+                        "slug": "products",
+                        "name": "Products",
+                        "inputType": "REFERENCE",
+                    },
+                    "values": [
+                        {
+                            "id": global_id("AttributeValue", f"{number}_{p['id']}"),
+                            "name": p["name"],
+                            "reference": p["id"],
+                        }
+                        for p in products
+                    ],
+                },
+            ],
+            "translation": _in_german(id_, title=guide.german),
         }
 
     def _picture(self, number: int) -> str:
@@ -339,6 +413,18 @@ class Shop:
         self.emit("customer_created", "user", user)
         return user
 
+    def add_past_order(self, user: Node, names: Sequence[str], *, days_ago: int) -> Node:
+        """Add what a customer bought before anybody listened: one each of the products called so."""
+        bought = [p["id"] for name in names for p in self.products.values() if p["name"] == name]
+        return self._order(
+            lines=[(self._first_variant(id_), 1) for id_ in bought],
+            channel=self.channels[0],
+            email=user["email"],
+            user=user,
+            checkout_id=None,
+            at=self.clock() - timedelta(days=days_ago),
+        )
+
     def delete_customer(self, user_id: str) -> None:
         with self.lock:
             user = self.users.pop(user_id)
@@ -362,6 +448,20 @@ class Shop:
         for variant_id in [i for i, v in self.variants.items() if v["product_id"] == product_id]:
             del self.variants[variant_id]
         self.emit("product_deleted", "product", {**product, "channelListings": [], "variants": []})
+
+    def update_page(self, page_id: str, **changes: Any) -> None:
+        """Change a page. Saleor sends the event before it stores attributes."""
+        page = self.pages[page_id]
+        self.emit("page_updated", "page", page)
+        page.update(changes)
+
+    def delete_page(self, page_id: str) -> None:
+        self.emit("page_deleted", "page", self.pages.pop(page_id))
+
+    def delete_pages_in_bulk(self, *page_ids: str) -> None:
+        """Saleor tells nobody."""
+        for page_id in page_ids:
+            del self.pages[page_id]
 
     def set_stock(self, variant_id: str, quantity: int) -> None:
         """Put `quantity` pieces into the first warehouse and none into the others."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,6 +59,22 @@ def test_a_context_takes_any_collection_but_a_string() -> None:
     assert context == Context(("a",), ("a", "b"), frozenset("c"))
     with pytest.raises(TypeError, match="seeds takes a collection of item ids, not one string"):
         Context(seeds="abc")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"seeds": (3,)}, "seeds holds ids as text, not 3; write '3'."),
+        ({"exclude": ["a", None]}, "exclude holds ids as text, not None; write 'None'."),
+        ({"session": 3}, "session takes a collection of item ids, not 3; write [3]."),
+        ({"now": "2026-01-01"}, "now is a moment in unix seconds, not '2026-01-01'; give"),
+    ],
+)
+def test_what_a_context_cannot_take_is_named_with_what_to_write(
+    given: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(TypeError, match=re.escape(said)):
+        Context(**given)
 
 
 @every_recommender

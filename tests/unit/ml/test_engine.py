@@ -162,6 +162,12 @@ def test_ids_may_come_as_numpy_numbers_and_other_numbers_are_refused() -> None:
             engine.related(wrong)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="session takes a collection of item ids, not one string"):
         engine.recommend(session="12")
+    with pytest.raises(
+        TypeError, match=r"session takes a collection of item ids, not 3; write \[3\]"
+    ):
+        engine.recommend(session=3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="now is a moment in unix seconds, not 'noon'; give a"):
+        engine.recommend(now="noon")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -170,11 +176,45 @@ def test_ids_may_come_as_numpy_numbers_and_other_numbers_are_refused() -> None:
         ({"item_id": None}, ValueError, "events lacks item_id; it has visitor_id, event"),
         ({"event": ["purchas"] * 400}, ValueError, "Unknown event 'purchas'; known are view"),
         ({"timestamp": [math.nan] * 400}, ValueError, "timestamp must be finite, but row 0 is nan"),
-        ({"timestamp": ["noon"] * 400}, ValueError, "timestamp holds numbers, not 'noon'"),
+        ({"timestamp": ["noon"] * 400}, ValueError, "not 'noon'. Make moments of texts first"),
         ({"item_id": [1.5] * 400}, TypeError, "item_id holds strings, not 1.5"),
         ({"item_id": np.array([1.5] * 400)}, TypeError, "item_id holds whole numbers, not 1.5"),
-        ({"item_id": [None] * 400}, TypeError, "item_id holds strings, not None"),
-        ({"item_id": ["a"] * 3}, ValueError, "All columns must have one length, but: .*item_id 3"),
+        (
+            {"item_id": np.array([2.0**60] * 400)},
+            TypeError,
+            "item_id holds whole numbers, not 1.15",
+        ),
+        (
+            {"item_id": np.array([math.inf] * 400)},
+            TypeError,
+            "item_id holds whole numbers, not inf",
+        ),
+        ({"item_id": ["\ud800"] * 400}, ValueError, "must have 1 to 255 bytes of UTF-8"),
+        ({"item_id": ["a\0"] * 400}, ValueError, "must have 1 to 255 bytes of UTF-8 and no NUL"),
+        ({"item_id": ["a" * 4_000_000] * 400}, ValueError, "must have 1 to 255 bytes of UTF-8"),
+        ({"item_id": [1, "a"] * 200}, TypeError, "item_id holds strings, not 1 as in row 0: give"),
+        (
+            {"item_id": [1, 2, None, 1] * 100},
+            TypeError,
+            "item_id is missing in row 2: give it, or leave the row out",
+        ),
+        (
+            {"item_id": np.array([1, np.nan] * 200)},
+            TypeError,
+            "item_id is missing in row 1: give it, or leave the row out",
+        ),
+        ({"quantity": [1, 0] * 200}, ValueError, "quantity is above 0, but row 1 has 0: leave out"),
+        ({"quantity": [2, 1, 1, -3] * 100}, ValueError, "quantity is above 0, but row 3 has -3"),
+        (
+            {"timestamp": [START * 1e3] * 400},
+            ValueError,
+            "timestamp is in unix seconds, not in parts of them, but one is 1700000000000",
+        ),
+        (
+            {"item_id": ["a"] * 3, "price": None},
+            ValueError,
+            "All columns must have one length, but: visitor_id 400, item_id 3,(?!.*price)",
+        ),
         ({"price": ["dear"] * 400}, ValueError, "price holds numbers, not 'dear'"),
         ({"price": [math.inf] * 400}, ValueError, "price must be finite"),
     ],
@@ -190,6 +230,43 @@ def test_what_is_wrong_with_events_is_named(
 
     # What it knew before, it still knows.
     assert engine.related(1, k=1) == [2]
+
+
+def test_ids_of_events_and_of_the_catalogue_are_of_one_kind() -> None:
+    with pytest.raises(
+        TypeError, match="whole numbers in events and texts in items, such as 'tea'"
+    ):
+        small(tune=False).fit(columns(), {"item_id": ["1", "tea"], "name": ["a", "b"]})
+    engine = small(tune=False).fit(columns(), {"item_id": ["1", "7"], "name": ["a", "b"]})
+    assert set(engine.recommend(k=9)) == {1, 2, 7, 10, 20}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "ids"),
+    [(np.uint64, [2**63 + 5, 2**63 + 7]), (np.int16, [-1, 32_767]), (np.int8, [-128, 127])],
+)
+def test_numbers_at_the_edge_of_their_type_are_ids(dtype: Any, ids: list[int]) -> None:
+    rows = {**columns(), "item_id": np.array([ids[at % 2] for at in range(400)], dtype=dtype)}
+
+    engine = small(tune=False).fit(rows)
+
+    assert sorted(engine.recommend(k=9)) == sorted(ids)
+    assert engine.related(ids[0]) == [ids[1]]
+
+
+@pytest.mark.parametrize("odd", ["\ud800", "a\0b", "x" * 4_000_000, "", "\U0001f375"])
+def test_whatever_a_stranger_sends_is_answered(engine: Engine, odd: str) -> None:
+    plain = engine.recommend(k=3)
+
+    assert engine.recommend(visitor_id=odd, session=[odd], exclude=[odd], k=3) == plain
+    assert len(engine.related(odd, k=3)) == 3
+    assert len(engine.recommend(k=10**12)) == len(engine.recommend(k=1_000))
+
+
+@pytest.mark.parametrize("now", [math.nan, math.inf, -math.inf])
+def test_no_moment_is_refused(engine: Engine, now: float) -> None:
+    with pytest.raises(ValueError, match="now is a moment in unix seconds, not"):
+        engine.recommend(visitor_id=0, now=now)
 
 
 def test_what_is_no_table_is_told() -> None:
@@ -255,6 +332,14 @@ def test_whoever_is_unknown_is_not_one_giant_visitor() -> None:
         engine = Engine(recommenders={"popular": Visitors()}, tune=False).fit(table)
         # Two hundred orders, two hundred people.
         assert engine.recommend(k=1, visitor_id="x") == [200]
+    # Who looks and orders in one visit is one.
+    visits = {**missing, "session_id": [f"s{at // 4}" for at in range(400)]}
+    engine = Engine(recommenders={"popular": Visitors()}, tune=False).fit(visits)
+    assert engine.recommend(k=1) == [100]
+    # Somebody whom the shop calls like them is somebody else.
+    table = {**missing, "visitor_id": ["?0", *missing["visitor_id"][1:]]}
+    engine = Engine(recommenders={"popular": Visitors()}, tune=False).fit(table)
+    assert engine.recommend(k=1) == [201]
 
 
 def test_an_empty_shop_has_nothing_and_one_without_events_shows_its_catalogue() -> None:
@@ -306,6 +391,8 @@ def test_related_never_gives_the_item_itself_and_fills_up(engine: Engine) -> Non
     assert sorted(engine.related(1, k=10_000)) == [2, 10, 20, 30]
     assert sorted(engine.related(1, k=10_000, exclude=[20])) == [2, 10, 30]
     assert sorted(engine.related(999, k=10_000)) == [1, 2, 10, 20, 30]
+    with pytest.raises(TypeError, match=r"k takes a whole number, not 2\.5"):
+        engine.related(1, k=2.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="k must be at least 1, not -1"):
         engine.related(1, k=-1)
 
@@ -516,6 +603,11 @@ def _cut(folder: Path) -> None:
     file.write_bytes(file.read_bytes()[:-8])
 
 
+def _open_a_bracket(folder: Path) -> None:
+    file = folder / "popular" / "ids.npy"
+    file.write_bytes(file.read_bytes().replace(b"}", b"(", 1))
+
+
 def _other_format(folder: Path) -> None:
     file = folder / "engine.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "format": 99}))
@@ -535,6 +627,7 @@ def _unknown(folder: Path) -> None:
         (_other_format, "has format 99, this version reads"),
         (_unknown, "holds mine, for which no recommender is given"),
         (_cut, "popular"),
+        (_open_a_bracket, "popular"),
         (_remove("popular/metadata.json"), "popular"),
         (lambda folder: shutil.rmtree(folder / "newest"), "newest"),
     ],

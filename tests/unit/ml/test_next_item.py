@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from saleor_personalize.ml import Context, Interactions
+from saleor_personalize.ml.data import Strings
 from saleor_personalize.ml.habits import (
     BACK,
     EARLIER,
@@ -269,6 +271,17 @@ class TestNextItem:
         for name in ("n_queries", "n_negatives", "n_blocks", "n_trees", "dimensions"):
             with pytest.raises(ValueError, match=rf"{name} \(0\).* start at 1"):
                 NextItem(**{name: 0})  # type: ignore[arg-type]
+
+    def test_who_never_began_a_visit_is_answered_by_the_visit(self) -> None:
+        rows = circles()
+        # Five events a session; from the third on under the name of the account.
+        names = [f"{'z' if at % 5 > 2 else 'a'}{at // 5 % 20:02}" for at in range(len(rows))]
+        signed_in = replace(rows, visitor_id=Strings.of(names, "visitor_id"))
+
+        fitted = NextItem(**SMALL.get_params()).fit(signed_in)
+        of_visit = fitted.recommend(Context(session=("a", "b")), 5)
+
+        assert fitted.recommend(Context(session=("a", "b"), visitor_id="z19"), 5) == of_visit
 
 
 def _walk_of(visitor: int) -> str:

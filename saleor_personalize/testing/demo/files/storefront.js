@@ -1,20 +1,27 @@
-// A storefront in one file: Saleor's own API for the shop, our module for recommendations and events.
+// A storefront: Saleor's own API for the shop, our module for events, our graph for what to show.
+import { WORDS } from "/words.js";
+
+const language = localStorage.getItem("language") === "de" ? "de" : "en";
+const say = WORDS[language];
+document.documentElement.lang = language;
 const config = await (await fetch("/config.json")).json();
-const { createPersonalize } = await import(
-  `${config.personalizeUrl}/static/saleor_personalize/personalize.js`
-);
+const { createPersonalize } = await import(`${config.personalizeUrl}/static/saleor_personalize/personalize.js`);
 const personalize = createPersonalize({
   endpoint: config.personalizeUrl,
   saleorApiUrl: config.saleorApiUrl,
   channel: config.channel,
   token: () => state.token,
 });
-const state = { lines: [], checkout: new URLSearchParams(location.hash.slice(1)).get("checkout") };
+const state = { token: undefined, cart: JSON.parse(sessionStorage.getItem("cart") ?? '{"lines":[]}') };
+const main = document.getElementById("main");
+const asked = new URLSearchParams(location.search);
 
-async function saleor(query, variables) {
-  const answer = await fetch(config.saleorApiUrl, {
+// -- asking -----------------------------------------------------------------------------------------
+
+async function post(url, query, variables, headers) {
+  const answer = await fetch(url, {
     method: "POST",
-    headers: { "content-type": "application/json", ...(state.token && { authorization: `Bearer ${state.token}` }) },
+    headers: { "content-type": "application/json", ...(state.token && { authorization: `Bearer ${state.token}` }), ...headers },
     body: JSON.stringify({ query, variables }),
   });
   const { data, errors } = await answer.json();
@@ -22,135 +29,448 @@ async function saleor(query, variables) {
   return data;
 }
 
-const PRODUCT = "id name thumbnail { url } variants { id } pricing { priceRange { start { gross { amount currency } } } }";
+const saleor = (query, variables) => post(config.saleorApiUrl, query, variables);
 
-function card(product, note) {
-  const item = document.createElement("li");
-  const { amount, currency } = product.pricing.priceRange.start.gross;
-  item.className = "card";
-  item.dataset.product = product.id;
-  item.innerHTML = `<a href="#"><img alt="" width="120" height="120"><strong></strong></a><p class="price"></p><p class="note"></p><button>Add to cart</button>`;
-  item.querySelector("img").src = product.thumbnail.url;
-  item.querySelector("strong").textContent = product.name;
-  item.querySelector(".price").textContent = `${amount.toFixed(2)} ${currency}`;
-  item.querySelector(".note").textContent = note ?? "";
-  item.querySelector("a").onclick = (event) => { event.preventDefault(); open(product); };
-  item.querySelector("button").onclick = () => add(product);
-  return item;
+const ask = (query, variables) =>
+  post(`${config.personalizeUrl}/graphql/`, query, { channel: config.channel, language, ...variables }, {
+    "saleor-api-url": config.saleorApiUrl,
+    ...(personalize.anonymousId && { "x-anonymous-id": personalize.anonymousId }),
+  });
+
+// Name, picture and price come along: nothing else has to be asked to show a card.
+const ROW = "productId variantId name slug thumbnailUrl price { amount currency } slot strategy attributionId reason { text }";
+
+// All blocks of a page in one request: no product stands in two of them.
+async function blocksOf(placements, about = {}, first = 4) {
+  const { page } = await ask(
+    `query($p: [String!]!, $channel: String!, $language: String, $first: Int, $productId: ID, $productIds: [ID!], $checkoutId: ID,
+       $categoryId: ID, $query: String, $hidden: [ID!]) {
+       page: recommendationPage(placements: $p, channel: $channel, languageCode: $language, first: $first, productId: $productId,
+         productIds: $productIds, checkoutId: $checkoutId, categoryId: $categoryId, query: $query, hidden: $hidden) { placement items { ${ROW} } } }`,
+    { p: placements, first, ...about },
+  );
+  return new Map(page.map(({ placement, items }) => [placement, items]));
 }
 
-async function recommend(placement, productId) {
-  const rows = await personalize.recommendations({ placement, productId, checkoutId: state.checkout, first: 4 });
-  // The ids go straight into Saleor's own query.
+const PRODUCT = `id name slug translation(languageCode: ${language.toUpperCase()}) { name } thumbnail { url } variants { id }
+  category { id name slug translation(languageCode: ${language.toUpperCase()}) { name } }
+  pricing { priceRange { start { gross { amount currency } } } } description`;
+
+const named = ({ name, translation }) => translation?.name || name;
+const asRow = (product) => ({
+  productId: product.id,
+  variantId: product.variants[0]?.id,
+  name: named(product),
+  slug: product.slug,
+  thumbnailUrl: product.thumbnail.url,
+  price: product.pricing.priceRange.start.gross,
+  product,
+});
+
+async function productsOf(filter) {
   const { products } = await saleor(
-    `query($ids: [ID!], $c: String!) { products(first: 4, channel: $c, filter: { ids: $ids }) { edges { node { ${PRODUCT} } } } }`,
-    { ids: rows.map((row) => row.productId), c: config.channel },
+    `query($f: ProductFilterInput, $c: String!) { products(first: 100, channel: $c, filter: $f) { edges { node { ${PRODUCT} } } } }`,
+    { f: { isAvailable: true, ...filter }, c: config.channel },
   );
-  const byId = new Map(products.edges.map(({ node }) => [node.id, node]));
-  const list = document.getElementById("recommended");
-  // With these three attributes the module tells by itself what was seen and clicked.
-  list.dataset.personalizePlacement = placement;
-  list.replaceChildren(
-    ...rows.filter((row) => byId.has(row.productId)).map((row) => {
-      const item = card(byId.get(row.productId), row.reason.text);
-      item.dataset.personalizeProduct = row.productId;
-      item.dataset.personalizeSlot = row.slot;
-      item.dataset.personalizeAttribution = row.attributionId;
-      return item;
-    }),
+  return products.edges.map(({ node }) => asRow(node));
+}
+
+// -- drawing ----------------------------------------------------------------------------------------
+
+function make(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  const { data, ...rest } = properties;
+  Object.assign(element, rest);
+  Object.assign(element.dataset, data);
+  element.append(...children);
+  return element;
+}
+
+const money = ({ amount, currency }) => new Intl.NumberFormat(language, { style: "currency", currency }).format(amount);
+const pathTo = (row) => `/product/${row.slug}?id=${encodeURIComponent(row.productId)}`;
+const picture = (row, size = 240) => make("img", { src: row.thumbnailUrl, alt: "", width: size, height: size });
+
+function card(row) {
+  return make(
+    "li",
+    {
+      className: "card",
+      // With these the module tells by itself what was seen and clicked.
+      data: row.reason
+        ? { product: row.productId, personalizeProduct: row.productId, personalizeSlot: row.slot, personalizeAttribution: row.attributionId }
+        : { product: row.productId },
+    },
+    make("a", { href: pathTo(row) }, picture(row), make("strong", { textContent: row.name })),
+    make("p", { className: "price", textContent: row.price ? money(row.price) : "" }),
+    ...(row.reason ? [make("p", { className: "note", textContent: row.reason.text })] : []),
+    make("button", { type: "button", textContent: say.add, ariaLabel: `${say.add}: ${row.name}`, onclick: () => add(row) }),
   );
 }
 
-async function open(product) {
-  const section = document.getElementById("product");
-  section.hidden = false;
-  section.replaceChildren(Object.assign(document.createElement("h2"), { textContent: product.name }));
-  document.getElementById("title").textContent = "Goes well with it";
-  scrollTo(0, 0);
-  personalize.view(product.id);
-  await recommend("product_page_related", product.id);
+function shelf(placement, rows, title = say[placement]) {
+  const list = make("ul", { className: "grid", data: { personalizePlacement: placement } }, ...rows.map(card));
+  return make("section", { id: placement, hidden: !rows.length }, make("h2", { textContent: title }), list);
 }
 
-function add(product) {
-  personalize.addToCart(product.id, { variantId: product.variants[0].id });
-  state.lines.push({ variantId: product.variants[0].id, quantity: 1 });
-  document.getElementById("cart").textContent = `${state.lines.length} in the cart.`;
+function grid(id, title, rows, placement) {
+  const list = make("ul", { className: "grid", data: placement && { personalizePlacement: placement } }, ...rows.map(card));
+  return make("section", { id }, make("h2", { textContent: title }), list);
 }
+
+const heading = (text) => {
+  document.title = `${text} · Kettle & Clay`;
+  return make("h1", { textContent: text });
+};
+
+// -- pages ------------------------------------------------------------------------------------------
+
+// What the shopper did; filled up with anything else it would not be true.
+const OWN = { recently_viewed: "viewed", buy_again: "due_again" };
+
+async function home() {
+  const own = new Map();
+  if (personalize.anonymousId || state.token)
+    for (const [placement, rows] of await blocksOf(state.token ? ["recently_viewed", "buy_again"] : ["recently_viewed"]))
+      own.set(placement, rows.filter((row) => row.strategy === OWN[placement]));
+  const hidden = [...own.values()].flat().map((row) => row.productId);
+  const [blocks, { brands, pages }, everything] = await Promise.all([
+    blocksOf(["home", "trending", "new_arrivals"], { hidden }),
+    ask(
+      `query($channel: String!, $language: String) {
+         brands: recommendedBrands(channel: $channel, languageCode: $language, first: 3) { name items { ${ROW} } }
+         pages: recommendedPages(channel: $channel, languageCode: $language, first: 3) { title reason { text } } }`,
+    ),
+    productsOf(),
+  ]);
+  const shelves = ["home", "recently_viewed", "buy_again", "trending", "new_arrivals"].map((placement) =>
+    shelf(placement, own.get(placement) ?? blocks.get(placement) ?? []),
+  );
+  return [
+    make("h1", { className: "quiet", textContent: "Kettle & Clay" }),
+    ...shelves,
+    make(
+      "section",
+      { id: "brands", hidden: !brands.length },
+      make("h2", { textContent: say.brands }),
+      make("ul", { className: "brands" }, ...brands.map(({ name, items }) =>
+        make("li", { className: "card" }, make("h3", { textContent: name }),
+          make("ul", { data: { personalizePlacement: "home" } }, ...items.map((row) =>
+            make("li", { data: { personalizeProduct: row.productId, personalizeSlot: row.slot, personalizeAttribution: row.attributionId } },
+              make("a", { href: pathTo(row) }, picture(row, 56), make("span", { textContent: row.name })))))))),
+    ),
+    make("section", { hidden: !pages.length }, make("h2", { textContent: say.reading }), reading(pages)),
+    about(),
+    grid("products", say.everything, everything.slice(0, 8)),
+  ];
+}
+
+const reading = (pages) =>
+  make("ul", { id: "reading" }, ...pages.map(({ title, reason }) => make("li", { textContent: `${title} · ${reason.text}` })));
+
+function about() {
+  const aside = make("aside", { id: "about", ariaLabel: "One person", lang: "en" });
+  aside.innerHTML = `<h2>One person</h2><p>Look around as nobody in particular. Sign in, here or in a private window, which is another device.
+    Buy in the store: upload a <a href="/receipt.csv" download>receipt of its till</a> in the <a href="/dashboard">Dashboard</a> under Imports.
+    The Dashboard then tells all of it as <a id="person">one timeline</a> (People), and has Ana in the segment “Buys in the store, looks
+    online” (Segments). Ben buys the same tea every month. What somebody allows is theirs to say: <a href="/preferences">a preference centre</a>.</p>`;
+  aside.querySelector("#person").href = `/dashboard?customerId=${encodeURIComponent(config.customerId)}`;
+  return aside;
+}
+
+async function productPage() {
+  const id = asked.get("id");
+  const [[row], blocks, { pages }] = await Promise.all([
+    productsOf({ ids: [id] }),
+    blocksOf(["product_page_similar", "product_page_complements"], { productId: id }),
+    ask(
+      `query($channel: String!, $language: String, $id: ID) {
+         pages: recommendedPages(channel: $channel, languageCode: $language, productId: $id, first: 3) { title reason { text } } }`,
+      { id },
+    ),
+  ]);
+  if (!row) return [heading(say.gone), ...(await rest())];
+  personalize.view(id);
+  const text = JSON.parse(row.product.description ?? "{}").blocks?.[0]?.data.text ?? "";
+  const { category } = row.product;
+  return [
+    make(
+      "section",
+      { id: "product" },
+      picture(row, 480),
+      make(
+        "div",
+        {},
+        make("p", {}, make("a", { href: categoryPath(category), textContent: named(category) })),
+        heading(row.name),
+        make("p", { className: "price", textContent: money(row.price) }),
+        make("p", { lang: "en", textContent: text }),
+        make("button", { type: "button", className: "primary", textContent: say.add, onclick: () => add(row) }),
+      ),
+    ),
+    ...[...blocks].map(([placement, rows]) => shelf(placement, rows)),
+    make("section", { hidden: !pages.length }, make("h2", { textContent: say.reading }), reading(pages)),
+  ];
+}
+
+const rest = async () => [...(await blocksOf(["home"]))].map(([placement, rows]) => shelf(placement, rows));
+const categoryPath = (category) => `/category/${category.slug}?id=${encodeURIComponent(category.id)}`;
+
+async function categoryPage() {
+  const categoryId = asked.get("id");
+  const [blocks, rows] = await Promise.all([blocksOf(["category_page"], { categoryId }), productsOf()]);
+  const inside = rows.filter(({ product }) => product.category.id === categoryId);
+  if (!inside.length) return [heading(say.gone), ...(await rest())];
+  personalize.categoryView(categoryId);
+  const name = named(inside[0].product.category);
+  return [heading(name), shelf("category_page", blocks.get("category_page")), grid("products", `${say.allIn} ${name}`, inside)];
+}
+
+async function searchPage() {
+  const query = asked.get("q") ?? "";
+  document.getElementById("query").value = query;
+  personalize.search(query);
+  // The placement goes on with what the person likes: the results are what the words found.
+  const found = (await blocksOf(["search"], { query }, 24)).get("search").filter(({ strategy }) => strategy === "search");
+  if (found.length) return [heading(`${say.found} “${query}”`), grid("shelf-search", say.results, found, "search")];
+  const instead = await blocksOf(["search_empty"], { query }, 8);
+  return [heading(`${say.nothing} “${query}”`), shelf("search_empty", instead.get("search_empty"))];
+}
+
+async function cartPage() {
+  await reopen();
+  const { lines } = state.cart;
+  if (!lines.length) return [heading(say.cart), make("p", { id: "cart-state", role: "status", textContent: say.empty }), ...(await rest())];
+  const currency = lines[0].price.currency;
+  const amount = lines.reduce((sum, line) => sum + line.price.amount * line.quantity, 0);
+  const blocks = await blocksOf(["cart"], { productIds: lines.map((line) => line.productId) });
+  const form = make("form", { id: "contact" });
+  form.innerHTML = `<label><span></span> <input name="email" type="email" autocomplete="email" required></label>
+    <label><input name="consent" type="checkbox"> <span></span></label> <button class="primary"></button> <button type="button" id="buy"></button>`;
+  const [mail, remind] = form.querySelectorAll("span");
+  const [leave, buy] = form.querySelectorAll("button");
+  [mail.textContent, remind.textContent, leave.textContent, buy.textContent] = [say.mail, say.remind, say.checkout, say.buy];
+  form.elements.email.value = state.customer?.email ?? "you@example.com";
+  form.onsubmit = async (event) => {
+    event.preventDefault();
+    await checkout(form);
+    document.getElementById("cart-state").textContent = say.left;
+  };
+  buy.onclick = () => form.reportValidity() && order(form);
+  return [
+    heading(say.cart),
+    make("ul", { id: "lines" }, ...lines.map((line) =>
+      make("li", {}, picture(line, 72), make("a", { href: pathTo(line), textContent: `${line.quantity} × ${line.name}` }),
+        make("span", { className: "price", textContent: money({ amount: line.price.amount * line.quantity, currency }) }),
+        make("button", { type: "button", textContent: say.remove, ariaLabel: `${say.remove}: ${line.name}`, onclick: () => take(line) })))),
+    make("p", {}, make("strong", { textContent: `${say.total}: ${money({ amount, currency })}` })),
+    make("p", { id: "cart-state", role: "status" }),
+    form,
+    make("p", { id: "elsewhere", hidden: !state.cart.checkout }, `${say.elsewhere} `,
+      make("a", { href: cartLink(), textContent: say.openCart })),
+    shelf("cart", blocks.get("cart"), say.cartRow),
+  ];
+}
+
+async function orderPage() {
+  const bought = JSON.parse(sessionStorage.getItem("order") ?? "null");
+  if (!bought) return [heading(say.gone), ...(await rest())];
+  const blocks = await blocksOf(["order_confirmation"], { productIds: bought.lines.map((line) => line.productId) });
+  return [
+    heading(`${say.thanks} ${bought.number}`),
+    make("ul", { id: "lines" }, ...bought.lines.map((line) =>
+      make("li", {}, picture(line, 72), make("a", { href: pathTo(line), textContent: `${line.quantity} × ${line.name}` })))),
+    make("p", { id: "cart-state", role: "status", textContent: say.noReminder }),
+    shelf("order_confirmation", blocks.get("order_confirmation")),
+  ];
+}
+
+const PAGES = { product: productPage, category: categoryPage, search: searchPage, cart: cartPage, order: orderPage };
+
+// -- the cart ---------------------------------------------------------------------------------------
+
+function keepCart(cart) {
+  state.cart = cart;
+  sessionStorage.setItem("cart", JSON.stringify(cart));
+  const count = cart.lines.reduce((sum, line) => sum + line.quantity, 0);
+  document.getElementById("to-cart").textContent = `${say.cart} (${count})`;
+}
+
+async function add(row) {
+  personalize.addToCart(row.productId, { variantId: row.variantId, attributionId: row.attributionId });
+  const { lines, checkout } = state.cart;
+  const line = lines.find((each) => each.productId === row.productId);
+  if (line) line.quantity += 1;
+  else {
+    const { productId, variantId, name, slug, thumbnailUrl, price } = row;
+    lines.push({ productId, variantId, name, slug, thumbnailUrl, price, quantity: 1 });
+  }
+  keepCart(state.cart);
+  if (checkout)
+    await saleor(`mutation($id: ID!, $l: [CheckoutLineInput!]!) { checkoutLinesAdd(id: $id, lines: $l) { errors { message } } }`, {
+      id: checkout,
+      l: [{ variantId: row.variantId, quantity: 1 }],
+    });
+  const blocks = await blocksOf(["added_to_cart"], { productId: row.productId, productIds: lines.map((each) => each.productId) }, 3);
+  const dialog = document.getElementById("added");
+  dialog.replaceChildren(
+    make("h2", { id: "added-title", textContent: `${say.added} ${row.name}` }),
+    make("p", {}, make("a", { className: "button", href: "/cart", textContent: say.toCart }), " ",
+      make("button", { type: "button", textContent: say.goOn, onclick: () => dialog.close() })),
+    shelf("added_to_cart", blocks.get("added_to_cart")),
+  );
+  if (!dialog.open) dialog.showModal();
+  // On the cart's own page it shows at once.
+  dialog.onclose = () => location.pathname === "/cart" && draw();
+}
+
+async function take(line) {
+  personalize.removeFromCart(line.productId, { variantId: line.variantId });
+  // A checkout that was begun holds what it was begun with: the next one is begun anew.
+  keepCart({ lines: state.cart.lines.filter((each) => each !== line) });
+  await draw();
+  main.focus();
+}
+
+// A cart that was begun on another device.
+async function reopen() {
+  const id = asked.get("checkout");
+  if (!id || state.cart.checkout === id) return showCart();
+  const { checkout } = await saleor(`query($id: ID!) { checkout(id: $id) { lines { quantity variant { id product { ${PRODUCT} } } } } }`, { id });
+  if (!checkout) return;
+  keepCart({ checkout: id, lines: checkout.lines.map(({ quantity, variant }) => ({ ...asRow(variant.product), product: undefined, variantId: variant.id, quantity })) });
+  await showCart();
+}
+
+const cartLink = () => `/checkout?checkout=${encodeURIComponent(state.cart.checkout)}`;
 
 async function checkout(form) {
   const data = new FormData(form);
-  const { checkoutCreate } = await saleor(
-    `mutation($i: CheckoutCreateInput!) { checkoutCreate(input: $i) { checkout { id } } }`,
-    { i: { channel: config.channel, email: data.get("email"), lines: state.lines } },
-  );
-  state.checkout = checkoutCreate.checkout.id;
+  const { checkoutCreate } = await saleor(`mutation($i: CheckoutCreateInput!) { checkoutCreate(input: $i) { checkout { id } } }`, {
+    i: {
+      channel: config.channel,
+      email: data.get("email"),
+      languageCode: language.toUpperCase(),
+      lines: state.cart.lines.map(({ variantId, quantity }) => ({ variantId, quantity })),
+    },
+  });
+  keepCart({ ...state.cart, checkout: checkoutCreate.checkout.id });
   await showCart();
   if (data.get("consent"))
-    await saleor(
-      `mutation($id: ID!, $i: [MetadataInput!]!) { updateMetadata(id: $id, input: $i) { errors { message } } }`,
-      { id: state.checkout, i: [{ key: "marketing_opt_in", value: "true" }] },
-    );
+    await saleor(`mutation($id: ID!, $i: [MetadataInput!]!) { updateMetadata(id: $id, input: $i) { errors { message } } }`, {
+      id: state.cart.checkout,
+      i: [{ key: "marketing_opt_in", value: "true" }],
+    });
 }
 
 // Says whose the cart is: the account's, or for now this browser's.
 async function showCart() {
-  if (!state.checkout) return;
+  if (!state.cart.checkout) return;
   if (state.token)
-    await saleor(`mutation($id: ID!) { checkoutCustomerAttach(id: $id) { errors { message } } }`, { id: state.checkout });
-  await personalize.identify({ checkoutId: state.checkout });
+    await saleor(`mutation($id: ID!) { checkoutCustomerAttach(id: $id) { errors { message } } }`, { id: state.cart.checkout });
+  await personalize.identify({ checkoutId: state.cart.checkout });
   const elsewhere = document.getElementById("elsewhere");
+  if (!elsewhere) return;
   elsewhere.hidden = false;
-  elsewhere.querySelector("a").href = `/checkout?checkout=${encodeURIComponent(state.checkout)}`;
+  elsewhere.querySelector("a").href = cartLink();
 }
 
-const sign = document.getElementById("sign");
-const { email, firstName } = config.customer;
-async function signIn() {
-  const { tokenCreate } = await saleor(
-    `mutation($e: String!) { tokenCreate(email: $e, password: "password") { token } }`,
-    { e: email },
-  );
+async function order(form) {
+  if (!state.cart.checkout) await checkout(form);
+  const { checkoutComplete } = await saleor(`mutation($id: ID!) { checkoutComplete(id: $id) { order { id number } } }`, { id: state.cart.checkout });
+  sessionStorage.setItem("order", JSON.stringify({ number: checkoutComplete.order.number, lines: state.cart.lines }));
+  keepCart({ lines: [] });
+  await personalize.flush();
+  location.assign("/order");
+}
+
+// -- who --------------------------------------------------------------------------------------------
+
+async function signIn(customer) {
+  const { tokenCreate } = await saleor(`mutation($e: String!) { tokenCreate(email: $e, password: "password") { token } }`, { e: customer.email });
   state.token = tokenCreate.token;
   if (!state.token) return;
-  sessionStorage.setItem("signed-in", "yes");
+  state.customer = customer;
+  sessionStorage.setItem("signed-in", customer.email);
   // Tokens live five minutes.
-  state.renewal ??= setInterval(signIn, 240_000);
-  form.elements.email.value = email;
+  state.renewal ??= setInterval(signIn, 240_000, customer);
   await personalize.identify({ token: () => state.token });
   await showCart();
-  document.getElementById("who").textContent = `Signed in as ${firstName}`;
-  sign.textContent = "Sign out";
+  drawSign();
 }
+
 function signOut() {
   personalize.reset();
-  sessionStorage.removeItem("signed-in");
+  sessionStorage.clear();
   clearInterval(state.renewal);
-  Object.assign(state, { token: undefined, renewal: undefined, lines: [], checkout: null });
-  document.getElementById("who").textContent = "";
-  document.getElementById("elsewhere").hidden = true;
-  cart.textContent = "Empty.";
-  sign.textContent = `Sign in as ${firstName}`;
+  Object.assign(state, { token: undefined, renewal: undefined, customer: undefined });
+  keepCart({ lines: [] });
+  drawSign();
 }
-document.getElementById("person").href = `/dashboard?customerId=${encodeURIComponent(config.customer.id)}`;
-sign.textContent = `Sign in as ${firstName}`;
-sign.onclick = () => (state.token ? signOut() : signIn());
 
-const form = document.getElementById("contact");
-const cart = document.getElementById("cart");
-form.onsubmit = async (event) => {
-  event.preventDefault();
-  if (!state.lines.length) return (cart.textContent = "Put something in first.");
-  await checkout(form);
-  cart.textContent = "At the checkout. Leave now, and look into the mailbox in a few seconds.";
-};
-document.getElementById("buy").onclick = async () => {
-  if (!state.checkout && !state.lines.length) return (cart.textContent = "Put something in first.");
-  if (!state.checkout) await checkout(form);
-  await saleor(`mutation($id: ID!) { checkoutComplete(id: $id) { order { id } } }`, { id: state.checkout });
-  Object.assign(state, { lines: [], checkout: null });
-  cart.textContent = "Bought. No reminder will come.";
-};
+function drawSign() {
+  const { customer } = state;
+  document.getElementById("who").textContent = customer ? `${say.signedInAs} ${customer.firstName}` : "";
+  const button = (textContent, work) => make("button", { type: "button", textContent, onclick: () => Promise.resolve(work()).then(draw) });
+  document.getElementById("sign").replaceChildren(
+    ...(customer
+      ? [button(say.signOut, signOut)]
+      : config.customers.map((each) => button(`${say.signInAs} ${each.firstName}`, () => signIn(each)))),
+  );
+}
 
+// -- the whole --------------------------------------------------------------------------------------
+
+async function draw() {
+  const page = PAGES[location.pathname.split("/")[1]] ?? home;
+  main.replaceChildren(...(await page()));
+}
+
+async function drawCategories() {
+  const { categories } = await saleor(
+    `{ categories(first: 20) { edges { node { id name slug translation(languageCode: ${language.toUpperCase()}) { name } } } } }`,
+  );
+  const nav = document.getElementById("categories");
+  nav.ariaLabel = language === "de" ? "Kategorien" : "Categories";
+  const here = asked.get("id");
+  nav.replaceChildren(
+    ...categories.edges.map(({ node }) =>
+      make("a", { href: categoryPath(node), textContent: named(node), ariaCurrent: node.id === here ? "page" : null })),
+  );
+}
+
+// While the story behind the shop is played, its newest line stands here.
+async function follow(last) {
+  const { line, isOver } = await (await fetch("/story.json")).json();
+  const box = document.getElementById("story");
+  if (isOver && last === undefined) return;
+  box.hidden = false;
+  box.textContent = isOver ? say.storyOver : `${say.story} ${line}`;
+  if (isOver) {
+    config.customers = (await (await fetch("/config.json")).json()).customers;
+    drawSign();
+  }
+  // The first answers come with the catalogue.
+  if (line !== last && last !== undefined && !main.querySelector("[data-personalize-product]")) await draw();
+  if (!isOver) setTimeout(follow, 3000, line);
+}
+
+for (const element of document.querySelectorAll("[data-word]")) element.textContent = say[element.dataset.word];
+document.getElementById("query").ariaLabel = say.searchFor;
+document.getElementById("query").placeholder = say.searchFor;
+const other = document.getElementById("language");
+other.textContent = say.other;
+other.lang = language === "de" ? "en" : "de";
+other.onclick = () => {
+  localStorage.setItem("language", other.lang);
+  location.reload();
+};
+document.documentElement.dataset.theme =
+  localStorage.getItem("theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+document.getElementById("theme").onclick = () => {
+  const { dataset } = document.documentElement;
+  dataset.theme = dataset.theme === "dark" ? "light" : "dark";
+  localStorage.setItem("theme", dataset.theme);
+};
 const banner = document.getElementById("consent");
 banner.hidden = Boolean(personalize.anonymousId);
 banner.onclick = ({ target }) => {
@@ -159,15 +479,10 @@ banner.onclick = ({ target }) => {
   banner.hidden = true;
 };
 
-if (sessionStorage.getItem("signed-in")) await signIn();
-if (state.checkout) {
-  cart.textContent = "Your cart is open again.";
-  await showCart();
-}
-const { products } = await saleor(
-  `query($c: String!) { products(first: 100, channel: $c, filter: { isAvailable: true }) { edges { node { ${PRODUCT} } } } }`,
-  { c: config.channel },
-);
-document.getElementById("products").replaceChildren(...products.edges.map(({ node }) => card(node)));
-await recommend("home", null);
+keepCart(state.cart);
+const returning = config.customers.find(({ email }) => email === sessionStorage.getItem("signed-in"));
+if (returning) await signIn(returning);
+drawSign();
+await Promise.all([drawCategories(), draw()]);
+follow();
 document.body.dataset.ready = "yes";
