@@ -15,6 +15,9 @@ from saleor_personalize.models import Enrollment, Offer, Profile
 from saleor_personalize.offers import operations as offers
 from saleor_personalize.offers import showing
 from saleor_personalize.offers.terms import Terms
+from saleor_personalize.offers.vouchers import Connect, connect
+
+__all__ = ["Connect", "Reserved", "connect", "make", "release", "reserve", "withdraw"]
 
 
 @dataclass(frozen=True)
@@ -72,11 +75,11 @@ def release(*, offer: Reserved) -> None:
     offers.release(offer=offer.offer)
 
 
-def make(*, offer: Reserved, now: datetime) -> None:
+def make(*, offer: Reserved, now: datetime, connect: Connect = connect) -> None:
     """Make the code in Saleor; again is harmless. Outside any transaction. Raises OfferNotMade."""
-    offers.make(offer=offer.offer, now=now)
+    offers.make(offer=offer.offer, now=now, connect=connect)
 
 
-def withdraw(*, offer: Reserved, now: datetime) -> None:
+def withdraw(*, offer: Reserved, now: datetime, connect: Connect = connect) -> None:
     """Take the code back: its message certainly did not go. Outside any transaction."""
-    offers.withdraw(offer=offer.offer, reason=OfferReason.MESSAGE_FAILED, now=now)
+    offers.withdraw(offer=offer.offer, reason=OfferReason.MESSAGE_FAILED, now=now, connect=connect)

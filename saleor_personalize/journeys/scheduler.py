@@ -56,7 +56,7 @@ from saleor_personalize.journeys.versions import definition_of, priority_of
 from saleor_personalize.messaging import arbitration, guards, links, rendering
 from saleor_personalize.messaging import operations as messaging
 from saleor_personalize.messaging.arbitration import Delay, Drop, Rival
-from saleor_personalize.messaging.channels.base import OutgoingMessage
+from saleor_personalize.messaging.channels.base import Channel, OutgoingMessage
 from saleor_personalize.messaging.operations import Draft
 from saleor_personalize.messaging.queries import REACHED
 from saleor_personalize.models import Enrollment, Identity, Message
@@ -84,6 +84,17 @@ def ask_saleor(question: Question) -> Any:
 
 
 @dataclass(frozen=True)
+class Outside:
+    """What is beyond our tables. Tests and simulations put something of their own in its place."""
+
+    ask: Ask = ask_saleor
+    #: Opens a shop's Saleor to put the codes of offers in and to take them out.
+    connect: offering.Connect = offering.connect
+    #: What takes messages; None: what CHANNELS names.
+    channel: Channel | None = None
+
+
+@dataclass(frozen=True)
 class Case:
     """Somebody in a journey, with all that a decision needs to know."""
 
@@ -108,14 +119,22 @@ class Leaving:
     offer: offering.Reserved | None = None
 
 
-def advance_due(*, now: datetime, limit: int = 100, ask: Ask = ask_saleor) -> int:
+def advance_due(
+    *,
+    now: datetime,
+    limit: int = 100,
+    ask: Ask = ask_saleor,
+    outside: Outside | None = None,
+) -> int:
     """Decide about the enrollments that are due; return how many were taken up.
 
-    Any number of workers may run this at once: each row is claimed by one of them.
+    Any number of workers may run this at once: each row is claimed by one of them. `outside` replaces
+    all that is beyond our tables, `ask` only what Saleor answers.
     """
+    beyond = outside or Outside(ask=ask)
     taken = 0
     while taken < limit and (enrollment := _claim(now)) is not None:
-        _advance(enrollment, now, ask)
+        _advance(enrollment, now, beyond)
         taken += 1
     return taken
 
@@ -146,7 +165,7 @@ def _claim(now: datetime) -> Enrollment | None:
         return enrollment
 
 
-def _advance(enrollment: Enrollment, now: datetime, ask: Ask) -> None:
+def _advance(enrollment: Enrollment, now: datetime, outside: Outside) -> None:
     """Take a claimed enrollment as far as it can go now."""
     try:
         case = _case(enrollment)
@@ -157,14 +176,14 @@ def _advance(enrollment: Enrollment, now: datetime, ask: Ask) -> None:
     live: dict[str, Any] = {}
     questions = () if _why_leave(case, now) else _questions(case, now)
     if questions:
-        answers = _ask(case, questions, ask, now)
+        answers = _ask(case, questions, outside.ask, now)
         if answers is None:
             move(enrollment, _retry_at(case, now))
             return
         live = answers
     leaving = _decide(enrollment, live, now)
     if leaving is not None:
-        _hand_over(enrollment, leaving, case, now)
+        _hand_over(enrollment, leaving, case, now, outside)
 
 
 def _questions(case: Case, now: datetime) -> tuple[Question, ...]:
@@ -227,14 +246,18 @@ def _ask(
     return None
 
 
-def _hand_over(enrollment: Enrollment, leaving: Leaving, case: Case, now: datetime) -> None:
+def _hand_over(
+    enrollment: Enrollment, leaving: Leaving, case: Case, now: datetime, outside: Outside
+) -> None:
     """Give a committed message to its provider; then back to it for another try, out, or ahead."""
     message, outgoing = leaving.message, leaving.outgoing
-    wants_retry = _made(leaving, now)
+    wants_retry = _made(leaving, now, outside)
     if wants_retry is None:
-        wants_retry = messaging.hand_over(message=message, outgoing=outgoing, now=now)
+        wants_retry = messaging.hand_over(
+            message=message, outgoing=outgoing, now=now, channel=outside.channel
+        )
     if message.status == MessageStatus.FAILED and leaving.offer is not None:
-        offering.withdraw(offer=leaving.offer, now=now)
+        offering.withdraw(offer=leaving.offer, now=now, connect=outside.connect)
     row = Enrollment.objects.of(enrollment.installation).filter(pk=enrollment.pk)
     if wants_retry:
         row.update(
@@ -254,12 +277,12 @@ def _hand_over(enrollment: Enrollment, leaving: Leaving, case: Case, now: dateti
         row.filter(status=EnrollmentStatus.WAITING, due_at=now + CLAIM).update(due_at=now)
 
 
-def _made(leaving: Leaving, now: datetime) -> bool | None:
+def _made(leaving: Leaving, now: datetime, outside: Outside) -> bool | None:
     """Make the code that a message carries; None: it can go, else whether another try is wanted."""
     if leaving.offer is None:
         return None
     try:
-        offering.make(offer=leaving.offer, now=now)
+        offering.make(offer=leaving.offer, now=now, connect=outside.connect)
     except OfferNotMade as error:
         is_void = error.is_void
         return messaging.give_up(

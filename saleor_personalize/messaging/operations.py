@@ -35,7 +35,7 @@ from saleor_personalize.exceptions import (
     UnknownAlias,
 )
 from saleor_personalize.messaging import links
-from saleor_personalize.messaging.channels.base import OutgoingMessage
+from saleor_personalize.messaging.channels.base import Channel, OutgoingMessage
 from saleor_personalize.messaging.rendering import Rendered
 from saleor_personalize.models import Enrollment, Identity, Installation, Message, Profile
 from saleor_personalize.profiles import consent, identity
@@ -169,11 +169,17 @@ def sender_name(installation: Installation) -> str:
     return parseaddr(sender_of(installation))[0]
 
 
-def hand_over(*, message: Message, outgoing: OutgoingMessage, now: datetime) -> bool:
+def hand_over(
+    *,
+    message: Message,
+    outgoing: OutgoingMessage,
+    now: datetime,
+    channel: Channel | None = None,
+) -> bool:
     """Give a committed message to its delivery channel and record the outcome.
 
-    Must run outside any transaction. Returns whether another try is wanted: the provider certainly
-    has not got it, and it may take it later.
+    Must run outside any transaction. `channel` takes it instead of the one that CHANNELS names. Returns
+    whether another try is wanted: the provider certainly has not got it, and it may take it later.
     """
     claimed = (
         Message.objects.of(message.installation)
@@ -200,7 +206,8 @@ def hand_over(*, message: Message, outgoing: OutgoingMessage, now: datetime) -> 
         logger.warning("Message %s was settled before its hand-over: not sent", message.public_id)
         return False
     try:
-        channel = build_backend("CHANNELS", message.delivery_channel)
+        if channel is None:
+            channel = build_backend("CHANNELS", message.delivery_channel)
         if not outgoing.sender:
             raise ConfigurationError(  # noqa: TRY301 (the same outcome as a channel that cannot be built)
                 "There is no sender: set one on the app's Dashboard page or "

@@ -12,6 +12,7 @@ from django.core import mail
 
 from saleor_personalize.enums import ConsentState, MessageStatus, NotSentReason, OfferStatus
 from saleor_personalize.journeys import operations as journeys
+from saleor_personalize.journeys.scheduler import Outside
 from saleor_personalize.messaging import operations as messaging
 from saleor_personalize.models import Installation, Message, Offer, Profile
 from saleor_personalize.offers import operations as offers
@@ -162,23 +163,12 @@ def test_c2_saleor_that_is_down_delays_message_and_code_together(
 
 @pytest.mark.parametrize("operation", ["OfferVoucherCreate", "OfferVoucherListings"])
 def test_c2_a_worker_killed_in_the_middle_sends_nothing_and_leaves_no_code(
-    shop: FakeSaleor,
-    installation: Installation,
-    alice: Profile,
-    monkeypatch: pytest.MonkeyPatch,
-    operation: str,
+    shop: FakeSaleor, installation: Installation, alice: Profile, operation: str
 ) -> None:
     come_in(publish(installation, OFFER, GIFT), alice)
-    real = offers.make
-    monkeypatch.setattr(
-        offers,
-        "make",
-        lambda *, offer, now: real(offer=offer, now=now, connect=dies("after", operation)),
-    )
     with pytest.raises(Killed):
-        journeys.advance_due(now=NOW)
+        journeys.advance_due(now=NOW, outside=Outside(connect=dies("after", operation)))
     assert len(shop.vouchers.codes) == 1
-    monkeypatch.undo()
     later = NOW + offers.LEASE + HOUR / 60
     messaging.settle_interrupted(now=later)
     journeys.advance_due(now=later)
