@@ -21,6 +21,7 @@ from django.core.mail import get_connection
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
+from saleor_personalize.bus import queries as bus
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import BackfillStatus, InstallationStatus, TrainingStatus
 from saleor_personalize.exceptions import ConfigurationError, SaleorApiError, TokenRefused
@@ -237,6 +238,7 @@ def _installation(installation: Installation, now: datetime) -> Iterator[Finding
     yield from _data(installation, now)
     yield from _trained(installation, now)
     yield from _offers(installation, now)
+    yield from _bus(installation)
     if not sender_of(installation):
         yield Finding(
             "sender",
@@ -265,6 +267,29 @@ def _offers(installation: Installation, now: datetime) -> Iterator[Finding]:
             "It is tried again by itself: see that beat and a worker run and that Saleor answers, or "
             "look at the page Offers.",
         )
+
+
+def _bus(installation: Installation) -> Iterator[Finding]:
+    """Tell outgoing webhooks that get nothing through; by their alias, since an address may hold a secret."""
+    for webhook in bus.webhooks(installation=installation):
+        if webhook.disabled_at is not None:
+            yield Finding(
+                "outgoing webhook",
+                FAIL,
+                f"“{webhook.alias}” was switched off at {webhook.disabled_at:%Y-%m-%d %H:%M} UTC: its "
+                "receiver had taken nothing for long.",
+                f"Mend the receiver, then run `saleor-personalize bus on {webhook.alias}` and replay "
+                "what failed.",
+            )
+        elif webhook.is_active and webhook.failing_since is not None:
+            yield Finding(
+                "outgoing webhook",
+                WARN,
+                f"“{webhook.alias}” has taken nothing since {webhook.failing_since:%Y-%m-%d %H:%M} UTC "
+                f"({webhook.failures} tries).",
+                f"See why with `saleor-personalize bus log {webhook.alias}` and mend the receiver; it is "
+                "tried again by itself.",
+            )
 
 
 def _data(installation: Installation, now: datetime) -> Iterator[Finding]:

@@ -184,7 +184,7 @@ class Stack:
         self.spawn("serve", "--port", str(self.port))
         self.spawn("worker", "--concurrency", "2", "--loglevel", "INFO")
         self.spawn("beat", "--schedule", str(self.folder / "beat"))
-        wait_until(self._answers, seconds=60, what=f"{self.url} to answer")
+        wait_until(self._answers, seconds=180, what=f"{self.url} to answer")
 
     def stop(self) -> None:
         for name in ("beat", "worker", "serve"):

@@ -4,7 +4,7 @@ import io
 import json
 import socket
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from kombu import Connection
 from saleor_personalize.enums import BackfillStatus, DeliveryStatus, InstallationStatus
 from saleor_personalize.ingestion.permissions import events_of, needed_permissions
 from saleor_personalize.management import doctor
-from saleor_personalize.models import Backfill, Installation, Offer
+from saleor_personalize.models import Backfill, Installation, Offer, OutgoingWebhook
 from saleor_personalize.saleor_api import documents
 from tests.conftest import make_installation
 from tests.integration.test_dashboard import make_delivery
@@ -160,6 +160,43 @@ def test_c2_a_code_that_stays_in_saleor_is_told(installed: Installation) -> None
     assert "K7QD" not in found["codes"]["text"]
     Offer.objects.update(gone_at=now)
     assert without_key_warning(examine()) == set()
+
+
+def test_b109_an_outgoing_webhook_that_gets_nothing_through_is_told(
+    installed: Installation,
+) -> None:
+    since = datetime(2026, 5, 4, 9, 30, tzinfo=UTC)
+    OutgoingWebhook.objects.create(
+        installation=installed,
+        alias="crm",
+        url="https://crm.test/hooks/a-secret-path",
+        secret="a-secret",
+        created_at=since,
+    )
+    assert without_key_warning(examine()) == set()
+    OutgoingWebhook.objects.update(failing_since=since, failures=12)
+    (failing,) = told_of_webhook(examine())
+    assert (
+        failing["level"],
+        "“crm” has taken nothing since 2026-05-04 09:30 UTC (12 tries)." in failing["text"],
+    ) == ("warn", True)
+    assert "bus log crm" in failing["fix"]
+    OutgoingWebhook.objects.update(is_active=False, disabled_at=since)
+    (off,) = told_of_webhook(examine(expect_exit=1))
+    assert (off["level"], "“crm” was switched off at 2026-05-04 09:30 UTC" in off["text"]) == (
+        "fail",
+        True,
+    )
+    assert "bus on crm" in off["fix"]
+    assert "a-secret" not in str([failing, off])
+    # Whoever switched it off themselves knows.
+    OutgoingWebhook.objects.update(disabled_at=None)
+    assert without_key_warning(examine()) == set()
+
+
+def told_of_webhook(found: dict[str, dict[str, str]]) -> list[dict[str, str]]:
+    assert without_key_warning(found) == {"outgoing webhook"}
+    return [found["outgoing webhook"]]
 
 
 def test_b26_an_app_installed_before_pages_were_taken_is_told_to_be_installed_again(
