@@ -32,12 +32,14 @@ OPERATIONS = (
     "OfferVoucherDelete",
     "OfferVoucherListings",
     "OrderNow",
+    "OrdersNow",
     "Orders",
     "PageStates",
     "Pages",
     "ProductIds",
     "Products",
     "ShippingMethods",
+    "VariantNow",
 )
 
 

@@ -61,65 +61,8 @@ class Scenarios:
         )["productVariant"]["stocks"]
 
     def _product(self) -> dict[str, str]:
-        """Make a product with one variant, stock in one warehouse, sold in the test channel."""
-        type_id = self.shop.staff(
-            "{ productTypes(first: 50, filter: { configurable: SIMPLE }) {"
-            " edges { node { id isShippingRequired } } } }"
-        )["productTypes"]["edges"]
-        product_type = next(e["node"]["id"] for e in type_id if e["node"]["isShippingRequired"])
-        category = self.shop.staff("{ categories(first: 1) { edges { node { id } } } }")[
-            "categories"
-        ]["edges"][0]["node"]["id"]
-        channel = next(
-            c["id"]
-            for c in self.shop.staff("{ channels { id slug } }")["channels"]
-            if c["slug"] == CHANNEL
-        )
-        product = self.shop.staff(
-            "mutation($i: ProductCreateInput!) { productCreate(input: $i) {"
-            " product { id } errors { field message code } } }",
-            {
-                "i": {
-                    "name": f"Recorded lamp {uuid.uuid4().hex[:4]}",
-                    "productType": product_type,
-                    "category": category,
-                    "attributes": [],
-                }
-            },
-        )["productCreate"]["product"]["id"]
-        self._mutate(
-            "productChannelListingUpdate",
-            "id: $id, input: $i",
-            {
-                "id": product,
-                "i": {
-                    "updateChannels": [
-                        {
-                            "channelId": channel,
-                            "isPublished": True,
-                            "visibleInListings": True,
-                            "isAvailableForPurchase": True,
-                        }
-                    ]
-                },
-            },
-            "$id: ID!, $i: ProductChannelListingUpdateInput!",
-        )
-        variant = self.shop.staff(
-            "mutation($i: ProductVariantCreateInput!) { productVariantCreate(input: $i) {"
-            " productVariant { id } errors { field message code } } }",
-            {"i": {"product": product, "attributes": [], "trackInventory": True}},
-        )["productVariantCreate"]["productVariant"]["id"]
-        self._price(variant, channel, 20)
-        return {"product": product, "variant": variant, "channel": channel, "category": category}
-
-    def _price(self, variant: str, channel: str, amount: float) -> None:
-        self._mutate(
-            "productVariantChannelListingUpdate",
-            "id: $id, input: $i",
-            {"id": variant, "i": [{"channelId": channel, "price": amount}]},
-            "$id: ID!, $i: [ProductVariantChannelListingAddInput!]!",
-        )
+        """Make a product with one variant, sold in the test channel, without stock."""
+        return self.shop.product(f"Recorded lamp {uuid.uuid4().hex[:4]}", {CHANNEL: 20})
 
     def _fulfil(self, order: str) -> None:
         lines = self.shop.staff(
@@ -147,22 +90,6 @@ class Scenarios:
             },
             "$id: ID, $i: OrderFulfillInput!",
         )
-
-    def _stock_in_delivery_zone(self) -> str:
-        """Return a warehouse from which the test address is delivered."""
-        data = self.shop.staff(
-            "{ warehouses(first: 50) { edges { node { id clickAndCollectOption"
-            " shippingZones(first: 20) { edges { node { countries { code } channels { slug } } } } } } } }"
-        )
-        for warehouse in (edge["node"] for edge in data["warehouses"]["edges"]):
-            zones = [edge["node"] for edge in warehouse["shippingZones"]["edges"]]
-            if warehouse["clickAndCollectOption"] == "DISABLED" and any(
-                ADDRESS["country"] in [c["code"] for c in zone["countries"]]
-                and CHANNEL in [c["slug"] for c in zone["channels"]]
-                for zone in zones
-            ):
-                return str(warehouse["id"])
-        raise AssertionError("no warehouse delivers to the test address")
 
     # -- scenarios: each docstring goes into the README ----------------------------------------
 
@@ -227,7 +154,7 @@ class Scenarios:
     def last_unit(self) -> None:
         """The last piece is sold, then fulfilled: BACK_IN_STOCK lies, OUT_OF_STOCK follows (trap 1)."""
         made = self._product()
-        warehouse = self._stock_in_delivery_zone()
+        warehouse = self.shop.warehouse()
         self._mutate(
             "productVariantStocksCreate",
             "variantId: $id, stocks: $s",
@@ -261,7 +188,7 @@ class Scenarios:
         self.shop.staff(switch, {"v": False})
         try:
             made = self._product()
-            warehouse = self._stock_in_delivery_zone()
+            warehouse = self.shop.warehouse()
             self._mutate(
                 "productVariantStocksCreate",
                 "variantId: $id, stocks: $s",
@@ -277,7 +204,7 @@ class Scenarios:
     def price_change(self) -> None:
         """A price goes from 20 to 30: only PRODUCT_VARIANT_UPDATED tells (trap 4)."""
         made = self._product()
-        self._price(made["variant"], made["channel"], 30)
+        self.shop.price(made["variant"], made["channel"], 30)
 
     def price_under_promotion(self) -> None:
         """The same under a 10 % promotion: `previousPrice` is the new undiscounted price (trap 4)."""
@@ -301,7 +228,7 @@ class Scenarios:
             },
         )["promotionCreate"]["promotion"]["id"]
         time.sleep(25)
-        self._price(made["variant"], made["channel"], 30)
+        self.shop.price(made["variant"], made["channel"], 30)
         time.sleep(25)
         self._mutate("promotionDelete", "id: $id", {"id": promotion}, "$id: ID!")
 

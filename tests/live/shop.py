@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -29,6 +29,7 @@ class LiveShop:
         self._http = httpx.Client(timeout=30)
         self._staff_token = ""
         self._staff_token_at = 0.0
+        self._warehouse = ""
 
     def gql(self, query: str, variables: Any = None, *, token: str | None = None) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -132,6 +133,119 @@ class LiveShop:
         assert len(found) >= count, "the shop has too few products in stock"
         return found[:count]
 
+    def product(self, name: str, prices: Mapping[str, float], *, pieces: int = 0) -> dict[str, str]:
+        """Make a product with one variant that needs shipping; `prices` by slug of the sales channel.
+
+        `pieces` lie in one warehouse that delivers to `ADDRESS`. Return the ids of product, variant, channel (the
+        first), category and warehouse.
+        """
+        types = self.staff(
+            "{ productTypes(first: 50, filter: { configurable: SIMPLE }) {"
+            " edges { node { id isShippingRequired } } } }"
+        )["productTypes"]["edges"]
+        category = self.staff("{ categories(first: 1) { edges { node { id } } } }")["categories"][
+            "edges"
+        ][0]["node"]["id"]
+        channels = self.channels()
+        product = self.staff(
+            "mutation($i: ProductCreateInput!) { productCreate(input: $i) {"
+            " product { id } errors { field message code } } }",
+            {
+                "i": {
+                    "name": name,
+                    "productType": next(
+                        e["node"]["id"] for e in types if e["node"]["isShippingRequired"]
+                    ),
+                    "category": category,
+                    "attributes": [],
+                }
+            },
+        )["productCreate"]["product"]["id"]
+        for slug in prices:
+            self.list_product(product, channels[slug], is_published=True)
+        variant = self.staff(
+            "mutation($i: ProductVariantCreateInput!) { productVariantCreate(input: $i) {"
+            " productVariant { id } errors { field message code } } }",
+            {"i": {"product": product, "attributes": [], "trackInventory": True}},
+        )["productVariantCreate"]["productVariant"]["id"]
+        for slug, amount in prices.items():
+            self.price(variant, channels[slug], amount)
+        warehouse = self.warehouse()
+        if pieces:
+            self.staff(
+                "mutation($id: ID!, $s: [StockInput!]!) { productVariantStocksCreate(variantId: $id,"
+                " stocks: $s) { errors { field message code } } }",
+                {"id": variant, "s": [{"warehouse": warehouse, "quantity": pieces}]},
+            )
+        return {
+            "product": product,
+            "variant": variant,
+            "channel": channels[next(iter(prices))],
+            "category": category,
+            "warehouse": warehouse,
+        }
+
+    def channels(self) -> dict[str, str]:
+        """Return slug -> id."""
+        return {
+            row["slug"]: row["id"] for row in self.staff("{ channels { id slug } }")["channels"]
+        }
+
+    def list_product(self, product: str, channel: str, *, is_published: bool) -> None:
+        """Show or hide a product in a sales channel."""
+        row = {
+            "channelId": channel,
+            "isPublished": is_published,
+            "visibleInListings": is_published,
+            "isAvailableForPurchase": is_published,
+        }
+        self.staff(
+            "mutation($id: ID!, $i: ProductChannelListingUpdateInput!) {"
+            " productChannelListingUpdate(id: $id, input: $i) { errors { field message code } } }",
+            {"id": product, "i": {"updateChannels": [row]}},
+        )
+
+    def price(self, variant: str, channel: str, amount: float) -> None:
+        self.staff(
+            "mutation($id: ID!, $i: [ProductVariantChannelListingAddInput!]!) {"
+            " productVariantChannelListingUpdate(id: $id, input: $i) {"
+            " errors { field message code } } }",
+            {"id": variant, "i": [{"channelId": channel, "price": amount}]},
+        )
+
+    def stock(self, variant: str, pieces: int) -> None:
+        """Set how many pieces lie in the one warehouse of `product`."""
+        self.staff(
+            "mutation($id: ID!, $s: [StockInput!]!) { productVariantStocksUpdate(variantId: $id,"
+            " stocks: $s) { errors { field message code } } }",
+            {"id": variant, "s": [{"warehouse": self.warehouse(), "quantity": pieces}]},
+        )
+
+    def warehouse(self) -> str:
+        """Return a warehouse from which the test address is delivered."""
+        if not self._warehouse:
+            data = self.staff(
+                "{ warehouses(first: 50) { edges { node { id clickAndCollectOption shippingZones("
+                "first: 20) { edges { node { countries { code } channels { slug } } } } } } } }"
+            )
+            self._warehouse = next(
+                str(warehouse["id"])
+                for warehouse in (edge["node"] for edge in data["warehouses"]["edges"])
+                if warehouse["clickAndCollectOption"] == "DISABLED"
+                and any(
+                    ADDRESS["country"] in [c["code"] for c in zone["node"]["countries"]]
+                    and CHANNEL in [c["slug"] for c in zone["node"]["channels"]]
+                    for zone in warehouse["shippingZones"]["edges"]
+                )
+            )
+        return self._warehouse
+
+    def delete_products(self, ids: Sequence[str]) -> None:
+        self.staff(
+            "mutation($ids: [ID!]!) { productBulkDelete(ids: $ids) { errors { field message } } }",
+            {"ids": ids},
+        )
+
     def shelf(self, slug: str) -> Shelf:
         """Make a page type of that slug, with topics and references to products and a category."""
         return Shelf(self, slug)
@@ -168,13 +282,20 @@ class LiveShop:
 
     # -- the shopper ------------------------------------------------------------------------------
 
-    def checkout(self, email: str | None, variant_ids: list[str], *, opt_in: bool = False) -> str:
+    def checkout(
+        self,
+        email: str | None,
+        variant_ids: list[str],
+        *,
+        opt_in: bool = False,
+        channel: str = CHANNEL,
+    ) -> str:
         data = self.gql(
             "mutation($input: CheckoutCreateInput!) { checkoutCreate(input: $input) {"
             " checkout { id } errors { field message code } } }",
             {
                 "input": {
-                    "channel": CHANNEL,
+                    "channel": channel,
                     "email": email,
                     "lines": [{"variantId": v, "quantity": 1} for v in variant_ids],
                     "shippingAddress": ADDRESS,
@@ -196,6 +317,22 @@ class LiveShop:
             "mutation($id: ID!, $e: String!) { checkoutEmailUpdate(id: $id, email: $e) {"
             " errors { field message } } }",
             {"id": checkout_id, "e": email},
+        )
+
+    def attach(self, checkout_id: str, token: str) -> None:
+        """Let a cart become that of the account which the token is of."""
+        self.gql(
+            "mutation($id: ID!) { checkoutCustomerAttach(id: $id) { errors { field message } } }",
+            {"id": checkout_id},
+            token=token,
+        )
+
+    def count_anew(self, checkout_id: str) -> None:
+        """Say the billing address again: Saleor keeps the prices of a cart for an hour otherwise."""
+        self.gql(
+            "mutation($id: ID!, $a: AddressInput!) { checkoutBillingAddressUpdate(id: $id,"
+            " billingAddress: $a) { errors { field message } } }",
+            {"id": checkout_id, "a": ADDRESS},
         )
 
     def buy(self, checkout_id: str) -> str:

@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from saleor_personalize.testing.stack import Stack, StackError, wait_until
+from tests.live.doors import collect
 from tests.live.inside import inside
 from tests.live.shop import CHANNEL, LiveShop
 
@@ -54,20 +55,6 @@ def customers(shop: LiveShop) -> Iterator[tuple[Customer, Customer]]:
                 "user"
             ]:
                 shop.delete_customer(one.user_id)
-
-
-def collect(stack: Stack, shop: LiveShop, *events: dict[str, Any], **body: Any) -> None:
-    """Tell events as the storefront's module does; every one must be accepted."""
-    rows = [
-        {"id": str(uuid.uuid4()), "occurredAt": datetime.now(UTC).isoformat(), **event}
-        for event in events
-    ]
-    answer = httpx.post(
-        f"{stack.url}/collect",
-        json={"saleorApiUrl": shop.api_url, "consent": "granted", "events": rows, **body},
-    )
-    assert answer.status_code == 200, answer.text
-    assert [row["status"] for row in answer.json()["results"]] == ["ACCEPTED"] * len(rows)
 
 
 def person(stack: Stack, option: str, value: str) -> dict[str, Any] | None:

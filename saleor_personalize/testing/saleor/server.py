@@ -101,11 +101,13 @@ class _Root:
                 "version": VERSION,
                 "availableShippingMethods": lambda info, **_: shop.shipping_methods,
             },
+            "channel": lambda info, slug: shop.channel(slug),
             "channels": lambda info: shop.channels,
             "categories": lambda info, **a: _page(shop.categories.values(), a),
             "collections": lambda info, **a: _page(shop.collections.values(), a),
             "products": self.products,
             "pages": self.pages,
+            "productVariant": lambda info, id, channel=None: shop.variant_in(id, channel),
             "productVariants": lambda info, ids=None, **a: _page(
                 [v for v in shop.variants.values() if ids is None or v["id"] in ids], a
             ),

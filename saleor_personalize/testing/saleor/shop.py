@@ -268,10 +268,7 @@ class Shop:
             ],
             "isAvailable": lambda info: self.is_available(id_),
             "pricing": lambda info: {
-                "priceRange": {
-                    "start": _taxed(idea.price, "USD"),
-                    "stop": _taxed(idea.price, "USD"),
-                }
+                "priceRange": dict.fromkeys(("start", "stop"), self._price(variant_id))
             },
         }
         for channel, rate in zip(self.channels, (1.0, 4.0), strict=True):
@@ -302,6 +299,7 @@ class Shop:
                     "warehouse": w,
                     "quantity": 20,
                     "quantityAllocated": 0,
+                    "quantityReserved": 0,
                 }
                 for w in self.warehouses
             ],
@@ -369,6 +367,25 @@ class Shop:
 
     def _first_variant(self, product_id: str) -> Node:
         return next(v for v in self.variants.values() if v["product_id"] == product_id)
+
+    def channel(self, slug: str) -> Node | None:
+        return next((channel for channel in self.channels if channel["slug"] == slug), None)
+
+    def variant_in(self, variant_id: str, channel_slug: str | None) -> Node | None:
+        """Return a variant as it is sold in a sales channel; without one it has no price."""
+        variant = self.variants.get(variant_id)
+        if variant is None or channel_slug is None:
+            return variant
+        price = self._price(variant_id, channel_slug)
+        return {**variant, "pricing": {"price": price, "priceUndiscounted": price}}
+
+    def _price(self, variant_id: str, channel_slug: str = "") -> Node:
+        listing = next(
+            each
+            for each in self.variants[variant_id]["channelListings"]
+            if each["channel"]["slug"] == (channel_slug or self.default_channel)
+        )
+        return _taxed(listing["price"]["amount"], listing["price"]["currency"])
 
     # -- facts ------------------------------------------------------------------------------------
 
