@@ -78,7 +78,8 @@ class AboutCheckout:
 class AboutOrders:
     """The question whether a person has ordered since; asked by the scheduler, whatever the trigger.
 
-    `address` is the e-mail that would be written to, `user_id` their Saleor user or empty.
+    `address` is the e-mail that would be written to, `user_id` their Saleor user or empty; `others` are
+    pairs of the same for whoever is known under more than one.
     """
 
     #: Where the answer is: True or False.
@@ -88,6 +89,7 @@ class AboutOrders:
     address: str
     user_id: str
     since: datetime
+    others: tuple[tuple[str, str], ...] = ()
 
     @property
     def key(self) -> str:
@@ -96,16 +98,22 @@ class AboutOrders:
     def ask(self) -> bool:
         """Ask the shop. Raises SaleorApiError, or MalformedPayload for an answer that says too little."""
         with SaleorClient(self.installation) as client:
-            answer = client.execute(
-                "OrdersNow",
-                {
-                    "address": self.address,
-                    "since": self.since.isoformat(),
-                    "userId": self.user_id,
-                    "isCustomer": bool(self.user_id),
-                },
+            return any(
+                self._has_ordered(client, address, user_id)
+                for address, user_id in ((self.address, self.user_id), *self.others)
             )
-        return read_orders(answer, since=self.since, address=self.address)
+
+    def _has_ordered(self, client: SaleorClient, address: str, user_id: str) -> bool:
+        answer = client.execute(
+            "OrdersNow",
+            {
+                "address": address,
+                "since": self.since.isoformat(),
+                "userId": user_id,
+                "isCustomer": bool(user_id),
+            },
+        )
+        return read_orders(answer, since=self.since, address=address)
 
 
 def read_orders(answer: Mapping[str, Any], *, since: datetime, address: str) -> bool:

@@ -216,7 +216,7 @@ def exit_for_order(*, order: Order, now: datetime) -> int:
                 status = EnrollmentStatus.REACHED if is_goal else EnrollmentStatus.EXITED
                 scheduler.end(case, NotSentReason.ORDERED, now, status=status)
                 ended += 1
-            elif row.waits_for == "ordered":
+            elif scheduler.waits_for_order(case):
                 row.due_at = min(row.due_at, now)
                 row.save(update_fields=["due_at"])
     return ended

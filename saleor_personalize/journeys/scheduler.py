@@ -8,6 +8,7 @@ trigger alike.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from saleor_personalize.enums import (
     NotSentReason,
     Purpose,
 )
+from saleor_personalize.events.queries import has_ordered_since
 from saleor_personalize.exceptions import (
     MalformedPayload,
     OfferNotMade,
@@ -72,6 +74,10 @@ CLAIM = timedelta(minutes=5)
 FIRST_RETRY = timedelta(minutes=1)
 #: How long after a more significant occasion of the same person this one is looked at again.
 AFTER_OTHER = timedelta(minutes=1)
+#: How late the webhook of an order may be: for so long before an offer Saleor is asked for orders.
+LATE_ORDER = timedelta(days=1)
+#: Most addresses, and most accounts, of one person that Saleor is asked about.
+MOST_IDS = 10
 #: Most steps in one transaction: a definition cannot loop, so this is never reached by a right one.
 _MAX_STEPS = definitions.MAX_STEPS + 1
 
@@ -198,15 +204,8 @@ def _questions(case: Case, now: datetime) -> tuple[Question, ...]:
     if objection is not None or recipient is None:
         return ()
     asked = verdict.questions if isinstance(verdict, AskSaleor) else ()
-    if _must_know_orders(case) and _is_at_message(case):
-        asked = (*asked, _about_orders(case, recipient))
-    return asked
-
-
-def _must_know_orders(case: Case) -> bool:
-    """Tell whether an order ends it, and the trigger does not ask for orders itself."""
-    ends = "ordered" in (*case.definition.goals, *case.definition.exits)
-    return ends and not case.trigger.asks_for_orders
+    orders = _about_orders(case, recipient, now) if _is_at_message(case) else None
+    return asked if orders is None else (*asked, orders)
 
 
 def _is_at_message(case: Case) -> bool:
@@ -216,16 +215,59 @@ def _is_at_message(case: Case) -> bool:
     return not is_waiting and definitions.next_message(case.definition, case.path) is not None
 
 
-def _about_orders(case: Case, recipient: Identity) -> AboutOrders:
+def _about_orders(case: Case, recipient: Identity, now: datetime) -> AboutOrders | None:
+    """Return what has to be known of orders before a message: a webhook may still be under way.
+
+    None where no order changes anything, or the trigger's own question tells all.
+    """
     row = case.enrollment
-    users = Identity.objects.of(row.installation_id).filter(
-        profile__in=row.profile.person(), kind=IdentityKind.SALEOR_USER
-    )
+    if _ends_with_order(case) or _unless_ordered(case) is not None:
+        since = row.occurred_at
+    elif _has_offer(case):
+        since = now - LATE_ORDER
+    else:
+        return None
+    own = Identity.objects.of(row.installation_id).filter(profile__in=row.profile.person())
+    users = list(
+        own.filter(kind=IdentityKind.SALEOR_USER).order_by("pk").values_list("value", flat=True)
+    )[:MOST_IDS]
+    mails = own.filter(kind=IdentityKind.EMAIL).exclude(pk=recipient.pk).exclude(address="")
+    addresses = [recipient.address, *(one.address for one in mails.order_by("-pk")[: MOST_IDS - 1])]
+    if case.trigger.asks_for_orders and max(len(addresses), len(users)) == 1:
+        return None
+    pairs = list(itertools.zip_longest(addresses, users))
+    (address, user_id), *others = [(one or recipient.address, user or "") for one, user in pairs]
     return AboutOrders(
         installation=row.installation,
-        address=recipient.address,
-        user_id=users.order_by("pk").values_list("value", flat=True).first() or "",
-        since=row.occurred_at,
+        address=address,
+        user_id=user_id,
+        since=since,
+        others=tuple(others),
+    )
+
+
+def _ends_with_order(case: Case) -> bool:
+    return "ordered" in (*case.definition.goals, *case.definition.exits)
+
+
+def _unless_ordered(case: Case) -> Path | None:
+    """Return the path of the `wait_for` an order in whose `otherwise` the person is."""
+    for at, part in enumerate(case.path):
+        if part == "otherwise":
+            step = definitions.step_at(case.definition, case.path[:at])
+            if isinstance(step, definitions.WaitFor) and step.event == "ordered":
+                return case.path[:at]
+    return None
+
+
+def waits_for_order(case: Case) -> bool:
+    """Tell whether an order changes the way of somebody who waits, though it does not end it."""
+    return case.enrollment.waits_for == "ordered" or _unless_ordered(case) is not None
+
+
+def _has_offer(case: Case) -> bool:
+    return any(
+        isinstance(step, definitions.Offer) for _path, step in definitions.walk(case.definition)
     )
 
 
@@ -345,6 +387,9 @@ def _run(case: Case, live: Live, now: datetime) -> Leaving | None:
             return None
         step = definitions.step_at(case.definition, case.path)
         match step:
+            case _ if (way := _ordered_after_all(case, live)) is not None:
+                _take_back_otherwise(case, step, now)
+                following = definitions.into_branch(case.definition, way, "then")
             case definitions.Message():
                 leaving = _send(case, step, verdict, live, now)
                 if not isinstance(leaving, _Next):
@@ -405,6 +450,24 @@ def _way_on(case: Case, step: definitions.WaitFor, now: datetime) -> str | None:
         return "otherwise"
     _wait_until(row, until, since=until)
     return None
+
+
+def _ordered_after_all(case: Case, live: Live) -> Path | None:
+    """Return the path of the `wait_for` an order that came when the person was in its `otherwise` already."""
+    path = _unless_ordered(case)
+    if path is None:
+        return None
+    is_ordered = live.get(AboutOrders.KEY) or case.trigger.has_ordered(case.enrollment)
+    return path if is_ordered else None
+
+
+def _take_back_otherwise(case: Case, step: definitions.Step | None, now: datetime) -> None:
+    """Leave `otherwise`: a message there is not sent any more, and a code goes with none."""
+    row = case.enrollment
+    if isinstance(step, definitions.Message):
+        messaging.record_not_sent(draft=draft_of(case, step), reason=NotSentReason.ORDERED, now=now)
+    row.branches = {key: way for key, way in row.branches.items() if key != _OFFER}
+    row.waits_for, row.waits_until = "", None
 
 
 def _tell(case: Case, alias: str, now: datetime) -> None:
@@ -471,18 +534,24 @@ def _send(
     if isinstance(other, Wait):
         _wait_until(row, other.until, since=other.until, held_by=NotSentReason.OUTSHONE)
         return None
-    is_unasked = _must_know_orders(case) and AboutOrders.KEY not in live
+    orders = _about_orders(case, recipient, now)
+    is_unasked = orders is not None and AboutOrders.KEY not in live
     if isinstance(verdict, AskSaleor) or is_unasked:
         # Only now it is known that a message is next, or what has to be asked: the next claim asks.
         _wait_until(row, now, since=row.step_since)
         return None
-    if live.get(AboutOrders.KEY):
+    if live.get(AboutOrders.KEY) and _ends_with_order(case):
         status = (
             EnrollmentStatus.REACHED
             if "ordered" in case.definition.goals
             else EnrollmentStatus.EXITED
         )
         end(case, NotSentReason.ORDERED, now, status=status)
+        return None
+    if live.get(AboutOrders.KEY) and _OFFER in row.branches and not _is_recorded(case, now):
+        # Whether a code may follow that order, is known when its webhook has come.
+        until = _retry_at(case, now)
+        _wait_until(row, until, since=row.step_since, held_by=NotSentReason.OFFER_FULL_PRICE)
         return None
     ruling = arbitration.decide(
         profile=row.profile,
@@ -524,6 +593,13 @@ def _send(
         message=message, rendered=rendered, recipient=recipient, unsubscribe_url=unsubscribe_url
     )
     return Leaving(message, outgoing, *before, offer=offer)
+
+
+def _is_recorded(case: Case, now: datetime) -> bool:
+    """Tell whether our tables have a late order of the person, so that the guard of offers can decide."""
+    return has_ordered_since(
+        profile=case.enrollment.profile, since=now - LATE_ORDER, identities=case.about.identities
+    )
 
 
 def _go_past_message(case: Case, now: datetime) -> None:

@@ -23,7 +23,8 @@ from saleor_personalize.enums import (
 from saleor_personalize.events import operations as events
 from saleor_personalize.journeys import definitions, splitting
 from saleor_personalize.journeys import operations as journeys
-from saleor_personalize.journeys.triggers import Entry, EventRecorded, Subject
+from saleor_personalize.journeys.live import AboutOrders
+from saleor_personalize.journeys.triggers import Entry, Subject
 from saleor_personalize.messaging import operations as messaging
 from saleor_personalize.models import (
     Enrollment,
@@ -35,6 +36,8 @@ from saleor_personalize.models import (
     OutgoingDelivery,
     OutgoingWebhook,
     Profile,
+    Segment,
+    SegmentMembership,
 )
 from tests.conftest import NOW, make_consent, make_profile
 from tests.integration.reminders import Saleor, order_data
@@ -91,7 +94,7 @@ def order(installation: Installation, **changes: Any) -> None:
 
 
 def happened(profile: Profile, type_: str, at: datetime, **properties: Any) -> None:
-    row = Event.objects.create(
+    Event.objects.create(
         installation=profile.installation,
         profile=profile,
         event_id=f"{type_}-{at}",
@@ -101,7 +104,7 @@ def happened(profile: Profile, type_: str, at: datetime, **properties: Any) -> N
         source=EventSource.STOREFRONT,
         properties=properties,
     )
-    journeys.observe(fact=EventRecorded(row), now=at)
+    journeys.enter_due(now=at)
 
 
 # -- steps -------------------------------------------------------------------------------------------
@@ -145,6 +148,61 @@ def test_b60_wait_for_goes_one_way_or_the_other(
     assert the_one().status == EnrollmentStatus.DONE
 
 
+def or_please(*before: Any) -> dict[str, Any]:
+    """Thanks for whoever orders within two days, and a request for the others."""
+    return {
+        "wait_for": {
+            "event": "ordered",
+            "for": "2 days",
+            "then": [message("thanks")],
+            "otherwise": [*before, message("please")],
+        }
+    }
+
+
+def test_d2_b60_an_order_turns_who_went_otherwise_back_to_thanks(
+    installation: Installation, alice: Profile
+) -> None:
+    """The time was over, but what was to be said then has not been said when the order comes."""
+    step = or_please({"wait": {"for": "9 hours"}})
+    come_in(publish(installation, step, goals=[]), alice)
+    advance(NOW)
+    advance(NOW + 2 * DAY)
+    order(installation, at=NOW + 2 * DAY + HOUR)
+    advance(NOW + 2 * DAY + HOUR)
+    assert sent() == ["thanks"]
+    assert not_sent() == {"please": "ordered"}
+    assert the_one().status == EnrollmentStatus.DONE
+
+
+def test_d2_b60_an_order_whose_webhook_is_late_is_not_taken_for_none(
+    installation: Installation, alice: Profile
+) -> None:
+    come_in(publish(installation, or_please(), goals=[]), alice)
+    advance(NOW)
+    SALEOR.ordered = {"orders"}
+    advance(NOW + 2 * DAY)
+    assert SALEOR.asked == [("orders", "alice@example.com")]
+    assert sent() == ["thanks"]
+    assert not_sent() == {"please": "ordered"}
+
+
+def test_d2_the_shop_is_asked_for_every_address_and_account_of_the_person(
+    installation: Installation, alice: Profile
+) -> None:
+    work = make_profile(installation, email="work@example.com", saleor_user="VXNlcjo3")
+    Profile.objects.filter(pk=work.pk).update(merged_into=alice)
+    come_in(publish(installation, MESSAGE), alice)
+    asked: list[AboutOrders] = []
+    journeys.advance_due(now=NOW, ask=lambda question: bool(asked.append(question)))
+    (question,) = asked
+    assert {question.address, *(address for address, _user in question.others)} == {
+        "alice@example.com",
+        "work@example.com",
+    }
+    assert "VXNlcjo3" in {question.user_id, *(user for _address, user in question.others)}
+
+
 def test_b60_wait_for_hears_of_events_of_the_person(
     installation: Installation, alice: Profile, bob: Profile
 ) -> None:
@@ -158,6 +216,37 @@ def test_b60_wait_for_hears_of_events_of_the_person(
     happened(alice, "custom", NOW + 2 * HOUR, name="quiz")
     advance(NOW + 2 * HOUR)
     assert sent() == ["thanks"]
+
+
+def test_b60_wait_for_hears_of_a_segment_and_of_another_profile_of_the_person(
+    installation: Installation, alice: Profile, bob: Profile
+) -> None:
+    segment = Segment.objects.create(
+        installation=installation,
+        key="vip",
+        name="VIP",
+        definition={"rule": "order_count", "at_least": 3},
+        created_at=NOW,
+        updated_at=NOW,
+    )
+    waits = {"for": "2 days", "then": [message("thanks")]}
+    made_vip = publish(installation, {"wait_for": {"event": "segment_entered:vip", **waits}})
+    make_consent(bob, ConsentState.GRANTED)
+    for profile in (alice, bob):
+        come_in(made_vip, profile)
+    advance(NOW)
+    phone = make_profile(installation, anonymous_id="phone")
+    Profile.objects.filter(pk=phone.pk).update(merged_into=alice)
+    SegmentMembership.objects.create(
+        installation=installation, segment=segment, profile=phone, entered_at=NOW + HOUR
+    )
+    advance(NOW + HOUR)
+    assert sent() == []
+    journeys.enter_due(now=NOW + HOUR)
+    advance(NOW + HOUR)
+    assert sent() == ["thanks"]
+    (still,) = Enrollment.objects.filter(status=EnrollmentStatus.WAITING)
+    assert (still.profile, still.due_at) == (bob, NOW + 2 * DAY)
 
 
 def test_b60_a_split_by_rule_asks_the_segments_rules(

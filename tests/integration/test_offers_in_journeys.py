@@ -14,7 +14,7 @@ from saleor_personalize.enums import ConsentState, MessageStatus, NotSentReason,
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.scheduler import Outside
 from saleor_personalize.messaging import operations as messaging
-from saleor_personalize.models import Installation, Message, Offer, Profile
+from saleor_personalize.models import Enrollment, Installation, Message, Offer, Profile
 from saleor_personalize.offers import operations as offers
 from saleor_personalize.testing.saleor import FakeSaleor
 from tests.conftest import NOW, make_consent, make_profile
@@ -113,6 +113,21 @@ def test_b66_who_just_paid_full_price_gets_no_code(
     assert all("no gift" in each.body for each in mail.outbox)
     assert shop.vouchers.rows == {}
     assert not Offer.objects.exists()
+
+
+def test_b66_no_code_after_an_order_whose_webhook_is_late(
+    shop: FakeSaleor, installation: Installation, alice: Profile
+) -> None:
+    """A birthday goes on after an order; but Saleor knows of one, and we do not know at what price."""
+    journey = publish(installation, OFFER, GIFT, goals=[])
+    come_in(journey, alice)
+    journeys.advance_due(now=NOW, ask=lambda question: True)
+    assert (mail.outbox, Offer.objects.count(), Message.objects.count()) == ([], 0, 0)
+    assert Enrollment.objects.get().held_by == NotSentReason.OFFER_FULL_PRICE
+    order(installation, at=NOW)
+    journeys.advance_due(now=NOW + HOUR, ask=lambda question: True)
+    assert decision() == (MessageStatus.SENT, "")
+    assert "no gift" in mail.outbox[0].body
 
 
 def test_b65_a_dry_run_makes_no_code(
