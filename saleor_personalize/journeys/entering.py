@@ -7,22 +7,27 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Coalesce
 
-from saleor_personalize.enums import EnrollmentStatus, InstallationStatus
+from saleor_personalize.enums import EnrollmentStatus, EventType, InstallationStatus
 from saleor_personalize.exceptions import UnknownAlias, kind_and_place
 from saleor_personalize.journeys.definitions import Definition, InvalidJourney
 from saleor_personalize.journeys.triggers import (
     Entry,
-    EventRecorded,
     Fact,
     OrderChanged,
-    SegmentEntered,
     Trigger,
     trigger_of,
 )
 from saleor_personalize.journeys.versions import definition_of, up_to_date
-from saleor_personalize.models import Enrollment, Installation, Journey, Profile
+from saleor_personalize.models import (
+    Enrollment,
+    Event,
+    Installation,
+    Journey,
+    SegmentMembership,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +56,10 @@ def observe(*, fact: Fact, now: datetime) -> list[Enrollment]:
 def enter_due(*, now: datetime, every: timedelta = LOOK_EVERY) -> int:
     """Bring in whom time alone brings (win-back, birthdays); return how many.
 
-    Any number of workers may run this at once: each journey is looked at by one of them.
+    Whoever waits for an event or a segment is due as soon as it is seen here. Any number of workers may run
+    this at once: each journey is looked at by one of them.
     """
+    _wake_waiting(now)
     count = 0
     waiting = Journey.objects.filter(
         is_live=True, installation__status=InstallationStatus.ACTIVE
@@ -193,25 +200,46 @@ def _renew(row: Enrollment, entry: Entry) -> Enrollment:
 
 
 def _wake(fact: Fact, now: datetime) -> None:
-    """Make those due who wait for what just happened; whether it really did is looked at then."""
-    person, conditions = _awaited(fact)
-    if person is None or not conditions:
-        return
-    Enrollment.objects.of(fact.installation).filter(
-        status=EnrollmentStatus.WAITING,
-        profile__in=person.person(),
-        waits_for__in=conditions,
-        due_at__gt=now,
-    ).update(due_at=now)
+    """Make those due who wait for an order; whether it is one of theirs is looked at then."""
+    if isinstance(fact, OrderChanged) and fact.order.profile is not None:
+        _waiting_for(now).filter(
+            installation=fact.installation,
+            profile__in=fact.order.profile.person(),
+            waits_for="ordered",
+        ).update(due_at=now)
 
 
-def _awaited(fact: Fact) -> tuple[Profile | None, list[str]]:
-    match fact:
-        case OrderChanged(order):
-            return order.profile, ["ordered"]
-        case EventRecorded(event):
-            name = event.properties.get("name", "")
-            return event.profile, [event.type, f"{event.type}:{name}"]
-        case SegmentEntered(segment, profile):
-            return profile, [f"segment_entered:{segment.key}"]
-    return None, []
+def _wake_waiting(now: datetime) -> None:
+    """Make those due for whom has happened what they wait for: nobody tells us of events and segments."""
+    rows = _waiting_for(now).filter(journey__is_live=True).exclude(waits_for="ordered")
+    speaker = Coalesce("profile__merged_into_id", "profile_id")
+    for condition in rows.order_by().values_list("waits_for", flat=True).distinct():
+        waiting = rows.filter(waits_for=condition).annotate(speaker=speaker)
+        waiting.filter(_has_come(condition)).update(due_at=now)
+
+
+def _waiting_for(now: datetime) -> QuerySet[Enrollment]:
+    return Enrollment.objects.filter(status=EnrollmentStatus.WAITING, due_at__gt=now).exclude(
+        waits_for=""
+    )
+
+
+def _has_come(condition: str) -> Q:
+    """Return who has what is waited for, as `conditions.holds` sees it; it is looked at again then."""
+    name, _colon, argument = condition.partition(":")
+    of_person = (Q(profile=OuterRef("speaker")), Q(profile__merged_into=OuterRef("speaker")))
+    if name in ("segment_entered", "segment_left"):
+        members = SegmentMembership.objects.filter(
+            installation=OuterRef("installation"), segment__key=argument, left_at=None
+        )
+        is_in = Exists(members.filter(of_person[0])) | Exists(members.filter(of_person[1]))
+        return is_in if name == "segment_entered" else ~is_in
+    if name not in EventType.values:
+        # What a trigger adds is looked at when the time is over.
+        return Q(pk__in=[])
+    events = Event.objects.filter(
+        installation=OuterRef("installation"), type=name, occurred_at__gt=OuterRef("occurred_at")
+    )
+    if name == EventType.CUSTOM:
+        events = events.filter(properties__name=argument)
+    return Exists(events.filter(of_person[0])) | Exists(events.filter(of_person[1]))

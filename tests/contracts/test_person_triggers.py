@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from saleor_personalize.journeys import operations as journeys
-from saleor_personalize.journeys.triggers.base import Fact, OrderChanged, SegmentEntered
+from saleor_personalize.journeys.triggers.base import OrderChanged
 from saleor_personalize.journeys.triggers.browsing import (
     BrowsedCategory,
     BrowsedProduct,
@@ -288,9 +288,6 @@ class TestEnteredSegment(TriggerTests):
             entered_at=NOW,
         )
         look(case)
-
-    def facts_again(self, case: TriggerCase) -> list[Fact]:
-        return [SegmentEntered(self._segment(case), case.profile, NOW)]
 
 
 class TestFavouritesLeft(TriggerTests):

@@ -1,5 +1,7 @@
 """Steps, goals, versions, re-entry, switches and arbitration of journeys, on PostgreSQL and the real scheduler."""
 
+import contextlib
+import threading
 from collections import Counter
 from datetime import datetime, timedelta
 from io import StringIO
@@ -10,6 +12,7 @@ import pytest
 from django.core import mail
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.db import OperationalError, connection
 
 from saleor_personalize.enums import (
     ConsentState,
@@ -21,10 +24,11 @@ from saleor_personalize.enums import (
     Purpose,
 )
 from saleor_personalize.events import operations as events
+from saleor_personalize.exceptions import UnknownAlias
 from saleor_personalize.journeys import definitions, splitting
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.live import AboutOrders
-from saleor_personalize.journeys.triggers import Entry, Subject
+from saleor_personalize.journeys.triggers import Entry, OrderChanged, Subject
 from saleor_personalize.messaging import operations as messaging
 from saleor_personalize.models import (
     Enrollment,
@@ -48,6 +52,7 @@ DAY = timedelta(days=1)
 TRIGGERS = {
     "signal": "tests.integration.signal_trigger.Signal",
     "browsed": "tests.integration.signal_trigger.Browsed",
+    "viewed": "tests.integration.signal_trigger.Viewed",
 }
 
 
@@ -378,6 +383,46 @@ def test_d2_a_message_after_an_order_asks_for_none(
     assert (SALEOR.asked, sent()) == ([], ["first"])
 
 
+def test_d2_an_order_ends_what_it_can_whatever_another_journey_cannot_do(
+    installation: Installation,
+    alice: Profile,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The trigger of one journey was taken out of the settings, and that of another one fails."""
+    gone = publish(installation, MESSAGE, key="gone", trigger="browsed")
+    kept = publish(installation, MESSAGE, key="kept")
+    for journey in (gone, kept):
+        come_in(journey, alice, due=DAY)
+
+    def fails(self: Signal, fact: object) -> list[Entry]:
+        raise ValueError("alice@example.com")
+
+    monkeypatch.setattr(Signal, "facts", (OrderChanged,))
+    monkeypatch.setattr(Signal, "candidates", fails)
+    set_to(settings, TRIGGERS={"signal": TRIGGERS["signal"]})
+    order(installation, at=NOW + HOUR)
+    rows = dict(Enrollment.objects.values_list("journey__key", "status"))
+    assert rows == {"gone": "waiting", "kept": "reached"}
+    assert "alice@example.com" not in caplog.text
+    journeys.pause(journey=gone, now=NOW + HOUR, on_pause="exit")
+    assert Enrollment.objects.get(journey=gone).status == EnrollmentStatus.EXITED
+
+
+def test_b49_an_occasion_whose_trigger_is_gone_holds_up_no_other(
+    installation: Installation, alice: Profile, settings: Any
+) -> None:
+    gone = publish(installation, MESSAGE, key="gone", trigger="browsed", priority=99)
+    come_in(gone, alice)
+    come_in(publish(installation, MESSAGE, key="other", trigger="viewed"), alice, "object-2")
+    set_to(settings, TRIGGERS={key: path for key, path in TRIGGERS.items() if key != "browsed"})
+    for _ in range(2):
+        with contextlib.suppress(UnknownAlias):
+            advance(NOW)
+    assert sent() == ["first"]
+
+
 def test_b61_a_condition_of_the_trigger_ends_it_with_its_reason(
     installation: Installation, alice: Profile
 ) -> None:
@@ -458,6 +503,22 @@ def test_d5_who_turns_out_to_be_one_person_inside_is_told_once(
     assert not_sent() == {"first": "already_sent"}
 
 
+def test_b61_who_became_one_person_may_come_again_under_either_profile(
+    installation: Installation, alice: Profile
+) -> None:
+    guest = make_profile(installation, email="guest@example.com")
+    journey = publish(installation, MESSAGE, reentry={"per": "person", "cool_down": "1 day"})
+    for profile in (alice, guest):
+        come_in(journey, profile)
+    advance(NOW)
+    Profile.objects.filter(pk=guest.pk).update(merged_into=alice)
+    again = come_in(journey, alice, at=NOW + 10 * DAY)
+    assert again is not None
+    assert (again.status, again.entry) == (EnrollmentStatus.WAITING, 2)
+    advance(NOW + 10 * DAY)
+    assert sent() == ["first", "first"]
+
+
 def test_b61_least_time_between_two_objects_of_a_person(
     installation: Installation, alice: Profile
 ) -> None:
@@ -479,6 +540,34 @@ def test_b61_time_alone_brings_people_in_and_a_look_that_was_missed_is_made_up_f
     assert journeys.enter_due(now=NOW + 6 * HOUR) == 2
     assert journeys.enter_due(now=NOW + 7 * HOUR) == 0
     assert journeys.enter_due(now=NOW + 9 * HOUR) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_b61_a_look_that_takes_long_holds_up_nobody_whom_a_fact_brings(
+    installation: Installation, bob: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journey = publish(installation, MESSAGE)
+    came: list[Enrollment | None] = []
+
+    def fact() -> None:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SET lock_timeout = '5s'")
+            came.append(come_in(journey, bob))
+        except OperationalError:
+            came.append(None)
+        finally:
+            connection.close()
+
+    def slow(self: Signal, **_: Any) -> list[Entry]:
+        thread = threading.Thread(target=fact)
+        thread.start()
+        thread.join()
+        return []
+
+    monkeypatch.setattr(Signal, "due", slow)
+    journeys.enter_due(now=NOW)
+    assert came == [Enrollment.objects.get()]
 
 
 # -- versions ----------------------------------------------------------------------------------------
@@ -534,6 +623,15 @@ def test_b110_journeys_are_files_that_are_checked_applied_and_printed(
     with pytest.raises(CommandError, match=r"(?s)mine\.yaml.*steps\[0\].*Did you mean 'message'"):
         run("apply", str(path))
     assert not Journey.objects.filter(key="mine").exists()
+
+
+def test_d2_no_step_sends_where_no_permission_is_asked_for(
+    installation: Installation, settings: Any
+) -> None:
+    """A channel of one's own is there, but addresses and permissions are those of e-mail."""
+    set_to(settings, CHANNELS={"push": "saleor_personalize.messaging.channels.console.Console"})
+    with pytest.raises(definitions.InvalidJourney, match="delivery_channel: 'push'"):
+        publish(installation, message("first", delivery_channel="push"))
 
 
 # -- pause, and the one switch -------------------------------------------------------------------------
@@ -667,7 +765,9 @@ def test_b62_d5_six_journeys_in_an_hour_keep_the_cap_of_the_shop(
     for hour in range(0, 24 * 6, 6):
         advance(NOW + DAY + hour * HOUR)
     assert len(sent()) == 3
-    advance(NOW + 8 * DAY)
+    for minute in range(5):
+        # Who is looked at first of those that are due at once gives way to the more important ones.
+        advance(NOW + 8 * DAY + minute * timedelta(minutes=1))
     assert len(sent()) == 5
     assert len({row.enrollment_id for row in Message.objects.filter(status="sent")}) == 5
 
@@ -744,9 +844,14 @@ def test_b60_dry_run_walks_the_whole_way_and_sends_nothing(
     installation: Installation, alice: Profile, settings: Any
 ) -> None:
     set_to(settings, DRY_RUN=True)
-    come_in(publish(installation, MESSAGE, {"wait": {"for": "1 day"}}, message("second")), alice)
+    OutgoingWebhook.objects.create(
+        installation=installation, alias="erp", url="https://erp.test/", secret="x" * 32,
+        events=[], is_active=True, created_at=NOW,
+    )  # fmt: skip
+    steps = [{"webhook": {"url_alias": "erp"}}, {"wait": {"for": "1 day"}}, message("second")]
+    come_in(publish(installation, MESSAGE, *steps), alice)
     advance(NOW)
     advance(NOW + DAY)
     assert not_sent() == {"first": "dry_run", "second": "dry_run"}
     assert mail.outbox == []
-    assert not Order.objects.exists()
+    assert not OutgoingDelivery.objects.exists()

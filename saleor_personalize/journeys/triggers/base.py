@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, ClassVar, Protocol
 
 from saleor_personalize.enums import NotSentReason
@@ -19,11 +18,9 @@ from saleor_personalize.events.queries import has_ordered_since
 from saleor_personalize.models import (
     Checkout,
     Enrollment,
-    Event,
     Installation,
     Order,
     Profile,
-    Segment,
 )
 
 # -- facts: what is told as it is recorded ------------------------------------------------------------
@@ -59,49 +56,11 @@ class OrderChanged(Fact):
 
 
 @dataclass(frozen=True)
-class EventRecorded(Fact):
-    event: Event
-
-    @property
-    def installation(self) -> Installation:
-        return self.event.installation
-
-
-@dataclass(frozen=True)
-class SegmentEntered(Fact):
-    segment: Segment
-    #: The profile that speaks for the person.
-    profile: Profile
-    at: datetime
-
-    @property
-    def installation(self) -> Installation:
-        return self.segment.installation
-
-
-@dataclass(frozen=True)
 class StockChanged(Fact):
     """A variant of a shop has another stock than before."""
 
     shop: Installation
     variant_saleor_id: str
-    at: datetime
-
-    @property
-    def installation(self) -> Installation:
-        return self.shop
-
-
-@dataclass(frozen=True)
-class PriceChanged(Fact):
-    """A variant costs something else in a sales channel; `before` is None when it had no price."""
-
-    shop: Installation
-    variant_saleor_id: str
-    channel_slug: str
-    currency: str
-    before: Decimal | None
-    now: Decimal
     at: datetime
 
     @property

@@ -12,10 +12,8 @@ from saleor_personalize.journeys import showing
 from saleor_personalize.journeys.triggers.base import (
     Content,
     Entry,
-    Fact,
     Go,
     Live,
-    SegmentEntered,
     Stop,
     Subject,
     Verdict,
@@ -39,11 +37,6 @@ class Options:
 class EnteredSegment(OfPerson):
     key = "segment_entered"
     Options: ClassVar[type] = Options
-    facts = (SegmentEntered,)
-
-    def candidates(self, fact: Fact) -> Iterable[Entry]:
-        if isinstance(fact, SegmentEntered) and fact.segment.key == self.options.segment:
-            yield self._entry(fact.profile, fact.at)
 
     def due(self, *, installation: Installation, since: datetime, now: datetime) -> Iterable[Entry]:
         rows = SegmentMembership.objects.of(installation).filter(
