@@ -80,3 +80,16 @@ def test_the_compiled_catalogue_is_the_one_that_can_be_read(language: str) -> No
     assert len(entries) > 150
     for source, text in entries:
         assert words.gettext(source.replace('\\"', '"')) == text.replace('\\"', '"')
+
+
+@pytest.mark.parametrize(
+    ("language", "gendered"),
+    [("pl", r"\w+ł[ea]ś\b"), ("fr", r"d'être (resté|venu|allé)\b"), ("es", r"\bBienvenid[oa]\b")],
+)
+def test_messages_take_nobody_for_a_man_or_a_woman(language: str, gendered: str) -> None:
+    words = catalogue(language)
+    messages = (PACKAGE / "templates" / "saleor_personalize" / "messages").rglob("*.*")
+    texts = {text for path in messages for text in texts_of_template(path.read_text())}
+    assert len(texts) > 80
+    told = {text: words.gettext(text) for text in texts}
+    assert {text for text, said in told.items() if re.search(gendered, said)} == set()
