@@ -23,6 +23,7 @@ from saleor_personalize.models import (
     Profile,
     email_hash,
 )
+from saleor_personalize.profiles import consent
 from saleor_personalize.segments import operations as segments
 from saleor_personalize.traits import operations as traits
 from tests.conftest import NOW, make_consent, make_profile
@@ -84,6 +85,20 @@ def test_b55_who_said_yes_before_it_went_live_is_not_welcomed(shop: Shop) -> Non
     shop.go_live("welcome", at=NOW + HOUR)
     tick(shop, NOW + HOUR, NOW + DAY)
     assert not Enrollment.objects.exists()
+
+
+def test_b55_waiting_for_a_product_spends_no_welcome(shop: Shop) -> None:
+    """Who signs up for a sold-out product allowed one message; the yes to all of them comes later."""
+    shop.go_live("welcome")
+    erin = make_profile(shop.installation, email="erin@example.com")
+    consent.record_yes(
+        profile=erin, topics=["stock_alerts"], source="stock_alert", country_code="FR", now=NOW
+    )
+    shop.run(NOW + HOUR)
+    assert not Enrollment.objects.exists()
+    consent.record_yes(profile=erin, source="newsletter", country_code="FR", now=NOW + DAY)
+    shop.run(NOW + DAY + HOUR)
+    assert shop.subjects() == ["Welcome! Good to have you here"]
 
 
 def test_d2_b55_nobody_who_ever_ordered_is_welcomed(shop: Shop) -> None:
@@ -193,6 +208,15 @@ def test_b56_an_old_order_that_comes_to_notice_is_no_news(shop: Shop) -> None:
     shop.orders["order-2"] = LiveOrder(is_called_off=False, fulfilled_at=NOW - 75 * DAY)
     tick(shop, NOW, NOW + 10 * DAY)
     assert (mail.outbox, shop.reasons()) == ([], ["too_late"])
+
+
+def test_b56_what_went_out_before_the_journey_went_live_is_not_thanked_for(shop: Shop) -> None:
+    """A note on an order of three weeks ago makes it known as new."""
+    shop.go_live("post_purchase")
+    fulfil(shop, placed_at=NOW - 22 * DAY)
+    shop.orders["order-1"] = LiveOrder(is_called_off=False, fulfilled_at=NOW - 20 * DAY)
+    tick(shop, NOW, NOW + 20 * DAY)
+    assert (mail.outbox, shop.reasons()) == ([], ["not_live"])
 
 
 def test_d2_b56_without_permission_nobody_is_thanked(shop: Shop, bob: Profile) -> None:

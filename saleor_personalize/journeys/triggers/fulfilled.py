@@ -145,6 +145,10 @@ class OrderFulfilled(OfPerson):
         if found.is_called_off:
             return Stop(NotSentReason.CALLED_OFF)
         if found.fulfilled_at is not None:
+            live_at = enrollment.journey.live_at
+            if live_at is not None and found.fulfilled_at < live_at:
+                # It came to our notice only now: of what went out before, nobody hears.
+                return Stop(NotSentReason.NOT_LIVE)
             if found.fulfilled_at + self.options.after > now:
                 return Wait(found.fulfilled_at + self.options.after)
             if found.fulfilled_at + self.options.expires <= now:

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from django.db.models import QuerySet
 
+from saleor_personalize.alerts import operations as alerts
 from saleor_personalize.enums import ConsentState, DeliveryChannel, NotSentReason, Purpose
 from saleor_personalize.events.queries import orders_of
 from saleor_personalize.journeys import showing
@@ -59,10 +60,15 @@ class Welcome(OfPerson):
 
     @staticmethod
     def _yes(installation: Installation) -> QuerySet[Consent]:
-        return Consent.objects.of(installation).filter(
-            purpose=Purpose.MARKETING,
-            delivery_channel=DeliveryChannel.EMAIL,
-            state=ConsentState.GRANTED,
+        return (
+            Consent.objects.of(installation)
+            .filter(
+                purpose=Purpose.MARKETING,
+                delivery_channel=DeliveryChannel.EMAIL,
+                state=ConsentState.GRANTED,
+                # To be told of one product is no wish to be written to: that may still come.
+            )
+            .exclude(topic=alerts.TOPIC)
         )
 
     def _first_yes(self, profile: Profile) -> datetime | None:
