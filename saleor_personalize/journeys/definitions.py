@@ -229,7 +229,7 @@ class _Text(_Kind):
 _SINGULAR = {
     "topics": "topic in TOPICS",
     "templates": "template of messages",
-    "delivery_channels": "delivery channel in CHANNELS",
+    "delivery_channels": "delivery channel for journeys in CHANNELS",
     "triggers": "trigger in TRIGGERS",
 }
 
@@ -598,13 +598,31 @@ def parse(value: Any, *, known: Known | None = None) -> Definition:
 def load(text: str, *, known: Known | None = None) -> Definition:
     """Return the definition that a YAML (or JSON) text holds. Raises InvalidJourney."""
     try:
-        value = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 (a subclass of SafeLoader)
+        value = read_yaml(text)
+    except NotYaml as error:
+        raise InvalidJourney([error.fault]) from error
+    return parse(value, known=known)
+
+
+class NotYaml(ValueError):
+    """A text is no YAML; `fault` says where."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(str(fault))
+        self.fault = fault
+
+
+def read_yaml(text: str) -> Any:
+    """Return the value of a YAML text in which no key stands twice. Raises NotYaml."""
+    try:
+        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 (a subclass of SafeLoader)
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         path = f"line {where.line + 1}" if where is not None else ""
         problem = getattr(error, "problem", None) or "cannot be read"
-        raise InvalidJourney([Fault(path, f"this is no YAML: {problem}")]) from error
-    return parse(value, known=known)
+        raise NotYaml(Fault(path, f"this is no YAML: {problem}")) from error
+    except RecursionError as error:
+        raise NotYaml(Fault("", "this is no YAML: it is nested too deeply")) from error
 
 
 def dump(definition: Definition) -> str:
@@ -614,7 +632,13 @@ def dump(definition: Definition) -> str:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """A key that stands there twice is a mistake, not a second thought."""
+    """A key that stands there twice is a mistake, not a second thought; and few aliases make a huge text."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            told = "an alias has no place here: write it out"
+            raise yaml.composer.ComposerError(None, None, told, self.get_mark())
+        return super().compose_node(parent, index)
 
 
 def _mapping_without_twins(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -731,10 +755,9 @@ def _check_whole(definition: Definition, reader: _Reader) -> None:
         if id_ and id_ in ids:
             reader.fault(at, f"another step ({ids[id_]}) has this id", id_)
         ids.setdefault(id_, at)
-        if isinstance(step, WaitFor) and step.event in definition.goals:
-            reader.fault(
-                at, "is a goal, with which everybody leaves; write goals without it", step.event
-            )
+        if isinstance(step, WaitFor) and step.event in (*definition.goals, *definition.exits):
+            told = "is a goal or an exit, with which everybody leaves; write goals and exits without it"
+            reader.fault(at, told, step.event)
         if isinstance(step, Offer) and _message_after(definition, path) is None:
             reader.fault(at, "no message follows that could carry the code", step.id)
 

@@ -47,6 +47,7 @@ WORDS = {
     "events": "make the months of events that come next, drop old ones",
     "people": "see who is one person, why, and what happened; undo a merge",
     "journeys": "see, start and pause journeys, and what was sent or not",
+    "simulate": "run people through journeys with a simulated clock, and say who gets what",
     "keys": "list, make and revoke the keys of the shop's own server",
     "bus": "tell other apps what happens: add, test and replay outgoing webhooks",
     "webhooks": "see and replay deliveries that failed",
@@ -62,7 +63,7 @@ NEEDED = {
 #: words that work without them
 WITHOUT_SETTINGS = ("evaluate", "generate-key")
 #: word -> what it does; these start processes and need no Django in this one
-PROCESSES = ("demo", "serve", "worker", "beat")
+PROCESSES = ("demo", "serve", "simulate", "worker", "beat")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -79,6 +80,10 @@ def main(argv: list[str] | None = None) -> int:
         from saleor_personalize.testing.demo import main as demo
 
         return demo(rest)
+    if word == "simulate":
+        from saleor_personalize.testing.simulation.command import main as simulate
+
+        return simulate(rest)
     known = word in COMMANDS or word in PROCESSES
     if known and word not in WITHOUT_SETTINGS and (missing := _missing()):
         sys.stderr.write(missing)

@@ -51,6 +51,16 @@ class Product:
     category: str = ""
 
 
+#: Products of a shop of which nothing is said.
+SOME_PRODUCTS = {
+    "teapot": Product("teapot", "Cast iron teapot", Decimal("49.00"), 40, "pots"),
+    "cup": Product("cup", "Stoneware cup", Decimal("12.50"), 200, "cups"),
+    "kettle": Product("kettle", "Gooseneck kettle", Decimal("89.00"), 15, "pots"),
+    "tea": Product("tea", "Morning tea, 100 g", Decimal("8.90"), None, "tea"),
+    "strainer": Product("strainer", "Fine strainer", Decimal("6.00"), 60, "pots"),
+}
+
+
 @dataclass(frozen=True)
 class Shop:
     """The made-up shop. It has one sales channel, and one variant of each product."""
@@ -58,7 +68,7 @@ class Shop:
     time_zone: str = "UTC"
     currency: str = "EUR"
     channel: str = "default-channel"
-    products: Mapping[str, Product] = field(default_factory=dict)
+    products: Mapping[str, Product] = field(default_factory=lambda: dict(SOME_PRODUCTS))
     #: key of a segment -> its definition, as JSON
     segments: Mapping[str, Any] = field(default_factory=dict)
 
@@ -169,15 +179,6 @@ OF_SHOP: Mapping[str, tuple[str, ...]] = {
     "resumed": ("journey!",),
     "stopped_sends": (),
     "resumed_sends": (),
-}
-
-#: Products of a shop of which nothing is said.
-SOME_PRODUCTS = {
-    "teapot": Product("teapot", "Cast iron teapot", Decimal("49.00"), 40, "pots"),
-    "cup": Product("cup", "Stoneware cup", Decimal("12.50"), 200, "cups"),
-    "kettle": Product("kettle", "Gooseneck kettle", Decimal("89.00"), 15, "pots"),
-    "tea": Product("tea", "Morning tea, 100 g", Decimal("8.90"), None, "tea"),
-    "strainer": Product("strainer", "Fine strainer", Decimal("6.00"), 60, "pots"),
 }
 
 
