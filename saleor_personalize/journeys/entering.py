@@ -6,8 +6,8 @@ import logging
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from django.db import IntegrityError, transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db import DatabaseError, IntegrityError, transaction
+from django.db.models import Exists, Max, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce
 
 from saleor_personalize.enums import EnrollmentStatus, EventType, InstallationStatus
@@ -43,14 +43,30 @@ def observe(*, fact: Fact, now: datetime) -> list[Enrollment]:
     entered: list[Enrollment] = []
     for journey, definition, trigger in live_journeys(fact.installation):
         if isinstance(fact, trigger.facts):
-            for entry in trigger.candidates(fact):
-                found = enter(
-                    journey=journey, definition=definition, trigger=trigger, entry=entry, now=now
-                )
-                if found is not None:
-                    entered.append(found)
+            try:
+                entered += _let_in(journey, definition, trigger, trigger.candidates(fact), now)
+            except DatabaseError:
+                # The transaction is lost, and with it the fact: it is told again.
+                raise
+            except Exception as error:
+                # One trigger that fails must not keep an order from being recorded.
+                logger.warning("Nobody enters journey %s. %s", journey.key, kind_and_place(error))
     _wake(fact, now)
     return entered
+
+
+def _let_in(
+    journey: Journey,
+    definition: Definition,
+    trigger: Trigger,
+    entries: Iterable[Entry],
+    now: datetime,
+) -> list[Enrollment]:
+    came = (
+        enter(journey=journey, definition=definition, trigger=trigger, entry=entry, now=now)
+        for entry in entries
+    )
+    return [row for row in came if row is not None]
 
 
 def enter_due(*, now: datetime, every: timedelta = LOOK_EVERY) -> int:
@@ -77,7 +93,8 @@ def enter_due(*, now: datetime, every: timedelta = LOOK_EVERY) -> int:
 def _look_once(rows: QuerySet[Journey], now: datetime) -> int:
     journey = (
         rows.select_related("installation", "published")
-        .select_for_update(skip_locked=True, of=("self",))
+        # Not the key: who comes in by a fact meanwhile refers to it.
+        .select_for_update(skip_locked=True, of=("self",), no_key=True)
         .first()
     )
     if journey is None:
@@ -94,11 +111,8 @@ def _look(journey: Journey, now: datetime) -> int:
         return 0
     definition, trigger = found
     since = journey.looked_at or max(journey.live_at, now - FIRST_LOOK)
-    count = 0
-    for entry in trigger.due(installation=journey.installation, since=since, now=now):
-        came = enter(journey=journey, definition=definition, trigger=trigger, entry=entry, now=now)
-        count += came is not None
-    return count
+    entries = trigger.due(installation=journey.installation, since=since, now=now)
+    return len(_let_in(journey, definition, trigger, entries, now))
 
 
 def live_journeys(installation: Installation) -> Iterable[tuple[Journey, Definition, Trigger]]:
@@ -149,6 +163,8 @@ def enter(
     apart = definition.reentry.person_cool_down
     if apart is not None and of_person.filter(created_at__gt=now - apart).exists():
         return None
+    # Of somebody who became one person with another, the last stay may be under another key.
+    entries = rows.filter(entry_key=key).aggregate(last=Max("entry"))["last"] or 0
     try:
         with transaction.atomic():
             return Enrollment.objects.create(
@@ -159,7 +175,7 @@ def enter(
                 subject_kind=entry.subject.kind,
                 subject_saleor_id=entry.subject.id,
                 entry_key=key,
-                entry=last.entry + 1 if last is not None and last.entry_key == key else 1,
+                entry=entries + 1,
                 occurred_at=entry.occurred_at,
                 context=dict(entry.context),
                 path=START,

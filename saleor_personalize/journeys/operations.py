@@ -14,8 +14,9 @@ from saleor_personalize.enums import (
     JourneySource,
     NotSentReason,
 )
+from saleor_personalize.exceptions import UnknownAlias
 from saleor_personalize.journeys import definitions, scheduler
-from saleor_personalize.journeys.definitions import Definition
+from saleor_personalize.journeys.definitions import Definition, InvalidJourney
 from saleor_personalize.journeys.entering import enter, enter_due, observe
 from saleor_personalize.journeys.scheduler import CLAIM, FIRST_RETRY, advance_due
 from saleor_personalize.journeys.triggers import CheckoutChanged, OrderChanged, SubjectGone
@@ -207,7 +208,8 @@ def exit_for_order(*, order: Order, now: datetime) -> int:
         for row in _locked(_of_buyer(order)):
             try:
                 case = scheduler.case_of(row)
-            except SubjectGone:
+            except (SubjectGone, UnknownAlias, InvalidJourney):
+                # Without its object or its trigger it cannot be judged now; it is before each message.
                 continue
             if not case.trigger.has_ordered(row):
                 continue
@@ -264,7 +266,7 @@ def _locked(rows: QuerySet[Enrollment]) -> QuerySet[Enrollment]:
 def _end(row: Enrollment, reason: NotSentReason, now: datetime) -> None:
     try:
         case = scheduler.case_of(row)
-    except SubjectGone:
+    except (SubjectGone, UnknownAlias, InvalidJourney):
         row.status, row.exit_reason, row.finished_at = EnrollmentStatus.EXITED, reason, now
         row.save()
         return

@@ -39,7 +39,7 @@ from saleor_personalize.exceptions import (
     UnknownAlias,
 )
 from saleor_personalize.journeys import conditions, definitions, offering, splitting
-from saleor_personalize.journeys.definitions import Definition, Path
+from saleor_personalize.journeys.definitions import Definition, InvalidJourney, Path
 from saleor_personalize.journeys.live import AboutOrders
 from saleor_personalize.journeys.triggers import (
     About,
@@ -52,6 +52,7 @@ from saleor_personalize.journeys.triggers import (
     Trigger,
     Wait,
     identities_of,
+    known_triggers,
     trigger_of,
 )
 from saleor_personalize.journeys.versions import definition_of, priority_of
@@ -387,9 +388,9 @@ def _run(case: Case, live: Live, now: datetime) -> Leaving | None:
             return None
         step = definitions.step_at(case.definition, case.path)
         match step:
-            case _ if (way := _ordered_after_all(case, live)) is not None:
+            case _ if (waited := _ordered_after_all(case, live)) is not None:
                 _take_back_otherwise(case, step, now)
-                following = definitions.into_branch(case.definition, way, "then")
+                following = definitions.into_branch(case.definition, waited, "then")
             case definitions.Message():
                 leaving = _send(case, step, verdict, live, now)
                 if not isinstance(leaving, _Next):
@@ -416,7 +417,8 @@ def _run(case: Case, live: Live, now: datetime) -> Leaving | None:
                 row.branches = {**row.branches, _OFFER: id_}
                 following = definitions.following_path(case.definition, case.path)
             case definitions.Webhook(alias):
-                _tell(case, alias, now)
+                if not settings.DRY_RUN:
+                    _tell(case, alias, now)
                 following = definitions.following_path(case.definition, case.path)
             case _:
                 following = None
@@ -677,7 +679,11 @@ def _more_significant(case: Case, now: datetime) -> Wait | Stop | None:
 
 
 def _outshines(other: Enrollment, trigger: Trigger) -> bool:
-    theirs = trigger_of(definition_of(other.version).trigger)
+    try:
+        theirs = trigger_of(definition_of(other.version).trigger)
+    except (UnknownAlias, InvalidJourney):
+        # Taken out of TRIGGERS: nothing is told of it.
+        return False
     return theirs.family == trigger.family and theirs.significance > trigger.significance
 
 
@@ -698,9 +704,16 @@ def _rivals(row: Enrollment, now: datetime) -> Iterable[Rival]:
     return [
         Rival(priority_of(other.journey, other.version), other.due_at)
         for other in others
-        if definitions.next_message(definition_of(other.version), tuple(other.path)) is not None
-        and not other.waits_for
+        if _is_message_next(other)
     ]
+
+
+def _is_message_next(row: Enrollment) -> bool:
+    """Tell whether a message can be sent when the row is due."""
+    definition = definition_of(row.version)
+    if row.waits_for or definition.trigger.type not in known_triggers():
+        return False
+    return definitions.next_message(definition, tuple(row.path)) is not None
 
 
 def _reserve(case: Case, key: str, now: datetime) -> offering.Reserved | NotSentReason | None:

@@ -59,6 +59,12 @@ class Browsed(Signal):
     significance = 10
 
 
+class Viewed(Signal):
+    key = "viewed"
+    family = "abandonment"
+    significance = 5
+
+
 MESSAGE = {"message": {"id": "first", "template": "abandoned_checkout"}}
 
 

@@ -36,7 +36,6 @@ from saleor_personalize.models import (
     Installation,
     Journey,
     Message,
-    Order,
     OutgoingDelivery,
     OutgoingWebhook,
     Profile,
@@ -198,9 +197,15 @@ def test_d2_the_shop_is_asked_for_every_address_and_account_of_the_person(
     work = make_profile(installation, email="work@example.com", saleor_user="VXNlcjo3")
     Profile.objects.filter(pk=work.pk).update(merged_into=alice)
     come_in(publish(installation, MESSAGE), alice)
-    asked: list[AboutOrders] = []
-    journeys.advance_due(now=NOW, ask=lambda question: bool(asked.append(question)))
+    asked: list[object] = []
+
+    def ask(question: object) -> bool:
+        asked.append(question)
+        return False
+
+    journeys.advance_due(now=NOW, ask=ask)
     (question,) = asked
+    assert isinstance(question, AboutOrders)
     assert {question.address, *(address for address, _user in question.others)} == {
         "alice@example.com",
         "work@example.com",
@@ -396,8 +401,10 @@ def test_d2_an_order_ends_what_it_can_whatever_another_journey_cannot_do(
     for journey in (gone, kept):
         come_in(journey, alice, due=DAY)
 
+    address = "alice@example.com"
+
     def fails(self: Signal, fact: object) -> list[Entry]:
-        raise ValueError("alice@example.com")
+        raise ValueError(address)
 
     monkeypatch.setattr(Signal, "facts", (OrderChanged,))
     monkeypatch.setattr(Signal, "candidates", fails)
@@ -405,7 +412,7 @@ def test_d2_an_order_ends_what_it_can_whatever_another_journey_cannot_do(
     order(installation, at=NOW + HOUR)
     rows = dict(Enrollment.objects.values_list("journey__key", "status"))
     assert rows == {"gone": "waiting", "kept": "reached"}
-    assert "alice@example.com" not in caplog.text
+    assert address not in caplog.text
     journeys.pause(journey=gone, now=NOW + HOUR, on_pause="exit")
     assert Enrollment.objects.get(journey=gone).status == EnrollmentStatus.EXITED
 
