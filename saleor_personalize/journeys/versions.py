@@ -17,6 +17,7 @@ from saleor_personalize.exceptions import UnknownAlias
 from saleor_personalize.journeys import definitions
 from saleor_personalize.journeys.definitions import Definition, Known
 from saleor_personalize.journeys.triggers import known_triggers
+from saleor_personalize.messaging import guards
 from saleor_personalize.messaging.rendering import known_templates
 from saleor_personalize.models import Installation, Journey, JourneyVersion
 from saleor_personalize.segments.definition import InvalidDefinition, from_json
@@ -30,7 +31,7 @@ def known() -> Known:
         conditions={key: trigger.conditions for key, trigger in triggers.items()},
         topics=tuple(settings.TOPICS),
         templates=known_templates(),
-        delivery_channels=tuple(settings.CHANNELS),
+        delivery_channels=[one for one in settings.CHANNELS if one in guards.DELIVERY_CHANNELS],
         events=tuple(EventType.values),
         rule_faults=_rule_faults,
     )

@@ -19,6 +19,8 @@ from saleor_personalize.models import Identity, Installation, Profile
 from saleor_personalize.profiles import consent, merging
 
 WEEK = timedelta(days=7)
+#: Those whose permissions and addresses are asked for here: over no other one a journey may send.
+DELIVERY_CHANNELS = (DeliveryChannel.EMAIL,)
 
 
 def address_identity(*, profile: Profile, preferred_hash: str = "") -> Identity | None:

@@ -156,7 +156,7 @@ def test_b60_an_order_is_the_goal_unless_said_otherwise() -> None:
         (("wait: {for: PT36H}", "wait: {for: soon}"), "steps[1].wait.for: 'soon' is no length of time; write “90 minutes”, “1 day 12 hours” or “PT90M”."),
         (("- wait: {for", "- wiat: {for"), "steps[1]: 'wiat' is no step. Did you mean 'wait'?"),
         (("id: thanks", "id: hello"), "steps[2].then[0]: 'hello' another step (steps[0]) has this id."),
-        (("goals: []", "goals: [ordered]"), "steps[2]: 'ordered' is a goal, with which everybody leaves; write goals without it."),
+        (("goals: []", "goals: [ordered]"), "steps[2]: 'ordered' is a goal or an exit, with which everybody leaves; write goals and exits without it."),
         (("[consent_lost,", "[consent_list,"), "exits[0]: 'consent_list' is no condition that can be looked for. Did you mean 'consent_lost'?"),
         (("percent: \"12.5\"", "percent: 120"), "steps[2].wait_for.otherwise[0].offer.percent: 120 a number above 0, at most 100, is needed."),
         (("        - message: {id: code, template: welcome}\n", ""), "steps[2].otherwise[0]: 'gift' no message follows that could carry the code."),
@@ -183,6 +183,26 @@ def test_b60_conditions_of_a_trigger_are_its_own() -> None:
     other = Known(**{**KNOWN.__dict__, "conditions": {}})
     with pytest.raises(InvalidJourney, match="no condition"):
         definitions.load(WHOLE.replace("consent_lost", "sold_out"), known=other)
+
+
+def test_b60_an_exit_that_is_waited_for_would_never_be_seen() -> None:
+    text = WHOLE.replace("exits: [consent_lost,", "exits: [ordered, consent_lost,")
+    assert faults(text) == [
+        "steps[2]: 'ordered' is a goal or an exit, with which everybody leaves; write goals and exits"
+        " without it."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("journey: &a welcome\ntopic: *a\n", "line 2: this is no YAML: an alias has no place here"),
+        ("[" * 5000, "this is no YAML: it is nested too deeply"),
+    ],
+)
+def test_b60_a_text_that_would_grow_without_end_is_refused(text: str, told: str) -> None:
+    (fault,) = faults(text)
+    assert told in fault
 
 
 def test_b110_the_schema_in_the_docs_is_the_one_of_the_code() -> None:
