@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import Q
-from django.utils import timezone
 
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import (
@@ -26,6 +25,7 @@ from saleor_personalize.enums import (
     OfferStatus,
 )
 from saleor_personalize.exceptions import OfferNotMade, SaleorApiError, kind_and_place
+from saleor_personalize.messaging import clocks
 from saleor_personalize.messaging import operations as messaging
 from saleor_personalize.models import (
     Enrollment,
@@ -94,7 +94,7 @@ def reserve(
         listings=listings,
         channel_slug=channel_slug,
         is_first_order_only=terms.is_first_order_only,
-        expires_at=terms.ends_at(now, timezone.get_default_timezone()),
+        expires_at=terms.ends_at(now, clocks.shop_zone()),
         reserved_at=now,
         due_at=now + LEASE,
     )

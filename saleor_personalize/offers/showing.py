@@ -10,7 +10,7 @@ from django.utils import formats, timezone, translation
 from django.utils.translation import gettext as _
 
 from saleor_personalize.enums import OfferKind
-from saleor_personalize.messaging import links
+from saleor_personalize.messaging import clocks, links
 from saleor_personalize.messaging.rendering import django_language, format_money
 from saleor_personalize.models import Offer
 
@@ -91,7 +91,7 @@ def listing_of(offer: Offer, channel_slug: str = "") -> dict[str, Any]:
 
 
 def _expires(offer: Offer, language_code: str) -> str:
-    until = timezone.localtime(offer.expires_at, timezone.get_default_timezone())
+    until = timezone.localtime(offer.expires_at, clocks.shop_zone())
     is_soon = offer.expires_at - offer.reserved_at < _SOON
     with translation.override(django_language(language_code)):
         return formats.date_format(until, "DATETIME_FORMAT" if is_soon else "DATE_FORMAT")

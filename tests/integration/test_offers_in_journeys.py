@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,16 @@ def test_b66_who_just_paid_full_price_gets_no_code(
     assert not Offer.objects.exists()
 
 
+def test_b65_a_code_ends_with_the_day_of_the_shop(
+    shop: FakeSaleor, installation: Installation, alice: Profile, settings: Any
+) -> None:
+    settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, "TIME_ZONE": "America/New_York"}
+    come_in(publish(installation, OFFER, GIFT), alice)
+    journeys.advance_due(now=NOW)
+    assert Offer.objects.get().expires_at == datetime(2026, 3, 10, 3, 59, 59, tzinfo=UTC)
+    assert "until March 9, 2026" in mail.outbox[0].body
+
+
 def test_b66_no_code_after_an_order_whose_webhook_is_late(
     shop: FakeSaleor, installation: Installation, alice: Profile
 ) -> None:
@@ -157,15 +167,17 @@ def test_c2_saleor_that_is_down_delays_message_and_code_together(
     shop: FakeSaleor, installation: Installation, alice: Profile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("saleor_personalize.saleor_api.client.RETRY_DELAYS", ())
-    # Without the goal "ordered" nothing but the voucher is asked of Saleor.
-    come_in(publish(installation, OFFER, GIFT, goals=[]), alice)
-    shop.apps["QXBwOjE="].permissions.remove("MANAGE_DISCOUNTS")
-    Installation.objects.update(saleor_api_url="http://127.0.0.1:9/graphql/")
-    journeys.advance_due(now=NOW)
+    come_in(publish(installation, OFFER, GIFT), alice)
+
+    def falls_silent(question: object) -> bool:
+        """Nobody has ordered; and then the shop is gone."""
+        Installation.objects.update(saleor_api_url="http://127.0.0.1:9/graphql/")
+        return False
+
+    journeys.advance_due(now=NOW, ask=falls_silent)
     assert decision() == (MessageStatus.FAILED, NotSentReason.OFFER_NOT_MADE)
     assert mail.outbox == []
     Installation.objects.update(saleor_api_url=shop.api_url)
-    shop.apps["QXBwOjE="].permissions.append("MANAGE_DISCOUNTS")
     journeys.advance_due(now=NOW + HOUR)
     offers.sweep(now=NOW + HOUR)
     assert decision() == (MessageStatus.SENT, "")
