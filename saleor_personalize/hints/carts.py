@@ -8,6 +8,7 @@ from django.db.models import Q
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from saleor_personalize.catalog import prices
 from saleor_personalize.catalog.queries import recommendable_ids, sensitive_ids
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import HintKind, HintPage, HintReason, IdentityKind
@@ -75,9 +76,16 @@ def _lines(cart: Checkout, question: Question) -> tuple[HintLine, ...]:
     there = recommendable_ids(
         installation=shop, channel_slug=cart.channel_slug, ids=ids, now=question.now
     )
-    hidden = sensitive_ids(installation=shop, ids=there)
+    shown = there - sensitive_ids(installation=shop, ids=there)
+    wanted = [line for line in cart.lines if line["product_id"] in shown]
+    # Of a product that is in stock one size may be sold out; a variant that we do not know is not.
+    left = prices.pieces_of_each(
+        installation=shop,
+        variant_ids=[line["variant_id"] for line in wanted],
+        channel_slug=cart.channel_slug,
+    )
     return tuple(
         HintLine(line["product_id"], line["variant_id"], line["quantity"])
-        for line in cart.lines
-        if line["product_id"] in there - hidden
+        for line in wanted
+        if left.get(line["variant_id"]) != 0
     )

@@ -25,6 +25,7 @@ from saleor_personalize.models import (
     Order,
     PageDropOff,
     ProductListing,
+    ProductVariant,
     Profile,
     ShownHint,
 )
@@ -112,7 +113,7 @@ def test_b59_a_cart_left_on_another_device_is_told_of_with_what_can_still_be_bou
 ) -> None:
     cart(installation, alice, phones[:2])
     ProductListing.objects.filter(product_saleor_id=phones[0]).update(is_in_stock=False)
-    with django_assert_max_num_queries(16):
+    with django_assert_max_num_queries(19):
         (hint,) = gql(HINTS, token=token_of(ALICE)).data["hints"]
     assert hint == {
         "id": "cart_waiting.Q2hlY2tvdXQ6MQ==",
@@ -129,6 +130,24 @@ def test_b59_a_cart_left_on_another_device_is_told_of_with_what_can_still_be_bou
         "voucherCode": None,
         "deadline": None,
     }
+
+
+def test_b59_a_sold_out_size_of_a_product_in_stock_is_not_named(
+    gql: Ask,
+    token_of: Callable[..., str],
+    alice: Profile,
+    installation: Installation,
+    phones: list[str],
+) -> None:
+    cart(installation, alice, phones[:2])
+    ProductVariant.objects.create(
+        installation=installation, saleor_id="v0", product_saleor_id=phones[0]
+    )
+    (hint,) = gql(HINTS, token=token_of(ALICE)).data["hints"]
+    assert [line["variantId"] for line in hint["lines"]] == ["v1"]
+    ProductVariant.objects.filter(saleor_id="v0").update(is_stock_tracked=False)
+    (hint,) = gql(HINTS, token=token_of(ALICE)).data["hints"]
+    assert [line["variantId"] for line in hint["lines"]] == ["v0", "v1"]
 
 
 @pytest.mark.parametrize(
