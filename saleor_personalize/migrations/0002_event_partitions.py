@@ -48,6 +48,10 @@ CREATE INDEX event_timeline ON saleor_personalize_event (profile_id, occurred_at
 CREATE INDEX event_training ON saleor_personalize_event (installation_id, channel_slug, occurred_at);
 CREATE INDEX event_attributed ON saleor_personalize_event (installation_id, occurred_at)
     WHERE attribution_id <> '';
+CREATE INDEX event_of_product ON saleor_personalize_event (installation_id, product_saleor_id, occurred_at)
+    WHERE type IN ('product_viewed', 'cart_added');
+CREATE INDEX event_received ON saleor_personalize_event USING brin (received_at)
+    WITH (autosummarize = on);
 """
 
 

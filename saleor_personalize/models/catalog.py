@@ -271,5 +271,6 @@ class PriceChange(Scoped):
             models.Index(
                 fields=["installation", "variant_saleor_id", "channel_slug", "changed_at"],
                 name="price_history",
-            )
+            ),
+            models.Index(fields=["installation", "changed_at"], name="price_changed"),
         ]

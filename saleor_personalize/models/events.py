@@ -1,5 +1,6 @@
 """What happened: events of the storefront, checkouts and orders of Saleor."""
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 
 from saleor_personalize.enums import (
@@ -40,6 +41,7 @@ class Session(Scoped):
                 fields=["installation", "profile", "session_id"], name="session_once"
             )
         ]
+        indexes = [BrinIndex(fields=["started_at"], name="session_started", autosummarize=True)]
 
 
 class Event(Scoped):
@@ -85,6 +87,14 @@ class Event(Scoped):
                 name="event_attributed",
                 condition=~models.Q(attribution_id=""),
             ),
+            # Who looked at a product, for what is told of it later.
+            models.Index(
+                fields=["installation", "product_saleor_id", "occurred_at"],
+                name="event_of_product",
+                condition=models.Q(type__in=["product_viewed", "cart_added"]),
+            ),
+            # What came since journeys looked last. Rows lie in the order in which they came.
+            BrinIndex(fields=["received_at"], name="event_received", autosummarize=True),
         ]
 
 

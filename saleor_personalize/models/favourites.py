@@ -26,7 +26,8 @@ class Favourite(Scoped):
             )
         ]
         indexes = [
-            models.Index(fields=["installation", "product_saleor_id"], name="favourite_of_product")
+            models.Index(fields=["installation", "product_saleor_id"], name="favourite_of_product"),
+            models.Index(fields=["installation", "added_at"], name="favourite_added"),
         ]
 
 

@@ -96,10 +96,16 @@ class Enrollment(Scoped):
                 name="enrollment_of_subject",
                 condition=models.Q(status="waiting"),
             ),
-            # Of one variant there are many, whom it must be known of for long.
+            # Of a variant there are many, of an order it is asked with every change: also those that ended.
             models.Index(
                 fields=["installation", "subject_saleor_id", "profile"],
-                name="enrollment_of_variant",
-                condition=models.Q(subject_kind="variant"),
+                name="enrollment_of_object",
+                condition=models.Q(subject_kind__in=["variant", "order"]),
+            ),
+            # Few of all who wait, wait for something to happen; they are looked at every minute.
+            models.Index(
+                fields=["waits_for"],
+                name="enrollment_awaits",
+                condition=models.Q(status="waiting") & ~models.Q(waits_for=""),
             ),
         ]

@@ -6,6 +6,7 @@ Facts hang on the profile whose id was shown. Profiles that are proved to be one
 
 import uuid
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models.functions import Coalesce
 
@@ -152,6 +153,8 @@ class Consent(Scoped):
                 name="consent_pending",
                 condition=models.Q(state="pending"),
             ),
+            # Who said yes since journeys looked last.
+            BrinIndex(fields=["recorded_at"], name="consent_recorded", autosummarize=True),
         ]
 
 

@@ -39,7 +39,10 @@ class SegmentMembership(Scoped):
                 name="one_open_membership",
             )
         ]
-        indexes = [models.Index(fields=["profile"], name="membership_of_profile")]
+        indexes = [
+            models.Index(fields=["profile"], name="membership_of_profile"),
+            models.Index(fields=["segment", "entered_at"], name="membership_entered"),
+        ]
 
 
 class ChangedProfile(Scoped):

@@ -138,7 +138,7 @@ def test_a_month_made_later_has_the_keys_of_all(person: Profile, settings: Any) 
         "SELECT count(*) FROM pg_index "
         "WHERE indrelid = 'saleor_personalize_event_2021_03'::regclass AND indisvalid"
     )
-    assert count == 5
+    assert count == 7
 
 
 def test_b8_an_event_is_known_in_a_month_that_was_made_after_it(
