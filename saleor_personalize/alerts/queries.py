@@ -5,7 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
+from django.db.models import Q
+
 from saleor_personalize.alerts.operations import waiting
+from saleor_personalize.catalog import prices
 from saleor_personalize.enums import StockAlertStatus
 from saleor_personalize.exceptions import InvalidToken
 from saleor_personalize.messaging import links
@@ -50,11 +53,21 @@ def of_token(
 def waited_for(
     *, installation: Installation, now: datetime, variant_id: str = ""
 ) -> list[tuple[str, str]]:
-    """Return the (variant, sales channel) pairs that somebody waits for."""
+    """Return the (variant, sales channel) pairs that somebody waits for and of which there may be pieces.
+
+    And those of whom somebody was called: what became of them is to be followed. A shop may have many
+    thousands of sold-out variants; of these nothing has to be looked at.
+    """
     rows = waiting(installation).filter(expires_at__gt=now)
     if variant_id:
         rows = rows.filter(variant_saleor_id=variant_id)
-    return sorted(set(rows.values_list("variant_saleor_id", "channel_slug")))
+    counted, uncounted = prices.with_pieces(installation=installation)
+    rows = rows.filter(
+        Q(called_at__isnull=False)
+        | Q(variant_saleor_id__in=counted)
+        | Q(variant_saleor_id__in=uncounted)
+    )
+    return sorted(rows.values_list("variant_saleor_id", "channel_slug").distinct())
 
 
 def status(alert: StockAlert, now: datetime) -> StockAlertStatus:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from zoneinfo import ZoneInfo
+
+from django.db.models import Q
 
 from saleor_personalize.conf import settings
 from saleor_personalize.models import Profile
@@ -41,6 +44,20 @@ def zone_of(profile: Profile) -> tzinfo:
         if zone is not None:
             return zone
     return shop_zone()
+
+
+def where(is_wanted: Callable[[tzinfo], bool]) -> Q:
+    """Return the condition of profiles whose `zone_of` may be one that is wanted; it leaves out most others.
+
+    One that is joined to another profile has that one's clock, and who named a zone theirs: they are in.
+    """
+    wanted = [
+        code
+        for code, name in _COUNTRIES.items()
+        if (zone := zone_named(name)) is not None and is_wanted(zone)
+    ]
+    found = Q(merged_into__isnull=False) | Q(traits__has_key=TRAIT) | Q(country_code__in=wanted)
+    return found | ~Q(country_code__in=list(_COUNTRIES)) if is_wanted(shop_zone()) else found
 
 
 def shop_zone() -> tzinfo:

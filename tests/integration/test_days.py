@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.core import mail
@@ -13,8 +14,10 @@ from saleor_personalize.enums import ConsentState
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.definitions import InvalidJourney
 from saleor_personalize.journeys.occasions import OCCASIONS, date_of, easter
+from saleor_personalize.journeys.triggers.people import days_around, morning
+from saleor_personalize.messaging import clocks
 from saleor_personalize.models import Consent, Enrollment, Installation, Profile
-from tests.conftest import NOW, make_consent
+from tests.conftest import NOW, make_consent, make_profile
 from tests.integration.people import DAY, HOUR, Shop
 from tests.payloads import one
 
@@ -149,6 +152,46 @@ def test_b58_of_a_country_without_a_known_date_nobody_hears(shop: Shop, alice: P
     shop.go_live("mothers_day", at=at("2026-01-01"))
     tick(shop, at("2026-04-25"), at("2026-05-20"), DAY)
     assert not Enrollment.objects.exists()
+
+
+def test_b58_people_on_other_clocks_are_left_out_where_the_database_can_tell(
+    shop: Shop, settings: Any
+) -> None:
+    def person(name: str, country: str = "", **traits: str) -> Profile:
+        made = make_profile(shop.installation, email=f"{name}@example.com")
+        Profile.objects.filter(pk=made.pk).update(country_code=country, traits=traits)
+        return made
+
+    japan, germany, other = person("hana", "JP"), person("gerd", "DE"), person("una", "US")
+    unknown = person("nobody")
+    traveller = person("tim", "DE", time_zone="Asia/Tokyo")
+    joined = person("joined", "DE")
+    Profile.objects.filter(pk=joined.pk).update(merged_into=japan)
+
+    def there(name: str) -> set[int]:
+        clock = clocks.where(lambda zone: zone == ZoneInfo(name))
+        ours = Profile.objects.of(shop.installation).filter(pk__gte=japan.pk)
+        return set(ours.filter(clock).values_list("pk", flat=True))
+
+    anybody = {traveller.pk, joined.pk}
+    assert there("Asia/Tokyo") == {japan.pk} | anybody
+    assert there("Europe/Berlin") == {germany.pk} | anybody
+    settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, "TIME_ZONE": "America/Chicago"}
+    # The United States have many clocks: who lives there has the shop's, like who lives nowhere known.
+    assert there("America/Chicago") == {other.pk, unknown.pk} | anybody
+
+
+@pytest.mark.parametrize("zone", [None, "Pacific/Kiritimati", "Etc/GMT+12", "Asia/Kathmandu"])
+def test_b58_no_morning_on_earth_is_missed(zone: str | None) -> None:
+    clock = UTC if zone is None else ZoneInfo(zone)
+    step, found = timedelta(minutes=10), []
+    for number in range(6 * 24 * 3):
+        since = at("2027-12-31 00:00") + number * step
+        days = list(days_around(since, since + step))
+        found += [day for day in days if since < morning(day, clock) <= since + step]
+    first = found[0]
+    assert first in (date(2027, 12, 31), date(2028, 1, 1))
+    assert found == [first, first + DAY, first + 2 * DAY]
 
 
 def test_b58_once_a_year(shop: Shop, alice: Profile) -> None:

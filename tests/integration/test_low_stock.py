@@ -5,10 +5,14 @@ from typing import Any
 
 import pytest
 from django.core import mail
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
-from saleor_personalize.enums import NotSentReason
+from saleor_personalize.enums import EventSource, EventType, IdentityKind, NotSentReason
 from saleor_personalize.events import favourites
-from saleor_personalize.models import Installation, ProductVariant
+from saleor_personalize.events.tracking import Row, track
+from saleor_personalize.journeys import operations as journeys
+from saleor_personalize.models import Installation, ProductVariant, Stock
 from tests.integration.test_price_drop import look, reasons
 from tests.integration.waiting import (
     DAY,
@@ -135,3 +139,50 @@ def test_b54_into_the_cart_at_the_last_moment(shop: Shop) -> None:
     shop.cart(shop.person(ALICE))
     shop.pass_by(3 * HOUR)
     assert (shop.told(), reasons(shop)) == ([], [NotSentReason.OUTSHONE])
+
+
+def test_b54_products_that_are_plentiful_are_counted_together(shop: Shop) -> None:
+    """Thousands of products are looked at in an hour; of most of them there is enough."""
+
+    def queries_of_a_look(count: int) -> int:
+        shop.now += 10 * MINUTE
+        for number in range(count):
+            _seen_and_plentiful(shop, f"mug-{number}")
+        with CaptureQueriesContext(connection) as asked:
+            journeys.enter_due(now=shop.now)
+        return len(asked)
+
+    one = queries_of_a_look(1)
+    assert queries_of_a_look(5) == one
+
+
+def _seen_and_plentiful(shop: Shop, id_: str) -> None:
+    if not ProductVariant.objects.filter(saleor_id=id_).exists():
+        ProductVariant.objects.create(
+            installation=shop.installation, saleor_id=id_, product_saleor_id=id_
+        )
+        Stock.objects.create(
+            installation=shop.installation,
+            variant_saleor_id=id_,
+            warehouse_saleor_id=f"warehouse-{EU}",
+            quantity=90,
+            recorded_at=shop.now - DAY,
+        )
+    (result,) = track(
+        installation=shop.installation,
+        shown={IdentityKind.ANONYMOUS_ID: "4b6a0b0e-0000-4000-8000-000000000001"},
+        rows=[
+            Row(
+                event_id=f"{id_}-{shop.now.isoformat()}",
+                type=EventType.PRODUCT_VIEWED,
+                occurred_at=shop.now,
+                channel_slug=EU,
+                session_id="visit",
+                product_id=id_,
+                properties={},
+            )
+        ],
+        source=EventSource.STOREFRONT,
+        now=shop.now,
+    )
+    assert result.status == "accepted", result

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 from django.core import mail
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, event, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -21,6 +23,7 @@ from saleor_personalize.enums import (
     NotSentReason,
     StockAlertStatus,
 )
+from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.messaging import links, opt_in
 from saleor_personalize.models import (
     Consent,
@@ -28,6 +31,8 @@ from saleor_personalize.models import (
     Installation,
     OutgoingDelivery,
     OutgoingWebhook,
+    ProductVariant,
+    Stock,
     StockAlert,
 )
 from saleor_personalize.profiles import merging, privacy
@@ -39,6 +44,7 @@ from tests.integration.waiting import (
     HOUR,
     MINUTE,
     OTHER,
+    PRODUCT,
     US,
     VARIANT,
     Shop,
@@ -366,6 +372,37 @@ def test_b51_who_never_confirms_stands_in_nobodys_way(shop: Shop, settings: Any)
     shop.stock(1)
     shop.pass_by(10 * MINUTE)
     assert shop.told() == [ALICE]
+
+
+def test_b52_what_is_still_sold_out_is_not_looked_at_one_by_one(shop: Shop) -> None:
+    """A look holds a lock for each variant that it calls people of: thousands would be too many."""
+
+    def queries_of_a_look() -> int:
+        shop.now += 10 * MINUTE
+        with CaptureQueriesContext(connection) as asked:
+            journeys.enter_due(now=shop.now)
+        return len(asked)
+
+    shop.sign_up(ALICE)
+    before = queries_of_a_look()
+    for number in range(5):
+        ProductVariant.objects.create(
+            installation=shop.installation, saleor_id=f"socks-{number}", product_saleor_id=PRODUCT
+        )
+        shop.sign_up(f"shopper{number}@example.com", variant=f"socks-{number}")
+    assert queries_of_a_look() == before
+    # By whatever way pieces came, the next look finds them.
+    Stock.objects.create(
+        installation=shop.installation,
+        variant_saleor_id="socks-3",
+        warehouse_saleor_id="warehouse-eu",
+        quantity=1,
+        recorded_at=shop.now,
+    )
+    ProductVariant.objects.filter(saleor_id="socks-4").update(is_stock_tracked=False)
+    shop.pass_by(10 * MINUTE)
+    shop.pass_by(10 * MINUTE)
+    assert sorted(shop.told()) == ["shopper3@example.com", "shopper4@example.com"]
 
 
 def test_b51_a_sign_up_is_exported_and_erased_with_its_person(shop: Shop) -> None:

@@ -24,6 +24,7 @@ from saleor_personalize.journeys.triggers.base import (
     Wait,
 )
 from saleor_personalize.journeys.triggers.people import (
+    COMMIT,
     OWNED,
     OfPerson,
     bought,
@@ -75,11 +76,12 @@ class Browsed(OfPerson):
     # -- who comes in --
 
     def due(self, *, installation: Installation, since: datetime, now: datetime) -> Iterable[Entry]:
+        # By when it came: storefronts keep what they could not send.
         events = Event.objects.of(installation).filter(
             type=self.event_type,
-            month__gte=month_of(since - _LATE),
-            occurred_at__gt=since - _LATE,
-            occurred_at__lte=now,
+            month__gte=month_of(now - self.options.within),
+            received_at__gt=since - COMMIT,
+            received_at__lte=now,
         )
         active = set(events.values_list("profile_id", flat=True))
         for profile in people(installation, active, agreed=False):

@@ -10,6 +10,7 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any, ClassVar
 
+from django.db.models import Q
 from django.utils import formats, translation
 
 from saleor_personalize.journeys import occasions, showing
@@ -53,6 +54,11 @@ class OfDay(OfPerson):
                     context={"channel": showing.channel_of(profile), "day": day.isoformat()},
                 )
 
+    def _on_their_clock(self, day: date, since: datetime, now: datetime) -> Q:
+        """Return the condition of profiles for which the morning of a day may have come since."""
+        told_on = day - timedelta(days=self.options.days_before)
+        return clocks.where(lambda zone: since < morning(told_on, zone) <= now)
+
     def _days(self, since: datetime, now: datetime) -> Iterator[date]:
         """Yield each day whose occasion may have its morning now, somewhere."""
         for day in days_around(since, now):
@@ -84,9 +90,9 @@ class Birthday(OfDay):
     def due(self, *, installation: Installation, since: datetime, now: datetime) -> Iterable[Entry]:
         for day in self._days(since, now):
             for written in _celebrated_on(day, self.options.leap_day):
-                # The index of whoever has the trait is a question of how many have it: they are few.
                 born = Profile.objects.of(installation).filter(
-                    **{f"traits__{self.options.trait}__endswith": written}
+                    self._on_their_clock(day, since, now),
+                    **{f"traits__{self.options.trait}__endswith": written},
                 )
                 ids = [
                     pk
@@ -125,26 +131,23 @@ class SignUpAnniversary(OfDay):
 
     def due(self, *, installation: Installation, since: datetime, now: datetime) -> Iterable[Entry]:
         for day in self._days(since, now):
-            yield from self._entries(self._joined_on(installation, day), day, since, now)
+            clock = self._on_their_clock(day, since, now)
+            yield from self._entries(self._joined_on(installation, day, clock), day, since, now)
 
-    def _joined_on(self, installation: Installation, day: date) -> Iterator[Profile]:
+    def _joined_on(self, installation: Installation, day: date, clock: Q) -> Iterator[Profile]:
         for written in _celebrated_on(day, self.options.leap_day):
             month, number = map(int, written.split("-"))
             # On the clock of the person it may have been another day than in UTC.
-            around = {
-                (near.month, near.day)
-                for shift in (-1, 0, 1)
-                for near in (date(2024, month, number) + timedelta(days=shift),)
-            }
+            around = Q()
+            for shift in (-1, 0, 1):
+                near = date(2024, month, number) + timedelta(days=shift)
+                around |= Q(joined_at__month=near.month, joined_at__day=near.day)
+            rows = Profile.objects.of(installation).filter(clock, around)
             joined: dict[int, datetime] = {}
-            for near_month, near_day in around:
-                rows = Profile.objects.of(installation).filter(
-                    joined_at__month=near_month, joined_at__day=near_day
-                )
-                for pk, speaker, at in rows.values_list("pk", "merged_into_id", "joined_at"):
-                    person = speaker or pk
-                    if at is not None:
-                        joined[person] = min(at, joined.get(person, at))
+            for pk, speaker, at in rows.values_list("pk", "merged_into_id", "joined_at"):
+                person = speaker or pk
+                if at is not None:
+                    joined[person] = min(at, joined.get(person, at))
             for profile in people(installation, joined, agreed=True):
                 begun = joined[profile.pk].astimezone(clocks.zone_of(profile)).date()
                 if f"{begun:%m-%d}" == written and begun.year < day.year:
@@ -194,7 +197,9 @@ class Occasion(OfDay):
                     celebrated.setdefault(day, []).append(country)
         for day, countries in sorted(celebrated.items()):
             codes = {*countries, *([""] if options.country in countries else [])}
-            living = Profile.objects.of(installation).filter(country_code__in=codes)
+            living = Profile.objects.of(installation).filter(
+                self._on_their_clock(day, since, now), country_code__in=codes
+            )
             ids = who_agreed(installation, of=living)
             for profile in people(installation, ids, agreed=True):
                 if _country_of(profile) in codes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar
@@ -25,7 +26,13 @@ from saleor_personalize.journeys.triggers.base import (
     Verdict,
 )
 from saleor_personalize.journeys.triggers.interest import LATE, Interest, interested
-from saleor_personalize.journeys.triggers.people import OWNED, OfPerson, bought, refuses_profiling
+from saleor_personalize.journeys.triggers.people import (
+    COMMIT,
+    OWNED,
+    OfPerson,
+    bought,
+    refuses_profiling,
+)
 from saleor_personalize.messaging import guards
 from saleor_personalize.models import (
     Enrollment,
@@ -36,10 +43,11 @@ from saleor_personalize.models import (
     SalesChannel,
     Stock,
 )
-from saleor_personalize.models.fields import month_of
 
 #: Of a product with more variants nobody could say which of them are meant.
 _MOST_VARIANTS = 10
+#: Products whose stock is counted at once.
+_CHUNK = 1_000
 
 
 @dataclass(frozen=True)
@@ -75,23 +83,29 @@ class LowStock(OfPerson):
     def due(self, *, installation: Installation, since: datetime, now: datetime) -> Iterable[Entry]:
         channels = SalesChannel.objects.of(installation).filter(is_active=True, deleted_at=None)
         slugs = list(channels.order_by("slug").values_list("slug", flat=True))
-        for product_id in sorted(_moved(installation, since, now)):
-            variants = _variants(installation, product_id)
-            for slug in slugs if 0 < len(variants) <= _MOST_VARIANTS else ():
-                yield from self._entries(installation, product_id, variants, slug, now)
+        moved = sorted(_moved(installation, since, now))
+        # Of most products there are many pieces: that is found out for a thousand of them at once.
+        for start in range(0, len(moved), _CHUNK):
+            products = _variants(installation, moved[start : start + _CHUNK])
+            ids = [variant for variants in products.values() for variant in variants]
+            for slug in slugs:
+                pieces = prices.pieces_of_each(
+                    installation=installation, variant_ids=ids, channel_slug=slug
+                )
+                for product_id, variants in products.items():
+                    here = {variant: pieces.get(variant, 0) for variant in variants}
+                    yield from self._entries(installation, product_id, here, slug, now)
 
     def _entries(
         self,
         installation: Installation,
         product_id: str,
-        variants: list[str],
+        pieces: Mapping[str, int | None],
         channel_slug: str,
         now: datetime,
     ) -> Iterable[Entry]:
-        if not any(
-            self._is_few(_pieces(installation, ids, channel_slug))
-            for ids in (variants, *([one] for one in variants))
-        ):
+        """Yield who wants a product; `pieces` of each of its variants."""
+        if not any(map(self._is_few, (prices.together(pieces.values()), *pieces.values()))):
             return
         for found in interested(
             installation=installation,
@@ -100,10 +114,9 @@ class LowStock(OfPerson):
             since=now - self.options.within,
             now=now,
         ):
-            wanted = sorted(found.variants & set(variants)) or variants
-            if not self._is_almost(found) or not self._is_few(
-                _pieces(installation, wanted, channel_slug)
-            ):
+            wanted = sorted(found.variants & set(pieces)) or sorted(pieces)
+            left = prices.together(pieces[variant] for variant in wanted)
+            if not self._is_almost(found) or not self._is_few(left):
                 continue
             yield Entry(
                 profile=found.profile,
@@ -204,8 +217,9 @@ def _moved(installation: Installation, since: datetime, now: datetime) -> set[st
     window = {"gt": since - LATE, "lte": now}
     views = Event.objects.of(installation).filter(
         type=EventType.PRODUCT_VIEWED,
-        month__gte=month_of(since - LATE),
-        **{f"occurred_at__{name}": moment for name, moment in window.items()},
+        # By when it came: storefronts keep what they could not send.
+        received_at__gt=since - COMMIT,
+        received_at__lte=now,
     )
     kept = Favourite.objects.of(installation).filter(
         **{f"added_at__{name}": moment for name, moment in window.items()}
@@ -224,11 +238,17 @@ def _moved(installation: Installation, since: datetime, now: datetime) -> set[st
     return found - {""}
 
 
-def _variants(installation: Installation, product_id: str) -> list[str]:
+def _variants(installation: Installation, product_ids: Sequence[str]) -> dict[str, list[str]]:
+    """Return product -> its variants, for those of which it can be said which are meant."""
     rows = ProductVariant.objects.of(installation).filter(
-        product_saleor_id=product_id, deleted_at=None
+        product_saleor_id__in=product_ids, deleted_at=None
     )
-    return list(rows.order_by("saleor_id").values_list("saleor_id", flat=True))
+    found: dict[str, list[str]] = defaultdict(list)
+    for product_id, variant in rows.order_by("product_saleor_id", "saleor_id").values_list(
+        "product_saleor_id", "saleor_id"
+    ):
+        found[product_id].append(variant)
+    return {id_: variants for id_, variants in found.items() if len(variants) <= _MOST_VARIANTS}
 
 
 def _pieces(installation: Installation, variants: list[str], channel_slug: str) -> int | None:

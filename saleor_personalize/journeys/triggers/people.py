@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from typing import Any
 
 from django.db.models import Q, QuerySet
@@ -33,7 +33,11 @@ from saleor_personalize.profiles import consent
 MORNING = time(9)
 #: What somebody bought so lately they are not reminded of.
 OWNED = timedelta(days=180)
+#: A row becomes visible when its transaction ends; so long that may take.
+COMMIT = timedelta(minutes=2)
 _CHUNK = 500
+#: Where a day begins first, and where last.
+_FIRST, _LAST = timezone(timedelta(hours=14)), timezone(timedelta(hours=-12))
 
 
 class OfPerson(Trigger):
@@ -133,13 +137,16 @@ def who_agreed(installation: Installation, *, of: QuerySet[Profile]) -> set[int]
 
     At some time: one of a person's profiles may have said so, and another one be among `of`.
     """
+    people_there = set(of.values_list(Coalesce("merged_into_id", "pk"), flat=True))
+    if not people_there:
+        return people_there
     said = Consent.objects.of(installation).filter(
         purpose=Purpose.MARKETING,
         delivery_channel=DeliveryChannel.EMAIL,
         state=ConsentState.GRANTED,
     )
     agreed = said.values_list(Coalesce("profile__merged_into_id", "profile_id"), flat=True)
-    return set(agreed) & set(of.values_list(Coalesce("merged_into_id", "pk"), flat=True))
+    return people_there & set(agreed)
 
 
 def mornings(since: datetime, now: datetime, zone: tzinfo) -> Iterator[tuple[datetime, datetime]]:
@@ -162,8 +169,9 @@ def morning(day: date, zone: tzinfo) -> datetime:
 
 
 def days_around(since: datetime, now: datetime) -> Iterator[date]:
-    """Yield each day that it may be anywhere on earth after `since`, up to `now`."""
-    day = since.astimezone(UTC).date() - timedelta(days=1)
-    while day <= now.astimezone(UTC).date() + timedelta(days=1):
-        yield day
+    """Yield each day whose MORNING may have been anywhere on earth after `since`, up to `now`."""
+    day = since.astimezone(_LAST).date()
+    while morning(day, _FIRST) <= now:
+        if morning(day, _LAST) > since:
+            yield day
         day += timedelta(days=1)
