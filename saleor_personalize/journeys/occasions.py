@@ -120,6 +120,8 @@ OCCASIONS: Mapping[str, Mapping[str, Rule]] = {
 
 #: An occasion that is a public holiday: "holiday:Labor Day".
 HOLIDAY = "holiday:"
+#: Years in which a holiday that there is comes at least once.
+_YEARS = range(2024, 2034)
 
 
 def countries_of(occasion: str) -> frozenset[str]:
@@ -141,6 +143,11 @@ def date_of(occasion: str, country_code: str, year: int) -> date | None:
         )
     rule = OCCASIONS[occasion].get(country_code)
     return None if rule is None else rule(year)
+
+
+def is_ever(occasion: str, country_code: str) -> bool:
+    """Tell whether an occasion is in a country at all; one of those that are not held every year, too."""
+    return any(date_of(occasion, country_code, year) for year in _YEARS)
 
 
 @functools.cache

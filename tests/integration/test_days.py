@@ -218,6 +218,10 @@ def test_b58_the_country_of_who_is_unknown_is_an_option(shop: Shop) -> None:
         ({"occasion": "thanksgiving", "countries": ["DE"]}, "in DE is not known"),
         ({"occasion": "holiday:Labor Day"}, "needs countries"),
         ({"occasion": "holiday:Labor Day", "countries": ["XX"]}, "in XX is not known"),
+        (
+            {"occasion": "holiday:Labour Dya", "countries": ["US"]},
+            "US has no 'holiday:Labour Dya'",
+        ),
     ],
 )
 def test_b58_an_occasion_that_there_is_not_is_refused(

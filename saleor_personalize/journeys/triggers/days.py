@@ -177,6 +177,9 @@ class OccasionOptions:
             raise ValueError(f"the date of {self.occasion} in {unknown} is not known")
         if self.occasion.startswith(occasions.HOLIDAY) and not self.countries:
             raise ValueError("a public holiday needs countries: names differ")
+        for country in self.countries:
+            if not occasions.is_ever(self.occasion, country):
+                raise ValueError(f"{country} has no {self.occasion!r}; names are English ones")
 
 
 class Occasion(OfDay):
