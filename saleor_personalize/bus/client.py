@@ -65,8 +65,7 @@ def check_url(url: str) -> list[str]:
 
 
 def _is_metadata(address: network.Address) -> bool:
-    inner = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return any((inner or address) in each for each in _METADATA)
+    return any(network.inside(address) in each for each in _METADATA)
 
 
 def post(*, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:

@@ -87,15 +87,21 @@ def _checked_addresses(scheme: str, host: str, port: int) -> list[str]:
 
 def is_public(address: Address) -> bool:
     """Tell whether an address is on the Internet, also looking inside IPv6 forms of IPv4 ones."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if address in _NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(inner)
-        if address.teredo is not None:
-            return False
+    inner = inside(address)
+    if inner != address:
+        return is_public(inner)
+    if isinstance(address, ipaddress.IPv6Address) and address.teredo is not None:
+        return False
     return address.is_global and not address.is_multicast
+
+
+def inside(address: Address) -> Address:
+    """Return the IPv4 address that an IPv6 address is a form of, else the address itself."""
+    if not isinstance(address, ipaddress.IPv6Address):
+        return address
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address
 
 
 @functools.cache

@@ -591,7 +591,16 @@ PRIVATE = [
     "fc00::1",
     "::ffff:10.0.0.1",
 ]
-NEVER = ["169.254.169.254", "fe80::1", "fd00:ec2::254", "100.100.100.200", "::ffff:169.254.169.254"]
+NEVER = [
+    "169.254.169.254",
+    "fe80::1",
+    "fd00:ec2::254",
+    "100.100.100.200",
+    "::ffff:169.254.169.254",
+    # The same one by way of NAT64 and of 6to4.
+    "64:ff9b::a9fe:a9fe",
+    "2002:a9fe:a9fe::1",
+]
 
 
 @pytest.mark.parametrize("address", [*PRIVATE, *NEVER])
