@@ -817,6 +817,7 @@ def test_b49_checkout_before_browsing(
     browsed = publish(installation, message("browsed"), key="browse", trigger="browsed")
     set_to(settings, ABANDONED_CHECKOUT_DELAY=HOUR)
     cart = journeys.ensure_journey(installation=installation, key="abandoned_checkout")
+    assert cart.published is not None
     journeys.go_live(journey=cart, now=NOW - DAY)
     come_in(browsed, alice, due=HOUR)
     waiting = Enrollment.objects.create(
