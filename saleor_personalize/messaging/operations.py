@@ -329,7 +329,9 @@ def settle_interrupted(*, now: datetime) -> int:
         for message in interrupted:
             message.status = MessageStatus.UNCERTAIN
             message.error = (
-                "The worker stopped during the hand-over. The message may have been sent."
+                "The worker stopped before the hand-over. The message was not sent."
+                if message.handed_over_at is None
+                else "The worker stopped during the hand-over. The message may have been sent."
             )
             message.save(update_fields=["status", "error"])
             _publish(message, now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,19 @@ from typing import Any
 import pytest
 from django.core import mail
 
-from saleor_personalize.enums import ConsentState, MessageStatus, NotSentReason, OfferStatus
+from saleor_personalize.enums import (
+    ConsentState,
+    EnrollmentStatus,
+    MessageStatus,
+    NotSentReason,
+    OfferStatus,
+)
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.scheduler import Outside
 from saleor_personalize.messaging import operations as messaging
 from saleor_personalize.models import Enrollment, Installation, Message, Offer, Profile
 from saleor_personalize.offers import operations as offers
+from saleor_personalize.offers import vouchers
 from saleor_personalize.testing.saleor import FakeSaleor
 from tests.conftest import NOW, make_consent, make_profile
 from tests.integration.offering import Killed, dies, installed, order
@@ -188,6 +196,33 @@ def test_c2_saleor_that_is_down_delays_message_and_code_together(
     assert shop.vouchers.codes == {second.code: True}
 
 
+@pytest.mark.parametrize("what", [NotSentReason.ORDERED, NotSentReason.NO_CONSENT])
+def test_c2_d2_what_comes_while_saleor_makes_the_code_is_not_too_late(
+    shop: FakeSaleor, installation: Installation, alice: Profile, what: NotSentReason
+) -> None:
+    """A voucher takes Saleor seconds: an order, or a no, in them stops the message and ends the code."""
+
+    @contextmanager
+    def meanwhile(of: Installation) -> Iterator[vouchers.Saleor]:
+        with vouchers.connect(of) as saleor:
+            yield saleor
+        if Message.objects.get().status == MessageStatus.HANDING_OVER:
+            assert len(shop.vouchers.codes) == 1
+            if what == NotSentReason.ORDERED:
+                order(installation, at=NOW + HOUR / 60)
+            else:
+                make_consent(alice, ConsentState.DENIED)
+
+    come_in(publish(installation, OFFER, GIFT), alice)
+    journeys.advance_due(now=NOW, outside=Outside(connect=meanwhile))
+    assert decision() == (MessageStatus.FAILED, what)
+    assert mail.outbox == []
+    assert shop.vouchers.codes == {}
+    assert Offer.objects.get().status == OfferStatus.WITHDRAWN
+    row = Enrollment.objects.get()
+    assert (row.status, row.exit_reason) == (EnrollmentStatus.EXITED, what)
+
+
 @pytest.mark.parametrize("operation", ["OfferVoucherCreate", "OfferVoucherListings"])
 def test_c2_a_worker_killed_in_the_middle_sends_nothing_and_leaves_no_code(
     shop: FakeSaleor, installation: Installation, alice: Profile, operation: str
@@ -201,6 +236,7 @@ def test_c2_a_worker_killed_in_the_middle_sends_nothing_and_leaves_no_code(
     journeys.advance_due(now=later)
     offers.sweep(now=later)
     assert decision() == (MessageStatus.UNCERTAIN, "")
+    assert Message.objects.get().error.endswith("The message was not sent.")
     assert shop.vouchers.rows == {}
     assert mail.outbox == []
     assert Offer.objects.get().gone_at == later
