@@ -177,6 +177,10 @@ if os.environ.get("ABANDONED_CHECKOUT_DELAY_SECONDS"):
     SALEOR_PERSONALIZE["ABANDONED_CHECKOUT_DELAY"] = timedelta(
         seconds=_number("ABANDONED_CHECKOUT_DELAY_SECONDS", 3600)
     )
+if os.environ.get("HINT_CART_AFTER_SECONDS"):
+    SALEOR_PERSONALIZE["HINT_CART_AFTER"] = timedelta(
+        seconds=_number("HINT_CART_AFTER_SECONDS", 1800)
+    )
 
 LOGGING = {
     "version": 1,

@@ -56,6 +56,7 @@ SERVICE_VARIABLES = frozenset(
         "EMAIL_USE_TLS",
         "ENCRYPTION_KEYS",
         "EVENT_RETENTION_DAYS",
+        "HINT_CART_AFTER_SECONDS",
         "HOST",
         "LOG_LEVEL",
         "PORT",
@@ -133,9 +134,15 @@ class Mailbox:
 class Stack:
     """Start with `with Stack(folder) as stack:`; everything it started ends with the block."""
 
-    def __init__(self, folder: Path, *, port: int | None = None, **environment: str) -> None:
-        """`port` None takes a free one; `environment` are variables of the service."""
+    def __init__(
+        self, folder: Path, *, port: int | None = None, is_idle: bool = False, **environment: str
+    ) -> None:
+        """`port` None takes a free one; `environment` are variables of the service.
+
+        `is_idle`: start no process of the service; `spawn` does.
+        """
         self.folder = folder
+        self.is_idle = is_idle
         self.mailbox = Mailbox()
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -181,6 +188,8 @@ class Stack:
         self._commands = Commands(self.environment, self.folder)
         self._resources.callback(self._commands.stop)
         self.run("migrate", "--verbosity", "0")
+        if self.is_idle:
+            return
         self.spawn("serve", "--port", str(self.port))
         self.spawn("worker", "--concurrency", "2", "--loglevel", "INFO")
         self.spawn("beat", "--schedule", str(self.folder / "beat"))

@@ -48,8 +48,13 @@ def test_b112_d2_the_demo_tells_the_whole_story() -> None:
     assert story["pages"]["product page"] == {
         "Kräutertees für den Abend": "Über Tee „Nachtgarten“, 50 g"
     }
-    assert story["messages_sent"] == 1
+    assert story["messages_sent"] == 4
     assert story["messages_not_sent"] == {"no_consent": 1, "ordered": 3}
+    # B51, B53, B55: three other occasions, each told once, with what the mail says of it.
+    occasions = story["occasions"]
+    assert set(occasions) == {"welcome", "back_in_stock", "price_drop"}
+    assert "is back" in occasions["back_in_stock"]["subject"]
+    assert occasions["price_drop"]["now"] == round(occasions["price_drop"]["before"] * 0.8, 2)
     # B1, B9: phone, laptop and store are one person.
     ana = story["person"]
     # Whether her cart was first told of by its webhook or by her phone, nobody can say.

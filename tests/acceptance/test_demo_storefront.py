@@ -35,11 +35,15 @@ def test_b1_b7_b9_b14_the_demos_shop_tells_what_a_shopper_does_after_a_yes(
             tmp_path,
             ALLOWED_SALEOR_API_URLS=re.escape(shop.api_url),
             STOREFRONT_ORIGINS=f"http://127.0.0.1:{port}",
+            HINT_CART_AFTER_SECONDS="1",
         ) as stack,
         DemoPages(stack, shop, port=port) as pages,
     ):
         shop.fill()
         regular.arrive(shop)
+        shop.offer_delivery(price=4.9, free_from=600)
+        sold_out = shop.variants[next(reversed(shop.variants))]
+        shop.set_stock(sold_out["id"], 0)
         story = Story(stack, shop, lambda line: None)
         story.install()
         story.backfill()
@@ -114,6 +118,36 @@ def test_b1_b7_b9_b14_the_demos_shop_tells_what_a_shopper_does_after_a_yes(
         assert cart["user"]["email"] == person.EMAIL
         href = page.locator("#elsewhere a").get_attribute("href")
         assert href == f"/checkout?checkout={quote(cart['id'], safe='')}"
+        # B59: on the cart's page what is missing until delivery is free, elsewhere that the cart waits.
+        wait_until(
+            lambda: rows("SELECT id FROM saleor_personalize_checkout WHERE user_saleor_id <> ''"),
+            seconds=20,
+            what="the cart to be known",
+        )
+        hint = page.locator("#hint")
+        page.reload()
+        total = cart["totalPrice"](None)["gross"]["amount"]
+        expect(hint).to_contain_text(f"{600 - total:.2f} USD more, and delivery is free.")
+        page.goto(pages.url)
+        expect(hint).to_have_attribute("data-kind", "CART_WAITING")
+        expect(hint.get_by_role("link", name="To the cart")).to_have_attribute("href", href)
+        _check_barriers(page)
+        hint.get_by_role("button", name="Not now").click()
+        expect(hint).to_be_hidden()
+        # B51: who is signed in asks with one press to be told; a guest types an address.
+        expect(page.locator("#sold-out")).to_contain_text(sold_out["product"]["name"])
+        page.locator("#sold-out").get_by_role("link", name=sold_out["product"]["name"]).click()
+        page.wait_for_url("**/product/**")
+        expect(page.locator("#wait input")).to_have_count(0)
+        _check_barriers(page)
+        page.get_by_role("button", name="Tell me when it is back").click()
+        expect(page.locator("#wait")).to_contain_text("Noted.")
+        alerts = "SELECT variant_saleor_id, channel_slug FROM saleor_personalize_stockalert"
+        assert rows(alerts) == [(sold_out["id"], shop.default_channel)]
+        page.get_by_role("link", name="Kettle & Clay").click()
+        page.wait_for_url(f"{pages.url}/")
+        page.get_by_role("button", name="let three pieces come in").click()
+        wait_until(lambda: shop.available(sold_out["id"]) == 3, seconds=10, what="the delivery")
         # B9: the store's receipt, as its till writes it.
         page.get_by_role("link", name="Kettle & Clay").click()
         page.wait_for_selector("body[data-ready]")

@@ -1,6 +1,7 @@
 """Steps, goals, versions, re-entry, switches and arbitration of journeys, on PostgreSQL and the real scheduler."""
 
 import contextlib
+import json
 import threading
 from collections import Counter
 from datetime import datetime, timedelta
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
 from django.core import mail
 from django.core.management import call_command
 from django.core.management.base import CommandError
@@ -257,6 +259,21 @@ def test_b60_wait_for_hears_of_a_segment_and_of_another_profile_of_the_person(
     assert sent() == ["thanks"]
     (still,) = Enrollment.objects.filter(status=EnrollmentStatus.WAITING)
     assert (still.profile, still.due_at) == (bob, NOW + 2 * DAY)
+
+
+def test_b60_a_look_from_a_terminal_does_not_wait_for_the_next_round(
+    installation: Installation, alice: Profile
+) -> None:
+    publish(installation, MESSAGE)
+    Signal.entries = [Entry(alice, Subject(), NOW, NOW)]
+    with time_machine.travel(NOW, tick=False):
+        # Looked at a minute ago: by itself it would be so again in nine.
+        Journey.objects.update(looked_at=NOW - timedelta(minutes=1))
+        assert journeys.enter_due(now=NOW) == 0
+        out = StringIO()
+        call_command("personalize_journeys", "look", as_json=True, stdout=out)
+    assert json.loads(out.getvalue()) == [{"came_in": 1}]
+    assert the_one().profile == alice
 
 
 def test_b60_a_split_by_rule_asks_the_segments_rules(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -26,10 +27,11 @@ CHANNEL = "default-channel"
 class LiveShop:
     def __init__(self, api_url: str) -> None:
         self.api_url = api_url
-        self._http = httpx.Client(timeout=30)
+        self._http = httpx.Client(timeout=120)
         self._staff_token = ""
         self._staff_token_at = 0.0
-        self._warehouse = ""
+        self._warehouses: list[dict[str, Any]] = []
+        self._signing_in = threading.Lock()
 
     def gql(self, query: str, variables: Any = None, *, token: str | None = None) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -53,11 +55,13 @@ class LiveShop:
         return self.gql(query, variables, token=self._staff_token)
 
     def login(self, email: str, password: str) -> str:
-        data = self.gql(
-            "mutation($e: String!, $p: String!) {"
-            " tokenCreate(email: $e, password: $p) { token errors { message } } }",
-            {"e": email, "p": password},
-        )
+        # Saleor refuses a second one from the same machine while the first is under way.
+        with self._signing_in:
+            data = self.gql(
+                "mutation($e: String!, $p: String!) {"
+                " tokenCreate(email: $e, password: $p) { token errors { message } } }",
+                {"e": email, "p": password},
+            )
         return data["tokenCreate"]["token"]
 
     def version(self) -> str:
@@ -170,7 +174,7 @@ class LiveShop:
         )["productVariantCreate"]["productVariant"]["id"]
         for slug, amount in prices.items():
             self.price(variant, channels[slug], amount)
-        warehouse = self.warehouse()
+        warehouse = self.warehouse(prices)
         if pieces:
             self.staff(
                 "mutation($id: ID!, $s: [StockInput!]!) { productVariantStocksCreate(variantId: $id,"
@@ -214,31 +218,33 @@ class LiveShop:
         )
 
     def stock(self, variant: str, pieces: int) -> None:
-        """Set how many pieces lie in the one warehouse of `product`."""
+        """Set how many pieces lie where `product` put some."""
+        stocks = self.staff(
+            "query($id: ID!) { productVariant(id: $id) { stocks { warehouse { id } } } }",
+            {"id": variant},
+        )["productVariant"]["stocks"]
         self.staff(
             "mutation($id: ID!, $s: [StockInput!]!) { productVariantStocksUpdate(variantId: $id,"
             " stocks: $s) { errors { field message code } } }",
-            {"id": variant, "s": [{"warehouse": self.warehouse(), "quantity": pieces}]},
+            {
+                "id": variant,
+                "s": [{"warehouse": s["warehouse"]["id"], "quantity": pieces} for s in stocks],
+            },
         )
 
-    def warehouse(self) -> str:
-        """Return a warehouse from which the test address is delivered."""
-        if not self._warehouse:
+    def warehouse(self, channels: Iterable[str] = (CHANNEL,)) -> str:
+        """Return a warehouse from which the test address is delivered in these channels.
+
+        Rather one where nothing can be picked up: what lies there is in the stock of the channel alone.
+        """
+        if not self._warehouses:
             data = self.staff(
                 "{ warehouses(first: 50) { edges { node { id clickAndCollectOption shippingZones("
                 "first: 20) { edges { node { countries { code } channels { slug } } } } } } } }"
             )
-            self._warehouse = next(
-                str(warehouse["id"])
-                for warehouse in (edge["node"] for edge in data["warehouses"]["edges"])
-                if warehouse["clickAndCollectOption"] == "DISABLED"
-                and any(
-                    ADDRESS["country"] in [c["code"] for c in zone["node"]["countries"]]
-                    and CHANNEL in [c["slug"] for c in zone["node"]["channels"]]
-                    for zone in warehouse["shippingZones"]["edges"]
-                )
-            )
-        return self._warehouse
+            self._warehouses = [edge["node"] for edge in data["warehouses"]["edges"]]
+        rows = sorted(self._warehouses, key=lambda row: row["clickAndCollectOption"] != "DISABLED")
+        return next(str(row["id"]) for row in rows if set(channels) <= _delivers_in(row))
 
     def delete_products(self, ids: Sequence[str]) -> None:
         self.staff(
@@ -366,6 +372,17 @@ class LiveShop:
             " order { id } errors { field message code } } }",
             {"id": checkout_id},
         )["checkoutComplete"]["order"]["id"]
+
+
+def _delivers_in(warehouse: dict[str, Any]) -> set[str]:
+    """Return the slugs of the channels in which the test address is delivered from a warehouse."""
+    zones = [edge["node"] for edge in warehouse["shippingZones"]["edges"]]
+    return {
+        channel["slug"]
+        for zone in zones
+        if ADDRESS["country"] in [country["code"] for country in zone["countries"]]
+        for channel in zone["channels"]
+    }
 
 
 class Shelf:

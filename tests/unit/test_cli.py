@@ -74,6 +74,7 @@ def test_help_shows_the_word_that_was_typed(capsys: pytest.CaptureFixture[str]) 
         ("TRUSTED_PROXIES", "10.0.0.1", "TRUSTED_PROXIES is '10.0.0.1'"),
         ("DATABASE_URL", "postgresql://a:b@localhost/x?prepare_threshold=off", "a number or none"),
         ("ABANDONED_CHECKOUT_DELAY_SECONDS", "1h", "ABANDONED_CHECKOUT_DELAY_SECONDS is '1h'"),
+        ("HINT_CART_AFTER_SECONDS", "30m", "HINT_CART_AFTER_SECONDS is '30m'"),
     ],
 )
 def test_a_variable_that_cannot_be_used_is_named_without_a_traceback(

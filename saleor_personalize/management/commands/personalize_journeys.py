@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class Command(BaseCommand):
             "versions": "every version of a journey",
             "roll-back": "publish an earlier version again",
             "schema": "print the JSON Schema of definitions",
+            "look": "look now, not only every ten minutes, for whom time alone brings in",
             "waiting": "who waits in a journey, soonest first",
             "messages": "the last decisions, sent or not, and why",
         }
@@ -205,6 +207,10 @@ def _roll_back(installation: Installation, options: dict[str, Any]) -> list[dict
     return [{"journey": options["key"], "version": version.number}]
 
 
+def _look(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"came_in": operations.enter_due(now=timezone.now(), every=timedelta(0))}]
+
+
 def _waiting(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {
@@ -245,6 +251,7 @@ _ACTIONS = {
     "export": _export,
     "versions": _versions,
     "roll-back": _roll_back,
+    "look": _look,
     "waiting": _waiting,
     "messages": _messages,
 }

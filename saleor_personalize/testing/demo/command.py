@@ -75,6 +75,7 @@ def _play(console: Console, *, once: bool, as_json: bool, port: int) -> None:
                 port=None if once else port + 1,
                 ALLOWED_SALEOR_API_URLS=re.escape(shop.api_url),
                 ABANDONED_CHECKOUT_DELAY_SECONDS="10",
+                HINT_CART_AFTER_SECONDS="10",
                 STOREFRONT_ORIGINS=pages_url,
                 DASHBOARD_ORIGINS=pages_url,
                 ENCRYPTION_KEYS=Fernet.generate_key().decode(),
@@ -85,6 +86,9 @@ def _play(console: Console, *, once: bool, as_json: bool, port: int) -> None:
         ):
             shop.fill()
             regular.arrive(shop)
+            shop.offer_delivery(price=4.9, free_from=60)
+            # So that there is something to wait for.
+            shop.set_stock(next(reversed(shop.variants)), 0)
             pages = DemoPages(stack, shop, port=port)
 
             def say(line: str) -> None:

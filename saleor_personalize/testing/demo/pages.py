@@ -19,7 +19,7 @@ from typing import Any, Self
 from urllib.parse import parse_qs, quote, urlsplit
 
 import saleor_personalize
-from saleor_personalize.testing.demo import person, regular
+from saleor_personalize.testing.demo import occasions, person, regular
 from saleor_personalize.testing.saleor import FakeSaleor
 from saleor_personalize.testing.stack import Stack
 
@@ -57,8 +57,9 @@ class DemoPages:
         by_email = {user["email"]: user["id"] for user in self.shop.users.values()}
         people = [(regular.EMAIL, regular.FIRST_NAME)]
         if self.told is None:
-            # Her part of the story is told first: who signs in as her meanwhile would change it.
+            # Their parts of the story are told first: who signs in as them meanwhile would change it.
             people.insert(0, (person.EMAIL, person.FIRST_NAME))
+            people.append((occasions.NEWCOMER, occasions.NEWCOMERS_NAME))
         return {
             "saleorApiUrl": self.shop.api_url,
             "personalizeUrl": self.stack.url,
@@ -67,7 +68,22 @@ class DemoPages:
             "customers": [
                 {"email": email, "firstName": name} for email, name in people if email in by_email
             ],
+            "soldOut": self.sold_out(),
         }
+
+    def sold_out(self) -> dict[str, str] | None:
+        """Return a product that is sold out, if there is one: somebody may wait for it."""
+        for variant in self.shop.variants.values():
+            if self.shop.available(variant["id"]) <= 0:
+                product = variant["product"]
+                return {key: product[key] for key in ("id", "slug", "name")}
+        return None
+
+    def deliver(self) -> None:
+        """Let three pieces come in of everything that is sold out."""
+        for variant in self.shop.variants.values():
+            if self.shop.available(variant["id"]) <= 0:
+                self.shop.set_stock(variant["id"], 3)
 
     def frame(self) -> dict[str, Any]:
         """Return what a Dashboard gives the frame of an app; the token is made anew each time."""
@@ -159,6 +175,13 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_error(404)
                 return
             self._reply(file.read_text(), _TYPES[file.suffix])
+
+    def do_POST(self) -> None:
+        if urlsplit(self.path).path == "/delivery":
+            self.pages.deliver()
+            self._reply("{}", "application/json")
+        else:
+            self.send_error(404)
 
     def _go_to(self, address: str) -> None:
         self.send_response(302)

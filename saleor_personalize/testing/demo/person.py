@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from saleor_personalize.testing.demo.errors import StoryError
 from saleor_personalize.testing.saleor import FakeSaleor
-from saleor_personalize.testing.stack import StackError, wait_until
+from saleor_personalize.testing.stack import wait_until
 
 if TYPE_CHECKING:
     from saleor_personalize.testing.demo.story import Story
@@ -97,7 +97,7 @@ class Person:
 
     def _on_the_phone(self, variant: dict[str, Any]) -> str:
         product = variant["product_id"]
-        self._collect("mobile", self.phone, {"type": "PRODUCT_VIEWED", "productId": product})
+        self.story.collect("mobile", self.phone, {"type": "PRODUCT_VIEWED", "productId": product})
         created = self.story.ask_shop(
             "mutation($i: CheckoutCreateInput!) { checkoutCreate(input: $i) {"
             " checkout { id } errors { message } } }",
@@ -110,13 +110,13 @@ class Person:
         )
         checkout = str(created["checkoutCreate"]["checkout"]["id"])
         added = {"type": "CART_ADDED", "productId": product, "variantId": variant["id"]}
-        self._collect("mobile", self.phone, added, checkoutId=checkout)
+        self.story.collect("mobile", self.phone, added, checkoutId=checkout)
         return checkout
 
     def _on_the_laptop(self, variant: dict[str, Any]) -> str:
-        token = self._sign_in(EMAIL)
+        token = self.story.sign_in(EMAIL)
         viewed = {"type": "PRODUCT_VIEWED", "productId": variant["product_id"]}
-        self._collect("desktop", self.laptop, viewed, token=token)
+        self.story.collect("desktop", self.laptop, viewed, token=token)
         return token
 
     def _cart_follows(self, checkout: str, token: str) -> None:
@@ -142,14 +142,7 @@ class Person:
     # -- what the app says --------------------------------------------------------------------------
 
     def told(self, option: str, value: str) -> dict[str, Any] | None:
-        """Return what `people show` tells; None while nobody is known."""
-        try:
-            found: dict[str, Any] = json.loads(
-                self.stack.run("people", "show", f"--{option}", value, "--json")
-            )
-        except StackError:
-            return None
-        return found
+        return self.story.told(option, value)
 
     def _is_decided(self, user_id: str) -> bool:
         told = self.told("user", user_id) or {"timeline": []}
@@ -191,7 +184,7 @@ class Person:
             raise StoryError(f"She reads {hers}.")
         if self._profile(token=self.server_key, user_id=user_id) is None:
             raise StoryError("The shop's server does not find her.")
-        other = self._sign_in("customer0@example.com")
+        other = self.story.sign_in("customer0@example.com")
         for browser in (self.phone, self.laptop):
             if (self._profile(token=other, browser=browser) or {}).get("viewedProducts"):
                 raise StoryError("Another customer reads what she looked at.")
@@ -204,28 +197,3 @@ class Person:
 
     def _profile(self, *, token: str = "", user_id: str | None = None, browser: str = "") -> Any:
         return self.story.ask_app(PROFILE, {"u": user_id}, token=token, browser=browser)["profile"]
-
-    def _sign_in(self, email: str) -> str:
-        answer = self.story.ask_shop(
-            'mutation($e: String!) { tokenCreate(email: $e, password: "password") {'
-            " token errors { message } } }",
-            {"e": email},
-        )
-        return str(answer["tokenCreate"]["token"])
-
-    def _collect(self, device: str, browser: str, event: dict[str, str], **body: str) -> None:
-        channel = self.shop.default_channel
-        row = {"id": str(uuid.uuid4()), "occurredAt": datetime.now(UTC).isoformat(), **event}
-        answer = self.story.http.post(
-            f"{self.stack.url}/collect",
-            json={
-                "saleorApiUrl": self.shop.api_url,
-                "consent": "granted",
-                "anonymousId": browser,
-                "session": {"id": f"{device}-visit", "deviceType": device, "channel": channel},
-                "events": [row],
-                **body,
-            },
-        ).json()
-        if [result["status"] for result in answer.get("results", [])] != ["ACCEPTED"]:
-            raise StoryError(f"/collect answered {answer}.")

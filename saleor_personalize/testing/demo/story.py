@@ -6,14 +6,18 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
+from email.header import decode_header, make_header
+from email.message import Message
 from typing import Any
 
 import httpx
 
 from saleor_personalize.testing.demo.errors import StoryError
+from saleor_personalize.testing.demo.occasions import Occasions
 from saleor_personalize.testing.demo.person import Person
 from saleor_personalize.testing.saleor import FakeSaleor
-from saleor_personalize.testing.stack import Stack, wait_until
+from saleor_personalize.testing.stack import Stack, StackError, wait_until
 
 PLACEMENTS = ("home", "product_page_related", "product_page_similar", "cart")
 
@@ -52,6 +56,7 @@ class Story:
         self.go_live()
         self.shoppers()
         person = Person(self).play()
+        occasions = Occasions(self).play()
         messages = self.messages()
         return {
             "installed": self.shop.api_url,
@@ -64,6 +69,7 @@ class Story:
                 Counter(m["reason"] for m in messages if m["status"] == "not_sent")
             ),
             "person": person,
+            "occasions": occasions,
         }
 
     def install(self) -> None:
@@ -216,7 +222,7 @@ class Story:
         mails = self.stack.mailbox.to("forgetful@example.com")
         if others or len(mails) != 1:
             raise StoryError(f"Wrong sends: {len(mails)} to the forgetful, and to {others}.")
-        if forgetful not in _text(mails[0]):
+        if forgetful not in self.read(mails[0])[1]:
             raise StoryError("The reminder does not carry the link to the cart.")
         self.say("one reminder sent; three not sent, each with its reason")
 
@@ -259,6 +265,46 @@ class Story:
             {"id": checkout},
         )
 
+    def told(self, option: str, value: str) -> dict[str, Any] | None:
+        """Return what `people show` tells of somebody; None while nobody is known."""
+        try:
+            found: dict[str, Any] = json.loads(
+                self.stack.run("people", "show", f"--{option}", value, "--json")
+            )
+        except StackError:
+            return None
+        return found
+
+    def sign_in(self, email: str) -> str:
+        answer = self.ask_shop(
+            'mutation($e: String!) { tokenCreate(email: $e, password: "password") {'
+            " token errors { message } } }",
+            {"e": email},
+        )
+        return str(answer["tokenCreate"]["token"])
+
+    def collect(self, device: str, browser: str, event: dict[str, str], **body: str) -> None:
+        """Tell an event as the storefront's module does; it must be accepted."""
+        row = {"id": str(uuid.uuid4()), "occurredAt": datetime.now(UTC).isoformat(), **event}
+        visit = {
+            "id": f"{device}-visit",
+            "deviceType": device,
+            "channel": self.shop.default_channel,
+        }
+        answer = self.http.post(
+            f"{self.stack.url}/collect",
+            json={
+                "saleorApiUrl": self.shop.api_url,
+                "consent": "granted",
+                "anonymousId": browser,
+                "session": visit,
+                "events": [row],
+                **body,
+            },
+        ).json()
+        if [result["status"] for result in answer.get("results", [])] != ["ACCEPTED"]:
+            raise StoryError(f"/collect answered {answer}.")
+
     def waiting(self) -> set[str]:
         """Return the ids of the carts that wait to become abandoned."""
         rows = json.loads(self.stack.run("journeys", "waiting", "--json"))
@@ -267,6 +313,14 @@ class Story:
     def messages(self) -> list[dict[str, str]]:
         rows: list[dict[str, str]] = json.loads(self.stack.run("journeys", "messages", "--json"))
         return rows
+
+    @staticmethod
+    def read(mail: Message) -> tuple[str, str]:
+        """Return subject and plain text of a mail."""
+        parts = [part for part in mail.walk() if part.get_content_type() == "text/plain"]
+        payloads = [part.get_payload(decode=True) for part in parts]
+        text = "".join(each.decode() for each in payloads if isinstance(each, bytes))
+        return str(make_header(decode_header(str(mail["Subject"])))), text
 
     def ask_shop(self, query: str, variables: dict[str, Any], *, token: str = "") -> dict[str, Any]:
         return self._ask(self.shop.api_url, query, variables, _bearer(token))
@@ -290,11 +344,6 @@ class Story:
             raise StoryError(f"{url} answered {answer['errors']}")
         data: dict[str, Any] = answer["data"]
         return data
-
-
-def _text(message: Any) -> str:
-    parts = [p for p in message.walk() if p.get_content_type() == "text/plain"]
-    return "".join(p.get_payload(decode=True).decode() for p in parts)
 
 
 def _bearer(token: str) -> dict[str, str]:

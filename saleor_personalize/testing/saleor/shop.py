@@ -480,6 +480,22 @@ class Shop:
         for page_id in page_ids:
             del self.pages[page_id]
 
+    def offer_delivery(self, *, price: float, free_from: float) -> None:
+        """Let carts of the first channel be sent for a price, or for nothing from an amount on."""
+        currency = self.channels[0]["currencyCode"]
+        self.shipping_methods = [
+            {
+                "id": global_id("ShippingMethod", name),
+                "name": name,
+                "active": True,
+                "type": "PRICE",
+                "price": _money(amount, currency),
+                "minimumOrderPrice": _money(minimum, currency),
+                "maximumOrderPrice": None,
+            }
+            for name, amount, minimum in (("Standard", price, 0), ("Free", 0, free_from))
+        ]
+
     def set_stock(self, variant_id: str, quantity: int) -> None:
         """Put `quantity` pieces into the first warehouse and none into the others."""
         variant = self.variants[variant_id]

@@ -4,13 +4,24 @@ import { WORDS } from "/words.js";
 const language = localStorage.getItem("language") === "de" ? "de" : "en";
 const say = WORDS[language];
 document.documentElement.lang = language;
+// Where the shop's customers live: what delivery costs and what has to be confirmed depend on it.
+const COUNTRY = "US";
 const config = await (await fetch("/config.json")).json();
 const { createPersonalize } = await import(`${config.personalizeUrl}/static/saleor_personalize/personalize.js`);
 const personalize = createPersonalize({
   endpoint: config.personalizeUrl,
   saleorApiUrl: config.saleorApiUrl,
   channel: config.channel,
+  countryCode: COUNTRY,
+  languageCode: language,
   token: () => state.token,
+});
+const { createHints } = await import(`${config.personalizeUrl}/static/saleor_personalize/hints.js`);
+const hints = createHints(personalize, {
+  endpoint: config.personalizeUrl,
+  saleorApiUrl: config.saleorApiUrl,
+  token: () => state.token,
+  onHint: showHint,
 });
 const state = { token: undefined, cart: JSON.parse(sessionStorage.getItem("cart") ?? '{"lines":[]}') };
 const main = document.getElementById("main");
@@ -52,7 +63,7 @@ async function blocksOf(placements, about = {}, first = 4) {
   return new Map(page.map(({ placement, items }) => [placement, items]));
 }
 
-const PRODUCT = `id name slug translation(languageCode: ${language.toUpperCase()}) { name } thumbnail { url } variants { id }
+const PRODUCT = `id name slug isAvailable translation(languageCode: ${language.toUpperCase()}) { name } thumbnail { url } variants { id }
   category { id name slug translation(languageCode: ${language.toUpperCase()}) { name } }
   pricing { priceRange { start { gross { amount currency } } } } description`;
 
@@ -67,10 +78,10 @@ const asRow = (product) => ({
   product,
 });
 
-async function productsOf(filter) {
+async function productsOf(filter = { isAvailable: true }) {
   const { products } = await saleor(
     `query($f: ProductFilterInput, $c: String!) { products(first: 100, channel: $c, filter: $f) { edges { node { ${PRODUCT} } } } }`,
-    { f: { isAvailable: true, ...filter }, c: config.channel },
+    { f: filter, c: config.channel },
   );
   return products.edges.map(({ node }) => asRow(node));
 }
@@ -172,7 +183,19 @@ function about() {
   aside.innerHTML = `<h2>One person</h2><p>Look around as nobody in particular. Sign in, here or in a private window, which is another device.
     Buy in the store: upload a <a href="/receipt.csv" download>receipt of its till</a> in the <a href="/dashboard">Dashboard</a> under Imports.
     The Dashboard then tells all of it as <a id="person">one timeline</a> (People), and has Ana in the segment “Buys in the store, looks
-    online” (Segments). Ben buys the same tea every month. What somebody allows is theirs to say: <a href="/preferences">a preference centre</a>.</p>`;
+    online” (Segments). Ben buys the same tea every month. What somebody allows is theirs to say: <a href="/preferences">a preference centre</a>.</p>
+    <p id="sold-out" hidden>Sold out: <a></a>. Ask to be told, <button type="button">let three pieces come in</button>, and look into the
+    <a href="/mailbox">mailbox</a> a few seconds later.</p>`;
+  if (config.soldOut) {
+    const { id, slug, name } = config.soldOut;
+    const line = aside.querySelector("#sold-out");
+    line.hidden = false;
+    Object.assign(line.querySelector("a"), { href: pathTo({ productId: id, slug }), textContent: name });
+    line.querySelector("button").onclick = async ({ target }) => {
+      await fetch("/delivery", { method: "POST" });
+      target.disabled = true;
+    };
+  }
   aside.querySelector("#person").href = `/dashboard?customerId=${encodeURIComponent(config.customerId)}`;
   return aside;
 }
@@ -204,12 +227,35 @@ async function productPage() {
         heading(row.name),
         make("p", { className: "price", textContent: money(row.price) }),
         make("p", { lang: "en", textContent: text }),
-        make("button", { type: "button", className: "primary", textContent: say.add, onclick: () => add(row) }),
+        row.product.isAvailable
+          ? make("button", { type: "button", className: "primary", textContent: say.add, onclick: () => add(row) })
+          : waitForm(row),
       ),
     ),
     ...[...blocks].map(([placement, rows]) => shelf(placement, rows)),
     make("section", { hidden: !pages.length }, make("h2", { textContent: say.reading }), reading(pages)),
   ];
+}
+
+// A sold-out product: who is signed in needs no address, everybody else types one.
+function waitForm(row) {
+  const form = make("form", { id: "wait" }, make("p", {}, make("strong", { textContent: say.soldOut })));
+  if (!state.token)
+    form.append(make("label", { textContent: `${say.mail} ` },
+      make("input", { name: "email", type: "email", autocomplete: "email", required: true })));
+  form.append(make("button", { className: "primary", textContent: say.tellMe }));
+  form.onsubmit = async (event) => {
+    event.preventDefault();
+    const { stockAlertRequest } = await ask(
+      `mutation($channel: String!, $language: String, $variantId: ID!, $email: String, $country: String) {
+         stockAlertRequest(channel: $channel, languageCode: $language, variantId: $variantId, email: $email,
+           countryCode: $country, wordingVersion: "demo") { alert { state } token errors { code } } }`,
+      { variantId: row.variantId, email: new FormData(form).get("email"), country: COUNTRY },
+    );
+    const [error] = stockAlertRequest.errors;
+    form.replaceChildren(make("p", { role: "status", textContent: error ? (error.code === "IN_STOCK" ? say.isBack : say.notTaken) : say.noted }));
+  };
+  return form;
 }
 
 const rest = async () => [...(await blocksOf(["home"]))].map(([placement, rows]) => shelf(placement, rows));
@@ -267,8 +313,33 @@ async function cartPage() {
     form,
     make("p", { id: "elsewhere", hidden: !state.cart.checkout }, `${say.elsewhere} `,
       make("a", { href: cartLink(), textContent: say.openCart })),
+    ...(await offers()),
     shelf("cart", blocks.get("cart"), say.cartRow),
   ];
+}
+
+// Codes that were sent to whoever is signed in, and that still work.
+async function offers() {
+  if (!state.token) return [];
+  const { myOffers } = await ask(`query($channel: String, $language: String) { myOffers(channel: $channel, languageCode: $language) { code text expiresAt } }`);
+  const until = (moment) => new Intl.DateTimeFormat(language, { dateStyle: "medium" }).format(new Date(moment));
+  return [
+    make("section", { id: "offers", hidden: !myOffers.length },
+      make("h2", { textContent: say.offers }),
+      make("ul", {}, ...myOffers.map(({ code, text, expiresAt }) =>
+        make("li", {}, `${text}: `, make("strong", { textContent: code }), ` (${say.until} ${until(expiresAt)}) `,
+          make("button", { type: "button", textContent: say.use, ariaLabel: `${say.use}: ${code}`, onclick: () => use(code) }))))),
+  ];
+}
+
+async function use(code) {
+  if (!state.cart.checkout) await checkout(document.getElementById("contact"));
+  const { checkoutAddPromoCode } = await saleor(
+    `mutation($id: ID!, $c: String!) { checkoutAddPromoCode(id: $id, promoCode: $c) { errors { message } } }`,
+    { id: state.cart.checkout, c: code },
+  );
+  const [error] = checkoutAddPromoCode.errors;
+  document.getElementById("cart-state").textContent = error ? error.message : `${say.used} ${code}`;
 }
 
 async function orderPage() {
@@ -355,6 +426,8 @@ async function checkout(form) {
   });
   keepCart({ ...state.cart, checkout: checkoutCreate.checkout.id });
   await showCart();
+  // What is missing until delivery is free is known of a cart that Saleor has.
+  if (document.getElementById("lines")) await hints.page("CART", { checkoutId: state.cart.checkout });
   if (data.get("consent"))
     await saleor(`mutation($id: ID!, $i: [MetadataInput!]!) { updateMetadata(id: $id, input: $i) { errors { message } } }`, {
       id: state.cart.checkout,
@@ -421,8 +494,31 @@ function drawSign() {
 // -- the whole --------------------------------------------------------------------------------------
 
 async function draw() {
-  const page = PAGES[location.pathname.split("/")[1]] ?? home;
-  main.replaceChildren(...(await page()));
+  const name = location.pathname.split("/")[1];
+  document.getElementById("hint").hidden = true;
+  main.replaceChildren(...(await (PAGES[name] ?? home)()));
+  // Nothing of the page waits for it.
+  hints.page(KINDS[name] ?? "HOME", state.cart.checkout && { checkoutId: state.cart.checkout });
+}
+
+const KINDS = { product: "PRODUCT", category: "CATEGORY", search: "SEARCH", cart: "CART", order: "OTHER" };
+
+// One hint at a time: the newest takes the place of the one before.
+function showHint(hint, { dismiss, follow }) {
+  const box = document.getElementById("hint");
+  const close = (then) => () => {
+    box.hidden = true;
+    return then();
+  };
+  const toCart = hint.kind === "CART_WAITING" &&
+    make("a", { href: `/checkout?checkout=${encodeURIComponent(hint.checkoutId)}`, textContent: say.toCart, onclick: () => void follow() });
+  box.replaceChildren(
+    make("p", {}, hint.text, " ", ...(toCart ? [toCart] : [])),
+    make("p", { className: "note", textContent: hint.reason.text }),
+    make("button", { type: "button", textContent: say.dismiss, onclick: close(dismiss) }),
+  );
+  box.dataset.kind = hint.kind;
+  box.hidden = false;
 }
 
 async function drawCategories() {
