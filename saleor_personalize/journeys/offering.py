@@ -12,12 +12,12 @@ from typing import Any
 
 from saleor_personalize.enums import NotSentReason, OfferReason
 from saleor_personalize.models import Enrollment, Offer, Profile
+from saleor_personalize.offers import guard, showing
 from saleor_personalize.offers import operations as offers
-from saleor_personalize.offers import showing
-from saleor_personalize.offers.terms import Terms
+from saleor_personalize.offers.terms import Terms, of_json
 from saleor_personalize.offers.vouchers import Connect, connect
 
-__all__ = ["Connect", "Reserved", "connect", "make", "release", "reserve", "withdraw"]
+__all__ = ["Connect", "Reserved", "connect", "make", "objection", "release", "reserve", "withdraw"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,14 @@ def reserve(
 def release(*, offer: Reserved) -> None:
     """Forget an offer in the transaction that reserved it."""
     offers.release(offer=offer.offer)
+
+
+def objection(*, offer: Reserved, now: datetime) -> NotSentReason | None:
+    """Return what the orders that we know by now say against a code that was drawn, or None."""
+    row = offer.offer
+    if row.profile is None:
+        return NotSentReason.NO_ADDRESS
+    return guard.after_orders(profile=row.profile, terms=of_json(row.terms), now=now)
 
 
 def make(*, offer: Reserved, now: datetime, connect: Connect = connect) -> None:

@@ -295,6 +295,8 @@ def _hand_over(
     """Give a committed message to its provider; then back to it for another try, out, or ahead."""
     message, outgoing = leaving.message, leaving.outgoing
     wants_retry = _made(leaving, now, outside)
+    if wants_retry is None and leaving.offer is not None:
+        wants_retry = _turned_back(enrollment, leaving, leaving.offer, now)
     if wants_retry is None:
         wants_retry = messaging.hand_over(
             message=message, outgoing=outgoing, now=now, channel=outside.channel
@@ -303,7 +305,8 @@ def _hand_over(
         offering.withdraw(offer=leaving.offer, now=now, connect=outside.connect)
     row = Enrollment.objects.of(enrollment.installation).filter(pk=enrollment.pk)
     if wants_retry:
-        row.update(
+        # Whoever ordered or was let go meanwhile stays out.
+        row.filter(status__in=[EnrollmentStatus.WAITING, EnrollmentStatus.DONE]).update(
             status=EnrollmentStatus.WAITING,
             path=list(leaving.path),
             branches=leaving.branches,
@@ -336,6 +339,52 @@ def _made(leaving: Leaving, now: datetime, outside: Outside) -> bool | None:
             now=now,
         )
     return None
+
+
+def _turned_back(
+    enrollment: Enrollment, leaving: Leaving, offer: offering.Reserved, now: datetime
+) -> bool | None:
+    """Ask once more, for Saleor took its time to make the code; None: the message can still go, else whether
+    another try is wanted."""
+    row = (
+        Enrollment.objects.of(enrollment.installation)
+        .filter(pk=enrollment.pk)
+        .select_related("journey", "installation", "version", "profile__installation")
+        .first()
+    )
+    if row is None:
+        # Erased, and the message with it: its hand-over finds nothing.
+        return None
+    row.path, row.branches = list(leaving.path), dict(leaving.branches)
+    reason = _reason_by_now(row, offer, now)
+    if reason is None:
+        return None
+    return messaging.give_up(
+        message=leaving.message,
+        reason=reason,
+        error="It could not go any more when Saleor had made its code.",
+        is_retryable=reason == NotSentReason.JOURNEY_PAUSED,
+        now=now,
+    )
+
+
+def _reason_by_now(
+    row: Enrollment, offer: offering.Reserved, now: datetime
+) -> NotSentReason | None:
+    if not row.journey.is_live:
+        return NotSentReason.JOURNEY_PAUSED
+    try:
+        case = _case(row)
+    except SubjectGone as gone:
+        return gone.reason
+    left = _why_leave(case, now)
+    if left is not None:
+        return left.reason
+    objection, _recipient = _objection(case, now)
+    if objection not in (None, NotSentReason.FREQUENCY_LIMIT):
+        # The limit counts this very message.
+        return objection
+    return offering.objection(offer=offer, now=now)
 
 
 # -- the decision, under the locks --------------------------------------------------------------------

@@ -17,16 +17,23 @@ YEAR = timedelta(days=365)
 
 def objection(*, profile: Profile, terms: Terms, now: datetime) -> NotSentReason | None:
     """Return the first reason why this person must not get this offer, or None."""
+    reason = after_orders(profile=profile, terms=terms, now=now)
+    if reason is not None:
+        return reason
+    most = settings.INCENTIVE_GUARD.get("offers_per_year")
+    if most is not None and given_since(profile=profile, since=now - YEAR) >= most:
+        return NotSentReason.OFFER_LIMIT
+    return None
+
+
+def after_orders(*, profile: Profile, terms: Terms, now: datetime) -> NotSentReason | None:
+    """Return why the orders of a person speak against this offer, or None."""
     orders = orders_of(profile)
     if terms.is_first_order_only and orders.exists():
         return NotSentReason.OFFER_NOT_FIRST
-    limits = settings.INCENTIVE_GUARD
-    days = limits.get("days_after_full_price")
+    days = settings.INCENTIVE_GUARD.get("days_after_full_price")
     if days and _paid_full_price(orders, now - timedelta(days=days)):
         return NotSentReason.OFFER_FULL_PRICE
-    most = limits.get("offers_per_year")
-    if most is not None and given_since(profile=profile, since=now - YEAR) >= most:
-        return NotSentReason.OFFER_LIMIT
     return None
 
 
