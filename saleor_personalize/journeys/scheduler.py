@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
-from django.db.models import QuerySet
+from django.db import connection, transaction
 
 from saleor_personalize import bus
 from saleor_personalize.conf import settings
@@ -62,7 +61,7 @@ from saleor_personalize.messaging.arbitration import Delay, Drop, Rival
 from saleor_personalize.messaging.channels.base import Channel, OutgoingMessage
 from saleor_personalize.messaging.operations import Draft
 from saleor_personalize.messaging.queries import REACHED
-from saleor_personalize.models import Enrollment, Identity, Message
+from saleor_personalize.models import Enrollment, Identity, Installation, Journey, Message
 from saleor_personalize.offers.terms import read as read_terms
 from saleor_personalize.profiles import identity
 from saleor_personalize.saleor_api import installations
@@ -146,30 +145,38 @@ def advance_due(
     return taken
 
 
-def due(now: datetime) -> QuerySet[Enrollment]:
-    """Return whoever is due now in a live journey of a shop that sends."""
-    return Enrollment.objects.filter(
-        status=EnrollmentStatus.WAITING,
-        due_at__lte=now,
-        journey__is_live=True,
-        installation__sends_stopped_at=None,
-    )
+#: Takes the row that is due longest, journey by journey: whoever is held in a paused one, or in a shop that
+#: stopped, is long due, and passing them by would cost more with each of them.
+_CLAIM = f"""
+UPDATE {Enrollment._meta.db_table} SET due_at = %(until)s WHERE id = (
+  SELECT head.id
+  FROM {Journey._meta.db_table} AS journey
+  JOIN {Installation._meta.db_table} AS installation ON installation.id = journey.installation_id
+  CROSS JOIN LATERAL (
+    SELECT id, due_at FROM {Enrollment._meta.db_table}
+    WHERE journey_id = journey.id AND status = '{EnrollmentStatus.WAITING.value}' AND due_at <= %(now)s
+    ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
+  ) AS head
+  WHERE journey.is_live AND installation.sends_stopped_at IS NULL
+  ORDER BY head.due_at LIMIT 1
+) RETURNING id
+"""  # noqa: S608 (the names of the tables are ours)
 
 
 def _claim(now: datetime) -> Enrollment | None:
-    """Take the row that is due longest; its `due_at` moves, and is how the claim is known later."""
-    with transaction.atomic():
-        enrollment = (
-            due(now)
-            .select_related("journey", "installation", "version", "profile__installation")
-            .order_by("due_at")
-            .select_for_update(skip_locked=True, of=("self",))
-            .first()
+    """Take the row that is due longest; its `due_at` moves, and is how the claim is known later.
+
+    Heads of other journeys are locked for a moment: a worker that passes one by leaves it to this one.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_CLAIM, {"now": now, "until": now + CLAIM})
+        found = cursor.fetchone()
+        if found is None:
+            return None
+        rows = Enrollment.objects.select_related(
+            "journey", "installation", "version", "profile__installation"
         )
-        if enrollment is not None:
-            enrollment.due_at = now + CLAIM
-            enrollment.save(update_fields=["due_at"])
-        return enrollment
+        return rows.get(pk=found[0])
 
 
 def _advance(enrollment: Enrollment, now: datetime, outside: Outside) -> None:

@@ -1264,7 +1264,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='enrollment',
-            index=models.Index(condition=models.Q(('status', 'waiting')), fields=['due_at'], name='enrollment_due'),
+            index=models.Index(condition=models.Q(('status', 'waiting')), fields=['journey', 'due_at'], name='enrollment_due'),
         ),
         migrations.AddIndex(
             model_name='enrollment',

@@ -88,8 +88,11 @@ class Enrollment(Scoped):
             ),
         ]
         indexes = [
+            # Journey by journey: those held in a paused one are long due, and nobody looks at them.
             models.Index(
-                fields=["due_at"], name="enrollment_due", condition=models.Q(status="waiting")
+                fields=["journey", "due_at"],
+                name="enrollment_due",
+                condition=models.Q(status="waiting"),
             ),
             models.Index(
                 fields=["installation", "subject_saleor_id"],
