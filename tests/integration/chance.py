@@ -36,6 +36,7 @@ from saleor_personalize.journeys import definitions
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.live import AboutCheckout, AboutOrders, LiveCheckout, LiveLine
 from saleor_personalize.journeys.live_variants import AboutVariant, LiveVariant
+from saleor_personalize.journeys.scheduler import Outside
 from saleor_personalize.journeys.triggers import StockChanged
 from saleor_personalize.messaging import links
 from saleor_personalize.messaging import operations as messaging
@@ -83,7 +84,6 @@ QUIET = ("21:00", "08:00")
 FULL_PRICE_DAYS, OFFERS_PER_YEAR = 30, 1
 CAPS = ((2, DAY), (5, 7 * DAY))
 SETTINGS: dict[str, Any] = {
-    "CHANNELS": {"email": f"{__name__}.ChanceChannel"},
     "QUIET_HOURS": {"email": QUIET},
     "INCENTIVE_GUARD": {
         "days_after_full_price": FULL_PRICE_DAYS,
@@ -399,14 +399,14 @@ class Vouchers:
         return {"voucherCodeBulkDelete": {"errors": []}}
 
 
-class ChanceChannel(Channel):
+@dataclass
+class Provider(Channel):
     """Brings each message to the story that is being told."""
 
-    story: Story | None = None
+    provide: Callable[[OutgoingMessage], SendResult]
 
     def send(self, message: OutgoingMessage) -> SendResult:
-        assert self.story is not None
-        return self.story.provide(message)
+        return self.provide(message)
 
 
 # -- the shop that we know ------------------------------------------------------------------------------
@@ -532,7 +532,15 @@ class Story:
         self.number = 0
         self.passes: list[Pass] = []
         self.counts: Counter[str] = Counter()
-        ChanceChannel.story = self
+        self.outside = Outside(self.answer, self.vouchers.connect, Provider(self.provide))
+
+    def begin(self, gift: int, yes: set[str]) -> None:
+        """Put every journey on, and let people allow messages."""
+        self.publish(gift)
+        for key in LIVE:
+            self.go_live(key)
+        for address in sorted(yes):
+            self.say(address, "", True)
 
     # -- people and the shop --------------------------------------------------------------------------
 
@@ -772,6 +780,11 @@ class Story:
             ):
                 self.truth.said.append((address, "stock_alerts", True))
 
+    def sell_out(self, address: str, product: str) -> None:
+        """It is sold out, and somebody asks to be told when it is back."""
+        self.stock(product, 0, True)
+        self.ask_for(address, product)
+
     def ask_no_longer(self, address: str, product: str) -> None:
         rows = StockAlert.objects.filter(
             variant_saleor_id=f"{product}-large", email_hash=email_hash(address)
@@ -895,13 +908,13 @@ class Story:
         for _ in range(50):
             self.passes.append(Pass(self.truth.now))
             try:
-                if not journeys.advance_due(now=self.truth.now, limit=1, ask=self.answer):
+                if not journeys.advance_due(now=self.truth.now, limit=1, outside=self.outside):
                     break
             finally:
                 self.passes.pop()
         else:
             self.wrong.append("a worker goes on and on about whoever is due")
-        offers.sweep(now=self.truth.now)
+        offers.sweep(now=self.truth.now, connect=self.vouchers.connect)
 
     def answer(self, question: object) -> object:
         """Say what Saleor says. It knows the truth, but for what was never in it."""
@@ -918,8 +931,9 @@ class Story:
 
     def _answer(self, question: object) -> object:
         match question:
-            case AboutOrders(_, address, user, since):
-                return bool(self._ordered(address, user, since))
+            case AboutOrders(_, address, user, since, others):
+                pairs = [(address, user), *others]
+                return any(self._ordered(*pair, since) for pair in pairs)
             case AboutCheckout(checkout, address):
                 return self._cart_now(checkout.saleor_id, address, checkout)
             case AboutVariant():
@@ -1204,6 +1218,7 @@ class Story:
 
     def end(self) -> None:
         """Let everything come to its end; nobody may be stuck, and nothing without a true reason."""
+        assert not self.wrong, self.wrong
         truth = self.truth
         self.meanwhile, self.dies_at, self.moods, truth.is_down = {}, "", [], False
         self.stop(False)

@@ -10,8 +10,11 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import uuid4
 
 import pytest
 from django.db import transaction
@@ -25,11 +28,24 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from saleor_personalize.enums import NotSentReason
+from saleor_personalize.journeys import conditions, scheduler
+from saleor_personalize.journeys import operations as journeys
+from saleor_personalize.messaging import guards
 from saleor_personalize.messaging import operations as messaging
-from saleor_personalize.models import Installation
-from saleor_personalize.offers import vouchers
+from saleor_personalize.models import Enrollment, Installation, Message, Profile
 from tests.integration import chance
-from tests.integration.chance import LIVE, PEOPLE, PRODUCTS, STARTS, Story, account, work
+from tests.integration.chance import (
+    DAY,
+    LIVE,
+    MINUTE,
+    PEOPLE,
+    PRODUCTS,
+    STARTS,
+    Story,
+    account,
+    work,
+)
 
 #: Stories told; `make bench-never-wrong` sets it, and how many processes share them.
 STORIES = int(os.environ.get("NEVER_WRONG_STORIES", "0"))
@@ -37,6 +53,8 @@ SHARES = int(os.environ.get("NEVER_WRONG_SHARES", "1"))
 #: In the suite: so many, the same each time.
 FEW = 30
 STEPS = 14
+#: Stories within which a fault must show by chance.
+HUNT = 400
 
 person = st.sampled_from(PEOPLE)
 address = st.one_of(person.map(account), person.map(account), person.map(work))
@@ -48,6 +66,10 @@ contact = st.sampled_from(
 lines = st.fixed_dictionaries({"mug": st.integers(0, 2), "tea": st.integers(0, 1)})
 by = st.sampled_from(["account", "guest", "guest, other address", "account, cart", "guest, cart", "other, cart"])  # fmt: skip
 price = st.sampled_from(["full", "reduced", "cancelled"])
+heard = st.one_of(told, st.just("imported"))
+which = st.integers(0, 1)
+pieces = st.sampled_from([0, 0, 1, 9])
+amount = st.sampled_from(["8.00", "15.00", "19.50", "25.00"])
 topic = st.sampled_from(["", "", "reminders", "offers", "stock_alerts"])
 journey = st.sampled_from(LIVE)
 #: What can happen while a worker is at some point of its way.
@@ -67,8 +89,23 @@ WHERE = (
     "handing over", "handed over",
 )  # fmt: skip
 MOODS = ("refuses", "not now", "unclear, has it", "unclear, has it not", "breaks")
+#: Where the world may go on: not in the middle of a transaction.
+OPEN = [one for one in WHERE if one != "deciding"]
 #: Half an hour, beyond a claim, beyond a delay, to the evening, over the night of a change of clocks, days.
 JUMPS = (6, 31, 61, 130, 245, 600, 1440, 1700, 4400)
+minutes = st.sampled_from([0, 0, 0, 0, 61, 61, *JUMPS])
+
+
+def happens(name: str, **how: st.SearchStrategy[Any]) -> Any:
+    """Return a rule: something happens, and mostly some time passes then, and a worker wakes."""
+
+    def step(self: Chance, minutes: int, **given: Any) -> None:
+        getattr(self.story, name)(**given)
+        if minutes:
+            self.story.tick(minutes)
+
+    step.__name__ = name
+    return rule(minutes=minutes, **how)(step)
 
 
 class Chance(RuleBasedStateMachine):
@@ -76,6 +113,8 @@ class Chance(RuleBasedStateMachine):
 
     installation: Installation
     counts: Counter[str]
+    #: The story that is being told.
+    told: ClassVar[Story]
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,98 +123,32 @@ class Chance(RuleBasedStateMachine):
     @initialize(start=st.sampled_from(STARTS), gift=st.integers(0, 1), yes=st.sets(address))
     def begin(self, start: Any, gift: int, yes: set[str]) -> None:
         """Most stories should reach a send: they start live, with people who allow it."""
-        self.story = Story(self.installation, start)
-        self.story.publish(gift)
-        for key in LIVE:
-            self.story.go_live(key)
-        for one in sorted({account("ann"), *yes}):
-            self.story.say(one, "", True)
+        self.story = Chance.told = Story(self.installation, start)
+        self.story.begin(gift, {account("ann"), *yes})
 
-    @rule(person=person, which=st.integers(0, 1), lines=lines, contact=contact, how=told)
-    def cart(self, **given: Any) -> None:
-        self.story.cart(**given)
-
-    @rule(person=person, by=by, product=product, price=price, how=st.one_of(told, st.just("imported")), which=st.integers(0, 1))  # fmt: skip
-    def order(self, **given: Any) -> None:
-        self.story.order(**given)
-
-    @rule(which=st.integers(0, 3))
-    def late_webhook(self, which: int) -> None:
-        self.story.deliver(which)
-
-    @rule(address=address, topic=topic, is_yes=st.booleans())
-    def say(self, **given: Any) -> None:
-        self.story.say(**given)
-
-    @rule(address=address)
-    def unsubscribe(self, address: str) -> None:
-        self.story.unsubscribe(address)
-
-    @rule(person=person)
-    def become_one(self, person: str) -> None:
-        self.story.become_one(person)
-
-    @rule(product=product, pieces=st.sampled_from([0, 0, 1, 9]), is_told=st.booleans())
-    def stock(self, **given: Any) -> None:
-        self.story.stock(**given)
-
-    @rule(product=product, amount=st.sampled_from(["8.00", "15.00", "19.50", "25.00"]), is_told=st.booleans())  # fmt: skip
-    def price(self, **given: Any) -> None:
-        self.story.price(**given)
-
-    @rule(address=address, product=product)
-    def wait_for_stock(self, address: str, product: str) -> None:
-        """It is sold out, and somebody asks to be told; later it is back."""
-        self.story.stock(product, 0, True)
-        self.story.ask_for(address, product)
-
-    @rule(address=address, product=product)
-    def wait_no_longer(self, address: str, product: str) -> None:
-        self.story.ask_no_longer(address, product)
-
-    @rule(person=person, product=product)
-    def look(self, person: str, product: str) -> None:
-        self.story.look(person, product)
-
-    @rule(person=person, product=product)
-    def keep(self, person: str, product: str) -> None:
-        self.story.keep(person, product)
-
-    @rule(key=journey, what=st.sampled_from(["pause", "resume", "go_live"]))
-    def switch(self, key: str, what: str) -> None:
-        self.story.act((what, key))
-
-    @rule(which=st.integers(0, 1))
-    def publish(self, which: int) -> None:
-        self.story.publish(which)
-
-    @rule(is_stopped=st.booleans())
-    def stop(self, is_stopped: bool) -> None:
-        self.story.stop(is_stopped)
-
-    @rule(is_up=st.booleans())
-    def saleor(self, is_up: bool) -> None:
-        self.story.saleor(is_up)
-
-    @rule(mood=st.sampled_from(MOODS))
-    def mood(self, mood: str) -> None:
-        self.story.mood(mood)
-
-    @rule(where=st.sampled_from(WHERE))
-    def die(self, where: str) -> None:
-        self.story.die(where)
-
-    @rule(point=st.sampled_from([one for one in WHERE if one != "deciding"]), action=HAPPENINGS)
-    def meanwhile(self, point: str, action: tuple[Any, ...]) -> None:
-        self.story.while_at(point, action)
-
-    @rule(minutes=st.sampled_from(JUMPS))
-    def time_passes(self, minutes: int) -> None:
-        self.story.tick(minutes)
-
-    @rule(minutes=st.sampled_from(JUMPS))
-    def more_time_passes(self, minutes: int) -> None:
-        self.story.tick(minutes)
+    cart = happens("cart", person=person, which=which, lines=lines, contact=contact, how=told)
+    order = happens(
+        "order", person=person, by=by, product=product, price=price, how=heard, which=which
+    )
+    late_webhook = happens("deliver", which=st.integers(0, 3))
+    say = happens("say", address=address, topic=topic, is_yes=st.booleans())
+    unsubscribe = happens("unsubscribe", address=address)
+    become_one = happens("become_one", person=person)
+    stock = happens("stock", product=product, pieces=pieces, is_told=st.booleans())
+    price = happens("price", product=product, amount=amount, is_told=st.booleans())
+    sell_out = happens("sell_out", address=address, product=product)
+    wait_no_longer = happens("ask_no_longer", address=address, product=product)
+    look = happens("look", person=person, product=product)
+    keep = happens("keep", person=person, product=product)
+    pause = happens("pause", key=journey)
+    resume = happens("resume", key=journey)
+    go_live = happens("go_live", key=journey)
+    publish = happens("publish", which=which)
+    stop = happens("stop", is_stopped=st.booleans())
+    saleor = happens("saleor", is_up=st.booleans())
+    mood = happens("mood", mood=st.sampled_from(MOODS))
+    die = happens("die", where=st.sampled_from(WHERE))
+    meanwhile = happens("while_at", point=st.sampled_from(OPEN), action=HAPPENINGS)
 
     @invariant()
     def nothing_is_wrong(self) -> None:
@@ -193,33 +166,254 @@ class Chance(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def shop(db: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
+def shop(db: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Installation:
     """A shop in which workers can be held up or killed between the product's own steps."""
     settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, **chance.SETTINGS}
-
-    def connect(installation: Installation) -> Any:
-        assert chance.ChanceChannel.story is not None
-        return chance.ChanceChannel.story.vouchers.connect(installation)
-
-    def at(point: str) -> None:
-        assert chance.ChanceChannel.story is not None
-        chance.ChanceChannel.story.reach(point)
 
     begin, hand_over = messaging.begin_hand_over, messaging.hand_over
 
     def deciding(**given: Any) -> None:
         begin(**given)
-        at("deciding")
+        Chance.told.reach("deciding")
 
     def decided(**given: Any) -> bool:
-        at("decided")
+        Chance.told.reach("decided")
         return hand_over(**given)
 
-    monkeypatch.setattr(vouchers, "SaleorClient", connect)
     monkeypatch.setattr(messaging, "begin_hand_over", deciding)
     monkeypatch.setattr(messaging, "hand_over", decided)
-    yield chance.base()
-    chance.ChanceChannel.story = None
+    return chance.base()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A safeguard that is taken out of the product, and a short story in which that does harm."""
+
+    patches: Callable[[], Mapping[str, Any]]
+    story: tuple[tuple[Any, ...], ...]
+    #: What the judge says of it.
+    found: str
+
+
+def _without_orders(**given: Any) -> Any:
+    left = _leaving(**given)
+    return None if left is not None and left.reason == NotSentReason.ORDERED else left
+
+
+def _blind_retry(*, now: datetime) -> int:
+    """Send again whatever was interrupted."""
+    rows = Message.objects.filter(status="handing_over", decided_at__lte=now - 10 * MINUTE)
+    for row in rows:
+        Enrollment.objects.filter(pk=row.enrollment_id).update(
+            status="waiting", path=[0], due_at=now, step_since=now
+        )
+    return rows.update(status="failed", handed_over_at=None)
+
+
+def _random_key(case: Any, step: Any) -> Any:
+    draft = _draft_of(case, step)
+    return replace(draft, key=f"{draft.key}:{uuid4()}")
+
+
+def _judged_once(case: Any, live: Any, now: datetime) -> Any:
+    """Decide under the locks by what was known before them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scheduler, "_why_leave", lambda *_: None)
+        patch.setattr(guards, "objection", lambda **_: None)
+        return _run(case, live, now)
+
+
+_leaving, _draft_of, _run = conditions.leaving, scheduler.draft_of, scheduler._run
+_CART = ("cart", "ann", 0, {"mug": 1}, "guest", "at once")
+_BUYS = ("order", "ann", "guest", "tea", "full", "imported")
+FAULTS = {
+    "orders are not looked at": Fault(
+        lambda: {
+            "journeys.operations.exit_for_order": lambda **_: 0,
+            "journeys.conditions.leaving": _without_orders,
+        },
+        (_CART, ("tick", 6), _BUYS, ("tick", 61)),
+        "ordered since",
+    ),
+    "permission is not looked at": Fault(
+        lambda: {"messaging.guards.objection": lambda **_: None},
+        (_CART, ("unsubscribe", account("ann")), ("tick", 61)),
+        "no permission",
+    ),
+    "nothing is judged again under the locks": Fault(
+        lambda: {"journeys.scheduler._run": _judged_once},
+        (_CART, ("while_at", "asked", ("unsubscribe", account("ann"))), ("tick", 61)),
+        "no permission",
+    ),
+    "what was interrupted is sent again": Fault(
+        lambda: {"messaging.operations.settle_interrupted": _blind_retry},
+        (_CART, ("die", "handed over"), ("tick", 61), ("tick", 31)),
+        "the same key again",
+    ),
+    "what was interrupted is sent again, under another key": Fault(
+        lambda: {
+            "messaging.operations.settle_interrupted": _blind_retry,
+            "journeys.scheduler.draft_of": _random_key,
+        },
+        (_CART, ("die", "handed over"), ("tick", 61), ("tick", 61)),
+        "was told of so at",
+    ),
+    "an unclear answer counts as a no": Fault(
+        lambda: {
+            "exceptions.ChannelError.is_ambiguous": property(lambda _: False, lambda *_: None)
+        },
+        (_CART, ("mood", "unclear, has it"), ("tick", 61), ("tick", 61)),
+        "the same key again",
+    ),
+    "offers are not guarded": Fault(
+        lambda: {
+            "offers.guard.objection": lambda **_: None,
+            "offers.guard.after_orders": lambda **_: None,
+        },
+        (_BUYS, ("tick", 6), ("keep", "ann", "mug"), ("tick", 61), ("tick", 130)),
+        "a code right after paying full price",
+    ),
+    "other messages are not looked at": Fault(
+        lambda: {"messaging.arbitration.decide": lambda **_: None},
+        (("tick", 540), _CART, ("tick", 61)),
+        "it is 23:",
+    ),
+    "nobody is told why not": Fault(
+        lambda: {"messaging.operations.record_not_sent": lambda **_: None},
+        (_CART, _BUYS, ("tick", 61)),
+        "no message says why",
+    ),
+    "a claim never runs out": Fault(
+        lambda: {"journeys.scheduler.CLAIM": 4000 * DAY},
+        (_CART, ("die", "asking"), ("tick", 61)),
+        "abandoned_checkout",
+    ),
+}
+
+
+@pytest.fixture(params=FAULTS)
+def fault(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Fault:
+    found = FAULTS[request.param]
+    for path, value in found.patches().items():
+        monkeypatch.setattr(f"saleor_personalize.{path}", value, raising=False)
+    return found
+
+
+def one_story(shop: Installation, happenings: tuple[tuple[Any, ...], ...]) -> str:
+    """Tell one story; return what is wrong in it."""
+    savepoint = transaction.savepoint()
+    story = Chance.told = Story(shop, STARTS[0])
+    try:
+        story.begin(0, {account("ann")})
+        # Nothing but what the story is about.
+        story.pause("welcome")
+        for action in happenings:
+            story.act(action)
+        story.end()
+    except AssertionError as error:
+        return str(error)
+    finally:
+        transaction.savepoint_rollback(savepoint)
+    return ""
+
+
+# -- what the machine found, told plainly ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("action", "reason"),
+    [
+        (("unsubscribe", account("ann")), "suppressed"),
+        (("order", "ann", "guest", "tea", "reduced", "imported"), "ordered"),
+        (("order", "ann", "account", "tea", "full", "at once"), "ordered"),
+    ],
+)
+def test_d2_b65_what_happens_while_saleor_makes_a_code_still_counts(
+    shop: Installation, action: tuple[Any, ...], reason: str
+) -> None:
+    story = Chance.told = Story(shop, STARTS[0])
+    story.begin(0, {account("ann")})
+    story.pause("welcome")
+    story.keep("ann", "mug")
+    story.tick(61)
+    story.while_at("voucher after", action)
+    story.tick(130)
+    assert story.counts["meanwhile voucher after"] == 1
+    message = Message.objects.get(template="win_back_offer")
+    assert (message.status, message.reason) == ("failed", reason)
+    assert (story.mails, story.vouchers.codes()) == ([], set())
+    story.end()
+    assert story.mails == []
+
+
+def test_b65_a_journey_that_is_paused_while_saleor_makes_a_code_holds_the_message(
+    shop: Installation,
+) -> None:
+    story = Chance.told = Story(shop, STARTS[0])
+    story.begin(0, {account("ann")})
+    story.pause("welcome")
+    story.keep("ann", "mug")
+    story.tick(61)
+    story.while_at("voucher after", ("pause", "gift"))
+    story.tick(130)
+    assert (story.mails, story.vouchers.codes()) == ([], set())
+    story.resume("gift")
+    story.tick(61)
+    (mail,) = story.mails
+    assert [code for code in story.vouchers.codes() if code in mail.text] != []
+    story.end()
+
+
+def test_d2_a_try_that_failed_brings_nobody_back_who_left_meanwhile(shop: Installation) -> None:
+    story = Chance.told = Story(shop, STARTS[0])
+    story.begin(0, {account("ann")})
+    story.act(_CART)
+    story.while_at("handing over", _BUYS)
+    story.mood("not now")
+    story.tick(61)
+    enrollment = Enrollment.objects.get(subject_saleor_id="ann-1")
+    assert (enrollment.status, enrollment.exit_reason) == ("reached", "ordered")
+    story.end()
+    assert story.mails == []
+
+
+def test_b60_whoever_is_held_is_passed_by_and_who_is_due_longest_comes_first(
+    shop: Installation,
+) -> None:
+    story = Chance.told = Story(shop, STARTS[0])
+    story.begin(0, {account("ann"), account("ben")})
+    story.act(_CART)
+    story.tick(6)
+    story.look("ann", "tea")
+    story.cart("ben", 0, {"tea": 1}, "guest", "at once")
+    due = story.truth.now + DAY
+    journeys.enter_due(now=due)
+    story.pause("welcome")
+    claimed = []
+    while (row := scheduler._claim(due)) is not None:
+        claimed.append((row.journey.key, row.profile_id))
+    ann, ben = (Profile.objects.get(identities__value=chance.USERS[one]).pk for one in PEOPLE)
+    carts = "abandoned_checkout"
+    assert claimed == [(carts, ann), (carts, ben), ("browsed_product", ann)]
+    story.stop(True)
+    assert scheduler._claim(due + DAY) is None
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_the_stories_of_faults_end_well_with_every_safeguard(shop: Installation, name: str) -> None:
+    assert one_story(shop, FAULTS[name].story) == ""
+
+
+def test_a_safeguard_that_is_taken_out_is_missed(shop: Installation, fault: Fault) -> None:
+    assert fault.found in one_story(shop, fault.story)
+
+
+@pytest.mark.skipif(not STORIES, reason="`make bench-never-wrong` looks for each by chance")
+def test_a_safeguard_that_is_taken_out_is_missed_by_chance(
+    shop: Installation, fault: Fault
+) -> None:
+    with pytest.raises(AssertionError):
+        tell(shop, HUNT, is_new=True, shrinks=False)
 
 
 def tell(
