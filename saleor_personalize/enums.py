@@ -80,6 +80,22 @@ class DeliveryChannel(TextChoices):
     SMS = "sms", "SMS"
 
 
+class DevicePlatform(TextChoices):
+    ANDROID = "android", "Android"
+    IOS = "ios", "iOS"
+    WEB = "web", "Web"
+
+
+class DeviceGone(TextChoices):
+    """Why a device gets no push any more, until it registers again."""
+
+    SIGNED_OUT = "signed_out", "Its person signed out"
+    UNREGISTERED = "unregistered", "Its app was removed, or its token replaced"
+    OTHER_PROJECT = "other_project", "Its token is of another Firebase project"
+    INVALID_TOKEN = "invalid_token", "What it registered is no token"
+    REPLACED = "replaced", "Its person has many newer devices"
+
+
 class Purpose(TextChoices):
     """What a person can allow or refuse, per delivery channel."""
 
@@ -229,6 +245,20 @@ class MessageStatus(TextChoices):
     UNCERTAIN = "uncertain", "The provider may have it: never sent again by itself"
 
 
+class MessageEventKind(TextChoices):
+    """What became of a message that went out."""
+
+    DELIVERED = "delivered", "Delivered"
+    OPENED = "opened", "Opened"
+    CLICKED = "clicked", "Clicked"
+    READ = "read", "Read in the inbox"
+    DISMISSED = "dismissed", "Waved away in the inbox"
+    BOUNCED = "bounced", "Came back"
+    COMPLAINED = "complained", "Marked as spam"
+    UNSUBSCRIBED = "unsubscribed", "Unsubscribed"
+    DEAD_TOKEN = "dead_token", "The device is gone"
+
+
 class BusEvent(TextChoices):
     """What other apps can be told of."""
 
@@ -292,6 +322,14 @@ class HintPage(TextChoices):
     CART = "cart", "Cart"
     CHECKOUT = "checkout", "Checkout"
     OTHER = "other", "Any other page"
+
+
+class InboxAction(TextChoices):
+    """What a person does with an item of their inbox."""
+
+    READ = "read", "Was read"
+    DISMISSED = "dismissed", "Was put away"
+    CLICKED = "clicked", "Was followed"
 
 
 class OutgoingStatus(TextChoices):

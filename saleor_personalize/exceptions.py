@@ -4,6 +4,7 @@ A message says what failed, where, which value (never a secret or an address) an
 """
 
 import traceback
+from datetime import timedelta
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -102,14 +103,24 @@ class ChannelError(PersonalizeError):
 
     `is_permanent`: trying again cannot help (bad address, refused sender).
     `is_ambiguous`: the provider may have taken the message; it must not be sent again blindly.
+    `retry_after`: how long the provider wants to be left alone.
+    `is_address_dead`: nobody can be reached at this address any more; implies `is_permanent`.
     """
 
     def __init__(
-        self, message: str, *, is_permanent: bool = False, is_ambiguous: bool = False
+        self,
+        message: str,
+        *,
+        is_permanent: bool = False,
+        is_ambiguous: bool = False,
+        retry_after: timedelta | None = None,
+        is_address_dead: bool = False,
     ) -> None:
         super().__init__(message)
-        self.is_permanent = is_permanent
+        self.is_permanent = is_permanent or is_address_dead
         self.is_ambiguous = is_ambiguous
+        self.retry_after = retry_after
+        self.is_address_dead = is_address_dead
 
 
 class OutgoingRefused(PersonalizeError):
@@ -118,6 +129,18 @@ class OutgoingRefused(PersonalizeError):
     def __init__(self, message: str, *, field: str = "") -> None:
         super().__init__(message)
         self.field = field
+
+
+class DeviceRefused(PersonalizeError):
+    """A device cannot be registered for push as it was asked for. `field` is the argument to mend."""
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class PushAccountRefused(PersonalizeError):
+    """What was given is no service account of a Firebase project, or cannot be used now."""
 
 
 class AddressRefused(PersonalizeError):

@@ -17,10 +17,8 @@ from urllib.parse import urlsplit
 
 from django.db import transaction
 
-from saleor_personalize import bus
 from saleor_personalize.conf import build_backend, settings
 from saleor_personalize.enums import (
-    BusEvent,
     DeliveryChannel,
     IdentityKind,
     MessageStatus,
@@ -34,7 +32,7 @@ from saleor_personalize.exceptions import (
     InvalidToken,
     UnknownAlias,
 )
-from saleor_personalize.messaging import links
+from saleor_personalize.messaging import links, outcomes
 from saleor_personalize.messaging.channels.base import Channel, OutgoingMessage
 from saleor_personalize.messaging.rendering import Rendered
 from saleor_personalize.models import Enrollment, Identity, Installation, Message, Profile
@@ -88,7 +86,7 @@ def record_not_sent(
     message.status, message.reason = MessageStatus.NOT_SENT, reason
     message.decided_at, message.error, message.content = now, error, dict(content or {})
     message.save()
-    _publish(message, now)
+    outcomes.publish(message=message, now=now)
     transaction.on_commit(
         lambda: message_not_sent.send_robust(
             Message, installation=message.installation, message=message
@@ -308,7 +306,7 @@ def _settle(
             .update(**{name: getattr(message, name) for name in names})
         )
         if is_kept and is_final:
-            _publish(message, now)
+            outcomes.publish(message=message, now=now)
     signal = message_sent if status == MessageStatus.SENT else message_not_sent
     signal.send_robust(Message, installation=message.installation, message=message)
 
@@ -334,28 +332,8 @@ def settle_interrupted(*, now: datetime) -> int:
                 else "The worker stopped during the hand-over. The message may have been sent."
             )
             message.save(update_fields=["status", "error"])
-            _publish(message, now)
+            outcomes.publish(message=message, now=now)
     return len(interrupted)
-
-
-def _publish(message: Message, now: datetime) -> None:
-    """Tell other apps what became of a message; must run in the transaction that decides it."""
-    is_sent = message.status == MessageStatus.SENT
-    bus.publish(
-        installation=message.installation,
-        event=BusEvent.MESSAGE_SENT if is_sent else BusEvent.MESSAGE_NOT_SENT,
-        data={
-            "messageId": str(message.public_id),
-            "template": message.template,
-            "purpose": message.purpose,
-            "deliveryChannel": message.delivery_channel,
-            "status": message.status,
-            "reason": message.reason or None,
-            "subjectId": message.enrollment.subject_saleor_id if message.enrollment else None,
-        },
-        profile_id=message.profile_id,
-        now=now,
-    )
 
 
 def installation_of(claims: Claims) -> Installation:

@@ -17,11 +17,13 @@ from saleor_personalize.models.catalog import (
     Stock,
     VariantPrice,
 )
+from saleor_personalize.models.devices import Device, PushAccount
 from saleor_personalize.models.events import Checkout, Event, Order, OrderLine, Session
 from saleor_personalize.models.favourites import Favourite, SharedFavourites
 from saleor_personalize.models.fields import EncryptedTextField, email_hash
 from saleor_personalize.models.hints import PageDropOff, ShownHint
 from saleor_personalize.models.imports import Import, ImportReject
+from saleor_personalize.models.inbox import InboxItem
 from saleor_personalize.models.ingestion import Backfill, BackfillStage
 from saleor_personalize.models.installation import (
     Installation,
@@ -30,7 +32,7 @@ from saleor_personalize.models.installation import (
     ServerKey,
 )
 from saleor_personalize.models.journeys import Enrollment, Journey, JourneyVersion
-from saleor_personalize.models.messaging import Message
+from saleor_personalize.models.messaging import Message, MessageEvent
 from saleor_personalize.models.offers import Offer, OfferVoucher
 from saleor_personalize.models.placements import Exposure, MerchandisingRule, Placement
 from saleor_personalize.models.privacy import Erasure
@@ -50,6 +52,7 @@ __all__ = [
     "Collection",
     "ComputedTraits",
     "Consent",
+    "Device",
     "EncryptedTextField",
     "Enrollment",
     "Erasure",
@@ -59,12 +62,14 @@ __all__ = [
     "Identity",
     "Import",
     "ImportReject",
+    "InboxItem",
     "Installation",
     "Journey",
     "JourneyVersion",
     "MerchandisingRule",
     "Merge",
     "Message",
+    "MessageEvent",
     "Offer",
     "OfferVoucher",
     "Order",
@@ -83,6 +88,7 @@ __all__ = [
     "ProductTranslation",
     "ProductVariant",
     "Profile",
+    "PushAccount",
     "SalesChannel",
     "Scoped",
     "Segment",

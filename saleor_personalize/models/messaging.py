@@ -1,10 +1,16 @@
-"""One message to one person, sent or not, and why."""
+"""One message to one person, sent or not, and why; and what became of it."""
 
 import uuid
 
 from django.db import models
 
-from saleor_personalize.enums import DeliveryChannel, MessageStatus, NotSentReason, Purpose
+from saleor_personalize.enums import (
+    DeliveryChannel,
+    MessageEventKind,
+    MessageStatus,
+    NotSentReason,
+    Purpose,
+)
 from saleor_personalize.models.installation import Scoped
 from saleor_personalize.models.journeys import Enrollment
 from saleor_personalize.models.profiles import Profile
@@ -31,6 +37,8 @@ class Message(Scoped):
     handed_over_at = models.DateTimeField(null=True)
     # How often a hand-over was started.
     attempts = models.PositiveSmallIntegerField(default=0)
+    # Until then the provider wants to be left alone.
+    retry_at = models.DateTimeField(null=True)
     provider_message_id = models.CharField(max_length=300, blank=True)
     error = models.TextField(blank=True)
 
@@ -46,4 +54,37 @@ class Message(Scoped):
                 name="message_interrupted",
                 condition=models.Q(status="handing_over"),
             ),
+            models.Index(
+                fields=["installation", "provider_message_id"],
+                name="message_at_provider",
+                condition=~models.Q(provider_message_id=""),
+            ),
+        ]
+
+
+class MessageEvent(Scoped):
+    """One thing that became of a message. Append-only; what the provider tells twice is kept once."""
+
+    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="events")
+    kind = models.CharField(max_length=14, choices=MessageEventKind)
+    # When it happened, by the provider's clock; and when we heard of it.
+    at = models.DateTimeField()
+    recorded_at = models.DateTimeField()
+    # A scanner or a mail program opened or clicked, not the person.
+    is_machine = models.BooleanField(default=False)
+    provider_event_id = models.CharField(max_length=300, blank=True)
+    # Of a click the link's name, of a bounce the provider's code; nothing personal.
+    detail = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["installation", "provider_event_id"],
+                name="message_event_once",
+                condition=~models.Q(provider_event_id=""),
+            )
+        ]
+        indexes = [
+            models.Index(fields=["message", "kind"], name="message_event_kind"),
+            models.Index(fields=["installation", "-at"], name="message_event_newest"),
         ]

@@ -8,11 +8,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
 class OutgoingMessage:
-    """A rendered message on its way out. `key` names it for good: the same key is the same message."""
+    """A rendered message on its way out. `key` names it for good: the same key is the same message.
+
+    `subject` and `html` are an e-mail's, `title` is a push's or an inbox item's; `text` is what every
+    message says. `recipient` is the address, of a push the first of `recipients` (all tokens of the
+    person), in the app empty.
+    """
 
     key: str
     recipient: str = field(repr=False)
@@ -21,17 +27,45 @@ class OutgoingMessage:
     text: str = field(repr=False)
     html: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    title: str = ""
+    #: Where a tap on it leads.
+    link: str = field(default="", repr=False)
+    image_url: str = ""
+    #: What an app reads of a push: message_id, deep_link, promo_code.
+    data: Mapping[str, str] = field(default_factory=dict, repr=False)
+    recipients: tuple[str, ...] = field(default=(), repr=False)
+    #: Whose account with the provider it goes by, where each installation has its own.
+    installation_id: int = 0
 
 
 @dataclass(frozen=True)
 class SendResult:
-    """The provider took the message; `provider_message_id` is what it calls it."""
+    """The provider took the message; `provider_message_id` is what it calls it.
+
+    Of several recipients it took `accepted`; `dead` are those (as given) that it says are gone for good.
+    """
 
     provider_message_id: str
+    dead: tuple[str, ...] = field(default=(), repr=False)
+    accepted: int = 1
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a delivery channel can do beyond handing over one message."""
+
+    #: Keeps its connection to the provider from one message to the next.
+    is_pooled: bool = False
+    #: Recipients of one message that travel in one call.
+    batch_size: int = 1
+    #: The provider takes a message of the same `key` once, so a try again cannot be a second message.
+    is_exactly_once: bool = False
 
 
 class Channel(ABC):
     """A way for a message to travel."""
+
+    capabilities: ClassVar[Capabilities] = Capabilities()
 
     @abstractmethod
     def send(self, message: OutgoingMessage) -> SendResult:

@@ -16,14 +16,17 @@ from saleor_personalize.models import (
     Checkout,
     ComputedTraits,
     Consent,
+    Device,
     Enrollment,
     Event,
     Exposure,
     Favourite,
     Identity,
+    InboxItem,
     Installation,
     Merge,
     Message,
+    MessageEvent,
     Offer,
     Order,
     OrderLine,
@@ -96,6 +99,7 @@ def _rows(
         Suppression.objects.of(installation).filter(address_hash__in=hashes).order_by("pk"),
     )
     yield of(Consent)
+    yield of(Device, "registered_at")
     yield of(Event, "occurred_at")
     yield of(Session, "started_at")
     yield of(Checkout, "last_changed_at", **own)
@@ -111,9 +115,15 @@ def _rows(
     yield model, rows.exclude(subject_saleor_id__in=foreign).select_related("journey")
     model, rows = of(Message, "decided_at")
     # What went to their address they have.
-    yield model, rows.exclude(enrollment__subject_saleor_id__in=foreign, handed_over_at=None)
+    messages = rows.exclude(enrollment__subject_saleor_id__in=foreign, handed_over_at=None)
+    yield model, messages
+    became = MessageEvent.objects.of(installation).filter(message__in=messages.order_by())
+    yield MessageEvent, became.select_related("message").order_by("at", "pk")
     model, rows = of(Offer, "reserved_at")
     yield model, rows.exclude(enrollment__subject_saleor_id__in=foreign, made_at=None)
+    items, rows = of(InboxItem, "created_at")
+    rows = rows.exclude(message__enrollment__subject_saleor_id__in=foreign)
+    yield items, rows.select_related("message")
     hints, rows = of(ShownHint)
     yield hints, rows.exclude(subject__in=foreign) if foreign else rows
     outgoing, rows = of(OutgoingDelivery, "occurred_at")
@@ -180,6 +190,8 @@ def _value(value: Any) -> Any:
     match value:
         case Order():
             return value.saleor_id
+        case Message():
+            return str(value.public_id)
         case OutgoingWebhook():
             return value.alias
         case models.Model():

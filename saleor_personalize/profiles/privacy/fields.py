@@ -22,6 +22,7 @@ from saleor_personalize.models import (
     Collection,
     ComputedTraits,
     Consent,
+    Device,
     Enrollment,
     Erasure,
     Event,
@@ -30,12 +31,14 @@ from saleor_personalize.models import (
     Identity,
     Import,
     ImportReject,
+    InboxItem,
     Installation,
     Journey,
     JourneyVersion,
     MerchandisingRule,
     Merge,
     Message,
+    MessageEvent,
     Offer,
     OfferVoucher,
     Order,
@@ -54,6 +57,7 @@ from saleor_personalize.models import (
     ProductTranslation,
     ProductVariant,
     Profile,
+    PushAccount,
     SalesChannel,
     Segment,
     SegmentMembership,
@@ -168,6 +172,11 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         **_shops("name", "prefix", "secret_hash", "created_at", "last_used_at", "revoked_at"),
         "created_by": Handling(True, "", Erased.EMPTIED, "shop"),
     },
+    # The service account's address is a machine's.
+    PushAccount: {
+        **_shops("service_account", "project_id", "client_email", "saved_at", "tested_at", "fault"),
+        "created_by": Handling(True, "", Erased.EMPTIED, "shop"),
+    },
     PageDropOff: _shops("page", "measured_at", "view_count", "went_on_count", "seconds"),
     OutgoingWebhook: {
         **_shops(
@@ -241,7 +250,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     ),
     # -- people -----------------------------------------------------------------------------------
     Profile: _persons(
-        "profiles", "person", "merged_into", "saleor_updated_at",
+        "profiles", "person", "merged_into", "saleor_updated_at", "inbox_version",
         public_id="reference", first_name="first_name", language_code="language",
         country_code="country", traits="traits", joined_at="joined_at", paused_until="paused_until",
         max_messages_per_week="max_messages_per_week", first_seen_at="first_seen_at",
@@ -256,6 +265,12 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         "merges", "person", "first", "second", "waits_for", "decided_by",
         proof="proof", evidence="evidence", created_at="created_at", proved_at="proved_at",
         undone_at="undone_at", is_disputed="is_disputed",
+    ),
+    Device: _persons(
+        "devices", "devices", "profile", "token", "token_hash",
+        public_id="id", platform="platform", app="app", language_code="language",
+        is_proven="is_proven", registered_at="registered_at", last_seen_at="last_seen_at", gone_at="gone_at",
+        gone_reason="gone_reason",
     ),
     Consent: _persons(
         "consents", "person", "profile",
@@ -346,12 +361,22 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         exit_reason="exit_reason", created_at="created_at", finished_at="finished_at",
     ),
     Message: _persons(
-        "messages", "messages", "idempotency_key", "profile", "enrollment", "attempts",
+        "messages", "messages", "idempotency_key", "profile", "enrollment", "attempts", "retry_at",
         "provider_message_id", "error",
         public_id="id", template="template", purpose="purpose",
         delivery_channel="delivery_channel", language_code="language", status="status",
         reason="reason", content="content", decided_at="decided_at",
         handed_over_at="handed_over_at",
+    ),
+    MessageEvent: _persons(
+        "message_events", "messages", "recorded_at", "provider_event_id",
+        message="message_id", kind="kind", at="at", is_machine="is_machine", detail="detail",
+    ),
+    InboxItem: _persons(
+        "inbox", "inbox", "profile",
+        public_id="id", message="message_id", placement="placement", title="title", text="text",
+        link="link", image_url="image_url", promo_code="promo_code", created_at="created_at",
+        expires_at="expires_at", read_at="read_at", dismissed_at="dismissed_at",
     ),
     # The row stays without its person: the code may still have to be taken out of Saleor.
     Offer: {

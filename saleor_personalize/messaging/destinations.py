@@ -1,0 +1,97 @@
+"""Where a message to a person goes, per delivery channel: their address, their devices, their inbox."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from saleor_personalize.enums import DeliveryChannel, IdentityKind
+from saleor_personalize.models import Identity, Profile
+from saleor_personalize.profiles import merging
+
+
+@dataclass(frozen=True)
+class Address:
+    """One way to somebody: an e-mail address, a device's token, a phone number. `id` is its row's."""
+
+    id: int
+    value: str = field(repr=False)
+    kind: str
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a message would go. `profile` is whose it is; `value_hash` is what a suppression knows it by.
+
+    E-mail and SMS have one address, push every living device of the person, the app's inbox none.
+    """
+
+    delivery_channel: DeliveryChannel
+    value_hash: str
+    profile: Profile
+    addresses: tuple[Address, ...] = ()
+
+    @property
+    def value(self) -> str:
+        """The (first) address, or ""."""
+        return self.addresses[0].value if self.addresses else ""
+
+
+def destination_of(
+    *, profile: Profile, delivery_channel: DeliveryChannel | str, preferred_hash: str = ""
+) -> Destination | None:
+    """Return where a message to a person goes; None: there is no way to them over this delivery channel.
+
+    `preferred_hash` names the address to prefer, if it is the person's.
+    """
+    channel = DeliveryChannel(delivery_channel)
+    found = _FINDERS.get(channel)
+    return None if found is None else found(profile, preferred_hash)
+
+
+def email_identity(*, profile: Profile, preferred_hash: str = "") -> Identity | None:
+    """Return the e-mail of a profile to write to: the preferred one if it is theirs, else their newest."""
+    return _preferred(_identities(profile, IdentityKind.EMAIL), preferred_hash)
+
+
+def _email(profile: Profile, preferred_hash: str) -> Destination | None:
+    return _of_identity(
+        DeliveryChannel.EMAIL, email_identity(profile=profile, preferred_hash=preferred_hash)
+    )
+
+
+def _in_app(profile: Profile, preferred_hash: str) -> Destination:
+    """The inbox: whoever signs in, or comes back, opens it."""
+    return Destination(DeliveryChannel.IN_APP, "", profile)
+
+
+def _of_identity(channel: DeliveryChannel, row: Identity | None) -> Destination | None:
+    if row is None:
+        return None
+    return Destination(
+        channel, row.value, row.profile, (Address(row.pk, row.address, str(row.kind)),)
+    )
+
+
+def _identities(profile: Profile, kind: IdentityKind) -> list[Identity]:
+    """Return the addresses that may stand for a person, newest first."""
+    return list(
+        Identity.objects.of(profile.installation)
+        .filter(profile__in=merging.with_own_addresses(profile), kind=kind)
+        .exclude(address="")
+        .order_by("-first_seen_at", "-pk")
+        .select_related("profile__installation")
+    )
+
+
+def _preferred(rows: Iterable[Identity], value_hash: str) -> Identity | None:
+    found = list(rows)
+    preferred = (row for row in found if row.value == value_hash)
+    return next(preferred, found[0] if found else None)
+
+
+#: How each delivery channel finds its way to a person.
+_FINDERS: Mapping[DeliveryChannel, Callable[[Profile, str], Destination | None]] = {
+    DeliveryChannel.EMAIL: _email,
+    DeliveryChannel.IN_APP: _in_app,
+}

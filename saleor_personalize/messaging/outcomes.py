@@ -1,0 +1,121 @@
+"""What became of messages: delivered, opened, clicked, bounced ... as providers, links and inboxes tell.
+
+Append-only. What a provider tells twice is kept once, and what says that a message arrived settles one
+whose fate was uncertain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+
+from django.db import transaction
+
+from saleor_personalize import bus
+from saleor_personalize.enums import BusEvent, MessageEventKind, MessageStatus
+from saleor_personalize.models import Installation, Message, MessageEvent
+
+#: The person has seen it.
+SEEN = frozenset(
+    {
+        MessageEventKind.OPENED,
+        MessageEventKind.CLICKED,
+        MessageEventKind.READ,
+        MessageEventKind.DISMISSED,
+        MessageEventKind.COMPLAINED,
+        MessageEventKind.UNSUBSCRIBED,
+    }
+)
+#: It is where it should be, whether seen or not.
+ARRIVED = SEEN | {MessageEventKind.DELIVERED}
+
+
+def record(
+    *,
+    message: Message,
+    kind: MessageEventKind,
+    at: datetime,
+    now: datetime,
+    provider_event_id: str = "",
+    is_machine: bool = False,
+    detail: str = "",
+) -> MessageEvent | None:
+    """Record one thing that became of a message; None when the provider told it before.
+
+    `provider_event_id` is the provider's own name of the event, unique in the shop; without one every
+    call is a new event. `is_machine`: a scanner or a mail program did it, not the person. `detail`: of a
+    click the link's name, of a bounce the provider's code; nothing personal. `now` is when we heard of
+    it. Suppression, consent and devices are the caller's to deal with, in the same transaction.
+    """
+    values = {
+        "message": message,
+        "kind": kind,
+        "at": at,
+        "recorded_at": now,
+        "is_machine": is_machine,
+        "detail": detail[:200],
+    }
+    events = MessageEvent.objects.of(message.installation_id)
+    known_as = provider_event_id[:300]
+    with transaction.atomic():
+        if known_as:
+            event, is_new = events.get_or_create(
+                installation_id=message.installation_id,
+                provider_event_id=known_as,
+                defaults=values,
+            )
+            if not is_new:
+                return None
+        else:
+            event = events.create(installation_id=message.installation_id, **values)
+        if kind in ARRIVED:
+            _settle_uncertain(message, now)
+    return event
+
+
+def find(*, installation: Installation, provider_message_id: str) -> Message | None:
+    """Return the message that the provider calls so, or None."""
+    if not provider_message_id:
+        return None
+    rows = Message.objects.of(installation).filter(provider_message_id=provider_message_id)
+    return rows.select_related("installation", "enrollment", "profile__installation").first()
+
+
+def has(*, message: Message, kinds: Collection[MessageEventKind]) -> bool:
+    """Tell whether any of these became of a message. What a machine opened or clicked, nobody has seen."""
+    events = MessageEvent.objects.of(message.installation_id).filter(
+        message=message, kind__in=kinds
+    )
+    return events.exclude(kind__in=SEEN, is_machine=True).exists()
+
+
+def _settle_uncertain(message: Message, now: datetime) -> None:
+    """What arrived was sent."""
+    settled = (
+        Message.objects.of(message.installation_id)
+        .filter(pk=message.pk, status=MessageStatus.UNCERTAIN)
+        .update(status=MessageStatus.SENT)
+    )
+    if settled:
+        message.status = MessageStatus.SENT
+        publish(message=message, now=now)
+
+
+def publish(*, message: Message, now: datetime) -> None:
+    """Tell other apps what became of a message; must run in the transaction that decides it."""
+    is_sent = message.status == MessageStatus.SENT
+    bus.publish(
+        installation=message.installation,
+        event=BusEvent.MESSAGE_SENT if is_sent else BusEvent.MESSAGE_NOT_SENT,
+        data={
+            "messageId": str(message.public_id),
+            "template": message.template,
+            "purpose": message.purpose,
+            "deliveryChannel": message.delivery_channel,
+            "status": message.status,
+            "reason": message.reason or None,
+            "subjectId": message.enrollment.subject_saleor_id if message.enrollment else None,
+        },
+        profile_id=message.profile_id,
+        now=now,
+    )
