@@ -181,6 +181,8 @@ def _retention() -> dict[str, timedelta]:
         "exposures": 30,
         "outgoing_deliveries": 30,
         "hints": 90,
+        "devices": 270,
+        "inbox": 30,
         "offers": 730,
         "unknown_people": 90,
         "uninstalled": 30,
@@ -288,7 +290,9 @@ class Defaults:
     # alias (a DeliveryChannel value) -> backend.
     CHANNELS: Backends = field(
         default_factory=lambda: {
-            "email": "saleor_personalize.messaging.channels.email.EmailChannel"
+            "email": "saleor_personalize.messaging.channels.email.EmailChannel",
+            "in_app": "saleor_personalize.messaging.channels.in_app.InAppChannel",
+            "push": "saleor_personalize.messaging.channels.push.PushChannel",
         }
     )
     # Rules that segments may use, as dotted paths of classes; the list replaces the built-in one.
@@ -311,6 +315,23 @@ class Defaults:
     # Default sender and cart link; an installation can override both on its Dashboard page.
     DEFAULT_SENDER: str | None = None
     CHECKOUT_URL: str | None = None
+    # So many messages in a row that came back stop an address, as one does that does not exist. 0: never.
+    SOFT_BOUNCES: Count = 5
+    # Parameters of links to the shop in mail, such as {"utm_source": "personalize", "utm_campaign":
+    # "{template}"}; {template}, {journey} and {delivery_channel} are filled in. A link that has one keeps it.
+    UTM: Mapping[str, Any] = field(default_factory=dict)
+    # Whether links to the shop in mail go through this service, so that clicks are known; how long they work.
+    CLICK_TRACKING: bool = False
+    CLICK_EXPIRY: timedelta = timedelta(days=90)
+    # How long a mail can be looked at in a browser; so long its copy is kept, encrypted. 0: never.
+    VIEW_IN_BROWSER: timedelta = timedelta(days=30)
+    # For the go-live check: selectors under which the provider of e-mail signs (DKIM), what it wants included
+    # in SPF, the domain of its return path if that is not the sender's, and which DNS servers are asked
+    # ("192.0.2.53" or "192.0.2.53:5353"; empty: those of this machine).
+    DKIM_SELECTORS: Sequence[str] = ()
+    SPF_INCLUDES: Sequence[str] = ()
+    RETURN_PATH_DOMAIN: str | None = None
+    DNS_SERVERS: Sequence[str] = ()
     # How long after the last change a checkout counts as abandoned, and when it is too late to say so.
     ABANDONED_CHECKOUT_DELAY: timedelta = timedelta(hours=1)
     ABANDONED_CHECKOUT_EXPIRY: timedelta = timedelta(days=3)
@@ -335,6 +356,8 @@ class Defaults:
     STOCK_ALERT_MAX_PER_HOUR: int = 30
     # How long changes of prices are kept; the one that holds now always is.
     PRICE_HISTORY_RETENTION: timedelta = timedelta(days=400)
+    # How long an in-app message is shown whose journey sets no time.
+    INBOX_EXPIRY: timedelta = timedelta(days=30)
     # Render and record, send nothing.
     DRY_RUN: bool = False
 

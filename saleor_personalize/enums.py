@@ -122,6 +122,7 @@ class ConsentState(TextChoices):
 class SuppressionReason(TextChoices):
     UNSUBSCRIBED = "unsubscribed", "Unsubscribed"
     HARD_BOUNCE = "hard_bounce", "Address does not exist"
+    SOFT_BOUNCES = "soft_bounces", "Messages came back several times in a row"
     COMPLAINT = "complaint", "Marked as spam"
 
 
@@ -324,14 +325,6 @@ class HintPage(TextChoices):
     OTHER = "other", "Any other page"
 
 
-class InboxAction(TextChoices):
-    """What a person does with an item of their inbox."""
-
-    READ = "read", "Was read"
-    DISMISSED = "dismissed", "Was put away"
-    CLICKED = "clicked", "Was followed"
-
-
 class OutgoingStatus(TextChoices):
     """Where an outgoing delivery stands."""
 
@@ -383,6 +376,7 @@ class NotSentReason(TextChoices):
     INSTALLATION_INACTIVE = "installation_inactive", "The app is switched off in Saleor"
     ALREADY_SENT = "already_sent", "The person was told this already"
     TEMPLATE_INCOMPLETE = "template_incomplete", "The template needs a value that is missing"
+    TOO_LARGE = "too_large", "The mail is larger than mail programs show in full"
     TOO_LATE = "too_late", "The moment has passed"
     NOTHING_TO_SHOW = "nothing_to_show", "Nothing that it is about can be bought now"
     SOLD_OUT = "sold_out", "It is sold out again"

@@ -40,6 +40,8 @@ _LISTS = frozenset(
         "recommendationRanking",
         "recommendationTouchpoints",
         "hints",
+        "inbox",
+        "banners",
         "stockAlerts",
     }
 )

@@ -21,6 +21,7 @@ from saleor_personalize.graphql import (
     types,
     types_groups,
     types_hints,
+    types_inbox,
     types_merchandising,
     types_offers,
     types_pages,
@@ -35,6 +36,7 @@ class Query(
     types_recommendations.RecommendationQueries,
     types_groups.GroupQueries,
     types_hints.HintQueries,
+    types_inbox.InboxQueries,
     types_pages.PageQueries,
     types_segments.SegmentQueries,
     types_merchandising.MerchandisingQueries,
@@ -250,6 +252,7 @@ class Mutation(
     mutations_favourites.FavouriteMutations,
     types_privacy.PrivacyMutations,
     types_hints.HintMutations,
+    types_inbox.InboxMutations,
     types_stock_alerts.StockAlertMutations,
     graphene.ObjectType,
 ):

@@ -39,6 +39,8 @@ class Profile(Scoped):
     # What the person chose in the preference centre.
     paused_until = models.DateTimeField(null=True)
     max_messages_per_week = models.PositiveSmallIntegerField(null=True)
+    # Counts what changed in the person's inbox, or in who they are: by this a poll costs one read.
+    inbox_version = models.PositiveBigIntegerField(default=0)
     # When the account was made in Saleor.
     joined_at = models.DateTimeField(null=True)
     # Saleor's `updatedAt` of the customer that these come from.

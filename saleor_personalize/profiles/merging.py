@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce
 
 from saleor_personalize import bus
@@ -282,6 +282,12 @@ def _connected(
     return person
 
 
+def have_name(*, installation: Installation, profile_ids: Collection[int]) -> bool:
+    """Tell whether an account, an address or an id of the shop's own is known of any of these."""
+    ids = Identity.objects.of(installation)
+    return ids.filter(profile__in=profile_ids, kind__in=_NAMING).exists()
+
+
 def is_nameless(profile: Profile) -> bool:
     """Tell whether nothing is known of a person but browsers and carts."""
     return _kinds(profile).isdisjoint(_NAMING)
@@ -394,8 +400,10 @@ def _regroup(installation: Installation, profile_ids: set[int], *, now: datetime
             person = person | reached
         pending -= person
         representative = min(person)
-        people.filter(pk=representative).update(merged_into=None)
-        people.filter(pk__in=person - {representative}).update(merged_into=representative)
+        # Whose messages each of them may read changes as well.
+        inbox = {"inbox_version": F("inbox_version") + 1}
+        people.filter(pk=representative).update(merged_into=None, **inbox)
+        people.filter(pk__in=person - {representative}).update(merged_into=representative, **inbox)
         # What was worked out for one of the parts does not describe the whole.
         ComputedTraits.objects.of(installation).filter(profile__in=person).delete()
         mark_changed(installation=installation, profiles=person, now=now)

@@ -27,6 +27,7 @@ from saleor_personalize.enums import (
 from saleor_personalize.models import (
     Checkout,
     Consent,
+    Device,
     Enrollment,
     Erasure,
     Event,
@@ -34,6 +35,7 @@ from saleor_personalize.models import (
     Favourite,
     Identity,
     ImportReject,
+    InboxItem,
     Installation,
     Message,
     Offer,
@@ -145,7 +147,7 @@ def _has_facts(installation: Installation) -> Q:
     found = Q(Exists(named))
     for model in (
         Event, Session, Order, Checkout, Consent, Favourite, SharedFavourites, Message, Enrollment,
-        Exposure, Offer, StockAlert,
+        Exposure, Offer, StockAlert, Device,
     ):  # fmt: skip
         found |= Q(Exists(model.objects.of(installation).filter(**own)))
     return found
@@ -230,6 +232,8 @@ KINDS: tuple[Kind, ...] = (
         _delete(Offer),
     ),
     Kind("hints", "RETENTION", ShownHint, "changed_at", end=_delete(ShownHint)),
+    Kind("devices", "RETENTION", Device, "last_seen_at", end=_delete(Device)),
+    Kind("inbox", "RETENTION", InboxItem, "expires_at", end=_delete(InboxItem)),
     Kind("stock_alerts", "RETENTION", StockAlert, "expires_at", end=_delete(StockAlert)),
     Kind("exposures", "RETENTION", Exposure, "last_shown_at", end=_delete(Exposure)),
     Kind("unknown_people", "RETENTION", Profile, "first_seen_at", end=_delete_unknown),

@@ -17,7 +17,6 @@ from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.request import UnreadablePostError
 from django.utils import timezone
-from django.utils.cache import patch_vary_headers
 from django.views.decorators.csrf import csrf_exempt
 
 from saleor_personalize.conf import settings
@@ -25,8 +24,9 @@ from saleor_personalize.events import callers, rates, sessions, tracking
 from saleor_personalize.events.tracking import Row, RowResult, RowStatus
 from saleor_personalize.exceptions import AccessDenied, InvalidToken, KeysUnavailable
 from saleor_personalize.models import Installation
-from saleor_personalize.saleor_api import installations, server_keys
+from saleor_personalize.saleor_api import server_keys
 from saleor_personalize.saleor_api.auth import JWKS_REFRESH_INTERVAL
+from saleor_personalize.storefront import cross_origin
 
 _TYPES = {type_.name: type_ for type_ in tracking.TOLD}
 _BODY = {
@@ -52,7 +52,6 @@ _ROW: dict[str, type] = {
     "slot": int,
     "properties": dict,
 }
-_MAX_URL = 500
 #: So many times the rows of a batch that are read may come and be answered.
 _MAX_ANSWERED = 10
 _WORDS = {str: "a text", int: "a whole number", dict: "an object", list: "a list"}
@@ -77,11 +76,15 @@ class _Refused(Exception):
 def collect(request: HttpRequest) -> HttpResponse:
     """Record a batch; answer {"results": [...], "unread": [...]}, or {"error": {...}}."""
     if request.method == "OPTIONS":
-        return _preflight(request)
+        return cross_origin.preflight(
+            request,
+            method="POST",
+            headers="authorization, content-type, saleor-api-url, x-anonymous-id",
+        )
     installation: Installation | None = None
     try:
         body = _body(request)
-        url = body.get("saleorApiUrl") or _asked_for(request)
+        url = body.get("saleorApiUrl") or cross_origin.asked_for(request)
         authorization = _authorization(request, body)
         # A server key names its shop.
         if url or not server_keys.is_meant(callers.bearer(authorization)):
@@ -99,7 +102,7 @@ def collect(request: HttpRequest) -> HttpResponse:
             response["Retry-After"] = str(rates.WINDOW)
         elif refusal.status == 503:
             response["Retry-After"] = str(round(JWKS_REFRESH_INTERVAL.total_seconds()))
-    return _shared(request, response, _origins(installation))
+    return cross_origin.shared(request, response, cross_origin.origins(installation))
 
 
 def _answer(
@@ -199,7 +202,7 @@ def _body(request: HttpRequest) -> dict[str, Any]:
 
 
 def _installation(url: str) -> Installation:
-    found = _active(url)
+    found = cross_origin.active(url)
     if found is None:
         raise _Refused(
             403,
@@ -208,15 +211,6 @@ def _installation(url: str) -> Installation:
             "in which this app is installed and active.",
         )
     return found
-
-
-def _active(url: str) -> Installation | None:
-    is_plausible = 0 < len(url) <= _MAX_URL and tracking.is_storable(url)
-    return callers.active.get(url) if is_plausible else None
-
-
-def _asked_for(request: HttpRequest) -> str:
-    return request.GET.get("saleorApiUrl", "") or request.headers.get("Saleor-Api-Url", "")
 
 
 def _authorization(request: HttpRequest, body: Mapping[str, Any]) -> str:
@@ -318,49 +312,12 @@ def _read(given: Any, installation: Installation, caller: callers.Caller) -> Row
 # -- which pages may send ------------------------------------------------------------------------------
 
 
-def _origins(installation: Installation | None) -> frozenset[str]:
-    own = installation.storefront_origins if installation else []
-    return frozenset([*settings.STOREFRONT_ORIGINS, *own])
-
-
 def _check_origin(request: HttpRequest, installation: Installation) -> None:
     """Refuse pages of others. Apps and servers send no Origin; a page of our own host may send."""
-    origin = request.headers.get("Origin", "")
-    own = f"{request.scheme}://{request.get_host()}"
-    if origin and origin != own and origin not in _origins(installation):
+    if cross_origin.is_foreign(request, installation):
         raise _Refused(
             403,
             "FOREIGN_ORIGIN",
             "Pages of this origin may not send events to this shop. Add it on the app's page in the "
             "Dashboard, or to STOREFRONT_ORIGINS.",
         )
-
-
-def _preflight(request: HttpRequest) -> HttpResponse:
-    """Answer a browser that asks first, which it does for application/json.
-
-    Without `?saleorApiUrl=` it is not known yet which shop it is; the POST will tell.
-    """
-    installation = _active(_asked_for(request))
-    origins = _origins(installation)
-    if installation is None:
-        origins |= installations.storefront_origins()
-    response = HttpResponse(status=204)
-    if request.headers.get("Origin", "") in origins:
-        response["Access-Control-Allow-Methods"] = "POST"
-        response["Access-Control-Allow-Headers"] = (
-            "authorization, content-type, saleor-api-url, x-anonymous-id"
-        )
-        response["Access-Control-Max-Age"] = "86400"
-    return _shared(request, response, origins)
-
-
-def _shared(request: HttpRequest, response: HttpResponse, origins: frozenset[str]) -> HttpResponse:
-    """Let an allowed page read the answer. Browsers send beacons "with credentials": we have none."""
-    origin = request.headers.get("Origin", "")
-    if origin in origins:
-        response["Access-Control-Allow-Origin"] = origin
-        response["Access-Control-Allow-Credentials"] = "true"
-    patch_vary_headers(response, ["Origin"])
-    response["Cache-Control"] = "no-store"
-    return response

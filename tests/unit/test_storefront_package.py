@@ -28,7 +28,16 @@ def test_b59_the_hints_are_a_file_of_their_own_under_two_kilobytes() -> None:
     assert len(gzip.compress((SERVED / "hints.js").read_bytes(), 9)) < 2_048
 
 
-@pytest.mark.parametrize("name", ["personalize.js", "personalize.d.ts", "hints.js", "hints.d.ts"])
+def test_b69_the_inbox_is_one_file_without_a_build_under_six_kilobytes() -> None:
+    source = (SERVED / "inbox.js").read_text()
+    assert len(gzip.compress(source.encode(), 9)) < 6_144
+    assert "import" not in re.findall(r"^\w+", source, re.M)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["personalize.js", "personalize.d.ts", "hints.js", "hints.d.ts", "inbox.js", "inbox.d.ts"],
+)
 def test_npm_and_the_app_serve_the_same_file(name: str) -> None:
     assert (PACKAGE / name).resolve() == SERVED / name
 

@@ -1,0 +1,1 @@
+../../saleor_personalize/static/saleor_personalize/inbox.js

@@ -1,0 +1,48 @@
+"""In-app: the message is an item in the person's inbox in the shop. There is no provider."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from django.utils import timezone
+
+from saleor_personalize.exceptions import ChannelError
+from saleor_personalize.messaging import inbox
+from saleor_personalize.messaging.channels.base import (
+    Capabilities,
+    Channel,
+    OutgoingMessage,
+    SendResult,
+)
+from saleor_personalize.models import Message
+
+
+class InAppChannel(Channel):
+    """Delivers exactly once: the message's own key makes a second item impossible."""
+
+    capabilities = Capabilities(is_exactly_once=True)
+
+    def send(self, message: OutgoingMessage) -> SendResult:
+        row = Message.objects.filter(public_id=UUID(message.key)).select_related("profile").first()
+        if row is None:
+            raise ChannelError("Its person was erased.", is_permanent=True)
+        data = message.data
+        item = inbox.deliver(
+            message=row,
+            words=inbox.Words(
+                text=message.text.strip(),
+                title=message.title,
+                link=message.link,
+                image_url=message.image_url,
+                promo_code=data.get("promo_code", ""),
+                placement=data.get("placement", ""),
+                expires_at=_moment(data.get("expires_at", "")),
+            ),
+            now=timezone.now(),
+        )
+        return SendResult(provider_message_id=item.public_id.hex)
+
+
+def _moment(text: str) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
