@@ -168,3 +168,14 @@ class TemplateIncomplete(PersonalizeError):
             + (hint or "test it with {% if %} in the template, or provide it.")
         )
         self.name = name
+
+
+class MailTooLarge(TemplateIncomplete):
+    """Mail programs would cut the message short, and with it the link that ends messages."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__("body.html")
+        self.args = (
+            f"The HTML of the message has {size} bytes; mail programs cut off what is longer than {limit}, "
+            "and the unsubscribe link with it. Show fewer products, or a leaner template.",
+        )

@@ -24,6 +24,7 @@ from saleor_personalize.exceptions import (
     kind_and_place,
 )
 from saleor_personalize.ingestion.subscriptions import BY_EVENT, Envelope
+from saleor_personalize.messaging import feedback
 from saleor_personalize.models import Installation, WebhookDelivery
 from saleor_personalize.saleor_api import nodes
 
@@ -32,6 +33,9 @@ logger = logging.getLogger(__name__)
 #: A delivery that fails for a passing reason is tried this often, then kept as failed.
 MAX_ATTEMPTS = 5
 RETRY_AFTER = timedelta(seconds=30)
+
+#: What providers of e-mail tell is stored under their name with this before it.
+PROVIDER = "provider_"
 
 _INSERT = """
 INSERT INTO saleor_personalize_webhookdelivery
@@ -71,6 +75,33 @@ def store(rows: list[tuple[Any, ...]]) -> None:
     """Store deliveries (see `row`) in one statement. A body stored before is not stored again."""
     with connection.cursor() as cursor:
         cursor.execute(_INSERT, [list(column) for column in zip(*rows, strict=True)])
+
+
+def store_provider(
+    *,
+    installation: Installation,
+    provider: str,
+    body: bytes,
+    content_type: str,
+    now: datetime,
+    error: str = "",
+) -> None:
+    """Store what a provider of e-mail tells; with an `error` as failed. The same body is stored once."""
+    WebhookDelivery.objects.bulk_create(
+        [
+            WebhookDelivery(
+                installation=installation,
+                event=f"{PROVIDER}{provider}",
+                body=body,
+                body_hash=hashlib.sha256(body).digest(),
+                content_type=content_type[:200],
+                received_at=now,
+                status=DeliveryStatus.FAILED if error else DeliveryStatus.RECEIVED,
+                error=error,
+            )
+        ],
+        ignore_conflicts=True,
+    )
 
 
 def process_waiting(*, now: datetime, limit: int = 100) -> int:
@@ -153,6 +184,8 @@ def believe(delivery: WebhookDelivery, *, now: datetime) -> Believed:
 
     Raises MalformedPayload when it cannot be read.
     """
+    if delivery.event.startswith(PROVIDER):
+        return _believe_provider(delivery, now)
     subscription = BY_EVENT.get(delivery.event)
     if subscription is None:
         raise MalformedPayload(f"No subscription takes the event {delivery.event!r}.")
@@ -164,6 +197,27 @@ def believe(delivery: WebhookDelivery, *, now: datetime) -> Believed:
     return Believed(
         changed, subscription.is_of_erased(installation=delivery.installation, facts=facts)
     )
+
+
+def _believe_provider(delivery: WebhookDelivery, now: datetime) -> Believed:
+    provider = delivery.event.removeprefix(PROVIDER)
+    taken = feedback.believe(
+        installation=delivery.installation,
+        provider=provider,
+        body=bytes(delivery.body),
+        content_type=delivery.content_type,
+        now=now,
+    )
+    for row_ in taken.unreadable:
+        store_provider(
+            installation=delivery.installation,
+            provider=provider,
+            body=row_,
+            content_type=delivery.content_type,
+            now=now,
+            error=f"This row of delivery {delivery.pk} is not what {provider} sends.",
+        )
+    return Believed(taken.changed, taken.is_of_erased)
 
 
 def read_body(body: bytes) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import parse_qsl
 
 from django.db.models import Q
 
@@ -47,7 +48,7 @@ _KINDS = (IdentityKind.SALEOR_USER, IdentityKind.CHECKOUT, IdentityKind.EXTERNAL
 #: Deliveries about people; others are searched when they could not be read.
 _OF_PEOPLE = Q(event__startswith="customer_") | Q(event__startswith="account_") | Q(
     event__startswith="checkout_"
-) | Q(event__startswith="order_")  # fmt: skip
+) | Q(event__startswith="order_") | Q(event__startswith="provider_")  # fmt: skip
 UPLOAD_DELETED = (
     "The file was deleted: it held somebody who asked to be erased. Upload it again without them."
 )
@@ -121,7 +122,9 @@ def _ids_of_body(body: bytes) -> set[Id]:
     try:
         texts = list(_texts(json.loads(body)))
     except (ValueError, RecursionError):
-        texts = [body.decode("utf-8", "replace")]
+        # A form writes "@" in its own way.
+        text = body.decode("utf-8", "replace")
+        texts = [text, *(value for _name, value in parse_qsl(text))]
     return {id_ for text in texts for id_ in _ids_of_text(text)}
 
 

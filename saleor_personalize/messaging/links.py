@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,12 +13,14 @@ from django.urls import reverse
 
 from saleor_personalize.conf import settings
 from saleor_personalize.exceptions import InvalidToken, TemplateIncomplete
-from saleor_personalize.models import Installation, Profile, StockAlert
+from saleor_personalize.models import Installation, Message, Profile, StockAlert
 
 _UNSUBSCRIBE = "saleor_personalize.unsubscribe"
 _PREFERENCES = "saleor_personalize.preferences"
 _CONFIRMATION = "saleor_personalize.confirmation"
 _STOCK_ALERT = "saleor_personalize.stock_alert"
+_CLICK = "saleor_personalize.click"
+_VIEW = "saleor_personalize.view"
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,25 @@ class ConfirmationClaims:
     expires_at: int
 
 
+@dataclass(frozen=True)
+class ClickClaims:
+    """Where a link of a mail leads, of which message, and until when (seconds since 1970)."""
+
+    installation_id: int
+    message_id: str
+    url: str
+    expires_at: int
+
+
+@dataclass(frozen=True)
+class ViewClaims:
+    """Which mail a browser shows, and until when (seconds since 1970)."""
+
+    installation_id: int
+    message_id: str
+    expires_at: int
+
+
 def unsubscribe_url(*, profile: Profile, address_hash: str) -> str:
     """Return the https address that unsubscribes this person here, by button or by one-click POST.
 
@@ -77,6 +99,25 @@ def confirmation_url(*, profile: Profile, address_hash: str, expires_at: datetim
     return _url("confirm", _CONFIRMATION, claims)
 
 
+def click_url(*, message: Message, url: str, expires_at: datetime) -> str:
+    """Return the https address that leads on to `url` and notes that it was followed. TemplateIncomplete."""
+    claims = [
+        message.installation_id, message.public_id.hex, url, int(expires_at.timestamp())
+    ]  # fmt: skip
+    return _url("click", _CLICK, claims)
+
+
+def view_url(*, message: Message, expires_at: datetime) -> str:
+    """Return the https address that shows a mail in a browser until then. Raises TemplateIncomplete."""
+    claims = [message.installation_id, message.public_id.hex, int(expires_at.timestamp())]
+    return _url("view", _VIEW, claims)
+
+
+def probe_url(*, installation: Installation) -> str:
+    """Return an unsubscribe link of nobody: it answers as all do, and changes nothing. TemplateIncomplete."""
+    return _url("unsubscribe", _UNSUBSCRIBE, [installation.pk, "", ""])
+
+
 def stock_alerts_url(*, alert: StockAlert) -> str:
     """Return the https address at which the reader of a message waits no longer. Raises TemplateIncomplete."""
     return _url("stock-alert", _STOCK_ALERT, [alert.installation_id, alert.public_id.hex, True])
@@ -91,6 +132,16 @@ def stock_alert_token(alert: StockAlert) -> str:
 def read_stock_alert_token(token: str) -> StockAlertClaims:
     """Return what a token of ours says; raise InvalidToken for anything else."""
     return StockAlertClaims(*_read(token, _STOCK_ALERT, (int, str, bool)))
+
+
+def read_click_token(token: str) -> ClickClaims:
+    """Return what a token of ours says, expired or not; raise InvalidToken for anything else."""
+    return ClickClaims(*_read(token, _CLICK, (int, str, str, int)))
+
+
+def read_view_token(token: str) -> ViewClaims:
+    """Return what a token of ours says, expired or not; raise InvalidToken for anything else."""
+    return ViewClaims(*_read(token, _VIEW, (int, str, int)))
 
 
 def read_unsubscribe_token(token: str) -> UnsubscribeClaims:
@@ -147,6 +198,28 @@ def cart_url(*, installation: Installation, checkout_id: str, channel_slug: str)
             "for example https://store.example/checkout?checkout={checkout_id}.",
         )
     return url
+
+
+def shop_hosts(installation: Installation) -> frozenset[str]:
+    """Return the hosts (with their port, if any) of a shop's storefronts, as its settings name them."""
+    patterns = (
+        installation.checkout_url, settings.CHECKOUT_URL, settings.PRODUCT_URL, settings.OFFER_URL,
+        *installation.storefront_origins, *settings.STOREFRONT_ORIGINS,
+    )  # fmt: skip
+    hosts = (urlsplit(pattern or "").netloc.lower() for pattern in patterns)
+    return frozenset(host for host in hosts if host and not set(host) & set("{}@"))
+
+
+def leads_to_shop(url: str, hosts: Collection[str]) -> bool:
+    """Tell whether a link leads to one of these hosts, and nowhere else."""
+    # Browsers read backslashes and spaces in their own way.
+    if any(char in url for char in "\\\t\r\n") or url != url.strip():
+        return False
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and parts.netloc.lower() in hosts
 
 
 def with_code(*, url: str, code: str) -> str:

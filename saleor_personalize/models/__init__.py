@@ -32,7 +32,7 @@ from saleor_personalize.models.installation import (
     ServerKey,
 )
 from saleor_personalize.models.journeys import Enrollment, Journey, JourneyVersion
-from saleor_personalize.models.messaging import Message, MessageEvent
+from saleor_personalize.models.messaging import Message, MessageCopy, MessageEvent
 from saleor_personalize.models.offers import Offer, OfferVoucher
 from saleor_personalize.models.placements import Exposure, MerchandisingRule, Placement
 from saleor_personalize.models.privacy import Erasure
@@ -40,7 +40,7 @@ from saleor_personalize.models.profiles import Consent, Identity, Merge, Profile
 from saleor_personalize.models.recommendations import TrainedModel, Training
 from saleor_personalize.models.segments import ChangedProfile, Segment, SegmentMembership
 from saleor_personalize.models.traits import ComputedTraits, Predictor, Yardstick
-from saleor_personalize.models.webhooks import WebhookDelivery
+from saleor_personalize.models.webhooks import ProviderWebhook, WebhookDelivery
 
 __all__ = [
     "Backfill",
@@ -69,6 +69,7 @@ __all__ = [
     "MerchandisingRule",
     "Merge",
     "Message",
+    "MessageCopy",
     "MessageEvent",
     "Offer",
     "OfferVoucher",
@@ -88,6 +89,7 @@ __all__ = [
     "ProductTranslation",
     "ProductVariant",
     "Profile",
+    "ProviderWebhook",
     "PushAccount",
     "SalesChannel",
     "Scoped",

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import hmac
 import unicodedata
+import zlib
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -89,6 +90,16 @@ class EncryptedTextField(models.TextField):  # type: ignore[type-arg,unused-igno
 
     def from_db_value(self, value: str | None, *_: object) -> str | None:
         return decrypt(value) if value else value
+
+
+class EncryptedPageField(models.BinaryField):  # type: ignore[type-arg,unused-ignore]
+    """A long text that the database only ever sees compressed and encrypted."""
+
+    def get_prep_value(self, value: Any) -> Any:
+        return None if value is None else encrypt_bytes(zlib.compress(value.encode()))
+
+    def from_db_value(self, value: Any, *_: object) -> str | None:
+        return None if value is None else zlib.decompress(decrypt_bytes(bytes(value))).decode()
 
 
 def month_of(moment: datetime) -> date:

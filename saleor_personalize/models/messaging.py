@@ -11,6 +11,7 @@ from saleor_personalize.enums import (
     NotSentReason,
     Purpose,
 )
+from saleor_personalize.models.fields import EncryptedPageField
 from saleor_personalize.models.installation import Scoped
 from saleor_personalize.models.journeys import Enrollment
 from saleor_personalize.models.profiles import Profile
@@ -29,6 +30,8 @@ class Message(Scoped):
     purpose = models.CharField(max_length=20, choices=Purpose)
     delivery_channel = models.CharField(max_length=20, choices=DeliveryChannel)
     language_code = models.CharField(max_length=35, blank=True)
+    # Of the address that it went to: what a provider tells later is about this one.
+    address_hash = models.CharField(max_length=64, blank=True)
     status = models.CharField(max_length=14, choices=MessageStatus)
     reason = models.CharField(max_length=30, choices=NotSentReason, blank=True)
     # Product ids and prices shown; no personal data.
@@ -59,7 +62,23 @@ class Message(Scoped):
                 name="message_at_provider",
                 condition=~models.Q(provider_message_id=""),
             ),
+            models.Index(
+                fields=["installation", "address_hash", "-decided_at"],
+                name="message_to_address",
+                condition=~models.Q(address_hash=""),
+            ),
         ]
+
+
+class MessageCopy(Scoped):
+    """A mail as it went, for whoever looks at it in a browser. Encrypted, and gone after VIEW_IN_BROWSER."""
+
+    message = models.OneToOneField(Message, on_delete=models.CASCADE, related_name="copy")
+    html = EncryptedPageField()
+    made_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["made_at"], name="message_copy_oldest")]
 
 
 class MessageEvent(Scoped):

@@ -3,6 +3,7 @@
 from django.db import models
 
 from saleor_personalize.enums import DeliveryStatus
+from saleor_personalize.models.fields import EncryptedTextField
 from saleor_personalize.models.installation import Scoped
 
 
@@ -12,6 +13,8 @@ class WebhookDelivery(Scoped):
     event = models.CharField(max_length=80)
     body = models.BinaryField()
     body_hash = models.BinaryField(max_length=32)
+    # Of what a provider of e-mail sent; Saleor's are JSON.
+    content_type = models.CharField(max_length=200, blank=True, default="", db_default="")
     received_at = models.DateTimeField()
     issued_at = models.DateTimeField(null=True)
     status = models.CharField(
@@ -39,4 +42,22 @@ class WebhookDelivery(Scoped):
             ),
             models.Index(fields=["installation", "received_at"], name="delivery_of_shop"),
             models.Index(fields=["received_at"], name="delivery_recent"),
+        ]
+
+
+class ProviderWebhook(Scoped):
+    """Where a shop's providers of e-mail tell what became of its messages: the secret is in the address.
+
+    It can be read again, since whoever sets up a provider has to type it there.
+    """
+
+    secret = EncryptedTextField()
+    secret_hash = models.CharField(max_length=64, unique=True)
+    created_at = models.DateTimeField()
+    # {"postmark": "2026-03-02T12:00:00+00:00"}: when each was heard last, to the hour.
+    heard = models.JSONField(default=dict)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["installation"], name="provider_webhook_once")
         ]

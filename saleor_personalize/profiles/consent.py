@@ -50,6 +50,9 @@ EVERYTHING = ""
 
 _STRICTEST_FIRST = (ConsentState.DENIED, ConsentState.PENDING, ConsentState.GRANTED)
 
+#: Reasons of a suppression that end with a yes of the address's owner.
+_LIFTED = frozenset({SuppressionReason.UNSUBSCRIBED, SuppressionReason.SOFT_BOUNCES})
+
 #: How a storefront writes yes and no into metadata.
 _ANSWERS = {
     **dict.fromkeys(("true", "1", "yes", "on"), True),
@@ -642,9 +645,10 @@ def suppress(
     reason: SuppressionReason,
     now: datetime,
 ) -> None:
-    """Stop all marketing to an address. The first reason stays, but their own wish gives way to others.
+    """Stop all marketing to an address. The first reason stays, but what can be lifted gives way to the rest.
 
-    What somebody unsubscribed they can take back; a bounce or a complaint they cannot.
+    What somebody unsubscribed they can take back, and who answers has a mailbox again; a dead address and
+    a complaint stay.
     """
     kept, created = Suppression.objects.get_or_create(
         installation=installation,
@@ -652,18 +656,22 @@ def suppress(
         address_hash=address_hash,
         defaults={"reason": reason, "created_at": now},
     )
-    if not created and kept.reason == SuppressionReason.UNSUBSCRIBED != reason:
+    if not created and kept.reason in _LIFTED and reason not in _LIFTED:
         Suppression.objects.of(installation).filter(pk=kept.pk).update(reason=reason)
 
 
 def is_suppressed(
-    *, installation: Installation, delivery_channel: DeliveryChannel, address_hash: str
+    *,
+    installation: Installation,
+    delivery_channel: DeliveryChannel,
+    address_hash: str,
+    reasons: Collection[SuppressionReason] | None = None,
 ) -> bool:
-    return (
-        Suppression.objects.of(installation)
-        .filter(delivery_channel=delivery_channel, address_hash=address_hash)
-        .exists()
+    """Tell whether an address must not be used; `reasons`: for one of these alone."""
+    rows = Suppression.objects.of(installation).filter(
+        delivery_channel=delivery_channel, address_hash=address_hash
     )
+    return (rows if reasons is None else rows.filter(reason__in=reasons)).exists()
 
 
 def lift_suppression(
@@ -674,11 +682,11 @@ def lift_suppression(
 ) -> bool:
     """Let addresses be used again whose owner unsubscribed and now said yes; tell whether any was kept.
 
-    A bounce or a complaint stays.
+    A dead address or a complaint stays.
     """
     kept = Suppression.objects.of(installation).filter(
         delivery_channel=delivery_channel,
         address_hash__in=address_hashes,
-        reason=SuppressionReason.UNSUBSCRIBED,
+        reason__in=_LIFTED,
     )
     return bool(kept.delete()[0])

@@ -2,7 +2,14 @@
 
 from django.urls import path, re_path
 
-from saleor_personalize.storefront import favourites, inbox, preferences, stock_alerts, views
+from saleor_personalize.storefront import (
+    favourites,
+    inbox,
+    mail,
+    preferences,
+    stock_alerts,
+    views,
+)
 from saleor_personalize.storefront.collect import collect
 
 urlpatterns = [
@@ -11,6 +18,8 @@ urlpatterns = [
     path("confirm/<str:token>", preferences.confirm, name="personalize-confirm"),
     path("a/<str:token>", stock_alerts.stock_alerts, name="personalize-stock-alert"),
     path("f/<str:token>", favourites.shared, name="personalize-shared-favourites"),
+    path("click/<str:token>", mail.click, name="personalize-click"),
+    path("view/<str:token>", mail.view, name="personalize-view"),
     path("inbox", inbox.inbox, name="personalize-inbox"),
     # A beacon that is redirected is lost.
     re_path(r"^collect/?$", collect, name="personalize-collect"),

@@ -38,6 +38,7 @@ from saleor_personalize.models import (
     MerchandisingRule,
     Merge,
     Message,
+    MessageCopy,
     MessageEvent,
     Offer,
     OfferVoucher,
@@ -57,6 +58,7 @@ from saleor_personalize.models import (
     ProductTranslation,
     ProductVariant,
     Profile,
+    ProviderWebhook,
     PushAccount,
     SalesChannel,
     Segment,
@@ -177,6 +179,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         **_shops("service_account", "project_id", "client_email", "saved_at", "tested_at", "fault"),
         "created_by": Handling(True, "", Erased.EMPTIED, "shop"),
     },
+    ProviderWebhook: _shops("secret", "secret_hash", "created_at", "heard"),
     PageDropOff: _shops("page", "measured_at", "view_count", "went_on_count", "seconds"),
     OutgoingWebhook: {
         **_shops(
@@ -362,11 +365,14 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     ),
     Message: _persons(
         "messages", "messages", "idempotency_key", "profile", "enrollment", "attempts", "retry_at",
-        "provider_message_id", "error",
+        "provider_message_id", "error", "address_hash",
         public_id="id", template="template", purpose="purpose",
         delivery_channel="delivery_channel", language_code="language", status="status",
         reason="reason", content="content", decided_at="decided_at",
         handed_over_at="handed_over_at",
+    ),
+    MessageCopy: _persons(
+        "message_copies", "message_copies", message="message_id", html="html", made_at="made_at"
     ),
     MessageEvent: _persons(
         "message_events", "messages", "recorded_at", "provider_event_id",
@@ -407,8 +413,8 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     ),
     # -- as it came -------------------------------------------------------------------------------
     WebhookDelivery: _persons(
-        "", "deliveries", "event", "body", "body_hash", "received_at", "issued_at", "status",
-        "attempts", "error", "processed_at", erased=Erased.SEARCHED,
+        "", "deliveries", "event", "body", "body_hash", "content_type", "received_at", "issued_at",
+        "status", "attempts", "error", "processed_at", erased=Erased.SEARCHED,
     ),
     Import: _persons(
         "", "import_rejects", "status", "is_dry_run", "file_name", "path", "digest", "columns",
