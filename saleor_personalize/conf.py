@@ -159,6 +159,10 @@ def _topics() -> dict[str, Any]:
     }
 
 
+def _transactional_topics() -> dict[str, Any]:
+    return {"orders": gettext_lazy("Your orders")}
+
+
 def _consent_rules() -> dict[str, str]:
     # Why these: docs/reference/consent-rules.md.
     return {
@@ -303,6 +307,9 @@ class Defaults:
     OPT_OUT_METADATA_KEY: str = "marketing_opt_out"
     # What people can be written to about: key -> label, text of ours or a lazy one of yours.
     TOPICS: Mapping[str, Any] = field(default_factory=_topics)
+    # What an order needs to be told about: key -> label. Such messages go without a yes, unless they are
+    # refused; no cap counts them, and they carry no offer.
+    TRANSACTIONAL_TOPICS: Mapping[str, Any] = field(default_factory=_transactional_topics)
     # Country code, or "*" for all others -> a ConsentRule value: what it takes before marketing may start.
     CONSENT_RULES: Mapping[str, str | None] = field(default_factory=_consent_rules)
     # Topics about products like those a customer bought: all that a soft opt-in allows.
@@ -342,6 +349,10 @@ class Defaults:
     ARBITRATION_WINDOW: timedelta = timedelta(hours=1)
     # Delivery channel, or "*" for all together -> [(how many messages, in which time), ...].
     FREQUENCY_CAPS: Mapping[str, Any] = field(default_factory=_frequency_caps)
+    # Nothing more is sent over a delivery channel to who has not reacted for so long (no visit, order, click
+    # or yes), and to so many messages in a row. None: people are written to for ever.
+    SUNSET_AFTER: timedelta | None = timedelta(days=180)
+    SUNSET_MESSAGES: int = 5
     # Delivery channel, or "*" for all -> ("21:00", "08:00"): when nobody is written to, by the clock where the
     # person is.
     QUIET_HOURS: Mapping[str, Any] = field(default_factory=_quiet_hours)
@@ -457,6 +468,7 @@ _MERGED = (
     "PLACEMENTS",
     "CHANNELS",
     "TOPICS",
+    "TRANSACTIONAL_TOPICS",
     "CONSENT_RULES",
     "RETENTION",
     "TRIGGERS",

@@ -27,7 +27,7 @@ from saleor_personalize.enums import (
     Purpose,
 )
 from saleor_personalize.events.queries import orders_of
-from saleor_personalize.messaging import guards
+from saleor_personalize.messaging import destinations, guards
 from saleor_personalize.messaging.queries import REACHED
 from saleor_personalize.models import (
     Enrollment,
@@ -377,8 +377,10 @@ def _allowed(alerts: Iterable[StockAlert], now: datetime) -> Iterator[StockAlert
         objection = guards.objection(
             profile=alert.profile,
             purpose=Purpose.MARKETING,
-            recipient=guards.address_identity(
-                profile=alert.profile, preferred_hash=alert.email_hash
+            destination=destinations.destination_of(
+                profile=alert.profile,
+                delivery_channel=DeliveryChannel.EMAIL,
+                preferred_hash=alert.email_hash,
             ),
             topic=TOPIC,
             now=now,

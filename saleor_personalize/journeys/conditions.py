@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from saleor_personalize.enums import EventType, NotSentReason, Purpose
-from saleor_personalize.journeys.definitions import Definition
+from saleor_personalize.enums import EventType, NotSentReason
+from saleor_personalize.journeys.definitions import Definition, delivery_channels_of
 from saleor_personalize.journeys.triggers import Trigger
-from saleor_personalize.messaging import guards
+from saleor_personalize.journeys.versions import delivery_channels
+from saleor_personalize.messaging import choosing, topics
 from saleor_personalize.models import Enrollment, Event, SegmentMembership
 
 #: What guards say of somebody whose permission ended.
@@ -30,7 +31,7 @@ def leaving(
     for is_goal, conditions in ((True, definition.goals), (False, definition.exits)):
         for condition in conditions:
             if holds(
-                condition, trigger=trigger, enrollment=enrollment, topic=definition.topic, now=now
+                condition, trigger=trigger, enrollment=enrollment, definition=definition, now=now
             ):
                 return Leaving(is_goal, _reason(condition, trigger, is_goal=is_goal))
     return None
@@ -46,7 +47,12 @@ def _reason(condition: str, trigger: Trigger, *, is_goal: bool) -> NotSentReason
 
 
 def holds(
-    condition: str, *, trigger: Trigger, enrollment: Enrollment, topic: str, now: datetime
+    condition: str,
+    *,
+    trigger: Trigger,
+    enrollment: Enrollment,
+    definition: Definition,
+    now: datetime,
 ) -> bool:
     """Tell whether a condition holds for somebody since they came in."""
     name, _colon, argument = condition.partition(":")
@@ -55,7 +61,7 @@ def holds(
     if condition == "ordered":
         return trigger.has_ordered(enrollment)
     if condition == "consent_lost":
-        return _is_consent_lost(trigger, enrollment, topic, now)
+        return _is_consent_lost(trigger, enrollment, definition, now)
     if name in ("segment_entered", "segment_left"):
         return _is_member(enrollment, argument) == (name == "segment_entered")
     if name == EventType.CUSTOM:
@@ -63,18 +69,25 @@ def holds(
     return _happened(enrollment, name)
 
 
-def _is_consent_lost(trigger: Trigger, enrollment: Enrollment, topic: str, now: datetime) -> bool:
+def _is_consent_lost(
+    trigger: Trigger, enrollment: Enrollment, definition: Definition, now: datetime
+) -> bool:
+    """Tell whether the person no longer allows any of the ways in which the journey writes."""
     about = trigger.about(enrollment)
-    objection = guards.objection(
-        profile=enrollment.profile,
-        purpose=Purpose.MARKETING,
-        recipient=guards.address_identity(
-            profile=enrollment.profile, preferred_hash=about.address_hash
-        ),
-        topic=topic,
-        now=now,
-    )
-    return objection in _LOST
+    channels = delivery_channels_of(definition, delivery_channels())
+    objections = [
+        choosing.way(
+            profile=enrollment.profile,
+            delivery_channel=channel,
+            purpose=topics.purpose_of(definition.topic),
+            topic=definition.topic,
+            preferred_hash=about.address_hash,
+            now=now,
+        ).objection
+        for channel in sorted(channels)
+    ]
+    known = [each for each in objections if each != NotSentReason.NO_ADDRESS]
+    return bool(known) and all(each in _LOST for each in known)
 
 
 def _is_member(enrollment: Enrollment, segment_key: str) -> bool:

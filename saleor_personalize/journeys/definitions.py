@@ -36,6 +36,9 @@ CONDITION = r"[a-z][a-z0-9_]{0,58}(:[A-Za-z0-9_.\-]{1,60})?"
 CONDITIONS = ("ordered", "consent_lost")
 CONDITIONS_OF = ("segment_entered", "segment_left", "custom")
 
+#: The delivery channel that suits the person.
+BEST = "best"
+
 #: Where a person is: index, then name of a branch, then index in it, ...
 Path = tuple[int | str, ...]
 
@@ -67,13 +70,29 @@ class InvalidJourney(PersonalizeError):
 
 
 @dataclass(frozen=True)
+class Fallback:
+    """Say the same over the delivery channel `to`, `after` a time, `unless` the first was delivered or opened.
+
+    At once when the first cannot go at all.
+    """
+
+    to: str
+    after: timedelta
+    unless: str = "opened"
+
+
+@dataclass(frozen=True)
 class Message:
-    """Send one message. `id` is stable over versions: it is part of what was sent."""
+    """Send one message. `id` is stable over versions: it is part of what was sent.
+
+    The delivery channel `best` is the one that suits the person.
+    """
 
     id: str
     template: str
     delivery_channel: str = "email"
     when_outranked: str = "delay"
+    fallback: Fallback | None = None
 
 
 @dataclass(frozen=True)
@@ -183,7 +202,11 @@ class Known:
     conditions: Mapping[str, Collection[str]] = field(default_factory=dict)
     topics: Collection[str] = ()
     templates: Collection[str] = ()
+    #: Of the topics, those that an order needs: their messages carry no offer.
+    transactional: Collection[str] = ()
     delivery_channels: Collection[str] = ()
+    #: (template, delivery channel) -> the files without which it has no words there.
+    missing_words: Callable[[str, str], Collection[str]] = lambda template, channel: ()
     #: Types of events that can be waited for.
     events: Collection[str] = ()
     #: (path below the rule, what is wrong) of a segment definition.
@@ -492,6 +515,11 @@ _REENTRY: Mapping[str, _Field] = {
     "cool_down": _Field(_Duration()),
     "person_cool_down": _Field(_Duration()),
 }
+_FALLBACK: Mapping[str, _Field] = {
+    "to": _Field(_Text(KEY, "the name of a delivery channel is needed", "delivery_channels")),
+    "after": _Field(_Duration(timedelta(minutes=1))),
+    "unless": _Field(_Choice(("delivered", "opened"))),
+}
 _BRANCH: Mapping[str, _Field] = {
     "name": _Field(_ID),
     "weight": _Field(_Integer(1, 1000)),
@@ -518,6 +546,7 @@ _STEPS: Mapping[str, Mapping[str, _Field]] = {
             _Text(KEY, "the name of a delivery channel is needed", "delivery_channels")
         ),
         "when_outranked": _Field(_Choice(("delay", "drop"))),
+        "fallback": _Field(_Object(Fallback, lambda: _FALLBACK)),
     },
     "wait": {"for": _Field(_WHILE, "duration")},
     "wait_for": {
@@ -760,6 +789,29 @@ def _check_whole(definition: Definition, reader: _Reader) -> None:
             reader.fault(at, told, step.event)
         if isinstance(step, Offer) and _message_after(definition, path) is None:
             reader.fault(at, "no message follows that could carry the code", step.id)
+        if isinstance(step, Message):
+            _check_message(step, at, reader)
+        is_needed = reader.known is not None and definition.topic in reader.known.transactional
+        if isinstance(step, Offer) and is_needed:
+            told = f"a message that an order needs ({definition.topic}) carries no offer"
+            reader.fault(at, told, step.id)
+
+
+def _check_message(step: Message, path: str, reader: _Reader) -> None:
+    """Tell of a fallback that is none, and of delivery channels for which the template has no words."""
+    channels = [step.delivery_channel]
+    if step.fallback is not None:
+        if step.fallback.to in (step.delivery_channel, BEST):
+            told = "another delivery channel than the first is needed, by its name"
+            reader.fault(f"{path}.fallback.to", told, step.fallback.to)
+        channels.append(step.fallback.to)
+    if reader.known is None:
+        return
+    for channel in channels:
+        missing = () if channel == BEST else reader.known.missing_words(step.template, channel)
+        if missing:
+            told = f"the template has no words for {channel}: it needs {', '.join(missing)}"
+            reader.fault(f"{path}.template", told, step.template)
 
 
 def _message_after(definition: Definition, path: Path) -> Message | None:
@@ -929,6 +981,16 @@ def branches_of(step: Step) -> Mapping[str, tuple[Step, ...]]:
     if isinstance(step, (Split, WaitFor)):
         return {"then": step.then, "otherwise": step.otherwise}
     return {}
+
+
+def delivery_channels_of(definition: Definition, every: Collection[str]) -> set[str]:
+    """Return over what a journey may write; `every`: what `best` chooses from."""
+    found: set[str] = set()
+    for _path, step in walk(definition):
+        if isinstance(step, Message):
+            found |= set(every) if step.delivery_channel == BEST else {step.delivery_channel}
+            found |= {step.fallback.to} if step.fallback else set()
+    return found
 
 
 def walk(definition: Definition) -> Iterator[tuple[Path, Step]]:

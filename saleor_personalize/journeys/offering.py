@@ -11,13 +11,23 @@ from datetime import datetime
 from typing import Any
 
 from saleor_personalize.enums import NotSentReason, OfferReason
-from saleor_personalize.models import Enrollment, Offer, Profile
+from saleor_personalize.models import Enrollment, Installation, Offer, Profile
 from saleor_personalize.offers import guard, showing
 from saleor_personalize.offers import operations as offers
 from saleor_personalize.offers.terms import Terms, of_json
 from saleor_personalize.offers.vouchers import Connect, connect
 
-__all__ = ["Connect", "Reserved", "connect", "make", "objection", "release", "reserve", "withdraw"]
+__all__ = [
+    "Connect",
+    "Reserved",
+    "carried",
+    "connect",
+    "make",
+    "objection",
+    "release",
+    "reserve",
+    "withdraw",
+]
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,12 @@ def reserve(
         now=now,
     )
     return found if isinstance(found, NotSentReason) else Reserved(found, language_code)
+
+
+def carried(*, installation: Installation, key: str, language_code: str) -> Reserved | None:
+    """Return the offer that the message of this key told the person of, if it still works."""
+    found = offers.working(installation=installation, key=key)
+    return None if found is None else Reserved(found, language_code)
 
 
 def release(*, offer: Reserved) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -54,11 +54,22 @@ from saleor_personalize.journeys.triggers import (
     known_triggers,
     trigger_of,
 )
-from saleor_personalize.journeys.versions import definition_of, priority_of
-from saleor_personalize.messaging import arbitration, guards, links, rendering
+from saleor_personalize.journeys.versions import definition_of, delivery_channels, priority_of
+from saleor_personalize.messaging import (
+    arbitration,
+    choosing,
+    guards,
+    links,
+    mail,
+    outcomes,
+    rendering,
+    topics,
+)
 from saleor_personalize.messaging import operations as messaging
 from saleor_personalize.messaging.arbitration import Delay, Drop, Rival
 from saleor_personalize.messaging.channels.base import Channel, OutgoingMessage
+from saleor_personalize.messaging.choosing import Way
+from saleor_personalize.messaging.destinations import Destination
 from saleor_personalize.messaging.operations import Draft
 from saleor_personalize.messaging.queries import REACHED
 from saleor_personalize.models import Enrollment, Identity, Installation, Journey, Message
@@ -123,6 +134,9 @@ class Leaving:
     path: Path
     branches: Mapping[str, str]
     offer: offering.Reserved | None = None
+    #: Whether the person goes on as soon as it is handed over; and when another way is tried otherwise.
+    is_held: bool = False
+    fallback_at: datetime | None = None
 
 
 def advance_due(
@@ -208,11 +222,11 @@ def _questions(case: Case, now: datetime) -> tuple[Question, ...]:
     verdict = _judge(case, None, now)
     if not isinstance(verdict, (Go, AskSaleor)):
         return ()
-    objection, recipient = _objection(case, now)
-    if objection is not None or recipient is None:
+    step = definitions.next_message(case.definition, case.path)
+    if step is None or not _is_open(case, step, now):
         return ()
     asked = verdict.questions if isinstance(verdict, AskSaleor) else ()
-    orders = _about_orders(case, recipient, now) if _is_at_message(case) else None
+    orders = _about_orders(case, now) if _is_at_message(case) else None
     return asked if orders is None else (*asked, orders)
 
 
@@ -223,10 +237,11 @@ def _is_at_message(case: Case) -> bool:
     return not is_waiting and definitions.next_message(case.definition, case.path) is not None
 
 
-def _about_orders(case: Case, recipient: Identity, now: datetime) -> AboutOrders | None:
+def _about_orders(case: Case, now: datetime) -> AboutOrders | None:
     """Return what has to be known of orders before a message: a webhook may still be under way.
 
-    None where no order changes anything, or the trigger's own question tells all.
+    None where no order changes anything, the trigger's own question tells all, or the person has neither
+    an address nor an account by which Saleor could find one.
     """
     row = case.enrollment
     if _ends_with_order(case) or _unless_ordered(case) is not None:
@@ -235,22 +250,27 @@ def _about_orders(case: Case, recipient: Identity, now: datetime) -> AboutOrders
         since = now - LATE_ORDER
     else:
         return None
+    recipient = guards.address_identity(profile=row.profile, preferred_hash=case.about.address_hash)
     own = Identity.objects.of(row.installation_id).filter(profile__in=row.profile.person())
     users = list(
         own.filter(kind=IdentityKind.SALEOR_USER).order_by("pk").values_list("value", flat=True)
     )[:MOST_IDS]
-    mails = own.filter(kind=IdentityKind.EMAIL).exclude(pk=recipient.pk).exclude(address="")
-    addresses = [recipient.address, *(one.address for one in mails.order_by("-pk")[: MOST_IDS - 1])]
+    mails = own.filter(kind=IdentityKind.EMAIL).exclude(address="").order_by("-pk")
+    others = [one.address for one in mails[:MOST_IDS] if recipient is None or one != recipient]
+    addresses = [*([recipient.address] if recipient else []), *others][:MOST_IDS]
+    if not addresses and not users:
+        return None
     if case.trigger.asks_for_orders and max(len(addresses), len(users)) == 1:
         return None
     pairs = list(itertools.zip_longest(addresses, users))
-    (address, user_id), *others = [(one or recipient.address, user or "") for one, user in pairs]
+    first = addresses[0] if addresses else ""
+    (address, user_id), *further = [(one or first, user or "") for one, user in pairs]
     return AboutOrders(
         installation=row.installation,
         address=address,
         user_id=user_id,
         since=since,
-        others=tuple(others),
+        others=tuple(further),
     )
 
 
@@ -319,13 +339,15 @@ def _hand_over(
             branches=leaving.branches,
             exit_reason="",
             finished_at=None,
-            due_at=_retry_at(case, now),
+            due_at=max(_retry_at(case, now), message.retry_at or now),
             step_since=case.enrollment.step_since,
         )
+    elif message.status == MessageStatus.FAILED and leaving.fallback_at is not None:
+        row.filter(status=EnrollmentStatus.WAITING, due_at=leaving.fallback_at).update(due_at=now)
     elif message.status == MessageStatus.FAILED:
         # An address that is refused once is refused again.
         row.update(status=EnrollmentStatus.EXITED, exit_reason=message.reason, finished_at=now)
-    else:
+    elif leaving.is_held:
         # Whoever goes on at once was only held while the message was under way.
         row.filter(status=EnrollmentStatus.WAITING, due_at=now + CLAIM).update(due_at=now)
 
@@ -363,7 +385,7 @@ def _turned_back(
         # Erased, and the message with it: its hand-over finds nothing.
         return None
     row.path, row.branches = list(leaving.path), dict(leaving.branches)
-    reason = _reason_by_now(row, offer, now)
+    reason = _reason_by_now(row, leaving.message, offer, now)
     if reason is None:
         return None
     return messaging.give_up(
@@ -376,7 +398,7 @@ def _turned_back(
 
 
 def _reason_by_now(
-    row: Enrollment, offer: offering.Reserved, now: datetime
+    row: Enrollment, message: Message, offer: offering.Reserved, now: datetime
 ) -> NotSentReason | None:
     if not row.journey.is_live:
         return NotSentReason.JOURNEY_PAUSED
@@ -387,7 +409,7 @@ def _reason_by_now(
     left = _why_leave(case, now)
     if left is not None:
         return left.reason
-    objection, _recipient = _objection(case, now)
+    objection = _way_over(case, message.delivery_channel, now).objection
     if objection not in (None, NotSentReason.FREQUENCY_LIMIT):
         # The limit counts this very message.
         return objection
@@ -490,15 +512,25 @@ class _Next:
     """What `_send` returns when the step is done and the next one can follow at once."""
 
 
-#: Under this name `Enrollment.branches` keeps which offer the next message carries.
+#: Under this name `Enrollment.branches` keeps which offer the next message carries, and of which message
+#: another way may be tried.
 _OFFER = "offer:"
+_FALLBACK = "fallback:"
+#: What speaks against one delivery channel, and not against another.
+_OF_ONE_WAY = (
+    NotSentReason.NO_ADDRESS,
+    NotSentReason.SUPPRESSED,
+    NotSentReason.NO_CONSENT,
+    NotSentReason.TOPIC_REFUSED,
+    NotSentReason.UNENGAGED,
+)
 
 
 def _way_on(case: Case, step: definitions.WaitFor, now: datetime) -> str | None:
     """Return the branch to take; None: still waiting."""
     row = case.enrollment
     if conditions.holds(
-        step.event, trigger=case.trigger, enrollment=row, topic=case.definition.topic, now=now
+        step.event, trigger=case.trigger, enrollment=row, definition=case.definition, now=now
     ):
         return "then"
     if not row.waits_for:
@@ -524,7 +556,7 @@ def _take_back_otherwise(case: Case, step: definitions.Step | None, now: datetim
     row = case.enrollment
     if isinstance(step, definitions.Message):
         messaging.record_not_sent(draft=draft_of(case, step), reason=NotSentReason.ORDERED, now=now)
-    row.branches = {key: way for key, way in row.branches.items() if key != _OFFER}
+    row.branches = {key: way for key, way in row.branches.items() if key not in (_OFFER, _FALLBACK)}
     row.waits_for, row.waits_until = "", None
 
 
@@ -573,11 +605,18 @@ def _send(
     """Decide about a message; return it when it goes, _Next when it is done with, None when the row waits
     or has ended."""
     row = case.enrollment
-    objection, recipient = _objection(case, now)
-    if objection is not None or recipient is None:
-        end(case, objection or NotSentReason.NO_ADDRESS, now)
+    first = _first_of(case, step)
+    if first is not None and first.status == MessageStatus.HANDING_OVER:
+        _wait_until(row, now + FIRST_RETRY, since=row.step_since)
         return None
-    draft = draft_of(case, step)
+    if first is not None and _is_needless(step, first):
+        _go_past_message(case, now, last=first)
+        return None
+    way = _way(case, step, now)
+    if way.objection is not None or way.destination is None:
+        reason = way.objection or NotSentReason.NO_ADDRESS
+        return _refuse(case, step, reason, first, verdict, live, now)
+    draft = replace(draft_of(case, step), delivery_channel=way.delivery_channel)
     message = messaging.prepare(draft=draft)
     if message.pk is not None and message.status != MessageStatus.FAILED:
         # Decided before, by a worker that died before it could say so.
@@ -592,7 +631,7 @@ def _send(
     if isinstance(other, Wait):
         _wait_until(row, other.until, since=other.until, held_by=NotSentReason.OUTSHONE)
         return None
-    orders = _about_orders(case, recipient, now)
+    orders = _about_orders(case, now)
     is_unasked = orders is not None and AboutOrders.KEY not in live
     if isinstance(verdict, AskSaleor) or is_unasked:
         # Only now it is known that a message is next, or what has to be asked: the next claim asks.
@@ -614,7 +653,8 @@ def _send(
     ruling = arbitration.decide(
         profile=row.profile,
         enrollment=row,
-        delivery_channel=step.delivery_channel,
+        purpose=draft.purpose,
+        delivery_channel=way.delivery_channel,
         priority=priority_of(row.journey, row.version),
         rivals=_rivals(row, now),
         gives_way=step.when_outranked == "drop",
@@ -626,31 +666,116 @@ def _send(
     if isinstance(ruling, Drop):
         messaging.record_not_sent(draft=draft, reason=ruling.reason, now=now)
         return _Next()
-    offer = None if settings.DRY_RUN else _reserve(case, draft.key, now)
+    shown = None if first is None else _carried(case, first)
+    offer = None if settings.DRY_RUN or first is not None else _reserve(case, draft.key, now)
     if isinstance(offer, NotSentReason):
         end(case, offer, now)
         return None
     try:
-        rendered, content, along, unsubscribe_url = _render(case, step, recipient, live, offer, now)
+        parts = _render(case, step, message, way.destination, live, offer or shown, now)
     except TemplateIncomplete as error:
         if offer is not None:
             offering.release(offer=offer)
-        end(case, NotSentReason.TEMPLATE_INCOMPLETE, now, error=str(error))
+        end(case, mail.why_incomplete(error), now, error=str(error))
         return None
     if settings.DRY_RUN:
         messaging.record_not_sent(
-            draft=draft, reason=NotSentReason.DRY_RUN, now=now, content=content
+            draft=draft, reason=NotSentReason.DRY_RUN, now=now, content=parts.kept
         )
         return _Next()
-    for other_row in along:
+    for other_row in parts.along:
         end(_case(other_row), NotSentReason.ALREADY_SENT, now)
     before = case.path, dict(row.branches)
-    _go_past_message(case, now)
-    messaging.begin_hand_over(message=message, content=content, now=now)
-    outgoing = messaging.address(
-        message=message, rendered=rendered, recipient=recipient, unsubscribe_url=unsubscribe_url
+    fallback_at = _await_fallback(case, step, way, now)
+    is_held = fallback_at is None and _go_past_message(case, now)
+    messaging.begin_hand_over(
+        message=message,
+        content=parts.kept,
+        now=now,
+        destination=way.destination,
+        rendered=parts.rendered,
     )
-    return Leaving(message, outgoing, *before, offer=offer)
+    outgoing = messaging.address(
+        message=message,
+        rendered=parts.rendered,
+        destination=way.destination,
+        unsubscribe_url=parts.unsubscribe_url,
+        link=parts.link,
+        image_url=parts.image_url,
+        promo_code=parts.promo_code,
+    )
+    return Leaving(
+        message, outgoing, *before, offer=offer, is_held=is_held, fallback_at=fallback_at
+    )
+
+
+# -- another way ------------------------------------------------------------------------------------------
+
+
+def _is_at_fallback(case: Case, step: definitions.Message) -> bool:
+    """Tell whether the message was decided over its first way, so that the other one is next."""
+    return case.enrollment.branches.get(_FALLBACK) == step.id
+
+
+def _first_of(case: Case, step: definitions.Message) -> Message | None:
+    """Return the message that went, or may have gone, over the first way."""
+    if not _is_at_fallback(case, step):
+        return None
+    first = messaging.find(replace(draft_of(case, step), key=_key_of(case, step)))
+    return first if first is not None and first.status in REACHED else None
+
+
+def _is_needless(step: definitions.Message, first: Message) -> bool:
+    """Tell whether the first way did: what was seen has also arrived."""
+    is_enough = step.fallback is not None and step.fallback.unless == "delivered"
+    kinds = outcomes.ARRIVED if is_enough else outcomes.SEEN
+    return outcomes.has(message=first, kinds=kinds)
+
+
+def _refuse(
+    case: Case,
+    step: definitions.Message,
+    reason: NotSentReason,
+    first: Message | None,
+    verdict: object,
+    live: Live,
+    now: datetime,
+) -> Leaving | _Next | None:
+    """Write down why a way is closed; go on with the other one, or with the journey, or end it."""
+    row = case.enrollment
+    if first is not None:
+        # The person was told already; only the other way is closed.
+        messaging.record_not_sent(draft=draft_of(case, step), reason=reason, now=now)
+        _go_past_message(case, now, last=first)
+        return None
+    if step.fallback is None or _is_at_fallback(case, step) or reason not in _OF_ONE_WAY:
+        end(case, reason, now)
+        return None
+    messaging.record_not_sent(draft=draft_of(case, step), reason=reason, now=now)
+    row.branches = {**row.branches, _FALLBACK: step.id}
+    return _send(case, step, verdict, live, now)
+
+
+def _await_fallback(
+    case: Case, step: definitions.Message, way: Way, now: datetime
+) -> datetime | None:
+    """Stay at a message until its other way is due; None: it has none, or goes over it now."""
+    fallback, row = step.fallback, case.enrollment
+    if fallback is None or _is_at_fallback(case, step) or fallback.to == way.delivery_channel:
+        return None
+    until = now + fallback.after
+    row.branches, row.held_by = {**row.branches, _FALLBACK: step.id}, ""
+    _wait_until(row, until, since=until)
+    return until
+
+
+def _carried(case: Case, first: Message) -> offering.Reserved | None:
+    """Return the code that the person was told of over the first way: it is the same offer."""
+    return offering.carried(
+        installation=case.enrollment.installation,
+        key=first.idempotency_key,
+        language_code=case.about.language_code,
+    )
 
 
 def _is_recorded(case: Case, now: datetime) -> bool:
@@ -660,37 +785,68 @@ def _is_recorded(case: Case, now: datetime) -> bool:
     )
 
 
-def _go_past_message(case: Case, now: datetime) -> None:
-    """Put the person behind the message; a wait that follows begins with it."""
+def _go_past_message(case: Case, now: datetime, *, last: Message | None = None) -> bool:
+    """Put the person behind the message; a wait that follows begins with it.
+
+    `last` went before, and nothing goes now. Returns whether the person only waits for the hand-over.
+    """
     row = case.enrollment
-    row.branches = {key: way for key, way in row.branches.items() if key != _OFFER}
+    gone = (_OFFER, _FALLBACK)
+    row.branches = {key: way for key, way in row.branches.items() if key not in gone}
     row.held_by = ""
     following = definitions.following_path(case.definition, case.path)
-    until = now + CLAIM
+    until, is_held = (now, False) if last is not None else (now + CLAIM, True)
     if following is not None:
         step = definitions.step_at(case.definition, following)
         if isinstance(step, definitions.Wait):
-            until = now + step.duration
+            since = now if last is None else last.decided_at
+            until, is_held = max(now, since + step.duration), False
             following = definitions.following_path(case.definition, following)
     if following is None:
         _finish(row, EnrollmentStatus.DONE, now)
     else:
         row.path = list(following)
         _wait_until(row, until, since=until)
+    return is_held and following is not None
 
 
-def _objection(case: Case, now: datetime) -> tuple[NotSentReason | None, Identity | None]:
-    """Return why this person must not be written to, or None; and to which address it would be."""
-    profile = case.enrollment.profile
-    recipient = guards.address_identity(profile=profile, preferred_hash=case.about.address_hash)
-    objection = guards.objection(
-        profile=profile,
-        purpose=Purpose.MARKETING,
-        recipient=recipient,
-        topic=case.definition.topic,
-        now=now,
+def _way(case: Case, step: definitions.Message, now: datetime) -> Way:
+    """Return over which delivery channel the message goes now, to where, and what speaks against it."""
+    if step.fallback is not None and _is_at_fallback(case, step):
+        return _way_over(case, step.fallback.to, now)
+    if step.delivery_channel != definitions.BEST:
+        return _way_over(case, step.delivery_channel, now)
+    worded = rendering.channels_of(step.template)
+    return choosing.best(
+        among=[one for one in delivery_channels() if one in worded], **_for_whom(case, now)
     )
-    return objection, recipient
+
+
+def _way_over(case: Case, delivery_channel: str, now: datetime) -> Way:
+    return choosing.way(delivery_channel=delivery_channel, **_for_whom(case, now))
+
+
+def _for_whom(case: Case, now: datetime) -> dict[str, Any]:
+    """Return who is asked for permission, and what for."""
+    return {
+        "profile": case.enrollment.profile,
+        "purpose": topics.purpose_of(case.definition.topic),
+        "topic": case.definition.topic,
+        "preferred_hash": case.about.address_hash,
+        "is_re_permission": case.trigger.asks_the_silent,
+        "now": now,
+    }
+
+
+def _is_open(case: Case, step: definitions.Message, now: datetime) -> bool:
+    """Tell whether there is a way to the person, and still something to say."""
+    first = _first_of(case, step)
+    if first is not None and _is_needless(step, first):
+        return False
+    objection = _way(case, step, now).objection
+    if objection in _OF_ONE_WAY and step.fallback is not None:
+        objection = _way_over(case, step.fallback.to, now).objection
+    return objection is None
 
 
 def _is_told(case: Case, step: definitions.Message, now: datetime) -> bool:
@@ -801,18 +957,29 @@ def _reserve(case: Case, key: str, now: datetime) -> offering.Reserved | NotSent
     return found
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """A rendered message, what is kept of it, who is told along, and where its links lead."""
+
+    rendered: rendering.Rendered
+    kept: dict[str, Any]
+    along: tuple[Enrollment, ...]
+    unsubscribe_url: str
+    link: str
+    image_url: str
+    promo_code: str
+
+
 def _render(
     case: Case,
     step: definitions.Message,
-    recipient: Identity,
+    message: Message,
+    destination: Destination,
     live: Live,
     offer: offering.Reserved | None,
     now: datetime,
-) -> tuple[rendering.Rendered, dict[str, Any], tuple[Enrollment, ...], str]:
-    """Return the rendered message, what is kept of it, who is told along, and its unsubscribe link.
-
-    Raises TemplateIncomplete.
-    """
+) -> _Parts:
+    """Return what a message says. Raises TemplateIncomplete."""
     profile = case.enrollment.profile
     content = case.trigger.content(case.enrollment, live, now)
     kept: Mapping[str, Any] = content.kept
@@ -820,35 +987,74 @@ def _render(
     if offer is not None:
         context |= offer.context(cart_url=str(context.get("cart_url", "")))
         kept = {**kept, "offer": offer.kept}
-    unsubscribe_url = links.unsubscribe_url(profile=profile, address_hash=recipient.value)
     context |= {
         "shop_name": messaging.sender_name(case.enrollment.installation),
         "first_name": profile.first_name,
-        "unsubscribe_url": unsubscribe_url,
-        "preferences_url": links.preferences_url(
-            profile=guards.speaker(profile=profile, recipient=recipient),
-            address_hash=recipient.value,
-            language_code=case.about.language_code,
-        ),
+        **_links(case, message, destination, now),
     }
+    link, image_url = rendering.landing(context)
     rendered = rendering.render(
-        template=step.template, language_code=case.about.language_code, context=context
+        template=step.template,
+        language_code=case.about.language_code,
+        context={**context, "link": link},
+        delivery_channel=destination.delivery_channel,
     )
-    return rendered, dict(kept), content.along, unsubscribe_url
+    if destination.delivery_channel == DeliveryChannel.EMAIL:
+        rendered = mail.finish(message=message, rendered=rendered, now=now)
+    return _Parts(
+        rendered=rendered,
+        kept=dict(kept),
+        along=content.along,
+        unsubscribe_url=str(context.get("unsubscribe_url", "")),
+        link=link,
+        image_url=image_url,
+        promo_code="" if offer is None else offer.code,
+    )
+
+
+def _links(
+    case: Case, message: Message, destination: Destination, now: datetime
+) -> dict[str, Any]:
+    """Return the links by which the reader of an e-mail of marketing ends or changes what they get."""
+    is_marketing = topics.purpose_of(case.definition.topic) == Purpose.MARKETING
+    found: dict[str, Any] = {"is_marketing": is_marketing}
+    if destination.delivery_channel != DeliveryChannel.EMAIL:
+        return found
+    profile, address_hash = case.enrollment.profile, destination.value_hash
+    found["view_url"] = mail.view_url(message=message, now=now)
+    if is_marketing:
+        found["unsubscribe_url"] = links.unsubscribe_url(profile=profile, address_hash=address_hash)
+    found["preferences_url"] = links.preferences_url(
+        profile=guards.speaker(profile=profile, recipient=destination),
+        address_hash=address_hash,
+        language_code=case.about.language_code,
+    )
+    return found
 
 
 def draft_of(case: Case, step: definitions.Message) -> Draft:
-    """Return the identity of the decision: this message about this occasion, once ever."""
-    row = case.enrollment
-    again = f":{row.entry}" if row.entry > 1 else ""
+    """Return the identity of the decision: this message about this occasion, once ever over each way."""
+    row, key, channel = case.enrollment, _key_of(case, step), step.delivery_channel
+    if step.fallback is not None and _is_at_fallback(case, step):
+        key, channel = f"{key}:fallback", step.fallback.to
     return Draft(
-        key=f"{row.journey.key}:{row.entry_key}:{step.id}{again}",
+        key=key,
         profile=row.profile,
         enrollment=row,
         template=step.template,
-        delivery_channel=DeliveryChannel(step.delivery_channel),
+        purpose=topics.purpose_of(case.definition.topic),
+        # Whichever is best is known when it goes.
+        delivery_channel=DeliveryChannel.EMAIL
+        if channel == definitions.BEST
+        else DeliveryChannel(channel),
         language_code=case.about.language_code,
     )
+
+
+def _key_of(case: Case, step: definitions.Message) -> str:
+    row = case.enrollment
+    again = f":{row.entry}" if row.entry > 1 else ""
+    return f"{row.journey.key}:{row.entry_key}:{step.id}{again}"
 
 
 # -- rows -------------------------------------------------------------------------------------------------

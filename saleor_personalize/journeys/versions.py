@@ -17,8 +17,8 @@ from saleor_personalize.exceptions import UnknownAlias
 from saleor_personalize.journeys import definitions
 from saleor_personalize.journeys.definitions import Definition, Known
 from saleor_personalize.journeys.triggers import known_triggers
-from saleor_personalize.messaging import guards
-from saleor_personalize.messaging.rendering import known_templates
+from saleor_personalize.messaging import destinations, topics
+from saleor_personalize.messaging.rendering import channels_of, files_of, known_templates
 from saleor_personalize.models import Installation, Journey, JourneyVersion
 from saleor_personalize.segments.definition import InvalidDefinition, from_json
 
@@ -29,12 +29,25 @@ def known() -> Known:
     return Known(
         triggers={key: trigger.Options for key, trigger in triggers.items()},
         conditions={key: trigger.conditions for key, trigger in triggers.items()},
-        topics=tuple(settings.TOPICS),
+        topics=topics.known(),
         templates=known_templates(),
-        delivery_channels=[one for one in settings.CHANNELS if one in guards.DELIVERY_CHANNELS],
+        transactional=tuple(settings.TRANSACTIONAL_TOPICS),
+        delivery_channels=[*delivery_channels(), definitions.BEST],
+        missing_words=_missing_words,
         events=tuple(EventType.values),
         rule_faults=_rule_faults,
     )
+
+
+def delivery_channels() -> list[str]:
+    """Return the delivery channels that a journey may use: the service has them, and finds people there."""
+    return [one for one in settings.CHANNELS if one in destinations.known()]
+
+
+def _missing_words(template: str, delivery_channel: str) -> tuple[str, ...]:
+    if delivery_channel in channels_of(template):
+        return ()
+    return files_of(delivery_channel)
 
 
 def _rule_faults(rule: object) -> list[tuple[str, str]]:

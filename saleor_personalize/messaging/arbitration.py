@@ -54,14 +54,19 @@ def decide(
     rivals: Iterable[Rival],
     gives_way: bool,
     now: datetime,
+    purpose: Purpose = Purpose.MARKETING,
 ) -> Delay | Drop | None:
-    """Return what is to become of a message of marketing that may be sent; None: it goes.
+    """Return what is to become of a message that may be sent; None: it goes.
+
+    What an order needs is held by the switch that stops all sends, and by nothing else.
 
     `rivals` are other messages that wait for this person. `gives_way`: a message that is outranked is
     dropped instead of delayed.
     """
     if are_sends_stopped(profile.installation):
         return Delay(now, NotSentReason.SENDS_STOPPED)
+    if purpose == Purpose.TRANSACTIONAL:
+        return None
     outranked = _outranked(rivals, priority, now)
     if outranked is not None and gives_way:
         return Drop(outranked.reason)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from saleor_personalize.enums import DeliveryChannel, IdentityKind
-from saleor_personalize.models import Identity, Profile
-from saleor_personalize.profiles import merging
+from saleor_personalize.enums import DeliveryChannel, DeviceGone, IdentityKind, SuppressionReason
+from saleor_personalize.models import Identity, Installation, Profile, email_hash
+from saleor_personalize.profiles import consent, devices, merging
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,75 @@ def destination_of(
     return None if found is None else found(profile, preferred_hash)
 
 
+def known() -> tuple[str, ...]:
+    """Return the delivery channels over which a way to somebody can be found."""
+    return tuple(channel.value for channel in DeliveryChannel if channel in _FINDERS)
+
+
 def email_identity(*, profile: Profile, preferred_hash: str = "") -> Identity | None:
     """Return the e-mail of a profile to write to: the preferred one if it is theirs, else their newest."""
     return _preferred(_identities(profile, IdentityKind.EMAIL), preferred_hash)
 
 
+def of_identity(row: Identity) -> Destination:
+    """Return the destination that an e-mail address is."""
+    return _of_identity(DeliveryChannel.EMAIL, row)
+
+
+def bury(
+    *,
+    installation: Installation,
+    delivery_channel: DeliveryChannel | str,
+    values: Collection[str],
+    now: datetime,
+) -> int:
+    """Never use addresses again of which the provider says that nobody is there; return how many.
+
+    Devices are gone until they register again; other addresses are suppressed.
+    """
+    if not values:
+        return 0
+    channel = DeliveryChannel(delivery_channel)
+    if channel == DeliveryChannel.PUSH:
+        return devices.mark_gone(
+            installation=installation,
+            tokens=values,
+            reason=DeviceGone.UNREGISTERED,
+            now=now,
+        )
+    if channel == DeliveryChannel.EMAIL:
+        for value in values:
+            consent.suppress(
+                installation=installation,
+                delivery_channel=channel,
+                address_hash=email_hash(value),
+                reason=SuppressionReason.HARD_BOUNCE,
+                now=now,
+            )
+        return len(values)
+    return 0
+
+
 def _email(profile: Profile, preferred_hash: str) -> Destination | None:
-    return _of_identity(
-        DeliveryChannel.EMAIL, email_identity(profile=profile, preferred_hash=preferred_hash)
+    row = email_identity(profile=profile, preferred_hash=preferred_hash)
+    return None if row is None else of_identity(row)
+
+
+def _push(profile: Profile, preferred_hash: str) -> Destination | None:
+    rows = list(devices.living(profile).select_related("profile__installation"))
+    if not rows:
+        return None
+    return Destination(
+        DeliveryChannel.PUSH,
+        rows[0].token_hash,
+        rows[0].profile,
+        tuple(Address(row.pk, row.token, str(row.platform)) for row in rows),
     )
+
+
+def _push(profile: Profile, preferred_hash: str) -> Destination | None:
+    found = tuple(Address(row.pk, row.token, str(row.platform)) for row in devices.living(profile))
+    return Destination(DeliveryChannel.PUSH, "", profile, found) if found else None
 
 
 def _in_app(profile: Profile, preferred_hash: str) -> Destination:
@@ -65,9 +126,7 @@ def _in_app(profile: Profile, preferred_hash: str) -> Destination:
     return Destination(DeliveryChannel.IN_APP, "", profile)
 
 
-def _of_identity(channel: DeliveryChannel, row: Identity | None) -> Destination | None:
-    if row is None:
-        return None
+def _of_identity(channel: DeliveryChannel, row: Identity) -> Destination:
     return Destination(
         channel, row.value, row.profile, (Address(row.pk, row.address, str(row.kind)),)
     )
@@ -93,5 +152,7 @@ def _preferred(rows: Iterable[Identity], value_hash: str) -> Identity | None:
 #: How each delivery channel finds its way to a person.
 _FINDERS: Mapping[DeliveryChannel, Callable[[Profile, str], Destination | None]] = {
     DeliveryChannel.EMAIL: _email,
+    DeliveryChannel.PUSH: _push,
+    DeliveryChannel.PUSH: _push,
     DeliveryChannel.IN_APP: _in_app,
 }

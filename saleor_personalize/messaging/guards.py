@@ -6,70 +6,82 @@ from datetime import datetime, timedelta
 
 from django.db.models import Max, Min
 
+from saleor_personalize.conf import settings
 from saleor_personalize.enums import (
     ConsentState,
     DeliveryChannel,
-    IdentityKind,
     InstallationStatus,
     NotSentReason,
     Purpose,
+    SuppressionReason,
 )
+from saleor_personalize.messaging import destinations, sunset
+from saleor_personalize.messaging.destinations import Destination
 from saleor_personalize.messaging.queries import marketing_since
 from saleor_personalize.models import Identity, Installation, Profile
 from saleor_personalize.profiles import consent, merging
 
 WEEK = timedelta(days=7)
-#: Those whose permissions and addresses are asked for here: over no other one a journey may send.
-DELIVERY_CHANNELS = (DeliveryChannel.EMAIL,)
+#: What stops a message that an order needs as well: there is nobody at the address, or they call it spam.
+_ALWAYS = (SuppressionReason.HARD_BOUNCE, SuppressionReason.COMPLAINT)
 
 
 def address_identity(*, profile: Profile, preferred_hash: str = "") -> Identity | None:
     """Return the e-mail of a profile to write to: the preferred one if it is theirs, else their newest."""
-    identities = list(
-        Identity.objects.of(profile.installation)
-        .filter(profile__in=merging.with_own_addresses(profile), kind=IdentityKind.EMAIL)
-        .exclude(address="")
-        .order_by("-first_seen_at", "-pk")
-        .select_related("profile__installation")
-    )
-    preferred = (row for row in identities if row.value == preferred_hash)
-    return next(preferred, identities[0] if identities else None)
+    return destinations.email_identity(profile=profile, preferred_hash=preferred_hash)
 
 
-def speaker(*, profile: Profile, recipient: Identity) -> Profile:
+def speaker(*, profile: Profile, recipient: Identity | Destination) -> Profile:
     """Return for whom a link in a message may speak: for the profile if the address is proved to be theirs.
 
     An account may have named a wrong address. Whoever reads its mail speaks for the address alone.
     """
-    return profile if recipient.profile_id in merging.readable(profile) else recipient.profile
+    return profile if recipient.profile.pk in merging.readable(profile) else recipient.profile
 
 
 def objection(
     *,
     profile: Profile,
     purpose: Purpose,
-    recipient: Identity | None,
+    destination: Destination | None,
     now: datetime,
+    delivery_channel: DeliveryChannel | str = DeliveryChannel.EMAIL,
     topic: str = "",
+    is_re_permission: bool = False,
 ) -> NotSentReason | None:
-    """Return the first reason why this person must not be written to by e-mail, or None.
+    """Return the first reason why this person must not be written to over a delivery channel, or None.
 
-    `topic` is what the message is about, a key of TOPICS.
+    `topic` is what the message is about, a key of TOPICS, or of TRANSACTIONAL_TOPICS. What an order needs
+    goes unless the person refused it; marketing goes only with their yes, as often as they wish, and
+    until they have not reacted for long. `is_re_permission`: the one message that asks those whether it
+    shall go on, whatever it was that they allowed.
     """
-    installation = profile.installation
-    if not is_active(installation):
+    if not is_active(profile.installation):
         return NotSentReason.INSTALLATION_INACTIVE
-    if recipient is None:
+    if destination is None:
         return NotSentReason.NO_ADDRESS
-    if consent.is_suppressed(
-        installation=installation,
-        delivery_channel=DeliveryChannel.EMAIL,
-        address_hash=recipient.value,
+    channel = DeliveryChannel(delivery_channel)
+    is_marketing = purpose == Purpose.MARKETING
+    if destination.value_hash and consent.is_suppressed(
+        installation=profile.installation,
+        delivery_channel=channel,
+        address_hash=destination.value_hash,
+        reasons=None if is_marketing else _ALWAYS,
     ):
         return NotSentReason.SUPPRESSED
-    if refusal := _refusal(profile, purpose, topic, recipient):
-        return refusal
-    return _wish(profile, now) if purpose == Purpose.MARKETING else None
+    answers = [consent.Standing(whose) for whose in (profile, destination.profile)]
+    if not is_marketing:
+        is_refused = any(each.state(purpose, channel) == ConsentState.DENIED for each in answers)
+        return NotSentReason.NO_CONSENT if is_refused else None
+    topics = tuple(settings.TOPICS) if is_re_permission else (topic,)
+    refusals = [_refusal(answers, channel, each) for each in topics]
+    if None not in refusals:
+        return refusals[0]
+    if not is_re_permission and sunset.is_asleep(
+        profile=profile, delivery_channel=channel, now=now
+    ):
+        return NotSentReason.UNENGAGED
+    return _wish(profile, now)
 
 
 def is_active(installation: Installation) -> bool:
@@ -79,15 +91,14 @@ def is_active(installation: Installation) -> bool:
 
 
 def _refusal(
-    profile: Profile, purpose: Purpose, topic: str, recipient: Identity
+    answers: list[consent.Standing], channel: DeliveryChannel, topic: str
 ) -> NotSentReason | None:
-    """Ask the ledger about the person, and about whoever the address belongs to."""
-    mail = DeliveryChannel.EMAIL
-    answers = [consent.Standing(whose) for whose in (profile, recipient.profile)]
-    refuses = any(each.state(purpose, mail, topic) == ConsentState.DENIED for each in answers)
-    if not refuses and answers[-1].state(purpose, mail, topic) == ConsentState.GRANTED:
+    """Read what the person allowed, and (last) what whoever the address belongs to did."""
+    purpose = Purpose.MARKETING
+    refuses = any(each.state(purpose, channel, topic) == ConsentState.DENIED for each in answers)
+    if not refuses and answers[-1].state(purpose, channel, topic) == ConsentState.GRANTED:
         return None
-    allows_others = any(each.state(purpose, mail) == ConsentState.GRANTED for each in answers)
+    allows_others = any(each.state(purpose, channel) == ConsentState.GRANTED for each in answers)
     return NotSentReason.TOPIC_REFUSED if allows_others else NotSentReason.NO_CONSENT
 
 

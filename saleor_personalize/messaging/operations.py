@@ -8,7 +8,7 @@ itself (at most once).
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parseaddr
@@ -21,6 +21,7 @@ from saleor_personalize.conf import build_backend, settings
 from saleor_personalize.enums import (
     DeliveryChannel,
     IdentityKind,
+    MessageEventKind,
     MessageStatus,
     NotSentReason,
     Purpose,
@@ -32,10 +33,11 @@ from saleor_personalize.exceptions import (
     InvalidToken,
     UnknownAlias,
 )
-from saleor_personalize.messaging import links, outcomes
+from saleor_personalize.messaging import destinations, links, mail, outcomes
 from saleor_personalize.messaging.channels.base import Channel, OutgoingMessage
+from saleor_personalize.messaging.destinations import Destination
 from saleor_personalize.messaging.rendering import Rendered
-from saleor_personalize.models import Enrollment, Identity, Installation, Message, Profile
+from saleor_personalize.models import Enrollment, Installation, Message, Profile
 from saleor_personalize.profiles import consent, identity
 from saleor_personalize.signals import message_not_sent, message_sent
 
@@ -96,20 +98,37 @@ def record_not_sent(
 
 
 def prepare(*, draft: Draft) -> Message:
-    """Return the unsaved message of a draft: a new one, or the one whose hand-over failed before."""
-    return find(draft) or _new(draft)
+    """Return the unsaved message of a draft: a new one, or the one whose hand-over failed before.
+
+    That one certainly did not go, so it may go over another delivery channel now.
+    """
+    message = find(draft) or _new(draft)
+    if message.status == MessageStatus.FAILED:
+        message.delivery_channel = draft.delivery_channel
+    return message
 
 
-def begin_hand_over(*, message: Message, content: Mapping[str, Any], now: datetime) -> None:
+def begin_hand_over(
+    *,
+    message: Message,
+    content: Mapping[str, Any],
+    now: datetime,
+    destination: Destination | None = None,
+    rendered: Rendered | None = None,
+) -> None:
     """Write down that the message is about to leave. Must be the last act of the deciding transaction.
 
-    A second decision of the same key fails on the unique constraint instead of becoming a second
+    Of a mail, `destination` says what providers will report about, and `rendered` is kept for whoever
+    looks at it in a browser. A second decision of the same key fails on the unique constraint instead of becoming a second
     message.
     """
     message.status, message.reason, message.error = MessageStatus.HANDING_OVER, "", ""
-    message.decided_at, message.content = now, dict(content)
+    message.decided_at, message.content, message.retry_at = now, dict(content), None
+    message.address_hash = destination.value_hash if destination is not None else ""
     message.attempts += 1
     message.save()
+    if rendered is not None and message.delivery_channel == DeliveryChannel.EMAIL:
+        mail.keep_copy(message=message, html=rendered.html, now=now)
 
 
 def _new(draft: Draft) -> Message:
@@ -126,28 +145,48 @@ def _new(draft: Draft) -> Message:
 
 
 def address(
-    *, message: Message, rendered: Rendered, recipient: Identity, unsubscribe_url: str = ""
+    *,
+    message: Message,
+    rendered: Rendered,
+    destination: Destination,
+    unsubscribe_url: str = "",
+    link: str = "",
+    image_url: str = "",
+    promo_code: str = "",
 ) -> OutgoingMessage:
-    """Put a rendered message into its envelope: sender, recipient and the headers of RFC 8058.
+    """Put a rendered message into its envelope: sender, recipients, and an e-mail's headers of RFC 8058.
 
-    A message that nobody can unsubscribe from (it was asked for, once) has no `unsubscribe_url`.
+    A message that nobody can unsubscribe from (an order needs it, or it was asked for, once) has no
+    `unsubscribe_url`. `link` is where a tap on a push or on an item of the inbox leads.
     """
     installation = message.installation
-    sender = sender_of(installation)
-    host = urlsplit(installation.saleor_api_url).hostname or "localhost"
+    is_mail = message.delivery_channel == DeliveryChannel.EMAIL
+    values = tuple(each.value for each in destination.addresses)
+    data = {"message_id": message.public_id.hex, "deep_link": link, "promo_code": promo_code}
     return OutgoingMessage(
         key=message.public_id.hex,
-        recipient=recipient.address,
-        sender=sender,
+        recipient=destination.value,
+        sender=sender_of(installation),
         subject=rendered.subject,
         text=rendered.text,
         html=rendered.html,
-        headers={
-            **(_one_click(unsubscribe_url) if unsubscribe_url else {}),
-            "List-Id": f"<{message.template.replace('_', '-')}.{host}>",
-            "Auto-Submitted": "auto-generated",
-        },
+        headers=_headers(message, unsubscribe_url) if is_mail else {},
+        title=rendered.title,
+        link=link,
+        image_url=image_url,
+        data={} if is_mail else {name: value for name, value in data.items() if value},
+        recipients=values,
+        installation_id=message.installation_id,
     )
+
+
+def _headers(message: Message, unsubscribe_url: str) -> dict[str, str]:
+    host = urlsplit(message.installation.saleor_api_url).hostname or "localhost"
+    return {
+        **(_one_click(unsubscribe_url) if unsubscribe_url else {}),
+        "List-Id": f"<{message.template.replace('_', '-')}.{host}>",
+        "Auto-Submitted": "auto-generated",
+    }
 
 
 def _one_click(unsubscribe_url: str) -> dict[str, str]:
@@ -206,7 +245,7 @@ def hand_over(
     try:
         if channel is None:
             channel = build_backend("CHANNELS", message.delivery_channel)
-        if not outgoing.sender:
+        if not outgoing.sender and message.delivery_channel == DeliveryChannel.EMAIL:
             raise ConfigurationError(  # noqa: TRY301 (the same outcome as a channel that cannot be built)
                 "There is no sender: set one on the app's Dashboard page or "
                 "SALEOR_PERSONALIZE['DEFAULT_SENDER']."
@@ -216,6 +255,8 @@ def hand_over(
     try:
         result = channel.send(outgoing)
     except ChannelError as error:
+        if error.is_address_dead:
+            _bury(message, outgoing.recipients or (outgoing.recipient,), now)
         return _record_failure(message, error, now)
     except Exception as error:
         # A fault inside a channel: what the provider has is unknown, and its text may hold an address.
@@ -224,7 +265,31 @@ def hand_over(
     _settle(
         message, MessageStatus.SENT, now, handed_over_at=now, provider=result.provider_message_id
     )
+    _bury(message, result.dead, now)
     return False
+
+
+def _bury(message: Message, values: Collection[str], now: datetime) -> None:
+    """Never use these addresses of a delivery channel again: the provider says that they are gone."""
+    gone = [value for value in values if value]
+    destinations.bury(
+        installation=message.installation,
+        delivery_channel=message.delivery_channel,
+        values=gone,
+        now=now,
+    )
+    if gone and message.delivery_channel == DeliveryChannel.PUSH:
+        rows = Message.objects.of(message.installation).filter(pk=message.pk)
+        with transaction.atomic():
+            # Its person may have been erased meanwhile.
+            for row in rows.select_for_update():
+                outcomes.record(
+                    message=row,
+                    kind=MessageEventKind.DEAD_TOKEN,
+                    at=now,
+                    now=now,
+                    detail=str(len(gone)),
+                )
 
 
 def give_up(
@@ -279,6 +344,7 @@ def _record_failure(message: Message, error: ChannelError, now: datetime) -> boo
         reason=NotSentReason.CHANNEL_ERROR,
         error=str(error),
         is_final=not is_tried_again,
+        retry_at=now + error.retry_after if is_tried_again and error.retry_after else None,
     )
     return is_tried_again
 
@@ -293,11 +359,12 @@ def _settle(
     provider: str = "",
     reason: str = "",
     error: str = "",
+    retry_at: datetime | None = None,
 ) -> None:
     message.status, message.reason, message.error = status, reason, error
     message.provider_message_id = provider
-    message.handed_over_at = handed_over_at
-    names = ("status", "reason", "error", "provider_message_id", "handed_over_at")
+    message.handed_over_at, message.retry_at = handed_over_at, retry_at
+    names = ("status", "reason", "error", "provider_message_id", "handed_over_at", "retry_at")
     with transaction.atomic():
         # Its person may have been erased meanwhile: then there is nothing to write the outcome to.
         is_kept = (
@@ -351,6 +418,9 @@ def unsubscribe(*, claims: links.UnsubscribeClaims, now: datetime) -> None:
     suppressed. Doing it twice is harmless. Raises InvalidToken when the shop is gone.
     """
     installation = installation_of(claims)
+    if not claims.address_hash:
+        # The go-live check tries the link out, and speaks for nobody.
+        return
     with transaction.atomic():
         profile = Profile.objects.of(installation).filter(public_id=claims.profile_id).first()
         if profile is None:

@@ -26,7 +26,7 @@ from saleor_personalize.enums import (
     Purpose,
 )
 from saleor_personalize.exceptions import InvalidToken, LinkExpired, TemplateIncomplete
-from saleor_personalize.messaging import guards, links, operations, rendering
+from saleor_personalize.messaging import destinations, guards, links, mail, operations, rendering
 from saleor_personalize.messaging.channels.base import OutgoingMessage
 from saleor_personalize.messaging.operations import Draft
 from saleor_personalize.messaging.queries import REACHED
@@ -171,9 +171,10 @@ def _decide(profile: Profile, now: datetime) -> tuple[Message, OutgoingMessage] 
             return None
         try:
             rendered = _render(draft, recipient, asked_for, now)
+            rendered = mail.finish(message=message, rendered=rendered, now=now)
         except TemplateIncomplete as error:
             operations.record_not_sent(
-                draft=draft, reason=NotSentReason.TEMPLATE_INCOMPLETE, now=now, error=str(error)
+                draft=draft, reason=mail.why_incomplete(error), now=now, error=str(error)
             )
             return None
         content = {"topics": [line.topic for line in asked_for]}
@@ -182,8 +183,13 @@ def _decide(profile: Profile, now: datetime) -> tuple[Message, OutgoingMessage] 
                 draft=draft, reason=NotSentReason.DRY_RUN, now=now, content=content
             )
             return None
-        operations.begin_hand_over(message=message, content=content, now=now)
-        return message, operations.address(message=message, rendered=rendered, recipient=recipient)
+        destination = destinations.of_identity(recipient)
+        operations.begin_hand_over(
+            message=message, content=content, now=now, destination=destination, rendered=rendered
+        )
+        return message, operations.address(
+            message=message, rendered=rendered, destination=destination
+        )
 
 
 def _recipient(profile: Profile) -> Identity | None:

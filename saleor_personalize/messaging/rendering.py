@@ -22,7 +22,9 @@ from django.utils.functional import lazy
 from django.utils.translation import gettext as _
 
 from saleor_personalize.conf import settings
+from saleor_personalize.enums import DeliveryChannel
 from saleor_personalize.exceptions import TemplateIncomplete
+from saleor_personalize.messaging import plain_text
 
 _FOLDER = "saleor_personalize/messages"
 #: ISO 4217: how many decimals, where it is not two.
@@ -33,11 +35,25 @@ _DECIMALS = {
 }
 
 
+#: Made from body.html where a template does without.
+_MADE = "body.txt"
+#: The files that hold the words of a template, by delivery channel.
+FILES: Mapping[DeliveryChannel, Mapping[str, str]] = {
+    DeliveryChannel.EMAIL: {"subject": "subject.txt", "text": "body.txt", "html": "body.html"},
+    DeliveryChannel.PUSH: {"title": "push_title.txt", "text": "push.txt"},
+    DeliveryChannel.IN_APP: {"title": "push_title.txt", "text": "push.txt"},
+    DeliveryChannel.SMS: {"text": "sms.txt"},
+}
+
+
 @dataclass(frozen=True)
 class Rendered:
-    subject: str
-    text: str
-    html: str
+    """The words of a message: of an e-mail `subject`, `text` and `html`; of others `text`, and `title`."""
+
+    subject: str = ""
+    text: str = ""
+    html: str = ""
+    title: str = ""
 
 
 class _Missing(str):
@@ -75,28 +91,93 @@ setting_changed.connect(_forget_engine, dispatch_uid="saleor_personalize.messagi
 
 def known_templates() -> frozenset[str]:
     """Return the names of all templates: ours, and those in the shop's own folders."""
-    found: list[Any] = list(_engine(autoescape=True).template_loaders)
-    folders = [Path(folder) for loader in found for folder in loader.get_dirs()]
+    return frozenset(_files())
+
+
+def channels_of(template: str) -> frozenset[str]:
+    """Return the delivery channels for which a template has words."""
+    there = _files().get(template, frozenset())
     return frozenset(
-        file.parent.name for folder in folders for file in (folder / _FOLDER).glob("*/body.txt")
+        channel.value
+        for channel, files in FILES.items()
+        if there.issuperset({*files.values()} - {_MADE})
     )
 
 
-def render(*, template: str, context: Mapping[str, Any], language_code: str) -> Rendered:
-    """Render `messages/<template>/{subject.txt,body.txt,body.html}` in a language.
+def files_of(delivery_channel: str) -> tuple[str, ...]:
+    """Return the files that hold the words of a delivery channel."""
+    return tuple(FILES[DeliveryChannel(delivery_channel)].values())
 
-    Raises TemplateIncomplete naming the value that is missing, or what is wrong with the template.
+
+def _files() -> dict[str, frozenset[str]]:
+    """Return the files with words of each template, wherever they are."""
+    loaders: list[Any] = list(_engine(autoescape=True).template_loaders)
+    folders = [Path(folder) / _FOLDER for loader in loaders for folder in loader.get_dirs()]
+    wanted = {name for files in FILES.values() for name in files.values()}
+    found: dict[str, set[str]] = {}
+    for folder in folders:
+        for file in folder.glob("*/*"):
+            if file.name in wanted:
+                found.setdefault(file.parent.name, set()).add(file.name)
+    return {name: frozenset(files) for name, files in found.items()}
+
+
+def render(
+    *,
+    template: str,
+    context: Mapping[str, Any],
+    language_code: str,
+    delivery_channel: DeliveryChannel | str = DeliveryChannel.EMAIL,
+) -> Rendered:
+    """Render the words of `messages/<template>` for a delivery channel (`FILES`) in a language.
+
+    Raises TemplateIncomplete naming the value or the file that is missing, or what is wrong with it.
     """
     values = _without_empty(dict(context))
     with translation.override(django_language(language_code)):
         values["language"] = translation.get_language()
         values["direction"] = "rtl" if translation.get_language_bidi() else "ltr"
-        parts = [
-            _render_file(f"{_FOLDER}/{template}/{name}", values, autoescape=name.endswith(".html"))
-            for name in ("subject.txt", "body.txt", "body.html")
-        ]
-    subject, text, html = parts
-    return Rendered(subject=" ".join(subject.split()), text=text.strip() + "\n", html=html)
+        parts = {
+            part: _render_file(
+                f"{_FOLDER}/{template}/{name}", values, autoescape=name.endswith(".html")
+            )
+            for part, name in FILES[DeliveryChannel(delivery_channel)].items()
+            if name != _MADE or _is_there(f"{_FOLDER}/{template}/{name}")
+        }
+    for part in ("subject", "title"):
+        parts[part] = " ".join(parts.get(part, "").split())
+    if delivery_channel == DeliveryChannel.EMAIL:
+        text = parts["text"] if "text" in parts else plain_text.from_html(parts["html"])
+        parts["text"] = text.strip() + "\n"
+    else:
+        # A few words on a small screen.
+        parts["text"] = " ".join(parts["text"].split())
+    return Rendered(**parts)
+
+
+def landing(context: Mapping[str, Any]) -> tuple[str, str]:
+    """Return where a tap on a short message leads, and the picture it shows; "" where there is none.
+
+    A trigger says so by `link` and `image_url`; else it is the cart, or the first product that the
+    message is about.
+    """
+    about: list[Mapping[str, Any]] = [context.get("product") or {}]
+    for name in ("lines", "favourites", "products", "similar"):
+        about += list(context.get(name) or ())[:1]
+    links = [context.get("link"), context.get("cart_url"), *(each.get("url") for each in about)]
+    images = [context.get("image_url"), *(each.get("image_url") for each in about)]
+    return next(filter(None, links), ""), next(filter(None, images), "")
+
+
+def _is_there(name: str) -> bool:
+    try:
+        _engine(autoescape=False).get_template(name)
+    except TemplateDoesNotExist:
+        return False
+    except TemplateSyntaxError:
+        # Told when it is rendered.
+        return True
+    return True
 
 
 def _render_file(name: str, values: dict[str, Any], *, autoescape: bool) -> str:
@@ -127,7 +208,9 @@ def django_language(language_code: str) -> str:
 
 def topic_label(topic: str) -> str:
     """Return what a person calls a topic, in the active language; "" stands for all topics."""
-    return str(settings.TOPICS.get(topic, topic)) if topic else _("Offers, reminders and news")
+    if not topic:
+        return _("Offers, reminders and news")
+    return str({**settings.TOPICS, **settings.TRANSACTIONAL_TOPICS}.get(topic, topic))
 
 
 topic_label_lazy = lazy(topic_label, str)

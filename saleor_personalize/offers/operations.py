@@ -100,6 +100,16 @@ def reserve(
     )
 
 
+def working(*, installation: Installation, key: str) -> Offer | None:
+    """Return the offer of a decision whose code can be used, or None."""
+    return (
+        Offer.objects.of(installation)
+        .filter(key=key, status=OfferStatus.MADE)
+        .select_related("installation", "profile__installation", "message")
+        .first()
+    )
+
+
 def release(*, offer: Offer) -> None:
     """Forget an offer in the transaction that reserved it: the message is not sent after all."""
     Offer.objects.of(offer.installation).filter(pk=offer.pk, status=OfferStatus.RESERVED).delete()

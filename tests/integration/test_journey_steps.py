@@ -652,10 +652,10 @@ def test_b110_journeys_are_files_that_are_checked_applied_and_printed(
 def test_d2_no_step_sends_where_no_permission_is_asked_for(
     installation: Installation, settings: Any
 ) -> None:
-    """A channel of one's own is there, but addresses and permissions are those of e-mail."""
-    set_to(settings, CHANNELS={"push": "saleor_personalize.messaging.channels.console.Console"})
-    with pytest.raises(definitions.InvalidJourney, match="delivery_channel: 'push'"):
-        publish(installation, message("first", delivery_channel="push"))
+    """A channel of one's own is there, but nobody has an address or a permission for it."""
+    set_to(settings, CHANNELS={"pigeon": "saleor_personalize.messaging.channels.console.Console"})
+    with pytest.raises(definitions.InvalidJourney, match="delivery_channel: 'pigeon'"):
+        publish(installation, message("first", delivery_channel="pigeon"))
 
 
 # -- pause, and the one switch -------------------------------------------------------------------------

@@ -155,7 +155,11 @@ class About:
 
 @dataclass(frozen=True)
 class Content:
-    """What a message shows. `kept` is stored with it: ids and prices, nothing personal."""
+    """What a message shows. `kept` is stored with it: ids and prices, nothing personal.
+
+    Where a tap on a push leads, and its picture, the context says by `link` and `image_url`; without them
+    it is the cart, or the first product.
+    """
 
     context: Mapping[str, Any]
     kept: Mapping[str, Any] = field(default_factory=dict)
@@ -196,6 +200,10 @@ class Trigger:
 
     #: Whether a question of `judge` tells of orders since: then the scheduler need not ask for them.
     asks_for_orders: ClassVar[bool] = False
+
+    #: Whether its messages ask those who have not reacted for long whether they still want any: only such
+    #: messages go to them.
+    asks_the_silent: ClassVar[bool] = False
 
     def __init__(self, options: Any = None) -> None:
         self.options = self.Options() if options is None else options
