@@ -22,9 +22,9 @@ from saleor_personalize.profiles import identity, merging
 
 #: Living devices of one profile; the one that was not seen for longest gives way.
 MAX_DEVICES = 20
-MAX_TOKEN = 4_096
+MAX_TOKEN = 4096
 MAX_APP = 100
-_TOKEN = re.compile(r"[!-~]{8,%d}" % MAX_TOKEN)
+_TOKEN = re.compile(r"[!-~]{8,4096}")
 
 
 def token_hash(token: str) -> str:

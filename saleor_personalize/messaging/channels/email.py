@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import smtplib
-import socket
 from collections.abc import Mapping, Sequence
 from email.utils import parseaddr
 from typing import Any
@@ -14,6 +13,7 @@ from anymail.exceptions import (
     AnymailAPIError,
     AnymailError,
     AnymailRecipientsRefused,
+    AnymailUnsupportedFeature,
 )
 from anymail.message import AnymailMessage
 from django.core.exceptions import ImproperlyConfigured, ValidationError
@@ -22,13 +22,13 @@ from django.core.validators import validate_email
 from django.utils.encoding import punycode
 
 from saleor_personalize.exceptions import ChannelError
+from saleor_personalize.messaging.channels import tracking
 from saleor_personalize.messaging.channels.base import Channel, OutgoingMessage, SendResult
+from saleor_personalize.messaging.channels.faults import never_connected
 
 logger = logging.getLogger(__name__)
 
 _ADDRESS = re.compile(r"[^\s<>\"'(,;:]+@[^\s<>\"'),;:]+")
-#: What HTTP clients name a connection that was never made.
-_NEVER_CONNECTED = {"NewConnectionError", "ConnectTimeoutError", "NameResolutionError"}
 #: Wrong or blocked key, too many requests: another try, or another provider, can help.
 _OUR_FAULT = {401, 403, 429}
 _SERVER_ERROR = 500
@@ -78,6 +78,8 @@ class EmailChannel(Channel):
             headers={"Message-ID": message_id, **message.headers},
             tags=self.tags,
         )
+        # Comes back with what the provider tells of it, also when its answer to us was lost.
+        mail.metadata = {tracking.KEY: message.key}
         mail.attach_alternative(message.html, "text/html")
         # A provider that fails before the first byte of the message is certain not to have it.
         try:
@@ -89,7 +91,12 @@ class EmailChannel(Channel):
             raise ChannelError(f"The mail server's settings are wrong: {_safe(error)}") from None
         mail.connection = connection
         try:
-            mail.send()
+            try:
+                mail.send()
+            except AnymailUnsupportedFeature:
+                # Found before anything was sent: not every provider takes metadata.
+                mail.metadata = {}
+                mail.send()
         except Exception as error:
             raise _translate(error) from None
         finally:
@@ -137,30 +144,13 @@ def _refused(what: str, code: int, said: str) -> ChannelError:
 def _translate_api(error: AnymailAPIError) -> ChannelError:
     status = error.status_code
     if status is None:
-        if _never_connected(error):
+        if never_connected(error):
             return ChannelError("No connection to the provider's API.")
         return ChannelError("The provider's API did not answer.", is_ambiguous=True)
     text = f"The provider's API answered {status}."
     if status >= _SERVER_ERROR:
         return ChannelError(text, is_ambiguous=True)
     return ChannelError(text, is_permanent=status not in _OUR_FAULT)
-
-
-def _never_connected(error: BaseException) -> bool:
-    """Look through the causes of an API error for a connection that was never made."""
-    waiting: list[object] = [error]
-    for _ in range(20):
-        if not waiting:
-            break
-        cause = waiting.pop()
-        if isinstance(cause, (ConnectionRefusedError, socket.gaierror)):
-            return True
-        if type(cause).__name__ in _NEVER_CONNECTED:
-            return True
-        if isinstance(cause, BaseException):
-            waiting += [cause.__cause__, cause.__context__, getattr(cause, "reason", None)]
-            waiting += cause.args
-    return False
 
 
 def _safe(said: object) -> str:

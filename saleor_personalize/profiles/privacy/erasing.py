@@ -29,6 +29,7 @@ from saleor_personalize.models import (
     Order,
     OutgoingWebhook,
     Profile,
+    PushAccount,
     ServerKey,
     email_hash,
 )
@@ -149,7 +150,7 @@ def _erase(
     # Others typed the address; the cart is theirs.
     carts.filter(email_hash__in=hashes).update(email_hash="")
     # Staff may be customers as well; what they made for the shop goes on without their name.
-    for made in (ServerKey, OutgoingWebhook):
+    for made in (ServerKey, OutgoingWebhook, PushAccount):
         made.objects.of(installation).filter(created_by__in=users).update(created_by="")
     cart_identities = Identity.objects.of(installation).filter(
         kind=IdentityKind.CHECKOUT, value__in=cart_ids

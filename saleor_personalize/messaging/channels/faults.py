@@ -1,0 +1,31 @@
+"""What the errors of HTTP clients mean to a delivery channel, whichever client it is."""
+
+from __future__ import annotations
+
+import socket
+
+#: What HTTP clients name a connection that was never made.
+_NEVER_CONNECTED = {
+    "ConnectTimeout",
+    "ConnectTimeoutError",
+    "NameResolutionError",
+    "NewConnectionError",
+    "SSLCertVerificationError",
+}
+
+
+def never_connected(error: BaseException) -> bool:
+    """Look through the causes of an error for a connection that was never made."""
+    waiting: list[object] = [error]
+    for _ in range(20):
+        if not waiting:
+            break
+        cause = waiting.pop()
+        if isinstance(cause, (ConnectionRefusedError, socket.gaierror)):
+            return True
+        if type(cause).__name__ in _NEVER_CONNECTED:
+            return True
+        if isinstance(cause, BaseException):
+            waiting += [cause.__cause__, cause.__context__, getattr(cause, "reason", None)]
+            waiting += cause.args
+    return False
