@@ -31,6 +31,7 @@ ul { list-style: none; margin: 0; padding: 0 }
 .item.new { border-inline-start: 4px solid var(--personalize-accent, Highlight); padding-inline-start: 12px }
 .item p { margin: 4px 0; white-space: pre-line }
 .item img { max-width: 100%; max-height: 160px; border-radius: 8px; display: block; margin-block: 6px }
+.item time { display: block }
 .item time, .empty { color: var(--quiet); font-size: .85em }
 .empty { padding: 16px; margin: 0 }
 .acts { display: flex; flex-wrap: wrap; gap: 4px; align-items: center }
@@ -238,7 +239,8 @@ export class PersonalizeInbox extends Base {
     return make(
       "li",
       { className: item.isRead ? "item" : "item new", lang: item.language, dir: "auto" },
-      item.title && make("h3", { textContent: item.title }),
+      // A banner stands anywhere among a page's headings.
+      item.title && make(this.hasAttribute("placement") ? "strong" : "h3", { textContent: item.title }),
       make("time", { dateTime: item.createdAt, textContent: day.toLocaleDateString(lang.replace("_", "-") || undefined) }),
       isWeb(item.imageUrl) && make("img", { src: item.imageUrl, alt: "", loading: "lazy" }),
       make("p", { textContent: item.text }),

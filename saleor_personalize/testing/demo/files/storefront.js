@@ -25,6 +25,15 @@ const hints = createHints(personalize, {
 });
 const state = { token: undefined, cart: JSON.parse(sessionStorage.getItem("cart") ?? '{"lines":[]}') };
 const main = document.getElementById("main");
+// What the shop told the person: behind the bell, and on top of the page.
+await import(`${config.personalizeUrl}/static/saleor_personalize/inbox.js`);
+const inboxes = [document.getElementById("inbox"), document.getElementById("banner")];
+for (const box of inboxes) {
+  box.setAttribute("endpoint", config.personalizeUrl);
+  box.setAttribute("saleor-api-url", config.saleorApiUrl);
+  Object.assign(box, { personalize, token: () => state.token });
+  box.refresh();
+}
 const asked = new URLSearchParams(location.search);
 
 // -- asking -----------------------------------------------------------------------------------------
@@ -489,6 +498,7 @@ function drawSign() {
       ? [button(say.signOut, signOut)]
       : config.customers.map((each) => button(`${say.signInAs} ${each.firstName}`, () => signIn(each)))),
   );
+  for (const box of inboxes) box.refresh();
 }
 
 // -- the whole --------------------------------------------------------------------------------------
