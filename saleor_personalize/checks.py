@@ -371,13 +371,20 @@ def _consent() -> Iterator[CheckMessage]:
                 hint="Name the countries whose law you checked, and leave the others to another rule.",
                 id=f"{APP}.E052",
             )
-    for topic in settings.TOPICS:
-        if not re.fullmatch("[a-z0-9_]{1,60}", str(topic)):
-            yield Error(
-                f"{_at('TOPICS')} has the key {topic!r}.",
-                hint="Use 1 to 60 small letters, digits and '_'; the label is the value.",
-                id=f"{APP}.E053",
-            )
+    for name in ("TOPICS", "TRANSACTIONAL_TOPICS"):
+        for topic in getattr(settings, name):
+            if not re.fullmatch("[a-z0-9_]{1,60}", str(topic)):
+                yield Error(
+                    f"{_at(name)} has the key {topic!r}.",
+                    hint="Use 1 to 60 small letters, digits and '_'; the label is the value.",
+                    id=f"{APP}.E053",
+                )
+    for topic in sorted(set(settings.TOPICS) & set(settings.TRANSACTIONAL_TOPICS)):
+        yield Error(
+            f"{_at('TRANSACTIONAL_TOPICS')} has the key {topic!r}, and TOPICS has it as well.",
+            hint="What an order needs is no marketing: give one of the two another key.",
+            id=f"{APP}.E056",
+        )
     for topic in settings.SOFT_OPT_IN_TOPICS:
         if topic not in settings.TOPICS:
             yield Error(
@@ -572,6 +579,12 @@ def _journeys() -> Iterator[CheckMessage]:
                     hint=f"Known: *, {', '.join(DeliveryChannel.values)}.",
                     id=f"{APP}.E133",
                 )
+    if settings.SUNSET_AFTER is not None and settings.SUNSET_AFTER < timedelta(days=7):
+        yield Error(
+            f"{_at('SUNSET_AFTER')} is {settings.SUNSET_AFTER}.",
+            hint="Nobody reacts to everything within days: months are usual. None writes for ever.",
+            id=f"{APP}.E137",
+        )
     if zone_named(settings.TIME_ZONE) is None:
         yield Error(
             f"{_at('TIME_ZONE')} is {settings.TIME_ZONE!r}, which is no time zone.",

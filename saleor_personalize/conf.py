@@ -213,6 +213,7 @@ def _triggers() -> dict[str, str]:
         "searched": f"{rooms}.browsing.Searched",
         "segment_entered": f"{rooms}.segments.EnteredSegment",
         "sign_up_anniversary": f"{rooms}.days.SignUpAnniversary",
+        "unengaged": f"{rooms}.unengaged.Unengaged",
         "welcome": f"{rooms}.welcome.Welcome",
         "win_back": f"{rooms}.silence.WinBack",
     }

@@ -499,8 +499,12 @@ def _reason(reason: NotSentReason) -> tuple[str, str]:
         NotSentReason.TOPIC_REFUSED: (_("The person does not want messages about this."), ""),
         NotSentReason.PAUSED: (_("The person paused all messages."), ""),
         NotSentReason.FREQUENCY_LIMIT: (_("The person wants fewer messages in a week."), ""),
+        NotSentReason.UNENGAGED: (
+            _("The person has not reacted to anything for long."),
+            _("The journey “re_permission” asks them once whether they still want messages."),
+        ),
         NotSentReason.NO_ADDRESS: (
-            _("No e-mail address is known."),
+            _("No address of the person, or no device, is known."),
             _("Ask for it early in your checkout."),
         ),
         NotSentReason.ORDERED: (_("The person has ordered since."), ""),

@@ -89,6 +89,8 @@ AFTER_OTHER = timedelta(minutes=1)
 LATE_ORDER = timedelta(days=1)
 #: Most addresses, and most accounts, of one person that Saleor is asked about.
 MOST_IDS = 10
+#: What triggers show beside what a message is about: nothing for one that an order needs.
+_PROMOTIONAL = ("products", "similar", "favourites", "offer")
 #: Most steps in one transaction: a definition cannot loop, so this is never reached by a right one.
 _MAX_STEPS = definitions.MAX_STEPS + 1
 
@@ -703,10 +705,20 @@ def _send(
         link=parts.link,
         image_url=parts.image_url,
         promo_code=parts.promo_code,
+        placement=step.placement,
+        expires_at=_shown_until(step, offer or shown, now),
     )
     return Leaving(
         message, outgoing, *before, offer=offer, is_held=is_held, fallback_at=fallback_at
     )
+
+
+def _shown_until(
+    step: definitions.Message, offer: offering.Reserved | None, now: datetime
+) -> datetime:
+    """Return until when a message is shown in the app: no longer than its code works."""
+    until = now + (step.shown_for or settings.INBOX_EXPIRY)
+    return until if offer is None else min(until, offer.offer.expires_at)
 
 
 # -- another way ------------------------------------------------------------------------------------------
@@ -984,6 +996,8 @@ def _render(
     content = case.trigger.content(case.enrollment, live, now)
     kept: Mapping[str, Any] = content.kept
     context: dict[str, Any] = dict(content.context)
+    if topics.purpose_of(case.definition.topic) == Purpose.TRANSACTIONAL:
+        context = {name: one for name, one in context.items() if name not in _PROMOTIONAL}
     if offer is not None:
         context |= offer.context(cart_url=str(context.get("cart_url", "")))
         kept = {**kept, "offer": offer.kept}
@@ -1012,12 +1026,10 @@ def _render(
     )
 
 
-def _links(
-    case: Case, message: Message, destination: Destination, now: datetime
-) -> dict[str, Any]:
+def _links(case: Case, message: Message, destination: Destination, now: datetime) -> dict[str, Any]:
     """Return the links by which the reader of an e-mail of marketing ends or changes what they get."""
     is_marketing = topics.purpose_of(case.definition.topic) == Purpose.MARKETING
-    found: dict[str, Any] = {"is_marketing": is_marketing}
+    found: dict[str, Any] = {"is_transactional": not is_marketing}
     if destination.delivery_channel != DeliveryChannel.EMAIL:
         return found
     profile, address_hash = case.enrollment.profile, destination.value_hash

@@ -24,7 +24,7 @@ from saleor_personalize.enums import (
     Purpose,
 )
 from saleor_personalize.exceptions import InvalidToken
-from saleor_personalize.messaging import guards, links, operations
+from saleor_personalize.messaging import guards, links, operations, sunset
 from saleor_personalize.models import Consent, Identity, Installation, Profile
 from saleor_personalize.profiles import consent, consent_rules, identity, merging, queries
 from saleor_personalize.profiles.consent import EVERYTHING, Choice
@@ -54,6 +54,8 @@ class Preferences:
     max_messages_per_week: int | None
     paused_until: datetime | None
     may_profile: bool
+    #: Delivery channels over which nothing goes because the person has not reacted for long.
+    asleep: frozenset[str]
     #: The ledger, newest first.
     history: list[Consent]
 
@@ -170,6 +172,11 @@ def read(*, claims: links.PreferencesClaims, now: datetime) -> Preferences:
         max_messages_per_week=most,
         paused_until=paused_until if paused_until and paused_until > now else None,
         may_profile=standing.state(Purpose.PROFILING) != ConsentState.DENIED,
+        asleep=frozenset(
+            channel.value
+            for channel in channels()
+            if sunset.is_asleep(profile=profile, delivery_channel=channel, now=now)
+        ),
         history=queries.history(profile=profile, readable_only=True),
     )
 
@@ -191,6 +198,7 @@ def save(*, claims: links.PreferencesClaims, wanted: Wanted, now: datetime) -> N
             language_code=claims.language_code,
             wording_version=WORDING,
         )
+        _wake(before, wanted, claims, now)
         if any(channel == DeliveryChannel.EMAIL for channel, _topic in wanted.allowed):
             consent.lift_suppression(
                 installation=profile.installation,
@@ -202,6 +210,25 @@ def save(*, claims: links.PreferencesClaims, wanted: Wanted, now: datetime) -> N
         _own(profile).update(
             max_messages_per_week=most if most in before.frequencies else None, paused_until=until
         )
+
+
+def _wake(
+    before: Preferences, wanted: Wanted, claims: links.PreferencesClaims, now: datetime
+) -> None:
+    """Write down the yes, once more, of who had not reacted for long: from now on it counts anew."""
+    for channel, topic in sorted(before.allowed & set(wanted.allowed)):
+        if channel in before.asleep:
+            consent.record(
+                profile=before.profile,
+                purpose=Purpose.MARKETING,
+                delivery_channel=channel,
+                topic=topic,
+                state=ConsentState.GRANTED,
+                source=SOURCE,
+                now=now,
+                language_code=claims.language_code,
+                wording_version=WORDING,
+            )
 
 
 def _choices(before: Preferences, wanted: Wanted) -> list[Choice]:

@@ -112,6 +112,7 @@ def _context(shown: Preferences) -> dict[str, Any]:
         "most": shown.max_messages_per_week,
         "paused_until": shown.paused_until,
         "may_profile": shown.may_profile,
+        "is_asleep": bool(shown.asleep),
         "history": [_line(line) for line in shown.history],
     }
 
