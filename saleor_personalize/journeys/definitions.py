@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from saleor_personalize.enums import DeliveryChannel
 from saleor_personalize.exceptions import PersonalizeError
 from saleor_personalize.journeys import durations
 from saleor_personalize.offers.terms import TermsRefused
@@ -85,7 +86,8 @@ class Fallback:
 class Message:
     """Send one message. `id` is stable over versions: it is part of what was sent.
 
-    The delivery channel `best` is the one that suits the person.
+    The delivery channel `best` is the one that suits the person. In the app, `placement` is where it stands
+    as a banner as well, and `shown_for` how long it is shown; None: INBOX_EXPIRY.
     """
 
     id: str
@@ -93,6 +95,8 @@ class Message:
     delivery_channel: str = "email"
     when_outranked: str = "delay"
     fallback: Fallback | None = None
+    placement: str = ""
+    shown_for: timedelta | None = None
 
 
 @dataclass(frozen=True)
@@ -547,6 +551,8 @@ _STEPS: Mapping[str, Mapping[str, _Field]] = {
         ),
         "when_outranked": _Field(_Choice(("delay", "drop"))),
         "fallback": _Field(_Object(Fallback, lambda: _FALLBACK)),
+        "placement": _Field(_Text(KEY, "the name of a place of your pages is needed")),
+        "shown_for": _Field(_Duration(timedelta(minutes=1))),
     },
     "wait": {"for": _Field(_WHILE, "duration")},
     "wait_for": {
@@ -805,6 +811,10 @@ def _check_message(step: Message, path: str, reader: _Reader) -> None:
             told = "another delivery channel than the first is needed, by its name"
             reader.fault(f"{path}.fallback.to", told, step.fallback.to)
         channels.append(step.fallback.to)
+    if not {BEST, DeliveryChannel.IN_APP} & set(channels):
+        for name in ("placement", "shown_for"):
+            if getattr(step, name):
+                reader.fault(f"{path}.{name}", "only a message in the app has it", step.id)
     if reader.known is None:
         return
     for channel in channels:

@@ -153,16 +153,22 @@ def address(
     link: str = "",
     image_url: str = "",
     promo_code: str = "",
+    placement: str = "",
+    expires_at: datetime | None = None,
 ) -> OutgoingMessage:
     """Put a rendered message into its envelope: sender, recipients, and an e-mail's headers of RFC 8058.
 
     A message that nobody can unsubscribe from (an order needs it, or it was asked for, once) has no
-    `unsubscribe_url`. `link` is where a tap on a push or on an item of the inbox leads.
+    `unsubscribe_url`. `link` is where a tap on a push or on an item of the inbox leads;
+    such an item stands in `placement` as well, until `expires_at`.
     """
     installation = message.installation
     is_mail = message.delivery_channel == DeliveryChannel.EMAIL
     values = tuple(each.value for each in destination.addresses)
     data = {"message_id": message.public_id.hex, "deep_link": link, "promo_code": promo_code}
+    if message.delivery_channel == DeliveryChannel.IN_APP:
+        until = "" if expires_at is None else expires_at.isoformat()
+        data |= {"placement": placement, "expires_at": until}
     return OutgoingMessage(
         key=message.public_id.hex,
         recipient=destination.value,
