@@ -4,6 +4,7 @@ from django.urls import path, re_path
 
 from saleor_personalize.dashboard import (
     bus,
+    go_live,
     health,
     imports,
     keys,
@@ -138,6 +139,9 @@ urlpatterns = [
         name="dashboard-bus-ask-remove",
     ),
     path("dashboard/bus/<int:webhook_id>/remove/", bus.remove, name="dashboard-bus-remove"),
+    path("dashboard/go-live/", go_live.page, name="dashboard-go-live-page"),
+    path("dashboard/go-live/check/", go_live.check, name="dashboard-go-live-check"),
+    path("dashboard/go-live/secret/", go_live.replace_secret, name="dashboard-go-live-secret"),
     path("dashboard/offers/", offers.page, name="dashboard-offers"),
     path(
         "dashboard/offers/<int:offer_id>/take-back/",

@@ -27,9 +27,10 @@ from saleor_personalize.enums import BackfillStatus, InstallationStatus, Trainin
 from saleor_personalize.exceptions import ConfigurationError, SaleorApiError, TokenRefused
 from saleor_personalize.ingestion.permissions import events_of, needed_permissions
 from saleor_personalize.ingestion.queries import latest_backfill, webhook_health
+from saleor_personalize.messaging import go_live
 from saleor_personalize.messaging.operations import sender_of
 from saleor_personalize.ml import ArtefactError
-from saleor_personalize.models import Erasure, Installation, SalesChannel
+from saleor_personalize.models import Erasure, Installation, Journey, SalesChannel
 from saleor_personalize.offers import operations as offers
 from saleor_personalize.offers import queries as offer_queries
 from saleor_personalize.profiles import retention
@@ -239,13 +240,7 @@ def _installation(installation: Installation, now: datetime) -> Iterator[Finding
     yield from _trained(installation, now)
     yield from _offers(installation, now)
     yield from _bus(installation)
-    if not sender_of(installation):
-        yield Finding(
-            "sender",
-            WARN,
-            "There is no sender, so no message can leave.",
-            "Set it on the app's page in the Dashboard, or DEFAULT_SENDER.",
-        )
+    yield from _mail(installation)
     pattern = installation.checkout_url or settings.CHECKOUT_URL or ""
     if "{checkout_id}" not in pattern:
         yield Finding(
@@ -254,6 +249,26 @@ def _installation(installation: Installation, now: datetime) -> Iterator[Finding
             "There is no cart link, so no cart reminder can leave.",
             "Set it on the app's page in the Dashboard, or CHECKOUT_URL.",
         )
+
+
+def _mail(installation: Installation) -> Iterator[Finding]:
+    """Tell what stands in the way of mail; the DNS is asked once messages go out."""
+    if not sender_of(installation):
+        yield Finding(
+            "sender",
+            WARN,
+            "There is no sender, so no message can leave.",
+            "Set it on the app's page in the Dashboard, or DEFAULT_SENDER.",
+        )
+    elif Journey.objects.of(installation).filter(is_live=True).exists():
+        found = list(go_live.examine(installation=installation))
+        faults = [each for each in found if each.level != go_live.GOOD]
+        for each in faults:
+            yield Finding(f"go-live {each.check}", each.level, each.text, each.fix)
+        if not faults:
+            yield Finding(
+                "go-live", OK, "SPF, DKIM, DMARC, unsubscribing and reports are in order."
+            )
 
 
 def _offers(installation: Installation, now: datetime) -> Iterator[Finding]:

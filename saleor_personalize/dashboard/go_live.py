@@ -1,0 +1,63 @@
+"""The page "Go-live check": may mail go out to many, and where a provider reports to."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from saleor_personalize.conf import settings
+from saleor_personalize.dashboard.access import Staff, staff_view
+from saleor_personalize.dashboard.views import _render, _tell
+from saleor_personalize.dashboard.words import State
+from saleor_personalize.messaging import feedback, go_live
+from saleor_personalize.messaging.channels import tracking
+
+_STATES = {go_live.GOOD: "good", go_live.WARN: "warn", go_live.BAD: "bad"}
+
+
+@staff_view()
+def page(request: HttpRequest, staff: Staff) -> HttpResponse:
+    return _page(request, staff)
+
+
+@staff_view()
+def check(request: HttpRequest, staff: Staff) -> HttpResponse:
+    """Ask the DNS and our own address, now that somebody wants to know."""
+    titles = {go_live.GOOD: _("Fine"), go_live.WARN: _("Look at it"), go_live.BAD: _("Mend it")}
+    found = [
+        {"finding": finding, "state": State(_STATES[finding.level], titles[finding.level])}
+        for finding in go_live.examine(installation=staff.installation)
+    ]
+    is_well = all(each["finding"].level != go_live.BAD for each in found)  # type: ignore[attr-defined]
+    return _page(request, staff, found=found, is_well=is_well)
+
+
+@staff_view(acts=True)
+def replace_secret(request: HttpRequest, staff: Staff) -> HttpResponse:
+    feedback.replace_secret(installation=staff.installation, now=timezone.now())
+    return _tell(
+        _page(request, staff),
+        "success",
+        _("There is a new address"),
+        _("Type it in at your provider: reports to the former one are refused from now on."),
+    )
+
+
+def _page(request: HttpRequest, staff: Staff, **shown: object) -> HttpResponse:
+    provider = request.GET.get("provider") or request.POST.get("provider") or ""
+    context = {
+        "providers": sorted(tracking.providers()),
+        "provider": provider if provider in tracking.providers() else "",
+        "url": _url(staff, provider),
+        **shown,
+    }
+    return _render(request, staff, "go_live/page.html", context)
+
+
+def _url(staff: Staff, provider: str) -> str:
+    """Return what is typed in at a provider, for those who may act: it holds a secret."""
+    if provider not in tracking.providers() or not staff.can_act or not settings.APP_URL:
+        return ""
+    webhook = feedback.webhook_of(installation=staff.installation, now=timezone.now())
+    return feedback.webhook_url(webhook=webhook, provider=provider)
