@@ -19,6 +19,7 @@ from saleor_personalize.graphql import (
     mutations_consent,
     mutations_favourites,
     types,
+    types_devices,
     types_groups,
     types_hints,
     types_inbox,
@@ -253,6 +254,7 @@ class Mutation(
     types_privacy.PrivacyMutations,
     types_hints.HintMutations,
     types_inbox.InboxMutations,
+    types_devices.DeviceMutations,
     types_stock_alerts.StockAlertMutations,
     graphene.ObjectType,
 ):

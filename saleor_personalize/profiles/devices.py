@@ -13,12 +13,12 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import QuerySet
 
-from saleor_personalize.enums import DeviceGone, DevicePlatform
+from saleor_personalize.enums import DeliveryChannel, DeviceGone, DevicePlatform, Purpose
 from saleor_personalize.exceptions import DeviceRefused
 from saleor_personalize.models import Device, Installation, Profile
 from saleor_personalize.models.fields import keyed_hash
 from saleor_personalize.models.locks import lock
-from saleor_personalize.profiles import identity, merging
+from saleor_personalize.profiles import consent, identity, merging
 
 #: Living devices of one profile; the one that was not seen for longest gives way.
 MAX_DEVICES = 20
@@ -104,13 +104,41 @@ def _make_room(profile: Profile, now: datetime) -> None:
     _end(rows.filter(pk__in=oldest), DeviceGone.REPLACED, now)
 
 
+def allow(
+    *,
+    device: Device,
+    is_allowed: bool,
+    now: datetime,
+    language_code: str = "",
+    wording_version: str = "",
+) -> None:
+    """Record what the device's person said to offers and reminders by push.
+
+    A yes by an anonymous id alone is not taken of somebody whose name is known: it may be another's.
+    """
+    profile = device.profile
+    if is_allowed and not device.is_proven and not merging.is_nameless(profile):
+        return
+    consent.choose(
+        profile=profile,
+        choices=[consent.Choice(Purpose.MARKETING, DeliveryChannel.PUSH, "", is_allowed)],
+        source="device",
+        now=now,
+        language_code=language_code,
+        wording_version=wording_version,
+    )
+
+
 def unregister(*, installation: Installation, token: str, now: datetime) -> bool:
     """Unbind a device, as at sign-out; tell whether it was bound to anybody. Twice is harmless.
 
     Its token is enough: an app that signed out has nothing else left to show.
     """
     return bool(
-        mark_gone(installation=installation, tokens=[token], reason=DeviceGone.SIGNED_OUT, now=now)
+        _TOKEN.fullmatch(token)
+        and mark_gone(
+            installation=installation, tokens=[token], reason=DeviceGone.SIGNED_OUT, now=now
+        )
     )
 
 
