@@ -377,6 +377,7 @@ class NotSentReason(TextChoices):
     INSTALLATION_INACTIVE = "installation_inactive", "The app is switched off in Saleor"
     ALREADY_SENT = "already_sent", "The person was told this already"
     TEMPLATE_INCOMPLETE = "template_incomplete", "The template needs a value that is missing"
+    TEMPLATE_BROKEN = "template_broken", "The template is broken: it raises or works too long"
     TOO_LARGE = "too_large", "The mail is larger than mail programs show in full"
     TOO_LATE = "too_late", "The moment has passed"
     NOTHING_TO_SHOW = "nothing_to_show", "Nothing that it is about can be bought now"

@@ -170,6 +170,14 @@ class TemplateIncomplete(PersonalizeError):
         self.name = name
 
 
+class TemplateBroken(TemplateIncomplete):
+    """A template raises, works too long, or is too large, so nothing can be said with it."""
+
+    def __init__(self, name: str, what: str) -> None:
+        super().__init__(name)
+        self.args = (f"The template {name!r} is broken: {what}",)
+
+
 class MailTooLarge(TemplateIncomplete):
     """Mail programs would cut the message short, and with it the link that ends messages."""
 

@@ -566,6 +566,10 @@ def _reason(reason: NotSentReason) -> tuple[str, str]:
             _("The message needs something that is missing."),
             _("Check the sender and the cart link below."),
         ),
+        NotSentReason.TEMPLATE_BROKEN: (
+            _("The template of the message is broken."),
+            _("The text below says what is wrong; try it with a test message."),
+        ),
         NotSentReason.TOO_LATE: (
             _("The moment had passed."),
             _("If this repeats, workers were down: see “Webhooks” on this page."),

@@ -23,6 +23,7 @@ from saleor_personalize.exceptions import (
     InvalidToken,
     LinkExpired,
     MailTooLarge,
+    TemplateBroken,
     TemplateIncomplete,
 )
 from saleor_personalize.messaging import links, outcomes
@@ -65,6 +66,8 @@ def why_incomplete(error: TemplateIncomplete) -> NotSentReason:
     """Return the reason that is recorded for a message that could not be rendered."""
     if isinstance(error, MailTooLarge):
         return NotSentReason.TOO_LARGE
+    if isinstance(error, TemplateBroken):
+        return NotSentReason.TEMPLATE_BROKEN
     return NotSentReason.TEMPLATE_INCOMPLETE
 
 

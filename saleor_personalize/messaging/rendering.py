@@ -16,15 +16,15 @@ from typing import Any
 
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
-from django.template import Context, Engine, TemplateDoesNotExist, TemplateSyntaxError
+from django.template import Engine, TemplateDoesNotExist, TemplateSyntaxError
 from django.utils import formats, translation
 from django.utils.functional import lazy
 from django.utils.translation import gettext as _
 
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import DeliveryChannel
-from saleor_personalize.exceptions import TemplateIncomplete
-from saleor_personalize.messaging import plain_text
+from saleor_personalize.exceptions import TemplateBroken, TemplateIncomplete
+from saleor_personalize.messaging import plain_text, sandbox
 
 _FOLDER = "saleor_personalize/messages"
 #: ISO 4217: how many decimals, where it is not two.
@@ -74,10 +74,11 @@ def _engine(*, autoescape: bool) -> Engine:
     folders = [folder for entry in entries for folder in entry.get("DIRS", [])]
     return Engine(
         dirs=folders,
-        app_dirs=True,
+        loaders=sandbox.LOADERS,
         autoescape=autoescape,
         string_if_invalid=_Missing("missing"),
         libraries={"i18n": "django.templatetags.i18n"},
+        builtins=[sandbox.__name__],
     )
 
 
@@ -117,8 +118,9 @@ def _files() -> dict[str, frozenset[str]]:
     found: dict[str, set[str]] = {}
     for folder in folders:
         for file in folder.glob("*/*"):
-            if file.name in wanted:
-                found.setdefault(file.parent.name, set()).add(file.name)
+            name = file.with_suffix(".html").name if file.suffix == ".mjml" else file.name
+            if name in wanted:
+                found.setdefault(file.parent.name, set()).add(name)
     return {name: frozenset(files) for name, files in found.items()}
 
 
@@ -174,7 +176,7 @@ def _is_there(name: str) -> bool:
         _engine(autoescape=False).get_template(name)
     except TemplateDoesNotExist:
         return False
-    except TemplateSyntaxError:
+    except (TemplateSyntaxError, TemplateIncomplete):
         # Told when it is rendered.
         return True
     return True
@@ -183,9 +185,20 @@ def _is_there(name: str) -> bool:
 def _render_file(name: str, values: dict[str, Any], *, autoescape: bool) -> str:
     try:
         template = _engine(autoescape=autoescape).get_template(name)
-        return str(template.render(Context(values, autoescape=autoescape)))
+        budget = sandbox.Budget(name, len(template.source))
+        text = str(
+            template.render(sandbox.BoundedContext(values, autoescape=autoescape, budget=budget))
+        )
     except (TemplateDoesNotExist, TemplateSyntaxError) as error:
         raise TemplateIncomplete(name, f"{type(error).__name__}: {error}") from None
+    except TemplateIncomplete:
+        raise
+    except Exception as error:
+        # Its text may quote what is personal.
+        raise TemplateBroken(name, f"it fails with {type(error).__name__}.") from None
+    if len(text) > sandbox.MAX_OUTPUT:
+        raise TemplateBroken(name, f"it becomes {len(text)} characters long.")
+    return text
 
 
 def _without_empty(value: Any) -> Any:
