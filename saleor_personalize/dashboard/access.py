@@ -82,6 +82,7 @@ def read_staff(
     people: bool = False,
     keys: bool = False,
     outgoing: bool = False,
+    push: bool = False,
 ) -> Staff:
     """Return who calls. Raises InvalidToken, KeysUnavailable, or AccessDenied for staff who may not."""
     claims = read_dashboard_token(request.headers.get(TOKEN_HEADER, ""), now=timezone.now())
@@ -134,6 +135,14 @@ def read_staff(
                 "manage apps."
             )
         )
+    if push and not staff.can_manage_keys:
+        raise AccessDenied(
+            _(
+                "The service account writes to the devices of all your customers: it needs the permissions "
+                "to manage orders, checkouts and customers, for you and for this app, and your own to "
+                "manage apps."
+            )
+        )
     return staff
 
 
@@ -144,6 +153,7 @@ def staff_view(
     people: bool = False,
     keys: bool = False,
     outgoing: bool = False,
+    push: bool = False,
     posts: bool | None = None,
 ) -> Callable[[StaffView[P]], View[P]]:
     """Give a fragment's view its `Staff`, in the reader's language; answer 401 or 403 otherwise.
@@ -151,7 +161,8 @@ def staff_view(
     `acts`: the view changes something, so `ACT_PERMISSIONS` are needed and only POST is taken.
     `imports`: it shows rows of files, so `IMPORT_PERMISSIONS` are needed. `people`: it shows somebody, so
     MANAGE_USERS is needed. `keys`: it is about server keys, so `KEY_PERMISSIONS` and
-    `KEY_OWN_PERMISSION` are needed; `outgoing`, about outgoing webhooks, needs the same. `posts`: take POST though nothing is changed, for what must stand in
+    `KEY_OWN_PERMISSION` are needed; `outgoing`, about outgoing webhooks, and `push`, about
+    the service account of Firebase, need the same. `posts`: take POST though nothing is changed, for what must stand in
     no address, and so in no log.
     """
     method = "POST" if (acts if posts is None else posts) else "GET"
@@ -169,6 +180,7 @@ def staff_view(
                     "people": people,
                     "keys": keys,
                     "outgoing": outgoing,
+                    "push": push,
                 }
                 response = _answer(view, request, needs, *args, **kwargs)
                 response["Content-Language"] = translation.get_language()

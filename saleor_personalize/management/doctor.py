@@ -24,16 +24,22 @@ from django.db.migrations.executor import MigrationExecutor
 from saleor_personalize.bus import queries as bus
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import BackfillStatus, InstallationStatus, TrainingStatus
-from saleor_personalize.exceptions import ConfigurationError, SaleorApiError, TokenRefused
+from saleor_personalize.exceptions import (
+    ConfigurationError,
+    PushAccountRefused,
+    SaleorApiError,
+    TokenRefused,
+    UnknownAlias,
+)
 from saleor_personalize.ingestion.permissions import events_of, needed_permissions
 from saleor_personalize.ingestion.queries import latest_backfill, webhook_health
-from saleor_personalize.messaging import go_live
+from saleor_personalize.messaging import go_live, push_accounts
 from saleor_personalize.messaging.operations import sender_of
 from saleor_personalize.ml import ArtefactError
 from saleor_personalize.models import Erasure, Installation, Journey, SalesChannel
 from saleor_personalize.offers import operations as offers
 from saleor_personalize.offers import queries as offer_queries
-from saleor_personalize.profiles import retention
+from saleor_personalize.profiles import devices, retention
 from saleor_personalize.recommendations import versions
 from saleor_personalize.recommendations.queries import (
     held_back,
@@ -241,6 +247,7 @@ def _installation(installation: Installation, now: datetime) -> Iterator[Finding
     yield from _offers(installation, now)
     yield from _bus(installation)
     yield from _mail(installation)
+    yield from _push(installation, now)
     pattern = installation.checkout_url or settings.CHECKOUT_URL or ""
     if "{checkout_id}" not in pattern:
         yield Finding(
@@ -269,6 +276,31 @@ def _mail(installation: Installation) -> Iterator[Finding]:
             yield Finding(
                 "go-live", OK, "SPF, DKIM, DMARC, unsubscribing and reports are in order."
             )
+
+
+def _push(installation: Installation, now: datetime) -> Iterator[Finding]:
+    """Try the service account of a shop that saved one; nothing is delivered."""
+    count = sum(devices.count_living(installation=installation).values())
+    if push_accounts.account_of(installation=installation) is None:
+        if count:
+            yield Finding(
+                "push",
+                WARN,
+                f"{count} devices are registered for push, and there is no service account.",
+                "Save one on the page Push in the Dashboard, or by `saleor-personalize push save`.",
+            )
+        return
+    try:
+        fault = push_accounts.check(installation=installation, now=now)
+    except (ConfigurationError, PushAccountRefused, UnknownAlias) as error:
+        yield Finding("push", WARN, f"The service account was not tried: {error}", "Mend CHANNELS.")
+        return
+    if fault:
+        yield Finding(
+            "push", FAIL, fault, "Mend it, then run `saleor-personalize push-test` or doctor again."
+        )
+    else:
+        yield Finding("push", OK, f"Firebase takes the service account; {count} devices.")
 
 
 def _offers(installation: Installation, now: datetime) -> Iterator[Finding]:

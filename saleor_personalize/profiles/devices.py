@@ -11,7 +11,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 
 from saleor_personalize.enums import DeliveryChannel, DeviceGone, DevicePlatform, Purpose
 from saleor_personalize.exceptions import DeviceRefused
@@ -44,6 +44,12 @@ def living(profile: Profile) -> QuerySet[Device]:
     if merging.have_name(installation=profile.installation, profile_ids=members):
         rows = rows.filter(is_proven=True)
     return rows.order_by("-last_seen_at", "-pk")
+
+
+def count_living(*, installation: Installation) -> dict[str, int]:
+    """Return how many devices of each platform can be written to, those without any left out."""
+    rows = Device.objects.of(installation).filter(gone_at=None).values_list("platform")
+    return dict(rows.annotate(Count("pk")).order_by())
 
 
 def register(

@@ -85,7 +85,7 @@ class PushChannel(Channel):
         if account is None:
             raise ChannelError(
                 "The shop has no service account of Firebase: save one on the page Push in the "
-                "Dashboard, or by `saleor-personalize push-account save`.",
+                "Dashboard, or by `saleor-personalize push save`.",
                 is_permanent=True,
             )
         tokens = message.recipients or ((message.recipient,) if message.recipient else ())
