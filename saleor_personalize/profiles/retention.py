@@ -38,6 +38,7 @@ from saleor_personalize.models import (
     InboxItem,
     Installation,
     Message,
+    MessageCopy,
     Offer,
     Order,
     OutgoingDelivery,
@@ -190,6 +191,7 @@ KINDS: tuple[Kind, ...] = (
         Q(status__in=_DONE) & ~Q(content={}, error="", provider_message_id=""),
         _empty_messages,
     ),
+    Kind("message_copies", "VIEW_IN_BROWSER", MessageCopy, "made_at", end=_delete(MessageCopy)),
     Kind("messages", "RETENTION", Message, "decided_at", Q(status__in=_DONE), _delete(Message)),
     Kind(
         "unconfirmed_consents",

@@ -26,6 +26,7 @@ from saleor_personalize.models import (
     Installation,
     Merge,
     Message,
+    MessageCopy,
     MessageEvent,
     Offer,
     Order,
@@ -117,6 +118,8 @@ def _rows(
     # What went to their address they have.
     messages = rows.exclude(enrollment__subject_saleor_id__in=foreign, handed_over_at=None)
     yield model, messages
+    copies = MessageCopy.objects.of(installation).filter(message__in=messages.order_by())
+    yield MessageCopy, copies.select_related("message").order_by("pk")
     became = MessageEvent.objects.of(installation).filter(message__in=messages.order_by())
     yield MessageEvent, became.select_related("message").order_by("at", "pk")
     model, rows = of(Offer, "reserved_at")
