@@ -579,9 +579,10 @@ def _journeys() -> Iterator[CheckMessage]:
                     hint=f"Known: *, {', '.join(DeliveryChannel.values)}.",
                     id=f"{APP}.E133",
                 )
-    if settings.SUNSET_AFTER is not None and settings.SUNSET_AFTER < timedelta(days=7):
+    silence = settings.SUNSET_AFTER
+    if silence is not None and silence < timedelta(days=7):
         yield Error(
-            f"{_at('SUNSET_AFTER')} is {settings.SUNSET_AFTER}.",
+            f"{_at('SUNSET_AFTER')} is {silence}.",
             hint="Nobody reacts to everything within days: months are usual. None writes for ever.",
             id=f"{APP}.E137",
         )
