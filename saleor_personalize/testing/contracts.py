@@ -11,17 +11,23 @@ class TestMyRecommender(RecommenderTests):
 class TestMyTrigger(TriggerTests):
     trigger = MyTrigger
     definition = "my_journey.yaml"
+
+class TestMyChannel(ChannelTests):
+    def provider(self, mood): ...  # a server on loopback in that mood, and your channel pointed at it
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
@@ -33,6 +39,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from saleor_personalize.enums import InstallationStatus, JourneySource
+from saleor_personalize.exceptions import ChannelError
 from saleor_personalize.journeys import definitions
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.definitions import Definition
@@ -43,6 +50,7 @@ from saleor_personalize.journeys.triggers import (
     Trigger,
     trigger_of,
 )
+from saleor_personalize.messaging.channels.base import Channel, OutgoingMessage
 from saleor_personalize.ml import (
     Candidate,
     Context,
@@ -664,6 +672,128 @@ class TriggerTests:
         assert {word.strip("(") for word in told} <= {"SELECT", "WITH"}
         about = trigger.about(row)
         assert about.expires_at is None or about.expires_at > at
+
+
+# -- delivery channels -------------------------------------------------------------------------------
+
+
+class Mood(StrEnum):
+    """What a provider does with a message in a test."""
+
+    TAKES = "takes"
+    #: Says for good that nobody has this address.
+    REFUSES_ADDRESS = "refuses_address"
+    #: Says that it takes nothing now and may later.
+    IS_BUSY = "is_busy"
+    #: Nobody listens.
+    IS_DOWN = "is_down"
+    #: Has read the message, and says nothing.
+    NEVER_ANSWERS = "never_answers"
+
+
+@dataclasses.dataclass
+class ProviderCase:
+    """A channel, pointed at a provider. `received` returns each message that arrived, as one text."""
+
+    channel: Channel
+    received: Callable[[], Sequence[str]] = lambda: ()
+    #: Whose account it goes by, where each installation has its own.
+    installation_id: int = 0
+
+
+class ChannelTests:
+    """What every delivery channel keeps to, so that nobody gets a message twice and none is lost.
+
+    Subclass, and serve the provider on loopback in the mood asked for. Give the channel a timeout of a
+    fraction of a second for NEVER_ANSWERS. Leave out of `moods` what the provider cannot do.
+
+    class TestMyChannel(ChannelTests):
+        recipient = "+491711234567"
+
+        @contextmanager
+        def provider(self, mood):
+            with serving(mood) as server:
+                yield ProviderCase(MyChannel(url=server.url, timeout=0.3), lambda: server.bodies)
+    """
+
+    recipient: ClassVar[str] = "ann@example.com"
+    moods: ClassVar[frozenset[Mood]] = frozenset(Mood)
+    #: Loggers of the server on loopback, which may say what it likes.
+    loggers_of_provider: ClassVar[tuple[str, ...]] = ()
+
+    def provider(self, mood: Mood) -> AbstractContextManager[ProviderCase]:
+        raise NotImplementedError
+
+    def message(self, case: ProviderCase) -> OutgoingMessage:
+        """Return a message; its words name no address."""
+        return OutgoingMessage(
+            key="8a4c3b6de17f4f0a9d2b5c6e7f809112",
+            recipient=self.recipient,
+            recipients=(self.recipient,),
+            sender="Shop <shop@example.com>",
+            subject="Still in your cart",
+            title="Still in your cart",
+            text="Your lamp waits for you.",
+            html="<p>Your lamp waits for you.</p>",
+            link="https://store.test/checkout",
+            installation_id=case.installation_id,
+        )
+
+    def _refused(self, mood: Mood, caplog: pytest.LogCaptureFixture) -> ChannelError:
+        if mood not in self.moods:
+            pytest.skip(f"Its provider never {mood}.")
+        caplog.set_level(logging.DEBUG)
+        with self.provider(mood) as case, pytest.raises(ChannelError) as caught:
+            case.channel.send(self.message(case))
+        error = caught.value
+        told = f"{error} {error!r} {error.__cause__!r} {self._logged(caplog)}"
+        assert self.recipient not in told
+        assert str(error)
+        return error
+
+    def _logged(self, caplog: pytest.LogCaptureFixture) -> str:
+        mine = (row for row in caplog.records if row.name not in self.loggers_of_provider)
+        return "\n".join(row.getMessage() for row in mine)
+
+    def test_what_was_taken_has_the_providers_name_and_our_key(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.DEBUG)
+        with self.provider(Mood.TAKES) as case:
+            message = self.message(case)
+            result = case.channel.send(message)
+            (arrived,) = case.received()
+            assert message.key in arrived
+            assert message.text in arrived
+            # By the key a provider, a device or a person tells a second copy from a second message.
+            again = case.channel.send(message)
+            assert all(message.key in each for each in case.received())
+            if case.channel.capabilities.is_exactly_once:
+                assert again.provider_message_id == result.provider_message_id
+                assert len(case.received()) == 1
+        assert result.provider_message_id
+        assert (result.accepted, result.dead) == (1, ())
+        assert self.recipient not in f"{message!r} {result!r} {self._logged(caplog)}"
+
+    def test_nobody_knows_what_became_of_a_message_without_an_answer(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        error = self._refused(Mood.NEVER_ANSWERS, caplog)
+        assert (error.is_ambiguous, error.is_permanent) == (True, False)
+
+    def test_a_provider_that_was_not_reached_has_not_got_it(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        error = self._refused(Mood.IS_DOWN, caplog)
+        assert (error.is_ambiguous, error.is_permanent) == (False, False)
+
+    def test_a_busy_provider_is_asked_again_later(self, caplog: pytest.LogCaptureFixture) -> None:
+        error = self._refused(Mood.IS_BUSY, caplog)
+        assert (error.is_ambiguous, error.is_permanent) == (False, False)
+
+    def test_a_bad_address_is_not_tried_again(self, caplog: pytest.LogCaptureFixture) -> None:
+        error = self._refused(Mood.REFUSES_ADDRESS, caplog)
+        assert (error.is_ambiguous, error.is_permanent) == (False, True)
 
 
 class _Anything:
