@@ -5,10 +5,12 @@ They look at settings only and touch neither database nor network; `doctor` does
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from datetime import timedelta
+from email.utils import getaddresses, parseaddr
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +19,8 @@ from cryptography.fernet import Fernet
 from django.conf import settings as django_settings
 from django.conf.locale import LANG_INFO
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
 from django.db import connection
 
 from saleor_personalize.conf import (
@@ -303,6 +307,59 @@ def _mail() -> Iterator[CheckMessage]:
             hint="Put {checkout_id} where the cart's id belongs: https://store.example/checkout?checkout={checkout_id}.",
             id=f"{APP}.E011",
         )
+    sender = settings.DEFAULT_SENDER
+    if sender and not _is_sender(sender):
+        # Its text may be somebody's address.
+        yield Error(
+            f"{_at('DEFAULT_SENDER')} is not one address that mail can come from.",
+            hint='Write it as "Shop name <shop@your-domain.example>", on one line.',
+            id=f"{APP}.E150",
+        )
+    for name, value in settings.UTM.items():
+        if not isinstance(name, str) or not isinstance(value, str) or not name:
+            yield Error(
+                f"{_at('UTM', str(name))} is of type {type(value).__name__}, not a text.",
+                hint='Write names and values as texts: {"utm_source": "personalize"}.',
+                id=f"{APP}.E151",
+            )
+    for server in settings.DNS_SERVERS:
+        host, _colon, port = server.partition(":")
+        if not _is_ip(host) or (port and not port.isdecimal()):
+            yield Error(
+                f"{_at('DNS_SERVERS')} holds {server!r}, which is no address of a server.",
+                hint="Write an IPv4 address, perhaps with a port: 192.0.2.53 or 192.0.2.53:5353.",
+                id=f"{APP}.E152",
+            )
+    domains = [settings.RETURN_PATH_DOMAIN, *settings.SPF_INCLUDES, *settings.DKIM_SELECTORS]
+    for domain in filter(None, domains):
+        if not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", domain):
+            yield Error(
+                f"{domain!r} of RETURN_PATH_DOMAIN, SPF_INCLUDES or DKIM_SELECTORS is no name in the DNS.",
+                hint="Write the bare name, such as bounces.example.com, spf.example.net or s1.",
+                id=f"{APP}.E153",
+            )
+    if settings.CLICK_TRACKING and not settings.CLICK_EXPIRY:
+        yield Error(
+            f"{_at('CLICK_EXPIRY')} is 0: links would have expired before anybody sees them.",
+            hint="Set how long links of a mail work, such as timedelta(days=90).",
+            id=f"{APP}.E154",
+        )
+
+
+def _is_sender(sender: str) -> bool:
+    name, address = parseaddr(sender)
+    try:
+        validate_email(address)
+    except ValidationError:
+        return False
+    return sender.isprintable() and len(getaddresses([sender])) == 1
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        return bool(ipaddress.IPv4Address(host))
+    except ValueError:
+        return False
 
 
 def _events() -> Iterator[CheckMessage]:

@@ -570,6 +570,10 @@ def _reason(reason: NotSentReason) -> tuple[str, str]:
             _("The template of the message is broken."),
             _("The text below says what is wrong; try it with a test message."),
         ),
+        NotSentReason.TOO_LARGE: (
+            _("The mail is so large that mail programs would cut it off."),
+            _("Show fewer products in it, or use a leaner template."),
+        ),
         NotSentReason.TOO_LATE: (
             _("The moment had passed."),
             _("If this repeats, workers were down: see “Webhooks” on this page."),

@@ -162,12 +162,24 @@ SALEOR_PERSONALIZE: dict[str, Any] = {
     "PRODUCT_URL": os.environ.get("PRODUCT_URL"),
     "DEFAULT_SENDER": os.environ.get("DEFAULT_SENDER"),
     "CHECKOUT_URL": os.environ.get("CHECKOUT_URL"),
+    "CLICK_TRACKING": _flag("CLICK_TRACKING"),
+    "DKIM_SELECTORS": _list("DKIM_SELECTORS"),
+    "SPF_INCLUDES": _list("SPF_INCLUDES"),
+    "RETURN_PATH_DOMAIN": os.environ.get("RETURN_PATH_DOMAIN") or None,
     "DRY_RUN": _flag("DRY_RUN"),
     "OFFERS": os.environ.get("OFFERS", "").strip().lower() not in {"0", "false", "no", "off"},
     "OFFER_URL": os.environ.get("OFFER_URL"),
     "STOREFRONT_ORIGINS": _list("STOREFRONT_ORIGINS"),
     "TRUSTED_PROXIES": _number("TRUSTED_PROXIES", int(_flag("BEHIND_TLS_PROXY"))),
 }
+if os.environ.get("EMAIL_FALLBACK_BACKEND"):
+    # Takes over what the first provider certainly has not got.
+    SALEOR_PERSONALIZE["CHANNELS"] = {
+        "email": {
+            "BACKEND": "saleor_personalize.messaging.channels.email.EmailChannel",
+            "OPTIONS": {"providers": [EMAIL_BACKEND, os.environ["EMAIL_FALLBACK_BACKEND"]]},
+        }
+    }
 if os.environ.get("EVENT_RETENTION_DAYS"):
     # 0: for ever.
     SALEOR_PERSONALIZE["EVENT_RETENTION"] = (

@@ -60,6 +60,7 @@ ACROSS = {
     "journeys/entering.py",  # looks for whom time brings into the journeys of every shop
     "journeys/scheduler.py",  # claims due enrollments of every shop
     "messaging/channels/in_app.py",  # the key of a message says which shop
+    "messaging/feedback.py",  # the secret in the address says which shop
     "messaging/opt_in.py",  # asks the people of every shop
     "offers/operations.py",  # claims the offers of every shop that are due
     "messaging/operations.py",  # settles interrupted messages of every shop
