@@ -137,6 +137,19 @@ def silence() -> Answer:
     return Answer(0)
 
 
+def web_push(message: Mapping[str, Any]) -> str:
+    """Return what a browser's service worker is given of a message: JSON, as Firebase writes it."""
+    web = message.get("webpush", {})
+    shown = {
+        "notification": {**message.get("notification", {}), **web.get("notification", {})},
+        "data": {**message.get("data", {}), **web.get("data", {})},
+        "fcmOptions": web.get("fcm_options", {}),
+        "from": "100000000000",
+        "fcmMessageId": secrets.token_hex(16),
+    }
+    return json.dumps({name: value for name, value in shown.items() if value})
+
+
 @dataclass
 class FakeFcm:
     """One Firebase project. `sent` is what devices got, `validated` what was only checked."""
