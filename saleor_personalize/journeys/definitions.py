@@ -83,6 +83,14 @@ class Fallback:
 
 
 @dataclass(frozen=True)
+class Recommend:
+    """Show what `placement` recommends to the person when the message is decided, at most `most` products."""
+
+    placement: str
+    most: int = 3
+
+
+@dataclass(frozen=True)
 class Message:
     """Send one message. `id` is stable over versions: it is part of what was sent.
 
@@ -95,6 +103,7 @@ class Message:
     delivery_channel: str = "email"
     when_outranked: str = "delay"
     fallback: Fallback | None = None
+    recommend: Recommend | None = None
     placement: str = ""
     shown_for: timedelta | None = None
 
@@ -524,6 +533,10 @@ _FALLBACK: Mapping[str, _Field] = {
     "after": _Field(_Duration(timedelta(minutes=1))),
     "unless": _Field(_Choice(("delivered", "opened"))),
 }
+_RECOMMEND: Mapping[str, _Field] = {
+    "placement": _Field(_Text(KEY, "the key of a placement is needed")),
+    "most": _Field(_Integer(1, 12)),
+}
 _BRANCH: Mapping[str, _Field] = {
     "name": _Field(_ID),
     "weight": _Field(_Integer(1, 1000)),
@@ -551,6 +564,7 @@ _STEPS: Mapping[str, Mapping[str, _Field]] = {
         ),
         "when_outranked": _Field(_Choice(("delay", "drop"))),
         "fallback": _Field(_Object(Fallback, lambda: _FALLBACK)),
+        "recommend": _Field(_Object(Recommend, lambda: _RECOMMEND)),
         "placement": _Field(_Text(KEY, "the name of a place of your pages is needed")),
         "shown_for": _Field(_Duration(timedelta(minutes=1))),
     },

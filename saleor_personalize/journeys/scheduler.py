@@ -37,12 +37,13 @@ from saleor_personalize.exceptions import (
     TokenRefused,
     UnknownAlias,
 )
-from saleor_personalize.journeys import conditions, definitions, offering, splitting
+from saleor_personalize.journeys import conditions, definitions, offering, showing, splitting
 from saleor_personalize.journeys.definitions import Definition, InvalidJourney, Path
 from saleor_personalize.journeys.live import AboutOrders
 from saleor_personalize.journeys.triggers import (
     About,
     AskSaleor,
+    Content,
     Go,
     Live,
     Question,
@@ -726,7 +727,7 @@ def _shown_until(
 
 def _is_at_fallback(case: Case, step: definitions.Message) -> bool:
     """Tell whether the message was decided over its first way, so that the other one is next."""
-    return case.enrollment.branches.get(_FALLBACK) == step.id
+    return bool(case.enrollment.branches.get(_FALLBACK) == step.id)
 
 
 def _first_of(case: Case, step: definitions.Message) -> Message | None:
@@ -992,20 +993,8 @@ def _render(
     now: datetime,
 ) -> _Parts:
     """Return what a message says. Raises TemplateIncomplete."""
-    profile = case.enrollment.profile
-    content = case.trigger.content(case.enrollment, live, now)
-    kept: Mapping[str, Any] = content.kept
-    context: dict[str, Any] = dict(content.context)
-    if topics.purpose_of(case.definition.topic) == Purpose.TRANSACTIONAL:
-        context = {name: one for name, one in context.items() if name not in _PROMOTIONAL}
-    if offer is not None:
-        context |= offer.context(cart_url=str(context.get("cart_url", "")))
-        kept = {**kept, "offer": offer.kept}
-    context |= {
-        "shop_name": messaging.sender_name(case.enrollment.installation),
-        "first_name": profile.first_name,
-        **_links(case, message, destination, now),
-    }
+    told = what_is_told(case, step, live, offer, now)
+    context = {**told.context, **_links(case, message, destination, now)}
     link, image_url = rendering.landing(context)
     rendered = rendering.render(
         template=step.template,
@@ -1017,8 +1006,8 @@ def _render(
         rendered = mail.finish(message=message, rendered=rendered, now=now)
     return _Parts(
         rendered=rendered,
-        kept=dict(kept),
-        along=content.along,
+        kept=dict(told.kept),
+        along=told.along,
         unsubscribe_url=str(context.get("unsubscribe_url", "")),
         link=link,
         image_url=image_url,
@@ -1026,15 +1015,66 @@ def _render(
     )
 
 
+def what_is_told(
+    case: Case,
+    step: definitions.Message,
+    live: Live,
+    offer: offering.Reserved | None,
+    now: datetime,
+) -> Content:
+    """Return all that the templates of a message read, but for the links that end messages.
+
+    Raises TemplateIncomplete.
+    """
+    profile = case.enrollment.profile
+    content = case.trigger.content(case.enrollment, live, now)
+    kept: Mapping[str, Any] = content.kept
+    context: dict[str, Any] = dict(content.context)
+    if is_transactional(case):
+        context = {name: one for name, one in context.items() if name not in _PROMOTIONAL}
+    elif step.recommend is not None:
+        picked = _recommended(case, step.recommend, now)
+        context["recommended"] = picked
+        placement = step.recommend.placement
+        told = {"placement": placement, "product_ids": showing.kept(picked)}
+        kept = {**kept, "recommended": told}
+    if offer is not None:
+        context |= offer.context(cart_url=str(context.get("cart_url", "")))
+        kept = {**kept, "offer": offer.kept}
+    context |= {
+        "shop_name": messaging.sender_name(case.enrollment.installation),
+        "first_name": profile.first_name,
+        "is_transactional": is_transactional(case),
+    }
+    return Content(context, kept, content.along)
+
+
+def is_transactional(case: Case) -> bool:
+    """Tell whether an order needs what the journey says."""
+    return topics.purpose_of(case.definition.topic) == Purpose.TRANSACTIONAL
+
+
+def _recommended(case: Case, wanted: definitions.Recommend, now: datetime) -> list[dict[str, Any]]:
+    """Return what the placement shows this person on the site at this moment, as templates see it."""
+    profile = case.enrollment.profile
+    return showing.recommended(
+        profile=profile,
+        placement=wanted.placement,
+        channel_slug=case.about.channel_slug or showing.channel_of(profile),
+        language_code=case.about.language_code,
+        now=now,
+        most=wanted.most,
+    )
+
+
 def _links(case: Case, message: Message, destination: Destination, now: datetime) -> dict[str, Any]:
     """Return the links by which the reader of an e-mail of marketing ends or changes what they get."""
-    is_marketing = topics.purpose_of(case.definition.topic) == Purpose.MARKETING
-    found: dict[str, Any] = {"is_transactional": not is_marketing}
+    found: dict[str, Any] = {}
     if destination.delivery_channel != DeliveryChannel.EMAIL:
         return found
     profile, address_hash = case.enrollment.profile, destination.value_hash
     found["view_url"] = mail.view_url(message=message, now=now)
-    if is_marketing:
+    if not is_transactional(case):
         found["unsubscribe_url"] = links.unsubscribe_url(profile=profile, address_hash=address_hash)
     found["preferences_url"] = links.preferences_url(
         profile=guards.speaker(profile=profile, recipient=destination),

@@ -6,12 +6,14 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
+from django.utils import translation
+
 from saleor_personalize.catalog import cards as catalog
 from saleor_personalize.catalog.queries import category_and_below, sensitive_ids
 from saleor_personalize.events.queries import orders_of
 from saleor_personalize.exceptions import UnknownAlias
 from saleor_personalize.messaging import links
-from saleor_personalize.messaging.rendering import format_money
+from saleor_personalize.messaging.rendering import django_language, format_money
 from saleor_personalize.models import Installation, Product, Profile, SalesChannel, Session
 from saleor_personalize.recommendations import service
 
@@ -110,23 +112,26 @@ def recommended(
 ) -> list[dict[str, Any]]:
     """Return what a placement of messages recommends (`recommendations.service.recommend`), as `products`.
 
-    A placement is always full: where the message says why these, `only` names the strategies that may
+    Each has a `reason` as well, in the language of the message. A placement is always full: where the message says why these, `only` names the strategies that may
     answer, and of a category come only its own products and those of the categories below it. Nothing
     where the shop has taken the placement away.
     """
     try:
-        found = service.recommend(
-            installation=profile.installation,
-            placement=placement,
-            channel_slug=channel_slug,
-            profile=profile,
-            now=now,
-            first=most,
-            category_id=category_id or None,
-            **question,
-        )
+        with translation.override(django_language(language_code)):
+            found = service.recommend(
+                installation=profile.installation,
+                placement=placement,
+                channel_slug=channel_slug,
+                profile=profile,
+                now=now,
+                first=most,
+                category_id=category_id or None,
+                language_code=language_code or None,
+                **question,
+            )
     except UnknownAlias:
         return []
+    reasons = {each.product_id: each.reason_text for each in found}
     ids = [each.product_id for each in found if not only or each.strategy in only]
     if category_id:
         below = category_and_below(installation=profile.installation, category_id=category_id)
@@ -136,7 +141,7 @@ def recommended(
             .values_list("saleor_id", flat=True)
         )
         ids = [id_ for id_ in ids if id_ in inside]
-    return products(
+    shown = products(
         installation=profile.installation,
         ids=ids,
         channel_slug=channel_slug,
@@ -144,6 +149,7 @@ def recommended(
         now=now,
         most=most,
     )
+    return [{**one, "reason": reasons[one["product_id"]]} for one in shown]
 
 
 def kept(shown: Collection[dict[str, Any]]) -> list[str]:
