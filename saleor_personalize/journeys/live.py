@@ -78,7 +78,7 @@ class AboutCheckout:
 class AboutOrders:
     """The question whether a person has ordered since; asked by the scheduler, whatever the trigger.
 
-    `address` is the e-mail that would be written to, `user_id` their Saleor user or empty; `others` are
+    `address` is the person's e-mail, `user_id` their Saleor user; one of them may be empty. `others` are
     pairs of the same for whoever is known under more than one.
     """
 
@@ -108,6 +108,7 @@ class AboutOrders:
             "OrdersNow",
             {
                 "address": address,
+                "hasAddress": bool(address),
                 "since": self.since.isoformat(),
                 "userId": user_id,
                 "isCustomer": bool(user_id),
@@ -120,7 +121,9 @@ def read_orders(answer: Mapping[str, Any], *, since: datetime, address: str) -> 
     """Read the `data` of OrdersNow: whether one by the address or the customer came after `since`."""
     try:
         customer = answer.get("customer") or {"orders": {"edges": []}}
-        mine = [order for order in nodes_of(answer["ordersOfAddress"]) if is_of(order, address)]
+        # Without an address the shop was asked about the customer alone.
+        found = nodes_of(answer["ordersOfAddress"]) if address else ()
+        mine = [order for order in found if is_of(order, address)]
         return any(counts(order, since) for order in [*mine, *nodes_of(customer["orders"])])
     except (KeyError, TypeError, ValueError) as error:
         raise MalformedPayload(

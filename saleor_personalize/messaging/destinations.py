@@ -24,7 +24,8 @@ class Address:
 class Destination:
     """Where a message would go. `profile` is whose it is; `value_hash` is what a suppression knows it by.
 
-    E-mail and SMS have one address, push every living device of the person, the app's inbox none.
+    E-mail and SMS have one address, push every living device of the person (known by the one that was
+    seen last), the app's inbox none.
     """
 
     delivery_channel: DeliveryChannel
@@ -114,11 +115,6 @@ def _push(profile: Profile, preferred_hash: str) -> Destination | None:
         rows[0].profile,
         tuple(Address(row.pk, row.token, str(row.platform)) for row in rows),
     )
-
-
-def _push(profile: Profile, preferred_hash: str) -> Destination | None:
-    found = tuple(Address(row.pk, row.token, str(row.platform)) for row in devices.living(profile))
-    return Destination(DeliveryChannel.PUSH, "", profile, found) if found else None
 
 
 def _in_app(profile: Profile, preferred_hash: str) -> Destination:

@@ -755,7 +755,7 @@ def test_b86_they_are_asked_once_ever_and_their_yes_counts(
     assert len(mail.outbox) == 1
     assert told()[-1] == ("first", "email", "unengaged")
     # They open their choices and save them as they are.
-    (url,) = re.findall(r"https://personalize\.test(/preferences/\S+)", asked.body)
+    (url,) = re.findall(r"https://personalize\.test(/preferences/\S+)", str(asked.body))
     client = Client()
     with time_machine.travel(LATER + 11 * DAY, tick=False):
         page = client.get(url).content.decode()

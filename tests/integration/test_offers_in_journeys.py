@@ -13,20 +13,32 @@ from django.core import mail
 
 from saleor_personalize.enums import (
     ConsentState,
+    DeliveryChannel,
     EnrollmentStatus,
     MessageStatus,
     NotSentReason,
     OfferStatus,
+    Purpose,
 )
+from saleor_personalize.exceptions import ChannelError
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.scheduler import Outside
 from saleor_personalize.messaging import operations as messaging
-from saleor_personalize.models import Enrollment, Installation, Message, Offer, Profile
+from saleor_personalize.models import (
+    Enrollment,
+    Identity,
+    Installation,
+    Message,
+    Offer,
+    Profile,
+)
 from saleor_personalize.offers import operations as offers
 from saleor_personalize.offers import vouchers
+from saleor_personalize.profiles import consent
 from saleor_personalize.testing.saleor import FakeSaleor
 from tests.conftest import NOW, make_consent, make_profile
 from tests.integration.offering import Killed, dies, installed, order
+from tests.integration.phones import Phones, give_phone
 from tests.integration.signal_trigger import Signal, come_in, publish
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -257,3 +269,72 @@ def test_b55_a_first_order_code_is_void_with_the_order_and_the_next_journey_give
     journeys.advance_due(now=NOW + 2 * DAY)
     assert [each.body.startswith("no gift") for each in mail.outbox] == [False, True]
     assert shop.vouchers.codes == {}
+
+
+# -- another way -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def phone(installation: Installation, alice: Profile, settings: Any, tmp_path: Path) -> None:
+    """Alice has a phone and allows push; the gift has words for it."""
+    folder = tmp_path / "saleor_personalize" / "messages" / "gift"
+    (folder / "push_title.txt").write_text("A gift")
+    (folder / "push.txt").write_text("{% if offer %}{{ offer.code }}{% else %}no gift{% endif %}")
+    settings.SALEOR_PERSONALIZE = {
+        **settings.SALEOR_PERSONALIZE,
+        "CHANNELS": {"push": "tests.integration.phones.Phones"},
+        "QUIET_HOURS": {"push": None},
+    }
+    Phones.reset()
+    give_phone(alice)
+    consent.record(
+        profile=alice,
+        purpose=Purpose.MARKETING,
+        delivery_channel=DeliveryChannel.PUSH,
+        state=ConsentState.GRANTED,
+        source="test",
+        now=NOW,
+    )
+
+
+IN_TURN = {"to": "email", "after": "4 hours"}
+BY_PUSH = {"message": {**GIFT["message"], "delivery_channel": "push", "fallback": IN_TURN}}
+
+
+def test_b71_the_other_way_tells_of_the_same_code(
+    shop: FakeSaleor, installation: Installation, alice: Profile, phone: None
+) -> None:
+    come_in(publish(installation, OFFER, BY_PUSH), alice)
+    journeys.advance_due(now=NOW)
+    offer = Offer.objects.get()
+    assert Phones.taken[0].text == Phones.taken[0].data["promo_code"] == offer.code
+    journeys.advance_due(now=NOW + 4 * HOUR)
+    assert f"10%: {offer.code} until" in mail.outbox[0].body
+    assert [row.status for row in Offer.objects.all()] == [OfferStatus.MADE]
+    assert shop.vouchers.codes == {offer.code: True}
+
+
+def test_b71_a_mail_that_is_refused_takes_no_code_from_who_has_it_on_the_phone(
+    shop: FakeSaleor, installation: Installation, alice: Profile, phone: None
+) -> None:
+    come_in(publish(installation, OFFER, BY_PUSH), alice)
+    journeys.advance_due(now=NOW)
+    Identity.objects.filter(kind="email").update(address="not one mailbox")
+    journeys.advance_due(now=NOW + 4 * HOUR)
+    assert mail.outbox == []
+    assert Message.objects.order_by("pk").last().reason == NotSentReason.CHANNEL_ERROR  # type: ignore[union-attr]
+    offer = Offer.objects.get()
+    assert offer.status == OfferStatus.MADE
+    assert shop.vouchers.codes == {offer.code: True}
+
+
+def test_b71_a_code_that_never_arrived_goes_and_the_other_way_has_one_of_its_own(
+    shop: FakeSaleor, installation: Installation, alice: Profile, phone: None
+) -> None:
+    Phones.errors.append(ChannelError("This project is gone.", is_permanent=True))
+    come_in(publish(installation, OFFER, BY_PUSH), alice)
+    journeys.advance_due(now=NOW)
+    first, second = Offer.objects.order_by("pk")
+    assert (first.status, second.status) == (OfferStatus.WITHDRAWN, OfferStatus.MADE)
+    assert f"10%: {second.code} until" in mail.outbox[0].body
+    assert shop.vouchers.codes == {second.code: True}
