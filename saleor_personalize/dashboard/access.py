@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Concatenate, ParamSpec, cast
 from urllib.parse import urlsplit
@@ -56,6 +56,8 @@ class Staff:
     own_permissions: frozenset[str] = frozenset()
     #: Saleor's id of them: on the record of whatever they decide about a person.
     user_id: str = ""
+    #: Their own address, as Saleor has it.
+    email: str = field(default="", repr=False)
 
     @property
     def can_act(self) -> bool:
@@ -91,6 +93,7 @@ def read_staff(
         permissions=claims.permissions,
         own_permissions=claims.own_permissions,
         user_id=claims.user_id,
+        email=claims.email,
     )
     if not staff.permissions & VIEW_PERMISSIONS:
         raise AccessDenied(

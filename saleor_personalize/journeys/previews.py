@@ -1,0 +1,308 @@
+"""A message as a real person would get it now, looked at and sent to staff; nothing is recorded.
+
+Its links change nothing for the person, and a code in it works nowhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from saleor_personalize.catalog.queries import sensitive_ids
+from saleor_personalize.conf import build_backend, settings
+from saleor_personalize.enums import DeliveryChannel, NotSentReason, Purpose
+from saleor_personalize.exceptions import (
+    ChannelError,
+    ConfigurationError,
+    MalformedPayload,
+    PersonalizeError,
+    SaleorApiError,
+    TemplateIncomplete,
+    UnknownAlias,
+)
+from saleor_personalize.journeys import definitions, offering, scheduler, showing
+from saleor_personalize.journeys.triggers import AskSaleor, Stop, SubjectGone
+from saleor_personalize.journeys.versions import definition_of, ensure_journey
+from saleor_personalize.messaging import content_checks, links, mail, rendering
+from saleor_personalize.messaging import operations as messaging
+from saleor_personalize.messaging.channels.base import OutgoingMessage
+from saleor_personalize.messaging.content_checks import Finding
+from saleor_personalize.models import Checkout, Enrollment, Installation, Journey, Product, Profile
+from saleor_personalize.offers.terms import read as read_terms
+
+
+class PreviewRefused(PersonalizeError):
+    """A message cannot be shown, or not be sent as a test; the text says why, and what helps."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """`rendered` is None when the message could not be written; `findings` say why then.
+
+    `objection`: what the trigger has against sending it to the person now.
+    """
+
+    template: str
+    delivery_channel: DeliveryChannel
+    language_code: str
+    rendered: rendering.Rendered | None
+    findings: list[Finding]
+    objection: NotSentReason | None = None
+
+
+def preview(
+    *,
+    profile: Profile,
+    journey: str,
+    now: datetime,
+    step_id: str = "",
+    delivery_channel: str = "",
+    language_code: str = "",
+    ask: scheduler.Ask = scheduler.ask_saleor,
+) -> Preview:
+    """Return what a message of a journey says to a person: by default the first, as it would go now.
+
+    About what they were in the journey for last; else about their open cart, or about nothing. Saleor
+    is asked as before a send. Raises PreviewRefused.
+    """
+    installation = profile.installation
+    row = _journey(installation, journey)
+    steps = {step.id: step for step in _steps(row)}
+    if not steps:
+        raise PreviewRefused(_("The journey says nothing."))
+    step = steps.get(step_id) if step_id else next(iter(steps.values()))
+    if step is None:
+        raise PreviewRefused(
+            _("The journey has no message of that id. It has: %(ids)s") % {"ids": ", ".join(steps)}
+        )
+    channel = _channel(step, delivery_channel)
+    case = _case(row, profile, now)
+    if language_code:
+        case = replace(case, about=replace(case.about, language_code=language_code))
+    verdict, live = _live(case, ask, now)
+    found: list[Finding] = []
+    rendered: rendering.Rendered | None = None
+    try:
+        rendered, context = _rendered(case, step, channel, live, now)
+    except TemplateIncomplete as error:
+        code = str(mail.why_incomplete(error))
+        found.append(Finding(code, str(error), is_blocking=True))
+    else:
+        is_bare = scheduler.is_transactional(case)
+        found += content_checks.findings(
+            rendered=rendered,
+            delivery_channel=channel,
+            purpose=Purpose.TRANSACTIONAL if is_bare else Purpose.MARKETING,
+            unsubscribe_url=str(context.get("unsubscribe_url", "")),
+            sensitive_names=_sensitive_names(installation, context),
+        )
+    return Preview(
+        template=step.template,
+        delivery_channel=channel,
+        language_code=case.about.language_code,
+        rendered=rendered,
+        findings=found,
+        objection=verdict.reason if isinstance(verdict, Stop) else None,
+    )
+
+
+def _journey(installation: Installation, key: str) -> Journey:
+    try:
+        return ensure_journey(installation=installation, key=key)
+    except UnknownAlias as error:
+        raise PreviewRefused(str(error)) from None
+
+
+def _steps(journey: Journey) -> list[definitions.Message]:
+    if journey.published is None:
+        raise PreviewRefused(_("The journey has no published version."))
+    walked = definitions.walk(definition_of(journey.published))
+    return [step for _path, step in walked if isinstance(step, definitions.Message)]
+
+
+def _channel(step: definitions.Message, wanted: str) -> DeliveryChannel:
+    name = wanted or step.delivery_channel
+    if name == definitions.BEST:
+        name = DeliveryChannel.EMAIL.value
+    worded = rendering.channels_of(step.template)
+    if name not in worded:
+        told = _("The template has words for: %(channels)s")
+        raise PreviewRefused(told % {"channels": ", ".join(sorted(worded))})
+    return DeliveryChannel(name)
+
+
+def _case(journey: Journey, profile: Profile, now: datetime) -> scheduler.Case:
+    """Return the person as they were in the journey last, else as if they came in now."""
+    rows = Enrollment.objects.of(journey.installation)
+    row = (
+        rows.filter(journey=journey, profile__in=profile.person())
+        .select_related("journey", "installation", "version", "profile__installation")
+        .order_by("-occurred_at", "-pk")
+        .first()
+    ) or _stand_in(journey, profile, now)
+    assert journey.published is not None  # noqa: S101 (asked by `_steps`)
+    row.version = journey.published
+    try:
+        return scheduler.case_of(row)
+    except SubjectGone:
+        raise PreviewRefused(_not_inside()) from None
+
+
+def _stand_in(journey: Journey, profile: Profile, now: datetime) -> Enrollment:
+    """Return an enrollment that is never saved."""
+    cart = (
+        Checkout.objects.of(journey.installation)
+        .filter(profile__in=profile.person(), closed_at=None, deleted_at=None)
+        .order_by("-last_changed_at")
+        .first()
+    )
+    return Enrollment(
+        installation=journey.installation,
+        journey=journey,
+        profile=profile,
+        subject_kind="checkout" if cart else "",
+        subject_saleor_id=cart.saleor_id if cart else "",
+        entry_key="preview",
+        occurred_at=now,
+        due_at=now,
+        step_since=now,
+        created_at=now,
+        context={"channel": showing.channel_of(profile)},
+        path=[0],
+    )
+
+
+def _not_inside() -> str:
+    return _(
+        "There is nothing to show: the person was never in this journey. Name somebody who was."
+    )
+
+
+def _live(case: scheduler.Case, ask: scheduler.Ask, now: datetime) -> tuple[Any, dict[str, Any]]:
+    try:
+        verdict = case.trigger.judge(case.enrollment, None, now)
+        if not isinstance(verdict, AskSaleor):
+            return verdict, {}
+        live = {question.key: ask(question) for question in verdict.questions}
+        return case.trigger.judge(case.enrollment, live, now), live
+    except (SaleorApiError, MalformedPayload) as error:
+        raise PreviewRefused(
+            _("Saleor cannot be asked now: %(error)s") % {"error": error}
+        ) from None
+    except (SubjectGone, LookupError, AttributeError, TypeError, ValueError):
+        # A trigger may rely on what only somebody inside has.
+        raise PreviewRefused(_not_inside()) from None
+
+
+def _rendered(
+    case: scheduler.Case,
+    step: definitions.Message,
+    channel: DeliveryChannel,
+    live: dict[str, Any],
+    now: datetime,
+) -> tuple[rendering.Rendered, dict[str, Any]]:
+    with transaction.atomic():
+        try:
+            offer = _sample(case, step, now)
+            told = scheduler.what_is_told(case, step, live, offer, now)
+        except (SubjectGone, LookupError, AttributeError, TypeError, ValueError):
+            raise PreviewRefused(_not_inside()) from None
+        finally:
+            # The code of the preview was never drawn.
+            transaction.set_rollback(True)
+    context = dict(told.context)
+    if channel == DeliveryChannel.EMAIL:
+        nobodys = links.probe_url(installation=case.enrollment.installation)
+        context["preferences_url"] = nobodys
+        if not scheduler.is_transactional(case):
+            context["unsubscribe_url"] = nobodys
+    link, _image = rendering.landing(context)
+    rendered = rendering.render(
+        template=step.template,
+        language_code=case.about.language_code,
+        context={**context, "link": link},
+        delivery_channel=channel,
+    )
+    return rendered, context
+
+
+def _sample(
+    case: scheduler.Case, step: definitions.Message, now: datetime
+) -> offering.Reserved | None:
+    """Return the offer of the step before the message, if it has one and this person may have it."""
+    before: definitions.Offer | None = None
+    for _path, each in definitions.walk(case.definition):
+        if isinstance(each, definitions.Offer):
+            before = each
+        elif isinstance(each, definitions.Message):
+            if each.id == step.id:
+                break
+            before = None
+    if before is None or case.enrollment.pk is None:
+        return None
+    found = offering.reserve(
+        profile=case.enrollment.profile,
+        enrollment=case.enrollment,
+        step_id=before.id,
+        terms=read_terms(before.terms, name=before.id),
+        channel_slug=case.about.channel_slug,
+        language_code=case.about.language_code,
+        key=f"preview:{uuid4().hex}",
+        now=now,
+    )
+    return None if isinstance(found, NotSentReason) else found
+
+
+def _sensitive_names(installation: Installation, context: dict[str, Any]) -> list[str]:
+    """Return the names of the sensitive products that a message is about."""
+    about = [context.get("product") or {}]
+    for name in ("lines", "products", "similar", "favourites", "recommended"):
+        about += context.get(name) or []
+    ids = {str(each["product_id"]) for each in about if each.get("product_id")}
+    hidden = sensitive_ids(installation=installation, ids=ids)
+    rows = Product.objects.of(installation).filter(saleor_id__in=hidden)
+    return list(rows.values_list("name", flat=True))
+
+
+def send_test(*, shown: Preview, installation: Installation, to: str) -> None:
+    """Send a previewed mail to an address of the shop's own staff; nothing is recorded, no limits hold.
+
+    Raises PreviewRefused.
+    """
+    if shown.rendered is None:
+        raise PreviewRefused(_("There is nothing to send: %(text)s") % {"text": _why(shown)})
+    if shown.delivery_channel != DeliveryChannel.EMAIL:
+        raise PreviewRefused(_("Only e-mail is sent as a test."))
+    if settings.DRY_RUN:
+        raise PreviewRefused(_("DRY_RUN is on: nothing is sent."))
+    sender = messaging.sender_of(installation)
+    if not sender:
+        raise PreviewRefused(_("There is no sender, so no message can leave."))
+    try:
+        validate_email(to)
+    except ValidationError:
+        raise PreviewRefused(_("The address is not one mailbox.")) from None
+    outgoing = OutgoingMessage(
+        key=uuid4().hex,
+        recipient=to,
+        sender=sender,
+        subject=f"[{_('Test')}] {shown.rendered.subject}",
+        text=shown.rendered.text,
+        html=shown.rendered.html,
+        headers={"Auto-Submitted": "auto-generated"},
+    )
+    try:
+        build_backend("CHANNELS", DeliveryChannel.EMAIL).send(outgoing)
+    except (ChannelError, ConfigurationError, UnknownAlias) as error:
+        raise PreviewRefused(str(error)) from None
+
+
+def _why(shown: Preview) -> str:
+    return next((each.text for each in shown.findings if each.is_blocking), "")

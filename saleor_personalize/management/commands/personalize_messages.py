@@ -1,0 +1,102 @@
+"""`saleor-personalize messages ...`: a message as a real person would get it, looked at or sent to you."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+
+from saleor_personalize.enums import DeliveryChannel
+from saleor_personalize.events import people
+from saleor_personalize.journeys import previews
+from saleor_personalize.management.installations import (
+    add_installation_argument,
+    chosen_installation,
+)
+from saleor_personalize.models import Installation, Profile
+
+
+class Command(BaseCommand):
+    help = (
+        "Show a message of a journey as a real person would get it now, with what is wrong with it, or "
+        "send it to an address of yours. Nothing is recorded, its links change nothing for the person."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True)
+        shown = actions.add_parser("preview", help="print subject, text and what is wrong")
+        shown.add_argument("--html", type=Path, metavar="FILE", help="write the HTML there")
+        shown.add_argument("--json", action="store_true", dest="as_json")
+        sent = actions.add_parser("test-send", help="send it to yourself")
+        sent.add_argument("--to", required=True, metavar="ADDRESS", help="an address of yours")
+        for part in (shown, sent):
+            part.add_argument("--journey", required=True, metavar="KEY")
+            part.add_argument("--step", default="", metavar="ID", help="else the first message")
+            part.add_argument(
+                "--person",
+                required=True,
+                metavar="TEXT",
+                help="address, Saleor user, order number, anonymous id or reference",
+            )
+            part.add_argument("--language", default="", metavar="CODE", help="else the person's")
+            part.add_argument(
+                "--over",
+                default="",
+                choices=["", *DeliveryChannel.values],
+                help="the delivery channel; else that of the journey",
+            )
+            add_installation_argument(part)  # type: ignore[arg-type]
+
+    def handle(self, *, action: str, **options: Any) -> None:
+        installation = chosen_installation(options["installation"])
+        profile = _person(installation, options["person"])
+        try:
+            shown = previews.preview(
+                profile=profile,
+                journey=options["journey"],
+                step_id=options["step"],
+                delivery_channel=options["over"],
+                language_code=options["language"],
+                now=timezone.now(),
+            )
+            if action == "test-send":
+                previews.send_test(shown=shown, installation=installation, to=options["to"])
+                self.stdout.write("Sent.")
+        except previews.PreviewRefused as error:
+            raise CommandError(str(error)) from None
+        if action == "preview":
+            self._show(shown, options["html"], as_json=options["as_json"])
+
+    def _show(self, shown: previews.Preview, file: Path | None, *, as_json: bool) -> None:
+        words = shown.rendered
+        if file is not None and words is not None:
+            file.write_text(words.html or words.text, encoding="utf-8")
+        if as_json:
+            told = {
+                "template": shown.template,
+                "deliveryChannel": shown.delivery_channel,
+                "language": shown.language_code,
+                "objection": shown.objection,
+                "findings": [vars(each) for each in shown.findings],
+                **(vars(words) if words is not None else {}),
+            }
+            self.stdout.write(json.dumps(told))
+            return
+        if shown.objection is not None:
+            self.stdout.write(f"- It would not be sent now: {shown.objection.label}")
+        for each in shown.findings:
+            self.stdout.write(f"{'! ' if each.is_blocking else '- '}{each.text}")
+        if words is not None:
+            self.stdout.write(f"{words.subject or words.title}\n\n{words.text}")
+
+
+def _person(installation: Installation, text: str) -> Profile:
+    found = people.find(installation=installation, text=text, limit=2)
+    if len(found) != 1:
+        # Not the text: it may be an address.
+        raise CommandError("Nobody, or more than one, is known by that. Name an id of theirs.")
+    return found[0]
