@@ -347,7 +347,7 @@ def _mail() -> Iterator[CheckMessage]:
 
 
 def _is_sender(sender: str) -> bool:
-    name, address = parseaddr(sender)
+    _name, address = parseaddr(sender)
     try:
         validate_email(address)
     except ValidationError:
