@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install gateway test lint fix demo schema initial bench bench-quality bench-right e2e record lock screenshots npm clean
+.PHONY: help install gateway receiver test lint fix demo schema initial bench bench-quality bench-right e2e record lock screenshots npm clean
 
 help: ## print this
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -26,9 +26,16 @@ GATEWAY := examples/federation/node_modules/.package-lock.json
 $(GATEWAY): examples/federation/package-lock.json
 	-@command -v npm >/dev/null && cd examples/federation && npm ci --silent --ignore-scripts --no-audit --no-fund
 
+# TypeScript, for the test of examples/react-native; without it that test is skipped, and says so.
+RECEIVER := examples/react-native/node_modules/.package-lock.json
+$(RECEIVER): examples/react-native/package-lock.json
+	-@command -v npm >/dev/null && cd examples/react-native && npm ci --silent --ignore-scripts --no-audit --no-fund
+
+receiver: $(RECEIVER) ## fetch what examples/react-native is checked with (needs Node)
+
 gateway: $(GATEWAY) ## fetch what examples/federation needs (needs Node)
 
-test: lint $(STAMP) $(GATEWAY) ## the whole suite, nothing else to install
+test: lint $(STAMP) $(GATEWAY) $(RECEIVER) ## the whole suite, nothing else to install
 	$(BIN)/pytest -n auto --dist loadfile
 
 lint: $(STAMP) ## style, types, architecture, migrations, schema
