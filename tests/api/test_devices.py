@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.db import connection
 
 from saleor_personalize.enums import ConsentState, DeliveryChannel, DeviceGone, MergeProof, Purpose
 from saleor_personalize.graphql import types_devices
@@ -88,8 +89,6 @@ def test_b68_a_customer_registers_a_phone_and_refreshes_it(
 def test_b68_a_token_is_stored_encrypted(
     gql: Ask, installation: Installation, token_of: Tokens
 ) -> None:
-    from django.db import connection
-
     register(gql, token=token_of(ALICE))
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT * FROM {Device._meta.db_table}")  # noqa: S608

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.core.checks import run_checks
+from django.db import connection
 from django.utils import timezone
 from django.utils.http import http_date
 
@@ -340,14 +342,33 @@ def test_b68_a_shop_without_an_account_sends_nothing(installation: Installation)
     assert "service account" in str(error)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"api_url": "http://fcm.example.com"},
+        {"api_url": "fcm.example.com"},
+        {"timeout": 0},
+        {"time_to_live": 2_419_201},
+        {"unknown": 1},
+    ],
+)
+def test_b68_options_that_cannot_be_used_are_told_at_the_start(
+    settings: Any, options: dict[str, Any]
+) -> None:
+    channel = {
+        "BACKEND": "saleor_personalize.messaging.channels.push.PushChannel",
+        "OPTIONS": options,
+    }
+    settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, "CHANNELS": {"push": channel}}
+    assert "saleor_personalize.E007" in {message.id for message in run_checks()}
+
+
 # -- the account -------------------------------------------------------------------------------------
 
 
 def test_b68_the_service_account_is_encrypted_and_holds_only_what_is_needed(
     fcm: FakeFcm, ready: Installation
 ) -> None:
-    from django.db import connection
-
     given = json.loads(fcm.service_account())
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT service_account FROM {PushAccount._meta.db_table}")  # noqa: S608
