@@ -109,6 +109,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         *_privacy(),
         *_journeys(),
         *_stock_and_prices(),
+        *_inbox(),
         *_bus(),
         *_hints(),
         *_offers(),
@@ -502,6 +503,15 @@ def _hints() -> Iterator[CheckMessage]:
             f"{_at('HINT_LINGER_AFTER')} is {moment}: nobody would have looked at the page yet.",
             hint="Set a second or more, such as timedelta(seconds=30).",
             id=f"{APP}.E123",
+        )
+
+
+def _inbox() -> Iterator[CheckMessage]:
+    if timedelta(minutes=1) > settings.INBOX_EXPIRY:
+        yield Error(
+            f"{_at('INBOX_EXPIRY')} is {settings.INBOX_EXPIRY}: nobody would see a message in the app.",
+            hint="Set it to days or weeks, such as timedelta(days=30).",
+            id=f"{APP}.E160",
         )
 
 

@@ -12,7 +12,7 @@ from saleor_personalize.enums import MessageEventKind
 from saleor_personalize.events import rates
 from saleor_personalize.events.callers import Caller
 from saleor_personalize.graphql import types
-from saleor_personalize.messaging import inbox
+from saleor_personalize.messaging import inbox as box
 from saleor_personalize.models import InboxItem as Row
 
 _WHOSE = {
@@ -73,7 +73,7 @@ class Inbox(graphene.ObjectType):
     end_cursor = graphene.String(description="`after` of the next page; null on the last one.")
 
     @staticmethod
-    def resolve_end_cursor(root: inbox.Page, info: Any) -> str | None:
+    def resolve_end_cursor(root: box.Page, info: Any) -> str | None:
         return root.end_cursor or None
 
 
@@ -105,11 +105,11 @@ class InboxQueries(graphene.ObjectType):
         after: str | None = None,
         user_id: str | None = None,
         anonymous_id: str | None = None,
-    ) -> inbox.Page:
+    ) -> box.Page:
         profile = types.caller_of(info, user_id, anonymous_id).profile()
         if profile is None:
-            return inbox.NOTHING
-        return inbox.page(
+            return box.NOTHING
+        return box.page(
             profile=profile,
             first=types.page(first),
             after=types.text(after) or "",
@@ -128,7 +128,7 @@ class InboxQueries(graphene.ObjectType):
         profile = types.caller_of(info, user_id, anonymous_id).profile()
         if profile is None or not types.text(placement):
             return []
-        return inbox.page(
+        return box.page(
             profile=profile, first=types.page(first), placement=placement, now=timezone.now()
         ).items
 
@@ -148,9 +148,9 @@ def _report(
     anonymous_id: str | None,
 ) -> dict[str, int]:
     caller: Caller = types.caller_of(info, user_id, anonymous_id)
-    if ids is not None and len(ids) > inbox.MAX_ITEMS:
+    if ids is not None and len(ids) > box.MAX_ITEMS:
         raise GraphQLError(
-            f"{len(ids)} items at once; {inbox.MAX_ITEMS} are allowed.",
+            f"{len(ids)} items at once; {box.MAX_ITEMS} are allowed.",
             extensions={"code": "TOO_MANY_ITEMS"},
         )
     now = timezone.now()
@@ -172,8 +172,8 @@ def _report(
     profile = caller.profile()
     if profile is None:
         return {"changed_count": 0, "unread_count": 0}
-    changed = inbox.report(profile=profile, kind=kind, ids=ids, now=now)
-    left = inbox.page(profile=profile, first=1, now=now).unread_count
+    changed = box.report(profile=profile, kind=kind, ids=ids, now=now)
+    left = box.page(profile=profile, first=1, now=now).unread_count
     return {"changed_count": changed, "unread_count": left}
 
 

@@ -6,8 +6,9 @@ may read (`merging.readable`): so items follow whoever signs in, and nobody sees
 
 from __future__ import annotations
 
+import contextlib
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -119,7 +120,7 @@ def page(
     shown = _shown(theirs, now)
     rows = shown if placement is None else shown.filter(placement=placement)
     if after:
-        last = theirs.filter(public_id=_public_id(after)).first()
+        last = theirs.filter(public_id__in=_public_ids([after])).first()
         if last is None:
             raise InvalidCursor("`after` is no cursor of ours: send the `endCursor` of a page.")
         rows = rows.filter(
@@ -141,11 +142,13 @@ def _shown(rows: QuerySet[InboxItem], now: datetime) -> QuerySet[InboxItem]:
     return rows.filter(dismissed_at=None, expires_at__gt=now)
 
 
-def _public_id(text: str) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        return None
+def _public_ids(texts: Iterable[str]) -> list[uuid.UUID]:
+    """Return the ids among texts of a caller."""
+    found = []
+    for text in texts:
+        with contextlib.suppress(ValueError):
+            found.append(uuid.UUID(text))
+    return found
 
 
 # -- what somebody does ------------------------------------------------------------------------------------
@@ -161,10 +164,10 @@ def report(
     """
     members = merging.readable(profile)
     with transaction.atomic():
-        rows = InboxItem.objects.of(profile.installation).filter(profile__in=members)
-        rows = _shown(rows, now)
+        theirs = InboxItem.objects.of(profile.installation).filter(profile__in=members)
+        rows = _shown(theirs, now)
         if ids is not None:
-            rows = rows.filter(public_id__in=[id_ for id_ in map(_public_id, ids) if id_])
+            rows = rows.filter(public_id__in=_public_ids(ids))
         if kind == MessageEventKind.READ:
             rows = rows.filter(read_at=None)
         items = list(rows.select_related("message").order_by("pk").select_for_update(of=("self",)))

@@ -7,7 +7,7 @@ a filter that pads a name to a gigabyte. Each is a TemplateBroken; the process l
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +171,7 @@ def _add(value: Any, other: Any) -> Any:
 
 
 def _size(value: Any) -> int:
-    return len(value) if isinstance(value, Iterable | str) and hasattr(value, "__len__") else 0
+    return len(value) if isinstance(value, Sized) else 0
 
 
 def _unknown(parser: Parser, token: Token) -> Any:

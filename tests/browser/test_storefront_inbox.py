@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Response, expect
 
 from saleor_personalize.enums import MergeProof
 from saleor_personalize.models import InboxItem, Installation, MessageEvent, Profile
@@ -138,9 +138,12 @@ def test_b69_two_devices_of_one_person_agree_and_a_quiet_poll_carries_nothing(
     pages[0].get_by_role("button", name="Alle als gelesen markieren").click()
     wait_until(lambda: InboxItem.objects.get().read_at, seconds=10, what="a read item")
     answers: list[int] = []
-    laptop.context.on(
-        "response", lambda answer: "/inbox" in answer.url and answers.append(answer.status)
-    )
+
+    def note(answer: Response) -> None:
+        if "/inbox" in answer.url:
+            answers.append(answer.status)
+
+    laptop.context.on("response", note)
     for _ in range(2):
         pages[1].evaluate("inbox.refresh()")
     assert pages[1].evaluate("inbox.unreadCount") == 0

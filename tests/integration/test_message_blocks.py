@@ -84,7 +84,8 @@ def send(installation: Installation, profile: Profile, **step: Any) -> None:
 
 def bodies() -> tuple[str, str]:
     (sent,) = mail.outbox
-    return str(sent.body), unescape(str(sent.alternatives[0][0]))  # type: ignore[attr-defined]
+    assert isinstance(sent, mail.EmailMultiAlternatives)
+    return str(sent.body), unescape(str(sent.alternatives[0][0]))
 
 
 @pytest.mark.parametrize("template", ["abandoned_checkout", "thanks"])

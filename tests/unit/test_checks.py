@@ -72,6 +72,7 @@ def test_settings_in_order_have_nothing_to_tell(settings: Any) -> None:
         ("E122", {"HINT_OFFER": {"percent": 10}}, "HINT_OFFER'] makes no offer. expires"),
         ("E122", {"HINT_OFFER": {"expires": timedelta(hours=2)}}, "give one of"),
         ("E123", {"HINT_LINGER_AFTER": timedelta(0)}, "0:00:00"),
+        ("E160", {"INBOX_EXPIRY": timedelta(seconds=30)}, "0:00:30"),
         ("E012", {"HINTS_MAX_PER_DAY": -1}, "HINTS_MAX_PER_DAY"),
         ("E130", {"TRIGGERS": {"mine": "no.such.Trigger"}}, "cannot be imported"),
         ("E130", {"TRIGGERS": {"mine": "builtins.dict"}}, "no subclass of"),
