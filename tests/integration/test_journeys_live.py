@@ -110,7 +110,7 @@ def test_b47_what_saleor_says_about_a_line(line: dict[str, Any], is_sellable: bo
 def test_b47_a_channel_that_is_switched_off_sells_nothing(world: World) -> None:
     live = read(checkout={"channel": {"slug": "default-channel", "isActive": False}})
     world.checkout(variants={"variant-1": 2})
-    journeys.advance_due(now=NOW + 2 * HOUR, ask=lambda checkout, address: live)
+    journeys.advance_due(now=NOW + 2 * HOUR, ask=lambda question: live)
     assert world.decision() == EMPTY
     assert world.mails() == []
 
@@ -179,14 +179,14 @@ def test_d6_a_cart_that_changed_hands_unknown_to_us_is_not_written_about(
         since=NOW,
         address=ALICE,
     )
-    journeys.advance_due(now=NOW + 2 * HOUR, ask=lambda checkout, address: live)
+    journeys.advance_due(now=NOW + 2 * HOUR, ask=lambda question: live)
     assert not Message.objects.exists()
     assert world.mails() == []
     assert world.enrollment().due_at == changed_at + HOUR
     # The webhook is lost, and the cart rests: still nobody is written to, until it is too late.
     while world.enrollment().status == EnrollmentStatus.WAITING:
         at = world.enrollment().due_at
-        assert journeys.advance_due(now=at, ask=lambda checkout, address: live) == 1
+        assert journeys.advance_due(now=at, ask=lambda question: live) == 1
         assert at < NOW + timedelta(days=4)
     assert world.decision() == (MessageStatus.NOT_SENT, NotSentReason.TOO_LATE)
     assert world.mails() == []
