@@ -8,10 +8,17 @@ import pytest
 import time_machine
 from django.db import connection
 
-from saleor_personalize.enums import ConsentState, DeliveryChannel, DeviceGone, MergeProof, Purpose
+from saleor_personalize.enums import (
+    ConsentState,
+    DeliveryChannel,
+    DeviceGone,
+    ErasureSource,
+    MergeProof,
+    Purpose,
+)
 from saleor_personalize.graphql import types_devices
 from saleor_personalize.models import Consent, Device, Identity, Installation, Profile
-from saleor_personalize.profiles import consent, devices, merging
+from saleor_personalize.profiles import consent, devices, merging, privacy, retention
 from saleor_personalize.saleor_api import server_keys
 from tests.api.conftest import ALICE, ANONYMOUS, BOB, Ask
 from tests.conftest import make_profile
@@ -244,6 +251,28 @@ def test_b68_a_visitor_says_it_for_themselves(gql: Ask, installation: Installati
     answer = consent.Standing(visitor)
     assert answer.state(Purpose.MARKETING, DeliveryChannel.PUSH) == ConsentState.GRANTED
     assert answer.state(Purpose.MARKETING, DeliveryChannel.EMAIL) is None
+
+
+# -- privacy -----------------------------------------------------------------------------------------
+
+
+def test_b68_devices_are_exported_without_their_tokens_kept_for_a_time_and_erased(
+    gql: Ask, installation: Installation, token_of: Tokens, now: datetime
+) -> None:
+    register(gql, token=token_of(ALICE))
+    register(gql, TOKEN[:-1] + "y", token=token_of(BOB))
+    alice = owner(installation, "saleor_user", ALICE)
+    document = privacy.export(profile=alice, now=now)
+    (row,) = document["devices"]
+    assert (row["platform"], row["registered_at"]) == ("android", now.isoformat())
+    assert TOKEN[:-1] not in str(document)
+
+    assert retention.purge(now=now + timedelta(days=270))["devices"] == 0
+    privacy.erase(profile=alice, requested_by=ErasureSource.SHOPPER, now=now)
+    assert [each.profile for each in Device.objects.of(installation)] == [
+        owner(installation, "saleor_user", BOB)
+    ]
+    assert retention.purge(now=now + timedelta(days=270, seconds=1))["devices"] == 1
 
 
 # -- refused -----------------------------------------------------------------------------------------

@@ -206,7 +206,7 @@ class _SignIn(Credentials):
     back, such as the regions that the account may be used in."""
 
     def __init__(self, given: Mapping[str, str]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._account = google_accounts.Credentials.from_service_account_info(
             given, scopes=[_SCOPE]
         )
