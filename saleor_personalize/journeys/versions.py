@@ -45,7 +45,8 @@ def delivery_channels() -> list[str]:
 
 
 def _missing_words(template: str, delivery_channel: str) -> tuple[str, ...]:
-    if delivery_channel in channels_of(template):
+    # That there is no such template at all is told of its name.
+    if template not in known_templates() or delivery_channel in channels_of(template):
         return ()
     return files_of(delivery_channel)
 

@@ -19,6 +19,7 @@ from saleor_personalize.journeys.triggers.keeping import FavouritesLeft, NoAccou
 from saleor_personalize.journeys.triggers.replenishment import Replenishment
 from saleor_personalize.journeys.triggers.segments import EnteredSegment
 from saleor_personalize.journeys.triggers.silence import Lapsed, WinBack
+from saleor_personalize.journeys.triggers.unengaged import Unengaged
 from saleor_personalize.journeys.triggers.welcome import Welcome
 from saleor_personalize.models import (
     Category,
@@ -27,6 +28,7 @@ from saleor_personalize.models import (
     Event,
     Favourite,
     Identity,
+    Message,
     Order,
     OrderLine,
     Product,
@@ -324,4 +326,26 @@ class TestNoAccount(TriggerTests):
                 last_seen_at=NOW,
                 channel_slug="eu",
             )
+        look(case)
+
+
+class TestUnengaged(TriggerTests):
+    trigger = Unengaged
+    definition = built_in("re_permission")
+
+    def come_in(self, case: TriggerCase) -> None:
+        known(case)
+        for number in range(6):
+            Message.objects.create(
+                installation=case.installation,
+                profile=case.profile,
+                idempotency_key=f"news:{number}",
+                template="welcome",
+                purpose="marketing",
+                delivery_channel="email",
+                status="sent" if number else "not_sent",
+                reason="" if number else "unengaged",
+                decided_at=NOW - number * DAY,
+            )
+        Consent.objects.update(recorded_at=NOW - 400 * DAY)
         look(case)
