@@ -24,7 +24,8 @@ from django.db.models import Count, F, Max, Min, Sum
 from django.db.models.functions import Extract
 
 from saleor_personalize.enums import EnrollmentStatus
-from saleor_personalize.journeys import entering, scheduler
+from saleor_personalize.journeys import definitions, entering, scheduler
+from saleor_personalize.journeys.definitions import Definition
 from saleor_personalize.journeys.scheduler import Outside
 from saleor_personalize.journeys.triggers import Trigger, known_triggers
 from saleor_personalize.journeys.versions import definition_of
@@ -49,22 +50,25 @@ class Happening:
 class TimeMachine:
     """One run through time.
 
-    `before_look` brings up to date what triggers look at (segments, traits), at a moment; `after` is told
-    of each moment once all is decided there.
+    `before` is told of each moment before anything happens there, `after` once all is decided there;
+    `before_look` brings up to date what triggers look at (segments, traits), at a moment.
     """
 
     def __init__(
         self,
         *,
         outside: Outside,
+        before: Callable[[datetime], None] = lambda now: None,
         before_look: Callable[[datetime], None] = lambda now: None,
         after: Callable[[datetime], None] = lambda now: None,
     ) -> None:
         self._outside = outside
+        self._before = before
         self._before_look = before_look
         self._after = after
         self._happenings: list[Happening] = []
         self._numbers = itertools.count()
+        self._has_waits = False
 
     def plan(self, at: datetime, do: Callable[[datetime], None]) -> None:
         """Let something happen at a moment. May be called while the machine runs, for later moments."""
@@ -73,6 +77,7 @@ class TimeMachine:
     def run(self, start: datetime, end: datetime) -> None:
         """Go from `start` up to and including `end`."""
         looks = _Looks(start, self._before_look)
+        self._has_waits = any(map(_waits_for_something, _live_definitions()))
         while True:
             moments = [
                 self._happenings[0].at if self._happenings else None,
@@ -83,6 +88,7 @@ class TimeMachine:
             if now is None or now > end:
                 return
             now = max(now, start)
+            self._before(now)
             self._happen(now, looks)
             if looks.is_due(now):
                 looks.look(now)
@@ -94,6 +100,9 @@ class TimeMachine:
         while self._happenings and self._happenings[0].at <= now:
             heapq.heappop(self._happenings).do(now)
             looks.something_happened(now)
+            if self._has_waits:
+                self._before_look(now)
+                entering.wake_waiting(now=now)
 
     def _decide(self, now: datetime) -> int:
         taken = scheduler.advance_due(now=now, limit=_MOST_AT_ONCE, outside=self._outside)
@@ -121,7 +130,10 @@ class _Looks:
         #: Up to where it was looked, and up to where a look is known to change nothing.
         self._looked = self._quiet_until = start - entering.LOOK_EVERY
         self._next: datetime | None = start
-        self._is_needed = any(map(_looks_by_itself, _live_triggers()))
+        known = known_triggers()
+        self._is_needed = any(
+            _looks_by_itself(known[definition.trigger.type]) for definition in _live_definitions()
+        )
 
     def something_happened(self, now: datetime) -> None:
         """Whatever is known of looks ahead no longer holds; the next one on the grid sees it."""
@@ -181,11 +193,16 @@ class _Looks:
         return self._start + steps * entering.LOOK_EVERY
 
 
-def _live_triggers() -> Iterable[type[Trigger]]:
-    known = known_triggers()
+def _live_definitions() -> Iterable[Definition]:
     for journey in Journey.objects.filter(is_live=True).select_related("published"):
         if journey.published is not None:
-            yield known[definition_of(journey.published).trigger.type]
+            yield definition_of(journey.published)
+
+
+def _waits_for_something(definition: Definition) -> bool:
+    return any(
+        isinstance(step, definitions.WaitFor) for _path, step in definitions.walk(definition)
+    )
 
 
 def _looks_by_itself(trigger: type[Trigger]) -> bool:

@@ -197,6 +197,9 @@ class Trigger:
     #: Whether a question of `judge` tells of orders since: then the scheduler need not ask for them.
     asks_for_orders: ClassVar[bool] = False
 
+    #: Whether time alone brings people in, so that `due` can tell today who comes in the next days.
+    is_foreseeable: ClassVar[bool] = False
+
     def __init__(self, options: Any = None) -> None:
         self.options = self.Options() if options is None else options
 

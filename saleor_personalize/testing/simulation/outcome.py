@@ -292,11 +292,14 @@ def lines(simulation: Simulation) -> Iterable[str]:
             missed = sum(reasons.values())
             why = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
             yield f"  {step}: {sent} sent, {missed} not sent{f' ({why})' if why else ''}"
-    reasons = sorted({each.reason for each in (*simulation.decisions, *simulation.held)} - {""})
-    if reasons:
+    told = sorted(
+        {each.reason for each in simulation.decisions if each.reason}
+        | {each.reason for each in simulation.held}
+    )
+    if told:
         yield "\nReasons"
-        width = max(map(len, reasons))
-        for reason in reasons:
+        width = max(map(len, told))
+        for reason in told:
             yield f"  {reason:<{width}}  {NotSentReason(reason).label}"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from django.db.models import Count, Q
 from django.test.utils import override_settings
 
+from saleor_personalize import signals
 from saleor_personalize.conf import SETTING_NAME, settings
 from saleor_personalize.enums import EnrollmentStatus, JourneySource, MessageStatus
 from saleor_personalize.exceptions import PersonalizeError
@@ -71,7 +72,7 @@ def simulate(
         )
     found = load(given)
     told = _stories(found, people, days, _moment(start), seed, count)
-    with _settings_of(told):
+    with _settings_of(told), signals.muted():
         try:
             return _run(found, told, answer)
         finally:
