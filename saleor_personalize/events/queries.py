@@ -26,7 +26,8 @@ def ordered_since(checkout: Checkout) -> bool:
     """Tell whether the person behind an abandoned cart has ordered, wherever and as whoever.
 
     An order counts by any of: the checkout itself (at any time); the person, one of their Saleor
-    users or one of their e-mail addresses, or those of the cart, since the cart last changed. A cancelled
+    users or one of their e-mail addresses, or those of the cart, since its lines last changed: to whom it came
+    only afterwards has bought meanwhile all the same. A cancelled
     order counts too: the person came back and decided. One that staff made without a cart is dated
     by its draft, so it counts by its last change.
     """
@@ -47,8 +48,8 @@ def ordered_since(checkout: Checkout) -> bool:
         .filter(
             Q(checkout_saleor_id=checkout.saleor_id)
             | (
-                Q(placed_at__gte=checkout.last_changed_at)
-                | Q(checkout_saleor_id="", saleor_updated_at__gte=checkout.last_changed_at)
+                Q(placed_at__gte=checkout.orders_count_from)
+                | Q(checkout_saleor_id="", saleor_updated_at__gte=checkout.orders_count_from)
             )
             & (
                 Q(profile__in=checkout.profile.person())
