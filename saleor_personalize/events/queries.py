@@ -9,6 +9,7 @@ from django.db.models import Q, QuerySet
 
 from saleor_personalize.enums import IdentityKind
 from saleor_personalize.models import Checkout, Identity, Order, Profile
+from saleor_personalize.profiles import merging
 
 #: States of an order that was never carried out: it counts nowhere.
 NOT_CARRIED_OUT = ("CANCELED", "EXPIRED")
@@ -27,10 +28,12 @@ def ordered_since(checkout: Checkout) -> bool:
 
     An order counts by any of: the checkout itself (at any time); the person, one of their Saleor
     users or one of their e-mail addresses, or those of the cart, since its lines last changed: to whom it came
-    only afterwards has bought meanwhile all the same. A cancelled
-    order counts too: the person came back and decided. One that staff made without a cart is dated
-    by its draft, so it counts by its last change.
+    only afterwards has bought meanwhile all the same. So it does of who only perhaps is the same person: on the
+    browser where the cart was filled somebody ordered under another name. A cancelled order counts too: the
+    person came back and decided. One that staff made without a cart is dated by its draft, so it counts by its
+    last change.
     """
+    perhaps = merging.perhaps_of(installation=checkout.installation, checkout_id=checkout.saleor_id)
     ids = list(
         Identity.objects.of(checkout.installation)
         .filter(
@@ -53,6 +56,7 @@ def ordered_since(checkout: Checkout) -> bool:
             )
             & (
                 Q(profile__in=checkout.profile.person())
+                | Q(profile__in=perhaps)
                 | Q(user_saleor_id__in=users)
                 | Q(email_hash__in=hashes)
             )

@@ -168,6 +168,20 @@ def prove_suspected(
     )
 
 
+def perhaps_of(*, installation: Installation, checkout_id: str) -> set[int]:
+    """Return the profiles that may be the person of a cart: suspected over it, neither proved nor denied."""
+    rows = _waiting(installation, [checkout_id]).values_list("first", "second")
+    shown = {key for pair in rows for key in pair}
+    if not shown:
+        return set()
+    people = Profile.objects.of(installation).filter(pk__in=shown)
+    speakers = set(people.values_list(Coalesce("merged_into_id", "pk"), flat=True))
+    whole = Profile.objects.of(installation).filter(
+        Q(pk__in=speakers) | Q(merged_into__in=speakers)
+    )
+    return set(whole.values_list("pk", flat=True))
+
+
 def is_anybody_suspected(installation: Installation, checkout_ids: Collection[str]) -> bool:
     return _waiting(installation, checkout_ids).exists()
 

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from saleor_personalize.enums import EnrollmentStatus, MessageStatus, NotSentReason
+from saleor_personalize.enums import EnrollmentStatus, IdentityKind, MessageStatus, NotSentReason
 from saleor_personalize.events import operations as events
 from saleor_personalize.journeys.triggers.abandoned_checkout import AbandonedCheckout
-from saleor_personalize.models import Enrollment, Installation, Message, Order, Profile
+from saleor_personalize.models import Enrollment, Installation, Merge, Message, Order, Profile
+from saleor_personalize.profiles import identity, merging
 from saleor_personalize.saleor_api.nodes import OrderLineData
 from saleor_personalize.testing.stack import wait_until
 from tests.conftest import NOW
@@ -386,3 +387,22 @@ def test_d2_what_was_bought_elsewhere_is_not_in_the_reminder_of_what_came_later(
     (message,) = Message.objects.filter(status=MessageStatus.SENT)
     assert [line["variant_id"] for line in message.content["lines"]] == shown
     assert set(message.content["left_out"]) == set(bought)
+
+
+@pytest.mark.parametrize("is_denied", [False, True], ids=["perhaps", "split by staff"])
+def test_d2_an_order_under_another_name_on_the_browser_of_the_cart_counts(
+    world: World, is_denied: bool
+) -> None:
+    """Who signs in on a browser where somebody else ordered is perhaps the same person: not reminded, then."""
+    for checkout in ("checkout-1", "checkout-2"):
+        shown = {IdentityKind.ANONYMOUS_ID: "phone", IdentityKind.CHECKOUT: checkout}
+        identity.resolve_profile(installation=world.installation, shown=shown, now=NOW)
+    world.checkout("checkout-1", email="", at=NOW)
+    world.order(email="other@example.com", checkout_id="checkout-2", at=NOW + 10 * MINUTE)
+    world.checkout("checkout-1", user_id=USER, user_email="alice@example.com", at=NOW + 20 * MINUTE)
+    (suspicion,) = Merge.objects.filter(proved_at=None)
+    if is_denied:
+        merging.split(merge=suspicion, now=NOW + 30 * MINUTE, decided_by="staff")
+    world.advance(NOW + 2 * HOUR)
+    assert world.decision() == ((MessageStatus.SENT, "") if is_denied else ORDERED)
+    assert len(world.mails()) == int(is_denied)
