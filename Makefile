@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install gateway test lint fix demo schema initial bench bench-quality bench-right e2e record lock screenshots npm clean
+.PHONY: help install gateway test lint fix demo schema initial bench bench-quality bench-right bench-never-wrong e2e record lock screenshots npm clean
 
 help: ## print this
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -64,6 +64,10 @@ bench-quality: $(STAMP) ## the recommenders beside peers on real shops: make ben
 
 bench-right: $(STAMP) ## 100,000 random questions to the recommendations: nothing wrong may be shown
 	RIGHT_PRODUCTS_CALLS=100000 $(BIN)/pytest tests/integration/test_right_products.py -q
+
+STORIES ?= 10000
+bench-never-wrong: $(STAMP) ## 10,000 random stories of a shop: no message is wrong, none goes twice, none is lost
+	NEVER_WRONG_STORIES=$(STORIES) $(BIN)/pytest tests/integration/test_never_wrong_by_chance.py -q -n 2 --timeout 0
 
 e2e: $(STAMP) $(GATEWAY) ## drive a live Saleor: make e2e SALEOR_API_URL=http://127.0.0.1:8000/graphql/
 	@test -n "$(SALEOR_API_URL)" || { echo "Say which Saleor: make e2e SALEOR_API_URL=http://..../graphql/"; exit 2; }
