@@ -363,7 +363,7 @@ def test_b26_b38_reasons_name_what_a_page_is_about_in_the_language_asked_for(
     Catalogue(other_installation, now).translate_category("Phones", de="Ihre", fr="Leurs")
     operations.record_translations(
         installation=trained.installation,
-        data=[TranslationData(trained.phone, "de", "Morgenrot")],
+        data=[TranslationData("Product", trained.phone, "de", "Morgenrot")],
         now=now,
         seen_at=now,
     )
@@ -410,7 +410,7 @@ def test_b26_b38_what_somebody_looked_at_is_named_in_the_language_asked_for(
 ) -> None:
     operations.record_translations(
         installation=trained.installation,
-        data=[TranslationData(trained.lamp, "de", "Tischlampe")],
+        data=[TranslationData("Product", trained.lamp, "de", "Tischlampe")],
         now=now,
         seen_at=now,
     )
