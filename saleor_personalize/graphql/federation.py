@@ -190,7 +190,11 @@ class Entity(graphene.Union):
         return _TYPES[type(instance)]
 
 
-_TYPES = {ProductReference: Product, UserReference: User, CategoryReference: Category}
+_TYPES: dict[type[Reference], Any] = {
+    ProductReference: Product,
+    UserReference: User,
+    CategoryReference: Category,
+}
 
 
 class Service(graphene.ObjectType):
