@@ -402,11 +402,7 @@ def _check_texts(wish: Wish, channel_slug: str) -> None:
     ):  # fmt: skip
         types.text(given)
     for name, ids in (("productIds", asked.product_ids), ("hidden", asked.hidden)):
-        if len(ids) > service.MAX_IDS:
-            raise GraphQLError(
-                f"`{name}` takes at most {service.MAX_IDS} ids.",
-                extensions={"code": "TOO_MANY_IDS"},
-            )
+        types.few(name, ids)
 
 
 def spoken_in(code: str | None) -> str:
