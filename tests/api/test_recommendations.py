@@ -620,8 +620,10 @@ def test_what_may_be_shown_is_planned_once_per_connection(recs: Any, trained: Ph
             assert len(recs("home")) == 8
         cursor.execute("SELECT statement FROM pg_prepared_statements")
         statements = [statement for (statement,) in cursor.fetchall()]
-    assert len(statements) == len(set(statements)) == 2, "what sells of these; what is newest"
-    assert all("listing.product_saleor_id" in statement for statement in statements)
+    assert len(statements) == len(set(statements)) == 3
+    # Whose id it is; what sells of these, and what is newest.
+    assert sum("identity.value" in statement for statement in statements) == 1
+    assert sum("listing.product_saleor_id" in statement for statement in statements) == 2
 
 
 def test_unknown_channels_are_not_remembered(gql: Ask, trained: Phones) -> None:
