@@ -28,8 +28,9 @@ $(GATEWAY): examples/federation/package-lock.json
 
 gateway: $(GATEWAY) ## fetch what examples/federation needs (needs Node)
 
+# In the order of the folders: the files with few tests, last by default, are the longest (tests/acceptance).
 test: lint $(STAMP) $(GATEWAY) ## the whole suite, nothing else to install
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP) ## style, types, architecture, migrations, schema
 	$(BIN)/ruff check .
