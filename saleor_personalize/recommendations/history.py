@@ -46,16 +46,7 @@ _TAKEN_BACK = {
 
 # Each part is bounded and served by an index of its own.
 _READ = f"""
-WITH me AS (
-  SELECT COALESCE(merged_into_id, id) AS person FROM {Profile._meta.db_table}
-  WHERE installation_id = %(installation)s AND id = %(profile)s
-), member AS (
-  SELECT id FROM {Profile._meta.db_table}
-  WHERE installation_id = %(installation)s AND id = (SELECT person FROM me)
-  UNION ALL
-  SELECT id FROM {Profile._meta.db_table}
-  WHERE installation_id = %(installation)s AND merged_into_id = (SELECT person FROM me)
-)
+WITH {merging.PERSON}
 (SELECT 'event', profile_id, product_saleor_id, type, occurred_at, '', FALSE, 0
  FROM {Event._meta.db_table}
  WHERE profile_id IN (SELECT id FROM member) AND installation_id = %(installation)s
