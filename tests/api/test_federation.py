@@ -545,6 +545,7 @@ def test_b104_fifty_products_cost_no_more_queries_than_one(
 MOST_QUERIES = 9
 
 
+@pytest.mark.usefixtures("nothing_expires")
 def test_b104_fifty_categories_cost_no_more_queries_than_one(
     gql: Ask, trained: Phones, many: list[str]
 ) -> None:

@@ -533,6 +533,7 @@ def test_odd_texts_are_refused_or_answered_but_never_a_fault(
 # -- what it costs ---------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("nothing_expires")
 def test_a_warm_answer_takes_few_queries(
     recs: Any, trained: Phones, alice: Profile, token_of: Any, django_assert_num_queries: Any
 ) -> None:
@@ -584,6 +585,7 @@ QUERIES = {
 }
 
 
+@pytest.mark.usefixtures("nothing_expires")
 def test_a_warm_answer_takes_few_queries_in_every_placement(
     gql: Ask, trained: Phones, alice: Profile, token_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
