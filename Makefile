@@ -28,8 +28,9 @@ $(GATEWAY): examples/federation/package-lock.json
 
 gateway: $(GATEWAY) ## fetch what examples/federation needs (needs Node)
 
+# In the order of the folders: the files with few tests, last by default, are the longest (tests/acceptance).
 test: lint $(STAMP) $(GATEWAY) ## the whole suite, nothing else to install
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP) ## style, types, architecture, migrations, schema
 	$(BIN)/ruff check .
@@ -62,8 +63,8 @@ bench-quality: $(STAMP) ## the recommenders beside peers on real shops: make ben
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/bench.txt
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.quality $(DATA)
 
-bench-right: $(STAMP) ## 100,000 random questions to the recommendations: nothing wrong may be shown
-	RIGHT_PRODUCTS_CALLS=100000 $(BIN)/pytest tests/integration/test_right_products.py -q
+bench-right: $(STAMP) ## 100,000 random questions to the recommendations, in about 20 minutes: nothing wrong may be shown
+	RIGHT_PRODUCTS_CALLS=100000 $(BIN)/pytest tests/integration/test_right_products.py -q --timeout 0
 
 STORIES ?= 10000
 bench-never-wrong: $(STAMP) ## 10,000 random stories of a shop: no message is wrong, none goes twice, none is lost

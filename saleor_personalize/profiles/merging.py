@@ -21,6 +21,7 @@ from saleor_personalize.models import (
     Installation,
     Merge,
     Profile,
+    prepared,
 )
 from saleor_personalize.models.locks import lock
 from saleor_personalize.profiles.changes import mark_changed
@@ -39,6 +40,25 @@ _OUTWEIGHS = {
 
 #: Kinds of ids that are a name of their own.
 _NAMING = (IdentityKind.SALEOR_USER, IdentityKind.EMAIL, IdentityKind.EXTERNAL_ID)
+
+# `Profile.person` as SQL, for what every request of a shopper asks.
+PERSON = f"""
+me AS (
+  SELECT COALESCE(merged_into_id, id) AS person FROM {Profile._meta.db_table}
+  WHERE installation_id = %(installation)s AND id = %(profile)s
+), member AS (
+  SELECT id FROM {Profile._meta.db_table}
+  WHERE installation_id = %(installation)s AND id = (SELECT person FROM me)
+  UNION ALL
+  SELECT id FROM {Profile._meta.db_table}
+  WHERE installation_id = %(installation)s AND merged_into_id = (SELECT person FROM me)
+)
+"""  # noqa: S608 (the names of the tables are ours)
+_KINDS = f"""
+WITH {PERSON}
+SELECT DISTINCT kind FROM {Identity._meta.db_table}
+WHERE profile_id IN (SELECT id FROM member) AND installation_id = %(installation)s
+"""  # noqa: S608 (the names of the tables are ours)
 
 Evidence = Sequence[tuple[IdentityKind, str]]
 
@@ -307,11 +327,9 @@ def is_only_carts(profile: Profile) -> bool:
 
 def _kinds(profile: Profile) -> set[str]:
     """Return the kinds of all ids of a person."""
-    return set(
-        Identity.objects.of(profile.installation)
-        .filter(profile__in=profile.person())
-        .values_list("kind", flat=True)
-    )
+    with prepared.cursor() as cursor:
+        cursor.execute(_KINDS, {"installation": profile.installation_id, "profile": profile.pk})
+        return {kind for (kind,) in cursor.fetchall()}
 
 
 def _fresh(installation: Installation, first: Profile, second: Profile) -> tuple[Profile, Profile]:
