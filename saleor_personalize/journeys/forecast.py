@@ -348,8 +348,9 @@ def _carts(installation: Installation, start: datetime, now: datetime) -> Planne
     changed = rows.filter(last_changed_at__gt=start, last_changed_at__lte=now)
     for pk, at in changed.values_list("pk", "last_changed_at"):
         yield at, _cart_changes(pk)
-    for pk, at, reason in closed:
-        yield at, _cart_closes(pk, at, reason)
+    for pk, closed_at, reason in closed:
+        if closed_at is not None:
+            yield closed_at, _cart_closes(pk, closed_at, reason)
 
 
 def _cart_changes(pk: int) -> Callable[[datetime], None]:
@@ -403,10 +404,10 @@ def _stock(installation: Installation, trigger: Trigger, start: datetime, now: d
 
 
 def _stock_changes(installation: Installation, variant_id: str) -> Callable[[datetime], None]:
-    return lambda now: (
-        operations.observe(fact=StockChanged(installation, variant_id, now), now=now),
-        None,
-    )[1]
+    def do(now: datetime) -> None:
+        operations.observe(fact=StockChanged(installation, variant_id, now), now=now)
+
+    return do
 
 
 def _outcome(journey: Journey, now: datetime) -> _Run:

@@ -15,6 +15,7 @@ from django.core import mail
 
 from saleor_personalize.models import Enrollment, Event, Installation, Message, Profile
 from saleor_personalize.testing import simulate
+from saleor_personalize.testing.simulation import outcome
 from saleor_personalize.testing.simulation.running import SimulationRefused
 from saleor_personalize.testing.simulation.stories import InvalidStories
 
@@ -167,7 +168,7 @@ def test_b111_what_time_alone_brings_is_found_on_the_next_look(zone: str, at: da
     cleo = {"time_zone": zone, "birthday": "06-02"}
     found = simulate("birthday", people=stories("2026-06-01", {"cleo": cleo}))
     assert [(each.name, each.at, each.offer) for each in found.of("cleo")] == [
-        ("birthday/wishes", at, "percent")
+        ("birthday/wishes", at, "10 %")
     ]
 
 
@@ -260,6 +261,51 @@ def test_b111_a_story_that_cannot_be_played_is_told_with_its_path() -> None:
     with pytest.raises(Exception, match=r"people\.ann\.story\[0\]: ann has nothing in the cart"):
         simulate("abandoned_checkout", people=stories("2026-06-01", people))
     assert not Installation.objects.exists()
+
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "journeys"
+HOWTO = Path(__file__).parents[2] / "docs" / "howto" / "simulate-journeys.md"
+
+
+def test_b111_the_example_of_the_documentation_does_what_it_says(settings: Any) -> None:
+    # As from a terminal, where nothing is set.
+    settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, "DEFAULT_SENDER": None}
+    found = simulate(EXAMPLE / "gentle_reminder.yaml", people=EXAMPLE / "stories.yaml")
+    found.check()
+    text = HOWTO.read_text()
+    for file in ("gentle_reminder.yaml", "stories.yaml", "test_journeys.py"):
+        assert (EXAMPLE / file).read_text() in text, file
+    # What the page shows of the outcome is what comes.
+    shown = text.split("```text\n")[1].split("```")[0]
+    assert "\n".join(outcome.lines(found)).strip() == shown.strip()
+
+
+def test_b111_what_is_waited_for_is_seen_when_it_happens() -> None:
+    journey = """
+journey: asked
+topic: reminders
+trigger: {type: abandoned_checkout, after: 1 hour}
+goals: []
+steps:
+  - wait_for:
+      event: "custom:gift"
+      for: 2 days
+      then:
+        - message: {id: gift, template: abandoned_checkout}
+      otherwise:
+        - message: {id: plain, template: abandoned_checkout}
+"""
+    people = {
+        "ann": {
+            "story": [added("day 1 10:00"), {"at": "day 1 15:30", "does": "did", "name": "gift"}],
+            "expect": [{"message": "asked/gift", "at": "day 1 15:30"}],
+        },
+        "ben": {
+            "story": [added("day 1 10:00")],
+            "expect": [{"message": "asked/plain", "at": "day 3 11:00"}],
+        },
+    }
+    simulate(journey, people=stories("2026-06-01", people)).check()
 
 
 # -- from a terminal ---------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ class Decision:
     #: A NotSentReason; empty when it was sent.
     reason: str = ""
     subject: str = ""
-    #: The offer that it carries, in words; empty without one.
+    #: What the offer is worth that it carries, such as "10 %"; empty without one.
     offer: str = ""
     error: str = ""
 
@@ -309,7 +309,7 @@ def _of_person(simulation: Simulation, person: Person) -> list[str]:
     for each in simulation.of(person.key):
         told = f"sent      {each.name}" if each.is_sent else f"not sent  {each.name}"
         about = f"“{each.subject}”" if each.is_sent else f"{each.reason} {each.error}".strip()
-        offer = f", {each.offer}" if each.offer else ""
+        offer = f", with an offer: {each.offer}" if each.offer else ""
         rows.append((each.at, f"{told}  {about}{offer}"))
     for held in simulation.held:
         if held.person == person.key:

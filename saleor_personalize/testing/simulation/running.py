@@ -13,7 +13,7 @@ from django.test.utils import override_settings
 
 from saleor_personalize import signals
 from saleor_personalize.conf import SETTING_NAME, settings
-from saleor_personalize.enums import EnrollmentStatus, JourneySource, MessageStatus
+from saleor_personalize.enums import EnrollmentStatus, JourneySource, MessageStatus, OfferKind
 from saleor_personalize.exceptions import PersonalizeError
 from saleor_personalize.journeys import definitions
 from saleor_personalize.journeys import operations as journeys
@@ -315,13 +315,22 @@ def _decision(message: Message, whose: Mapping[int, str], recorder: Recorder) ->
     prefix = f"{row.journey.key}:{row.entry_key}:"
     step = message.idempotency_key.removeprefix(prefix).partition(":")[0]
     is_sent = message.status == MessageStatus.SENT
-    offer = message.content.get("offer") or {}
     return Decision(
         person=whose[message.profile_id],
         name=f"{row.journey.key}/{step}",
         at=message.decided_at,
         reason="" if is_sent else message.reason or message.status,
         subject=recorder.subjects.get(message.public_id.hex, ""),
-        offer=str(offer.get("kind", "")),
+        offer=_worth(message.content.get("offer")),
         error=message.error,
     )
+
+
+def _worth(offer: Mapping[str, Any] | None) -> str:
+    """Return what an offer is worth: "10 %", "5.00 EUR", or "free delivery"."""
+    if not offer:
+        return ""
+    if offer["kind"] == OfferKind.FREE_SHIPPING:
+        return "free delivery"
+    unit = "%" if offer["kind"] == OfferKind.PERCENT else offer["currency"]
+    return f"{offer['value']} {unit}"
