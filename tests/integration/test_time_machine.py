@@ -199,14 +199,12 @@ def test_b111_the_incentive_guard_and_the_waves_of_stock_are_the_real_ones() -> 
 
 def test_b111_the_same_seed_tells_the_same_stories() -> None:
     first, again, other = (
-        simulate(
-            "abandoned_checkout", days=6, start=date(2026, 6, 1), seed=seed, count=12
-        ).to_json()
+        simulate("abandoned_checkout", days=4, start=date(2026, 6, 1), seed=seed, count=6).to_json()
         for seed in (7, 7, 8)
     )
     assert first == again != other
-    assert len(first["people"]) == 12
-    assert sum(len(each["decisions"]) for each in first["people"].values()) > 3
+    assert len(first["people"]) == 6
+    assert sum(len(each["decisions"]) for each in first["people"].values()) > 1
 
 
 def test_b111_nothing_is_left_behind_and_nothing_is_sent() -> None:

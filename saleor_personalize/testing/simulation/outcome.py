@@ -283,7 +283,12 @@ def lines(simulation: Simulation) -> Iterable[str]:
     quiet = sum(not _of_person(simulation, person) for person in stories.people)
     if quiet:
         yield f"\n{quiet} people got nothing, and nothing was about to be sent to them."
+    empty = [row.journey for row in simulation.journeys if not row.entered]
+    if empty:
+        yield f"\nNobody came into: {', '.join(empty)}"
     for row in simulation.journeys:
+        if not row.entered:
+            continue
         yield (
             f"\n{row.journey}: {row.entered} came in, {row.reached} reached its goal, "
             f"{row.waiting} wait at the end"

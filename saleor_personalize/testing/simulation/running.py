@@ -20,7 +20,8 @@ from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.definitions import Definition, InvalidJourney
 from saleor_personalize.journeys.scheduler import Outside
 from saleor_personalize.journeys.time_machine import TimeMachine
-from saleor_personalize.journeys.triggers import Question
+from saleor_personalize.journeys.triggers import Question, trigger_of
+from saleor_personalize.journeys.triggers.silence import Silent
 from saleor_personalize.messaging.channels.base import Channel, OutgoingMessage, SendResult
 from saleor_personalize.models import Enrollment, Installation, Message
 from saleor_personalize.offers.paper import Paper
@@ -200,7 +201,7 @@ def _run(found: Mapping[str, Definition], told: Stories, answer: Answer | None) 
     shop = Shop(told, lambda at, do: machine.plan(at, do))
     machine = TimeMachine(
         outside=Outside(ask=answered, connect=Paper().connect, channel=recorder),
-        before_look=lambda now: _bring_up(shop, now),
+        before_look=(lambda now: _bring_up(shop, now)) if _needs_traits(found, told) else _nothing,
         after=held.look,
     )
     acts = [
@@ -240,6 +241,20 @@ def _doing(do: Callable[[stories.Act, datetime], None], act: stories.Act) -> Any
 
 def _by(shop: Shop, person: stories.Person) -> Callable[[stories.Act, datetime], None]:
     return lambda act, now: shop.act(person, act, now)
+
+
+def _needs_traits(found: Mapping[str, Definition], told: Stories) -> bool:
+    """Tell whether anything may look at traits or segments, which tasks keep up to date."""
+    triggers = {type(trigger_of(definition.trigger)) for definition in found.values()}
+    own = "saleor_personalize."
+    return bool(told.shop.segments) or any(
+        issubclass(trigger, Silent) or not trigger.__module__.startswith(own)
+        for trigger in triggers
+    )
+
+
+def _nothing(now: datetime) -> None:
+    """Nothing has to be brought up to date."""
 
 
 def _bring_up(shop: Shop, now: datetime) -> None:
