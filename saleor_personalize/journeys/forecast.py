@@ -26,7 +26,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.db import connection
-from django.db.models import Avg, Q
+from django.db.models import Avg, Q, QuerySet
 from psycopg.sql import SQL, Identifier, Literal
 
 from saleor_personalize.enums import (
@@ -278,7 +278,7 @@ def _published(
     )
     journey = operations.ensure_journey(installation=installation, key=definition.journey)
     if anew or not journey.is_live:
-        Journey.objects.filter(pk=journey.pk).update(
+        Journey.objects.of(installation).filter(pk=journey.pk).update(
             is_live=True, live_at=live_at, looked_at=live_at
         )
         journey.refresh_from_db()
@@ -347,15 +347,15 @@ def _carts(installation: Installation, start: datetime, now: datetime) -> Planne
     rows.filter(pk__in=[pk for pk, _at, _reason in closed]).update(closed_at=None, close_reason="")
     changed = rows.filter(last_changed_at__gt=start, last_changed_at__lte=now)
     for pk, at in changed.values_list("pk", "last_changed_at"):
-        yield at, _cart_changes(pk)
+        yield at, _cart_changes(rows, pk)
     for pk, closed_at, reason in closed:
         if closed_at is not None:
-            yield closed_at, _cart_closes(pk, closed_at, reason)
+            yield closed_at, _cart_closes(rows, pk, closed_at, reason)
 
 
-def _cart_changes(pk: int) -> Callable[[datetime], None]:
+def _cart_changes(rows: QuerySet[Checkout], pk: int) -> Callable[[datetime], None]:
     def do(now: datetime) -> None:
-        row = Checkout.objects.select_related("installation", "profile__installation")
+        row = rows.select_related("installation", "profile__installation")
         found = row.filter(pk=pk).first()
         if found is not None:
             operations.observe(fact=CheckoutChanged(found), now=now)
@@ -363,9 +363,11 @@ def _cart_changes(pk: int) -> Callable[[datetime], None]:
     return do
 
 
-def _cart_closes(pk: int, at: datetime, reason: str) -> Callable[[datetime], None]:
+def _cart_closes(
+    rows: QuerySet[Checkout], pk: int, at: datetime, reason: str
+) -> Callable[[datetime], None]:
     def do(now: datetime) -> None:
-        Checkout.objects.filter(pk=pk).update(closed_at=at, close_reason=reason)
+        rows.filter(pk=pk).update(closed_at=at, close_reason=reason)
 
     return do
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from saleor_personalize.conf import settings
 from saleor_personalize.models import Profile
@@ -68,8 +68,8 @@ def where(is_wanted: Callable[[tzinfo], bool]) -> Q:
         for code, name in _COUNTRIES.items()
         if (zone := zone_named(name)) is not None and is_wanted(zone)
     ]
-    joined = Profile.objects.exclude(merged_into=None)
-    found = Q(merged_into__isnull=False) | Q(pk__in=joined.values("merged_into"))
+    has_joined = Exists(Profile.objects.filter(merged_into=OuterRef("pk")))
+    found = Q(merged_into__isnull=False) | Q(has_joined)
     found |= Q(traits__has_key=TRAIT) | Q(country_code__in=wanted)
     return found | ~Q(country_code__in=list(_COUNTRIES)) if is_wanted(shop_zone()) else found
 

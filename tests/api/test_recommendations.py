@@ -582,6 +582,9 @@ QUERIES = {
     "buy_again": 6,
     "content_page": 5,
     "email": 5,
+    "email_category": 6,
+    "email_complements": 7,
+    "email_search": 8,
 }
 
 

@@ -59,6 +59,8 @@ ACROSS = {
     "ingestion/queries.py",  # the health endpoint sums over shops
     "journeys/entering.py",  # looks for whom time brings into the journeys of every shop
     "journeys/scheduler.py",  # claims due enrollments of every shop
+    "journeys/time_machine.py",  # moves the clock of a whole database that is its own
+    "messaging/clocks.py",  # part of a query that is held to one shop: who is one with whom
     "messaging/opt_in.py",  # asks the people of every shop
     "offers/operations.py",  # claims the offers of every shop that are due
     "messaging/operations.py",  # settles interrupted messages of every shop
@@ -69,6 +71,7 @@ ACROSS = {
     "saleor_api/server_keys.py",  # a key names its shop
     "segments/operations.py",  # evaluates the segments of every shop
     "segments/queries.py",  # the health endpoint takes the lag over all shops
+    "testing/simulation/running.py",  # a database made for one simulation, refused if a shop is in it
 }
 
 
