@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install gateway receiver test lint fix demo schema initial bench bench-quality bench-right e2e record lock screenshots npm clean
+.PHONY: help install gateway receiver test lint fix demo schema initial bench bench-quality bench-right bench-never-wrong e2e record lock screenshots npm clean
 
 help: ## print this
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -35,8 +35,9 @@ receiver: $(RECEIVER) ## fetch what examples/react-native is checked with (needs
 
 gateway: $(GATEWAY) ## fetch what examples/federation needs (needs Node)
 
+# In the order of the folders: the files with few tests, last by default, are the longest (tests/acceptance).
 test: lint $(STAMP) $(GATEWAY) $(RECEIVER) ## the whole suite, nothing else to install
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP) ## style, types, architecture, migrations, schema
 	$(BIN)/ruff check .
@@ -69,8 +70,12 @@ bench-quality: $(STAMP) ## the recommenders beside peers on real shops: make ben
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/bench.txt
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.quality $(DATA)
 
-bench-right: $(STAMP) ## 100,000 random questions to the recommendations: nothing wrong may be shown
-	RIGHT_PRODUCTS_CALLS=100000 $(BIN)/pytest tests/integration/test_right_products.py -q
+bench-right: $(STAMP) ## 100,000 random questions to the recommendations, in about 20 minutes: nothing wrong may be shown
+	RIGHT_PRODUCTS_CALLS=100000 $(BIN)/pytest tests/integration/test_right_products.py -q --timeout 0
+
+STORIES ?= 10000
+bench-never-wrong: $(STAMP) ## 10,000 random stories of a shop: no message is wrong, none goes twice, none is lost
+	NEVER_WRONG_STORIES=$(STORIES) $(BIN)/pytest tests/integration/test_never_wrong_by_chance.py -q -n 2 --timeout 0
 
 e2e: $(STAMP) $(GATEWAY) ## drive a live Saleor: make e2e SALEOR_API_URL=http://127.0.0.1:8000/graphql/
 	@test -n "$(SALEOR_API_URL)" || { echo "Say which Saleor: make e2e SALEOR_API_URL=http://..../graphql/"; exit 2; }

@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks import events, load, recommend_speed, segments
+from benchmarks import events, journeys, load, recommend_speed, segments
 from saleor_personalize.testing.keys import SigningKey
 from saleor_personalize.testing.saleor import FakeSaleor, InstalledApp
 from saleor_personalize.testing.stack import Stack
@@ -42,6 +42,7 @@ def main() -> int:
     )
     parser.add_argument("--profiles", type=int, default=100_000, help="for the segments")
     parser.add_argument("--products", type=int, default=100_000, help="for recommendations, many")
+    parser.add_argument("--waiting", type=int, default=1_000_000, help="for journeys, waiting")
     options = parser.parse_args()
     load.prepare()
     with tempfile.TemporaryDirectory(prefix="personalize-bench-") as name:
@@ -74,13 +75,16 @@ def main() -> int:
                 ),
                 "webhook door": lambda: door(stack, shop, app, folder),
                 "segments, entry": lambda: segments.entry_lag(stack, options.profiles),
+                "journeys": lambda: journeys.throughput(stack),
+                "journeys, waiting": lambda: journeys.ticks(stack, options.waiting),
                 "collect": lambda: events.collect(stack, shop, folder),
                 "collect, growth": lambda: events.growth(
                     stack, environment, shop, folder, options.stored_events
                 ),
             }
             chosen = set(options.only or benchmarks)
-            if "back-fill" not in chosen and chosen != {"segments, entry"}:
+            alone = {"segments, entry", "journeys", "journeys, waiting"}
+            if "back-fill" not in chosen and not chosen <= alone:
                 backfill(stack, shop, app)  # the others need the shop's products
             results = {
                 name: run()

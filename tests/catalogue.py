@@ -20,7 +20,7 @@ from saleor_personalize.models import (
     Profile,
     SalesChannel,
 )
-from saleor_personalize.saleor_api.nodes import CategoryTranslationData
+from saleor_personalize.saleor_api.nodes import TranslationData
 
 
 def gid(type_: str, key: object) -> str:
@@ -55,11 +55,11 @@ class Catalogue:
 
     def translate_category(self, name: str, **names: str) -> None:
         """Record what a webhook shows of a category's names; `pt_br` is "pt-br"."""
-        operations.record_category_translations(
+        operations.record_translations(
             installation=self.installation,
             data=[
-                CategoryTranslationData(
-                    gid("Category", name), language.replace("_", "-"), translated
+                TranslationData(
+                    "Category", gid("Category", name), language.replace("_", "-"), translated
                 )
                 for language, translated in names.items()
             ],

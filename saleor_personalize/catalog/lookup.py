@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import difflib
 from collections.abc import Collection as AnyCollection
 
@@ -18,7 +19,7 @@ _COMPARED = 5_000
 
 
 class NotFoundByName(ValueError):
-    """Nothing, or more than one thing, is called so; the text says what to do, where there is a hint."""
+    """Nothing, or more than one thing, is called so; the text says what to do."""
 
 
 def _rows(installation: Installation, kind: str) -> QuerySet[Product | Category | Collection]:
@@ -56,6 +57,14 @@ def unmistakable(
     return {id_: name for id_, name in found.items() if name in once and name == name.strip()}
 
 
+def no_id_of(given: str, kind: str) -> str:
+    """Return what to tell whoever wrote a text where a global id of a "Product", ... was wanted."""
+    return _(
+        "“%(given)s” is none of Saleor's global ids of it, such as %(example)s: the address of its page in "
+        "Saleor's Dashboard ends in one"
+    ) % {"given": given[:60], "example": base64.b64encode(f"{kind}:1".encode()).decode()}
+
+
 def find(*, installation: Installation, kind: str, text: str) -> str:
     """Return the global id of what a text names: by that id itself, or by its name.
 
@@ -65,7 +74,7 @@ def find(*, installation: Installation, kind: str, text: str) -> str:
         return text
     if "\x00" in text:
         # It is in no text of the database, and asking for it would be a fault.
-        raise NotFoundByName("")
+        raise NotFoundByName(no_id_of(text, kind))
     rows = _rows(installation, kind)
     exact = list(rows.filter(name=text).values_list("saleor_id", flat=True)[:2])
     found = exact or list(rows.filter(name__iexact=text).values_list("saleor_id", flat=True)[:2])
@@ -87,4 +96,4 @@ def find(*, installation: Installation, kind: str, text: str) -> str:
             _("Nothing is called “%(name)s”. Did you mean “%(near)s”?")
             % {"name": text[:60], "near": near[0]}
         )
-    raise NotFoundByName("")
+    raise NotFoundByName(no_id_of(text, kind))

@@ -37,11 +37,9 @@ from saleor_personalize.models.catalog import SaleorObject
 from saleor_personalize.models.locks import lock
 from saleor_personalize.saleor_api.nodes import (
     CategoryData,
-    CategoryTranslationData,
     ChannelData,
     CollectionData,
     PageData,
-    PageTranslationData,
     ProductData,
     StockData,
     TranslationData,
@@ -50,6 +48,14 @@ from saleor_personalize.saleor_api.nodes import (
 )
 
 _LOCK = "catalog"
+
+_Translation = type[ProductTranslation] | type[CategoryTranslation] | type[PageTranslation]
+#: kind -> the objects, their names in further languages, and there the columns of owner and name
+_TRANSLATED: Mapping[str, tuple[type[SaleorObject], _Translation, str, str]] = {
+    "Product": (Product, ProductTranslation, "product_saleor_id", "name"),
+    "Category": (Category, CategoryTranslation, "category_saleor_id", "name"),
+    "Page": (Page, PageTranslation, "page_saleor_id", "title"),
+}
 
 
 def record_channels(
@@ -105,15 +111,8 @@ def record_categories(
             seen_at=seen_at,
         )
         changed = {id_ for id_, is_changed in taken.items() if is_changed}
-        changed |= _record_category_translations(
-            installation,
-            [
-                CategoryTranslationData(c.id, language_code, name)
-                for c in data
-                if c.id in taken
-                for language_code, name in c.translations.items()
-            ],
-            seen_at=seen_at,
+        changed |= _record_translations(
+            installation, _names("Category", [c for c in data if c.id in taken]), seen_at=seen_at
         )
     return len(changed)
 
@@ -171,15 +170,7 @@ def record_products(
         newest = [p for p in data if p.id in taken]
         changed = {id_ for id_, is_changed in taken.items() if is_changed}
         changed |= _record_listings(installation, newest)
-        changed |= _record_translations(
-            installation,
-            [
-                TranslationData(p.id, language_code, name)
-                for p in newest
-                for language_code, name in p.translations.items()
-            ],
-            seen_at=seen_at,
-        )
+        changed |= _record_translations(installation, _names("Product", newest), seen_at=seen_at)
         changed |= _record_variants(
             installation, [v for p in newest for v in p.variants], seen_at=seen_at
         )
@@ -213,15 +204,8 @@ def record_pages(
         stale.update(stale_since=now)
         changed = {id_ for id_, is_changed in taken.items() if is_changed}
         changed |= set(stale.values_list("saleor_id", flat=True))
-        changed |= _record_page_translations(
-            installation,
-            [
-                PageTranslationData(page.id, language_code, title)
-                for page in data
-                if page.id in taken
-                for language_code, title in page.translations.items()
-            ],
-            seen_at=seen_at,
+        changed |= _record_translations(
+            installation, _names("Page", [p for p in data if p.id in taken]), seen_at=seen_at
         )
     return len(changed)
 
@@ -292,42 +276,6 @@ def hide_pages(*, installation: Installation, ids: Iterable[str], seen_at: datet
         return rows.filter(is_published=True).update(is_published=False, seen_at=seen_at)
 
 
-def record_page_translations(
-    *,
-    installation: Installation,
-    data: Sequence[PageTranslationData],
-    now: datetime,
-    seen_at: datetime,
-) -> int:
-    """Record titles of pages in further languages; return how many pages changed. A deleted one has none."""
-    with transaction.atomic():
-        lock(installation, [_LOCK])
-        gone = _gone(Page, installation, [seen.page_id for seen in data])
-        alive = [seen for seen in data if seen.page_id not in gone]
-        return len(_record_page_translations(installation, alive, seen_at=seen_at))
-
-
-def record_category_translations(
-    *,
-    installation: Installation,
-    data: Sequence[CategoryTranslationData],
-    now: datetime,
-    seen_at: datetime,
-) -> int:
-    """Record names of categories in further languages; return how many changed. A deleted one has none."""
-    with transaction.atomic():
-        lock(installation, [_LOCK])
-        gone = _gone(Category, installation, [seen.category_id for seen in data])
-        alive = [seen for seen in data if seen.category_id not in gone]
-        return len(_record_category_translations(installation, alive, seen_at=seen_at))
-
-
-def _gone(model: type[SaleorObject], installation: Installation, ids: Sequence[str]) -> set[str]:
-    """Return those of `ids` that are deleted."""
-    rows = model.objects.of(installation).filter(saleor_id__in=ids).exclude(deleted_at=None)
-    return set(rows.values_list("saleor_id", flat=True))
-
-
 def record_translations(
     *,
     installation: Installation,
@@ -335,10 +283,16 @@ def record_translations(
     now: datetime,
     seen_at: datetime,
 ) -> int:
-    """Record names of products in further languages; return how many products changed."""
+    """Record names in further languages; return how many objects changed. A deleted one has none."""
     with transaction.atomic():
         lock(installation, [_LOCK])
-        return len(_record_translations(installation, data, seen_at=seen_at))
+        ids = {seen.owner_id for seen in data}
+        gone: set[str] = set()
+        for kind in {seen.kind for seen in data}:
+            rows = _TRANSLATED[kind][0].objects.of(installation).filter(saleor_id__in=ids)
+            gone.update(rows.exclude(deleted_at=None).values_list("saleor_id", flat=True))
+        alive = [seen for seen in data if seen.owner_id not in gone]
+        return len(_record_translations(installation, alive, seen_at=seen_at))
 
 
 def record_variants(
@@ -419,14 +373,12 @@ def record_deletion(
                 return 0
             row.deleted_at = now
             row.save(update_fields=["deleted_at"])
+        for translated, names, owner, _ in _TRANSLATED.values():
+            if model is translated:
+                names.objects.of(installation).filter(**{owner: saleor_id}).delete()
         if model is Product:
             ProductListing.objects.of(installation).filter(product_saleor_id=saleor_id).delete()
-            ProductTranslation.objects.of(installation).filter(product_saleor_id=saleor_id).delete()
-        elif model is Category:
-            names = CategoryTranslation.objects.of(installation)
-            names.filter(category_saleor_id=saleor_id).delete()
         elif model is Page:
-            PageTranslation.objects.of(installation).filter(page_saleor_id=saleor_id).delete()
             Page.objects.of(installation).filter(saleor_id=saleor_id).update(stale_since=None)
         elif isinstance(row, ProductVariant):
             Stock.objects.of(installation).filter(variant_saleor_id=saleor_id).delete()
@@ -591,86 +543,60 @@ def _record_listings(installation: Installation, products: Sequence[ProductData]
     )
 
 
+def _names(
+    kind: str, objects: Iterable[CategoryData | PageData | ProductData]
+) -> list[TranslationData]:
+    """Return the names that objects bring with them."""
+    return [
+        TranslationData(kind, each.id, language_code, name)
+        for each in objects
+        for language_code, name in each.translations.items()
+    ]
+
+
 def _record_translations(
-    installation: Installation, translations: Sequence[TranslationData], *, seen_at: datetime
+    installation: Installation, data: Iterable[TranslationData], *, seen_at: datetime
 ) -> set[str]:
-    """Record names, or that there is none any more; return the ids of the products changed."""
-    return _record_names(
-        ProductTranslation,
-        installation,
-        [(seen.product_id, seen.language_code, seen.name) for seen in translations],
-        columns=("product_saleor_id", "name"),
-        seen_at=seen_at,
-    )
-
-
-def _record_page_translations(
-    installation: Installation, translations: Sequence[PageTranslationData], *, seen_at: datetime
-) -> set[str]:
-    """Record titles, or that there is none any more; return the ids of the pages changed."""
-    return _record_names(
-        PageTranslation,
-        installation,
-        [(seen.page_id, seen.language_code, seen.title) for seen in translations],
-        columns=("page_saleor_id", "title"),
-        seen_at=seen_at,
-    )
-
-
-def _record_category_translations(
-    installation: Installation,
-    translations: Sequence[CategoryTranslationData],
-    *,
-    seen_at: datetime,
-) -> set[str]:
-    """Record names, or that there is none any more; return the ids of the categories changed."""
-    return _record_names(
-        CategoryTranslation,
-        installation,
-        [(seen.category_id, seen.language_code, seen.name) for seen in translations],
-        columns=("category_saleor_id", "name"),
-        seen_at=seen_at,
-    )
-
-
-def _record_names(
-    model: type[ProductTranslation] | type[CategoryTranslation] | type[PageTranslation],
-    installation: Installation,
-    seen: Sequence[tuple[str, str, str]],
-    *,
-    columns: tuple[str, str],
-    seen_at: datetime,
-) -> set[str]:
-    """Record (owner, language, name); return the owners that changed.
+    """Record names, or that there is none any more; return the ids of the objects that changed.
 
     Names of languages that were not looked at stay as they are.
     """
-    owner, text = columns
-    stored = model.objects.of(installation)
-    merged = bulk.merge(
-        model,
-        installation,
-        [
-            {owner: id_, "language_code": language, text: name[:255], "recorded_at": seen_at}
-            for id_, language, name in seen
-            if name
-        ],
-        key=[owner, "language_code"],
-        silent=["recorded_at"],
-        when="stored.recorded_at <= seen.recorded_at",
-    )
-    changed = {row.key[0] for row in merged if row.is_changed}
-    without: dict[str, list[str]] = {}
-    for id_, language, name in seen:
-        if not name:
-            without.setdefault(language, []).append(id_)
-    for language, ids in without.items():
-        gone = stored.filter(
-            language_code=language, recorded_at__lte=seen_at, **{f"{owner}__in": ids}
+    by_kind: dict[str, list[TranslationData]] = {}
+    for each in data:
+        by_kind.setdefault(each.kind, []).append(each)
+    changed: set[str] = set()
+    for kind, names in by_kind.items():
+        _, model, owner, text = _TRANSLATED[kind]
+        stored = model.objects.of(installation)
+        merged = bulk.merge(
+            model,
+            installation,
+            [
+                {
+                    owner: seen.owner_id,
+                    "language_code": seen.language_code,
+                    text: seen.name[:255],
+                    "recorded_at": seen_at,
+                }
+                for seen in names
+                if seen.name
+            ],
+            key=[owner, "language_code"],
+            silent=["recorded_at"],
+            when="stored.recorded_at <= seen.recorded_at",
         )
-        if found := set(gone.values_list(owner, flat=True)):
-            gone.delete()
-            changed |= found
+        changed |= {row.key[0] for row in merged if row.is_changed}
+        without: dict[str, list[str]] = {}
+        for seen in names:
+            if not seen.name:
+                without.setdefault(seen.language_code, []).append(seen.owner_id)
+        for language, ids in without.items():
+            taken_back = stored.filter(
+                language_code=language, recorded_at__lte=seen_at, **{f"{owner}__in": ids}
+            )
+            if found := set(taken_back.values_list(owner, flat=True)):
+                taken_back.delete()
+                changed |= found
     return changed
 
 

@@ -14,6 +14,7 @@ from saleor_personalize.catalog.queries import (
     TRANSLATED,
     spoken,
     translated,
+    translated_rows,
 )
 from saleor_personalize.models import (
     Category,
@@ -229,7 +230,7 @@ def subjects_of(
     rows = [
         # Django's connections leave JSON as text.
         (id_, name, type_, category, json.loads(kept_in), json.loads(has))
-        for id_, name, type_, category, kept_in, has in _rows(
+        for id_, name, type_, category, kept_in, has in translated_rows(
             _PRODUCTS, installation, ids, language_code
         )
     ]
@@ -244,7 +245,7 @@ def subjects_of(
     linked = {id_ for *_, has in rows for row in has for id_ in row.get("pages", ())}
     pages = {
         id_: _Named(id_, title, shown)
-        for id_, title, shown in _rows(_TITLES, installation, linked, language_code)
+        for id_, title, shown in translated_rows(_TITLES, installation, linked, language_code)
     }
     found = {}
     for id_, name, type_, category, kept_in, attributes in rows:
@@ -310,18 +311,6 @@ def _categories_above(
 ) -> dict[str, list[_Named]]:
     """Return each category and those above it, the nearest first."""
     found: dict[str, list[_Named]] = {}
-    for of, *named in _rows(_ABOVE, installation, ids, language_code):
+    for of, *named in translated_rows(_ABOVE, installation, ids, language_code):
         found.setdefault(of, []).append(_Named(*named))
     return found
-
-
-def _rows(
-    query: str, installation: Installation, ids: AnyCollection[str], language_code: str
-) -> list[tuple[Any, ...]]:
-    if not ids:
-        return []
-    with prepared.cursor() as cursor:
-        cursor.execute(
-            query, {"installation": installation.pk, "ids": " ".join(ids), **spoken(language_code)}
-        )
-        return list(cursor.fetchall())

@@ -403,6 +403,19 @@ def spoken(language_code: str) -> dict[str, str]:
     return {"language": language, "base": language.partition("-")[0]}
 
 
+def translated_rows(
+    query: str, installation: Installation, ids: AnyCollection[str], language_code: str
+) -> list[tuple[Any, ...]]:
+    """Return the rows of a query that takes an installation, `ids` and a language, as `_NAMES` does."""
+    if not ids:
+        return []
+    with prepared.cursor() as cursor:
+        cursor.execute(
+            query, {"installation": installation.pk, "ids": " ".join(ids), **spoken(language_code)}
+        )
+        return list(cursor.fetchall())
+
+
 def product_types(*, installation: Installation) -> frozenset[str]:
     """Return the names of the product types of all products that are not deleted."""
     rows = Product.objects.of(installation).filter(deleted_at=None).exclude(product_type="")
@@ -416,24 +429,15 @@ def names(
 
     In `language_code`, else in it without its region, else as the shop wrote them.
     """
-    with prepared.cursor() as cursor:
-        cursor.execute(
-            _NAMES,
-            {"installation": installation.pk, "ids": " ".join(ids), **spoken(language_code)},
-        )
-        return dict(cursor.fetchall())
+    return dict(translated_rows(_NAMES, installation, ids, language_code))
 
 
 def category_names(
     *, installation: Installation, ids: AnyCollection[str], language_code: str = ""
 ) -> dict[str, tuple[str, str]]:
     """Return name and slug of categories by global id; deleted ones are left out. Names as in `names`."""
-    with prepared.cursor() as cursor:
-        cursor.execute(
-            _CATEGORY_NAMES,
-            {"installation": installation.pk, "ids": " ".join(ids), **spoken(language_code)},
-        )
-        return {id_: (name, slug) for id_, name, slug in cursor.fetchall()}
+    rows = translated_rows(_CATEGORY_NAMES, installation, ids, language_code)
+    return {id_: (name, slug) for id_, name, slug in rows}
 
 
 def sensitive_ids(*, installation: Installation, ids: AnyCollection[str]) -> set[str]:

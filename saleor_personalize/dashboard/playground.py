@@ -9,21 +9,19 @@ from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
 from saleor_personalize.catalog import lookup
-from saleor_personalize.dashboard import words
+from saleor_personalize.dashboard import names, words
 from saleor_personalize.dashboard.access import Staff, staff_view
 from saleor_personalize.dashboard.views import Context, _render
 from saleor_personalize.events import people
 from saleor_personalize.exceptions import UnknownAlias
 from saleor_personalize.models import MerchandisingRule, Profile, SalesChannel
 from saleor_personalize.profiles import consent
-from saleor_personalize.recommendations import merchandising, placements, playground, queries
+from saleor_personalize.recommendations import placements, playground, queries
 from saleor_personalize.recommendations.service import Question
 
-#: Longest list, and longest text that is read from a field.
-MOST, LONGEST = 50, 500
+#: Longest list.
+MOST = 50
 FIRST = 12
-#: Names of one lookup.
-LOOKED_UP = 20
 #: Fields that hold a name or a global id -> of what. That of a cart is of one of several kinds, and secret.
 IDS = {"product": "Product", "category": "Category"}
 
@@ -37,8 +35,7 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
 def ask(request: HttpRequest, staff: Staff) -> HttpResponse:
     """Answer as a storefront would be answered; nothing is recorded."""
     given = {
-        # NUL is in no text of the database, and asking for it would be a fault.
-        name: request.POST.get(name, "").replace("\x00", "").strip()[:LONGEST]
+        name: names.asked(request.POST, name)
         for name in (
             "placement",
             "channel",
@@ -59,7 +56,7 @@ def ask(request: HttpRequest, staff: Staff) -> HttpResponse:
                     installation=staff.installation, kind=kind, text=given[name]
                 )
             except lookup.NotFoundByName as error:
-                fault = str(error) or merchandising.no_id_of(given[name], kind)
+                fault = str(error)
     answer: Context = {}
     if not fault:
         try:
@@ -76,18 +73,7 @@ def choices(request: HttpRequest, staff: Staff, field: str) -> HttpResponse:
     """Serve what has the typed text in its name."""
     if field not in IDS:
         raise Http404
-    found = lookup.choices(
-        installation=staff.installation,
-        kind=IDS[field],
-        text=request.GET.get(field, "").replace("\x00", "").strip()[:LONGEST],
-        limit=LOOKED_UP,
-    )
-    return _render(
-        request,
-        staff,
-        "segments/choices.html",
-        {"choices": [(name, "") for name in dict.fromkeys(name for _id, name in found)]},
-    )
+    return names.offer(request, staff, kind=IDS[field], field=field)
 
 
 def _form(staff: Staff, given: dict[str, str]) -> Context:

@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from saleor_personalize.catalog import lookup
+from saleor_personalize.dashboard import names
 from saleor_personalize.dashboard.access import Staff, staff_view
 from saleor_personalize.dashboard.views import Context, _render, _tell
 from saleor_personalize.enums import RuleEffect
@@ -23,8 +24,8 @@ from saleor_personalize.recommendations import merchandising, placements, querie
 from saleor_personalize.recommendations.service import Question
 from saleor_personalize.segments.definition import Fault, InvalidDefinition
 
-#: Products of the preview, and of one lookup.
-SHOWN, LOOKED_UP = 10, 20
+#: Products of the preview.
+SHOWN = 10
 _LONGEST = 20_000
 
 EFFECTS = {
@@ -176,7 +177,7 @@ def preview(request: HttpRequest, staff: Staff) -> HttpResponse:
                 installation=staff.installation,
                 draft=draft,
                 question=Question(
-                    product_id=_previewed(staff, _asked(request.POST, "preview_product")),
+                    product_id=_previewed(staff, names.asked(request.POST, "preview_product")),
                     country_code=(values["conditions"].get("countries") or [None])[0],
                     situation=tuple(
                         (name, texts[0])
@@ -185,8 +186,8 @@ def preview(request: HttpRequest, staff: Staff) -> HttpResponse:
                 ),
                 first=SHOWN,
                 now=now,
-                placement=_asked(request.POST, "preview_placement") or "home",
-                channel_slug=_asked(request.POST, "preview_channel"),
+                placement=names.asked(request.POST, "preview_placement") or "home",
+                channel_slug=names.asked(request.POST, "preview_channel"),
             )
         except (InvalidDefinition, UnknownAlias):
             pass
@@ -213,14 +214,8 @@ def choices(request: HttpRequest, staff: Staff) -> HttpResponse:
     """Serve what has the typed text in its name; `of` says in which field it was typed."""
     field = request.GET.get("of", "")
     kind = NAMED[field][0] if field in NAMED else "Product"
-    text = _asked(request.GET, f"pick_{field}" if field in NAMED else "preview_product")
-    found = lookup.choices(installation=staff.installation, kind=kind, text=text, limit=LOOKED_UP)
-    return _render(
-        request,
-        staff,
-        "segments/choices.html",
-        {"choices": [(name, "") for name in dict.fromkeys(name for _id, name in found)]},
-    )
+    typed_in = f"pick_{field}" if field in NAMED else "preview_product"
+    return names.offer(request, staff, kind=kind, field=typed_in)
 
 
 @staff_view(posts=True)
@@ -229,12 +224,12 @@ def pick(request: HttpRequest, staff: Staff, field: str) -> HttpResponse:
     if field not in NAMED:
         raise Http404
     lines = _lines(request.POST, field)
-    text, fault = _asked(request.POST, f"pick_{field}"), ""
+    text, fault = names.asked(request.POST, f"pick_{field}"), ""
     if text:
         try:
             id_ = lookup.find(installation=staff.installation, kind=NAMED[field][0], text=text)
         except lookup.NotFoundByName as error:
-            fault = str(error) or merchandising.no_id_of(text, NAMED[field][0])
+            fault = str(error)
         else:
             lines.append(_written(staff, field, [id_])[0])
             text = ""
@@ -347,11 +342,6 @@ def _posted(
     return rule, values, faults
 
 
-def _asked(given: QueryDict, name: str) -> str:
-    """Return what is looked up and not stored: NUL is in no text of the database."""
-    return str(given.get(name, "")).replace("\x00", "").strip()[:255]
-
-
 def _lines(post: QueryDict, name: str) -> list[str]:
     return [line.strip() for line in post.get(name, "")[:_LONGEST].splitlines() if line.strip()]
 
@@ -369,9 +359,7 @@ def _read(staff: Staff, name: str, lines: list[str], faults: list[Fault]) -> lis
         try:
             found.append(lookup.find(installation=staff.installation, kind=kind, text=line))
         except lookup.NotFoundByName as error:
-            faults.append(
-                Fault(f"conditions.{name}", str(error) or merchandising.no_id_of(line, kind))
-            )
+            faults.append(Fault(f"conditions.{name}", str(error)))
             return lines
     return found
 

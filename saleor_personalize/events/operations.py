@@ -94,6 +94,8 @@ def record_checkouts(
                 # It was like this even before we thought it changed.
                 if _shows(row, checkout):
                     row.last_changed_at = min(row.last_changed_at, checkout.updated_at)
+                if row.lines == _content(checkout)["lines"]:
+                    row.filled_at = min(row.orders_count_from, checkout.updated_at)
             elif row.close_reason != CheckoutCloseReason.ORDERED:
                 changed = _take(row, checkout, ordered.get(checkout.id))
                 is_ticked = _is_ticked(checkout)
@@ -128,6 +130,9 @@ def _take(row: Checkout, data: CheckoutData, ordered_at: datetime | None) -> boo
     changed = differs or row.close_reason == CheckoutCloseReason.GONE
     if differs:
         row.last_changed_at = data.updated_at
+    if row.filled_at is None or row.lines != _content(data)["lines"]:
+        row.filled_at = data.updated_at
+    row.begun_at = data.created_at
     for name, value in _content(data).items():
         setattr(row, name, value)
     row.token = data.token

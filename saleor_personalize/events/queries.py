@@ -9,6 +9,7 @@ from django.db.models import Q, QuerySet
 
 from saleor_personalize.enums import IdentityKind
 from saleor_personalize.models import Checkout, Identity, Order, Profile
+from saleor_personalize.profiles import merging
 
 #: States of an order that was never carried out: it counts nowhere.
 NOT_CARRIED_OUT = ("CANCELED", "EXPIRED")
@@ -26,10 +27,13 @@ def ordered_since(checkout: Checkout) -> bool:
     """Tell whether the person behind an abandoned cart has ordered, wherever and as whoever.
 
     An order counts by any of: the checkout itself (at any time); the person, one of their Saleor
-    users or one of their e-mail addresses, or those of the cart, since the cart last changed. A cancelled
-    order counts too: the person came back and decided. One that staff made without a cart is dated
-    by its draft, so it counts by its last change.
+    users or one of their e-mail addresses, or those of the cart, since its lines last changed: to whom it came
+    only afterwards has bought meanwhile all the same. So it does of who only perhaps is the same person: on the
+    browser where the cart was filled somebody ordered under another name. A cancelled order counts too: the
+    person came back and decided. One that staff made without a cart is dated by its draft, so it counts by its
+    last change.
     """
+    perhaps = merging.perhaps_of(installation=checkout.installation, checkout_id=checkout.saleor_id)
     ids = list(
         Identity.objects.of(checkout.installation)
         .filter(
@@ -47,11 +51,12 @@ def ordered_since(checkout: Checkout) -> bool:
         .filter(
             Q(checkout_saleor_id=checkout.saleor_id)
             | (
-                Q(placed_at__gte=checkout.last_changed_at)
-                | Q(checkout_saleor_id="", saleor_updated_at__gte=checkout.last_changed_at)
+                Q(placed_at__gte=checkout.orders_count_from)
+                | Q(checkout_saleor_id="", saleor_updated_at__gte=checkout.orders_count_from)
             )
             & (
                 Q(profile__in=checkout.profile.person())
+                | Q(profile__in=perhaps)
                 | Q(user_saleor_id__in=users)
                 | Q(email_hash__in=hashes)
             )

@@ -9,10 +9,10 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 import graphene
 from django.utils import timezone
@@ -39,14 +39,13 @@ from saleor_personalize.graphql import types
 from saleor_personalize.graphql.types_recommendations import (
     ASKED,
     CHANNEL,
-    Answer,
     Product,
     ProductReference,
     Recommendation,
+    Reference,
     Shown,
     Together,
     Wish,
-    recommend_each,
 )
 from saleor_personalize.recommendations.service import Page
 
@@ -59,59 +58,48 @@ _OF_GATEWAYS = frozenset({"_Any", "_Entity", "_Service"})
 _ROOTS = frozenset({"Query", "Mutation"})
 
 
-class UserReference:
+class UserReference(Reference):
     """A user of Saleor whom the caller may read."""
 
-    __slots__ = ("id", "together")
-
-    def __init__(self, id_: str, together: Together) -> None:
-        self.id = id_
-        self.together = together
-        together.users.append(id_)
+    __slots__ = ()
 
     def profile(self, context: Any) -> Any:
         """Return what we know of this person, or None; read with that of the others."""
         if self.id not in self.together.profiles:
-            ids = list(dict.fromkeys(self.together.users))
+            ids = _once(self._all())
             found = profiles_of([context.caller.reading(id_) for id_ in ids])
             self.together.profiles.update(zip(ids, found, strict=True))
         return self.together.profiles[self.id]
 
-    def answer(self, wish: Wish, channel_slug: str, context: Any) -> Answer:
-        """Return what to show this person."""
-        answers = self.together.answers
-        key = (wish, channel_slug)
-        if key not in answers:
-            ids = list(dict.fromkeys(self.together.users))
-            callers = [context.caller.reading(id_) for id_ in ids]
-            known = context.asked.known_of_each(callers, channel_slug, timezone.now())
-            pages = {id_: Page(each, wish.question) for id_, each in zip(ids, known, strict=True)}
-            answers[key] = recommend_each(context, wish, channel_slug, pages)
-        return answers[key][self.id]
+    @classmethod
+    def _pages(
+        cls, references: Sequence[Self], wish: Wish, channel_slug: str, context: Any
+    ) -> Mapping[str, Page]:
+        ids = _once(references)
+        callers = [context.caller.reading(id_) for id_ in ids]
+        known = context.asked.known_of_each(callers, channel_slug, timezone.now())
+        return {id_: Page(each, wish.question) for id_, each in zip(ids, known, strict=True)}
 
 
-class CategoryReference:
-    """A category of Saleor. We answer for it without looking whether it exists."""
+def _once(references: Iterable[Reference]) -> list[str]:
+    return list(dict.fromkeys(each.id for each in references))
 
-    __slots__ = ("id", "together")
 
-    def __init__(self, id_: str, together: Together) -> None:
-        self.id = id_
-        self.together = together
-        together.categories.append(id_)
+class CategoryReference(Reference):
+    """A category of Saleor, with what is sold in it and in those below, and nothing else."""
 
-    def answer(self, wish: Wish, channel_slug: str, context: Any) -> Answer:
-        """Return what to show of this category and those below it, and of nothing else."""
-        answers = self.together.answers
-        key = (wish, channel_slug)
-        if key not in answers:
-            known = context.asked.known_of(context.caller, channel_slug, timezone.now())
-            pages = {
-                id_: Page(known, replace(wish.question, category_id=id_))
-                for id_ in self.together.categories
-            }
-            answers[key] = recommend_each(context, wish, channel_slug, pages, is_strict=True)
-        return answers[key][self.id]
+    __slots__ = ()
+
+    is_strict = True
+
+    @classmethod
+    def _pages(
+        cls, references: Sequence[Self], wish: Wish, channel_slug: str, context: Any
+    ) -> Mapping[str, Page]:
+        known = context.asked.known_of(context.caller, channel_slug, timezone.now())
+        return {
+            each.id: Page(known, replace(wish.question, category_id=each.id)) for each in references
+        }
 
 
 class User(graphene.ObjectType):
@@ -202,7 +190,11 @@ class Entity(graphene.Union):
         return _TYPES[type(instance)]
 
 
-_TYPES = {ProductReference: Product, UserReference: User, CategoryReference: Category}
+_TYPES: dict[type[Reference], Any] = {
+    ProductReference: Product,
+    UserReference: User,
+    CategoryReference: Category,
+}
 
 
 class Service(graphene.ObjectType):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from saleor_personalize.events.tracking import TOLD, RowStatus
 from saleor_personalize.graphql import types_consent, types_favourites, types_traits
 from saleor_personalize.messaging import preferences
 from saleor_personalize.profiles import queries
+from saleor_personalize.recommendations.service import MAX_IDS
 from saleor_personalize.segments import queries as segments
 from saleor_personalize.traits import queries as traits
 from saleor_personalize.traits.measures import written
@@ -255,6 +257,14 @@ def text(value: str | None) -> str | None:
             extensions={"code": "INVALID_TEXT"},
         )
     return value
+
+
+def few(name: str, ids: Collection[str]) -> None:
+    """Check how many ids an argument holds: what the service looks at of a page."""
+    if len(ids) > MAX_IDS:
+        raise GraphQLError(
+            f"`{name}` takes at most {MAX_IDS} ids.", extensions={"code": "TOO_MANY_IDS"}
+        )
 
 
 def aware(moment: datetime) -> datetime:

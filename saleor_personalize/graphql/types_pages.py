@@ -6,7 +6,6 @@ from typing import Any
 
 import graphene
 from django.utils import timezone, translation
-from graphql import GraphQLError
 
 from saleor_personalize.events import attribution
 from saleor_personalize.graphql import types
@@ -17,7 +16,6 @@ from saleor_personalize.graphql.types_recommendations import (
     spoken_in,
 )
 from saleor_personalize.recommendations.pages import PageRecommendation, Place, recommend_pages
-from saleor_personalize.recommendations.service import MAX_IDS
 
 
 class ShownPage:
@@ -142,10 +140,7 @@ class PageQueries(graphene.ObjectType):
         caller = types.caller_of(info, user_id, anonymous_id)
         products = tuple(dict.fromkeys(filter(None, [product_id, *(product_ids or ())])))
         for name, ids in (("productIds", products), ("hidden", hidden or ())):
-            if len(ids) > MAX_IDS:
-                raise GraphQLError(
-                    f"`{name}` takes at most {MAX_IDS} ids.", extensions={"code": "TOO_MANY_IDS"}
-                )
+            types.few(name, ids)
         for given in (channel, placement, category_id, brand, page_id, *products, *(hidden or ())):
             types.text(given)
         now = timezone.now()

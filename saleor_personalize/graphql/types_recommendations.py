@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import graphene
 from django.utils import timezone, translation
@@ -208,46 +209,77 @@ class Wish:
 class Together:
     """Objects that came in one request: what is asked of one is asked of all, and answered at once."""
 
-    products: list[ProductReference] = field(default_factory=list)
-    users: list[str] = field(default_factory=list)
-    categories: list[str] = field(default_factory=list)
-    #: (what is asked, sales channel) -> product, user or category -> what is shown there
-    answers: dict[tuple[Wish, str], Mapping[str, Answer]] = field(default_factory=dict)
+    #: kind -> the objects of that kind
+    references: dict[type[Reference], list[Any]] = field(default_factory=dict)
+    #: (kind, what is asked, sales channel) -> object -> what is shown there
+    answers: dict[tuple[type[Reference], Wish, str], Mapping[str, Answer]] = field(
+        default_factory=dict
+    )
     #: user -> what we know of the person
     profiles: dict[str, Any] = field(default_factory=dict)
     #: (what is asked, sales channel) -> product -> what shows it
     shown: dict[tuple[Wish, str], Mapping[str, Shown]] = field(default_factory=dict)
 
 
-class ProductReference:
-    """A product of Saleor in a sales channel. We answer for it without looking whether it exists."""
+class Reference(ABC):
+    """An object of Saleor, with the others of the request. We answer without looking whether it exists."""
 
-    __slots__ = ("channel", "id", "together")
+    __slots__ = ("id", "together")
+
+    #: Whether nothing else is shown where too little is found.
+    is_strict: ClassVar[bool] = False
+
+    def __init__(self, id_: str, together: Together) -> None:
+        self.id = id_
+        self.together = together
+        together.references.setdefault(type(self), []).append(self)
+
+    def answer(self, wish: Wish, channel_slug: str, context: Any) -> Answer:
+        """Return what is shown with this object; all of its kind are answered at once."""
+        answers = self.together.answers
+        key = (type(self), wish, channel_slug)
+        if key not in answers:
+            pages = self._pages(self._all(), wish, channel_slug, context)
+            answers[key] = recommend_each(
+                context, wish, channel_slug, pages, is_strict=self.is_strict
+            )
+        return answers[key][self.id]
+
+    def _all(self) -> list[Self]:
+        """Return the objects of this kind, this one among them."""
+        return self.together.references[type(self)]
+
+    @classmethod
+    @abstractmethod
+    def _pages(
+        cls, references: Sequence[Self], wish: Wish, channel_slug: str, context: Any
+    ) -> Mapping[str, service.Page]:
+        """Return what is asked of each object, by its id."""
+
+
+class ProductReference(Reference):
+    """A product of Saleor in a sales channel, with what goes with it on its own page."""
+
+    __slots__ = ("channel",)
 
     def __init__(self, id_: str, channel: str | None, together: Together) -> None:
-        self.id = id_
+        super().__init__(id_, together)
         self.channel = channel
-        self.together = together
-        together.products.append(self)
 
-    def answer(self, wish: Wish, context: Any) -> Answer:
-        """Return what goes with this product, on its own page."""
-        channel_slug = self._channel()
-        answers = self.together.answers
-        key = (wish, channel_slug)
-        if key not in answers:
-            known = context.asked.known_of(context.caller, channel_slug, timezone.now())
-            pages = {
-                each.id: service.Page(known, replace(wish.question, product_id=each.id))
-                for each in self.together.products
-                if each.channel == channel_slug
-            }
-            answers[key] = recommend_each(context, wish, channel_slug, pages)
-        return answers[key][self.id]
+    @classmethod
+    def _pages(
+        cls, references: Sequence[Self], wish: Wish, channel_slug: str, context: Any
+    ) -> Mapping[str, service.Page]:
+        known = context.asked.known_of(context.caller, channel_slug, timezone.now())
+        return {
+            each.id: service.Page(known, replace(wish.question, product_id=each.id))
+            for each in references
+            if each.channel == channel_slug
+        }
 
     def shown(self, wish: Wish, context: Any) -> Shown | None:
         """Return how this product is shown in a placement, or None."""
-        channel_slug = self._channel()
+        channel_slug = self.channel_slug()
         shown = self.together.shown
         key = (wish, channel_slug)
         if key not in shown:
@@ -255,7 +287,8 @@ class ProductReference:
             shown[key] = {each.found.product_id: each for each in items}
         return shown[key].get(self.id)
 
-    def _channel(self) -> str:
+    def channel_slug(self) -> str:
+        """Return the sales channel. Raises GraphQLError where the gateway did not say it."""
         if self.channel is None:
             raise GraphQLError(
                 "The product has no channel: ask Saleor for it with `channel`.",
@@ -369,11 +402,7 @@ def _check_texts(wish: Wish, channel_slug: str) -> None:
     ):  # fmt: skip
         types.text(given)
     for name, ids in (("productIds", asked.product_ids), ("hidden", asked.hidden)):
-        if len(ids) > service.MAX_IDS:
-            raise GraphQLError(
-                f"`{name}` takes at most {service.MAX_IDS} ids.",
-                extensions={"code": "TOO_MANY_IDS"},
-            )
+        types.few(name, ids)
 
 
 def spoken_in(code: str | None) -> str:
@@ -597,7 +626,7 @@ class Product(graphene.ObjectType):
         checkout_id: str | None = None,
     ) -> list[Shown]:
         wish = Wish(placement, types.page(first), language_code, checkout_id)
-        return root.answer(wish, info.context).items
+        return root.answer(wish, root.channel_slug(), info.context).items
 
     @staticmethod
     def resolve_reason_for(

@@ -17,12 +17,10 @@ from saleor_personalize.exceptions import MalformedPayload
 from saleor_personalize.ingestion import failures
 from saleor_personalize.models import Installation, Page
 from saleor_personalize.saleor_api import nodes
-from saleor_personalize.saleor_api.client import SaleorClient
+from saleor_personalize.saleor_api.client import MAX_PAGE, SaleorClient
 
 #: By then Saleor has stored what the webhook could not show.
 SETTLED = timedelta(seconds=3)
-#: Saleor's limit.
-_PAGE = 100
 
 
 def refresh(*, installation: Installation, now: datetime) -> int:
@@ -38,10 +36,10 @@ def refresh(*, installation: Installation, now: datetime) -> int:
     with SaleorClient(installation) as client:
         # A token that no longer works makes us anybody, who is shown less.
         client.identity()
-        for start in range(0, len(stale), _PAGE):
-            asked = stale[start : start + _PAGE]
+        for start in range(0, len(stale), MAX_PAGE):
+            asked = stale[start : start + MAX_PAGE]
             found = client.page(
-                "Pages", "pages", first=_PAGE, after=None, variables={"filter": {"ids": asked}}
+                "Pages", "pages", first=MAX_PAGE, after=None, variables={"filter": {"ids": asked}}
             )
             data = list(_readable(installation, found.nodes, now))
             catalog.record_pages(installation=installation, data=data, now=now, seen_at=now)
@@ -79,16 +77,11 @@ def look(*, installation: Installation, now: datetime) -> int:
 
     Raises SaleorApiError when the shop cannot be asked.
     """
-    listed: dict[str, tuple[bool, datetime | None]] = {}
     with SaleorClient(installation) as client:
         client.identity()
-        cursor: str | None = None
-        while True:
-            page = client.page("PageStates", "pages", first=_PAGE, after=cursor)
-            listed.update(nodes.read_page_state(node) for node in page.nodes)
-            if not page.has_next_page:
-                break
-            cursor = page.end_cursor
+        listed = dict(
+            nodes.read_page_state(node) for node in client.every_node("PageStates", "pages")
+        )
     known = pages.states(installation=installation)
     stale = {id_ for id_, state in listed.items() if known.get(id_) != state}
     # One that is hidden already need not be looked for where we are shown only what is published.

@@ -9,12 +9,10 @@ from saleor_personalize.enums import BackfillStatus, InstallationStatus
 from saleor_personalize.ingestion import backfill
 from saleor_personalize.models import Backfill, Installation, Product
 from saleor_personalize.saleor_api import installations
-from saleor_personalize.saleor_api.client import SaleorClient
+from saleor_personalize.saleor_api.client import MAX_PAGE, SaleorClient
 
 #: Looked at again, so that nothing falls between two runs.
 OVERLAP = timedelta(hours=1)
-#: Saleor's limit.
-_PAGE = 100
 
 
 def reconcile(*, installation: Installation, now: datetime) -> Backfill | None:
@@ -46,14 +44,7 @@ def remove_gone_products(*, installation: Installation, client: SaleorClient, no
     """
     if "MANAGE_PRODUCTS" not in installation.permissions:
         return 0
-    listed: set[str] = set()
-    cursor: str | None = None
-    while True:
-        page = client.page("ProductIds", "products", first=_PAGE, after=cursor)
-        listed.update(node["id"] for node in page.nodes)
-        if not page.has_next_page:
-            break
-        cursor = page.end_cursor
+    listed = {node["id"] for node in client.every_node("ProductIds", "products")}
     known = (
         Product.objects.of(installation)
         # One made while we were paging is not gone.
@@ -62,9 +53,9 @@ def remove_gone_products(*, installation: Installation, client: SaleorClient, no
     )
     missing = sorted(set(known) - listed)
     gone = set(missing)
-    for start in range(0, len(missing), _PAGE):
-        asked = {"filter": {"ids": missing[start : start + _PAGE]}}
-        page = client.page("ProductIds", "products", first=_PAGE, after=None, variables=asked)
+    for start in range(0, len(missing), MAX_PAGE):
+        asked = {"filter": {"ids": missing[start : start + MAX_PAGE]}}
+        page = client.page("ProductIds", "products", first=MAX_PAGE, after=None, variables=asked)
         gone.difference_update(node["id"] for node in page.nodes)
     return sum(
         catalog.record_deletion(installation=installation, model=Product, saleor_id=id_, now=now)

@@ -75,7 +75,7 @@ def enter_due(*, now: datetime, every: timedelta = LOOK_EVERY) -> int:
     Whoever waits for an event or a segment is due as soon as it is seen here. Any number of workers may run
     this at once: each journey is looked at by one of them.
     """
-    _wake_waiting(now)
+    wake_waiting(now=now)
     count = 0
     waiting = Journey.objects.filter(
         is_live=True, installation__status=InstallationStatus.ACTIVE
@@ -225,7 +225,7 @@ def _wake(fact: Fact, now: datetime) -> None:
         ).update(due_at=now)
 
 
-def _wake_waiting(now: datetime) -> None:
+def wake_waiting(*, now: datetime) -> None:
     """Make those due for whom has happened what they wait for: nobody tells us of events and segments."""
     rows = _waiting_for(now).filter(journey__is_live=True).exclude(waits_for="ordered")
     speaker = Coalesce("profile__merged_into_id", "profile_id")

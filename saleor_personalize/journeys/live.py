@@ -145,12 +145,12 @@ def ask_saleor(checkout: Checkout, address: str) -> LiveCheckout:
                 "checkoutIds": [checkout.saleor_id],
                 "country": checkout.profile.country_code or None,
                 "address": address,
-                "since": checkout.last_changed_at.isoformat(),
+                "since": checkout.orders_count_from.isoformat(),
                 "userId": checkout.user_saleor_id,
                 "isCustomer": bool(checkout.user_saleor_id),
             },
         )
-    return read_answer(answer, since=checkout.last_changed_at, address=address)
+    return read_answer(answer, since=checkout.orders_count_from, address=address)
 
 
 def read_answer(answer: Mapping[str, Any], *, since: datetime, address: str) -> LiveCheckout:

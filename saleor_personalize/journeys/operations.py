@@ -7,6 +7,7 @@ from datetime import datetime
 
 from django.db import transaction
 from django.db.models import Min, Q, QuerySet
+from django.db.models.functions import Coalesce
 
 from saleor_personalize.enums import (
     EnrollmentStatus,
@@ -184,7 +185,7 @@ def looks_back_to(*, installation: Installation) -> datetime | None:
     live = Journey.objects.of(installation).filter(is_live=True)
     moments = [
         waiting.aggregate(at=Min("occurred_at"))["at"],
-        carts.aggregate(at=Min("last_changed_at"))["at"],
+        carts.aggregate(at=Min(Coalesce("filled_at", "last_changed_at")))["at"],
         live.aggregate(at=Min("live_at"))["at"],
     ]
     return min((at for at in moments if at is not None), default=None)

@@ -17,14 +17,15 @@ import heapq
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
 from django.db.models import Count, F, Max, Min, Sum
 from django.db.models.functions import Extract
 
 from saleor_personalize.enums import EnrollmentStatus
-from saleor_personalize.journeys import entering, scheduler
+from saleor_personalize.journeys import definitions, entering, scheduler
+from saleor_personalize.journeys.definitions import Definition
 from saleor_personalize.journeys.scheduler import Outside
 from saleor_personalize.journeys.triggers import Trigger, known_triggers
 from saleor_personalize.journeys.versions import definition_of
@@ -33,6 +34,7 @@ from saleor_personalize.offers import operations as offers
 
 #: How far is looked ahead at once.
 HORIZON = timedelta(days=1)
+_NEVER = datetime.max.replace(tzinfo=UTC)
 #: More decisions at one moment than this are a loop.
 _MOST_AT_ONCE = 1_000_000
 
@@ -49,22 +51,25 @@ class Happening:
 class TimeMachine:
     """One run through time.
 
-    `before_look` brings up to date what triggers look at (segments, traits), at a moment; `after` is told
-    of each moment once all is decided there.
+    `before` is told of each moment before anything happens there, `after` once all is decided there;
+    `before_look` brings up to date what triggers look at (segments, traits), at a moment.
     """
 
     def __init__(
         self,
         *,
         outside: Outside,
+        before: Callable[[datetime], None] = lambda now: None,
         before_look: Callable[[datetime], None] = lambda now: None,
         after: Callable[[datetime], None] = lambda now: None,
     ) -> None:
         self._outside = outside
+        self._before = before
         self._before_look = before_look
         self._after = after
         self._happenings: list[Happening] = []
         self._numbers = itertools.count()
+        self._has_waits = False
 
     def plan(self, at: datetime, do: Callable[[datetime], None]) -> None:
         """Let something happen at a moment. May be called while the machine runs, for later moments."""
@@ -73,27 +78,31 @@ class TimeMachine:
     def run(self, start: datetime, end: datetime) -> None:
         """Go from `start` up to and including `end`."""
         looks = _Looks(start, self._before_look)
+        self._has_waits = any(map(_waits_for_something, _live_definitions()))
         while True:
-            moments = [
-                self._happenings[0].at if self._happenings else None,
-                _next_due(),
-                looks.next_at(until=end),
-            ]
-            now = min((at for at in moments if at is not None), default=None)
-            if now is None or now > end:
+            moments = [self._happenings[0].at] if self._happenings else []
+            moments += [at for at in [_next_due()] if at is not None]
+            look_at = looks.next_at(until=min([*moments, end]))
+            moments += [] if look_at is None else [look_at]
+            now = max(min(moments, default=_NEVER), start)
+            if now > end:
                 return
-            now = max(now, start)
+            self._before(now)
+            looks.pass_by(now)
             self._happen(now, looks)
             if looks.is_due(now):
                 looks.look(now)
             if self._decide(now):
-                looks.something_happened(now)
+                looks.something_changed(now)
             self._after(now)
 
     def _happen(self, now: datetime, looks: _Looks) -> None:
         while self._happenings and self._happenings[0].at <= now:
             heapq.heappop(self._happenings).do(now)
-            looks.something_happened(now)
+            looks.something_changed(now)
+            if self._has_waits:
+                self._before_look(now)
+                entering.wake_waiting(now=now)
 
     def _decide(self, now: datetime) -> int:
         taken = scheduler.advance_due(now=now, limit=_MOST_AT_ONCE, outside=self._outside)
@@ -118,32 +127,39 @@ class _Looks:
     def __init__(self, start: datetime, before_look: Callable[[datetime], None]) -> None:
         self._start = start
         self._before_look = before_look
-        #: Up to where it was looked, and up to where a look is known to change nothing.
-        self._looked = self._quiet_until = start - entering.LOOK_EVERY
+        #: Up to this tick looks are known to change nothing, as far as is known now.
+        self._quiet_until = start
         self._next: datetime | None = start
-        self._is_needed = any(map(_looks_by_itself, _live_triggers()))
-
-    def something_happened(self, now: datetime) -> None:
-        """Whatever is known of looks ahead no longer holds; the next one on the grid sees it."""
-        self._quiet_until = self._looked
-        at = self._after_or_at(now)
-        self._next = at if at > self._looked else at + entering.LOOK_EVERY
+        known = known_triggers()
+        self._is_needed = any(
+            _looks_by_itself(known[definition.trigger.type]) for definition in _live_definitions()
+        )
 
     def next_at(self, *, until: datetime) -> datetime | None:
-        """Return the next moment at which a look changes something, or at which it has to be found out."""
-        if not self._is_needed:
-            return None
-        if self._next is None:
+        """Return the first tick up to then at which a look changes something; None: there is none."""
+        if self._is_needed and self._next is None:
             self._next = self._search(until)
-        return self._next
+        return self._next if self._is_needed else None
 
     def is_due(self, now: datetime) -> bool:
         return self._is_needed and self._next is not None and self._next <= now
 
+    def pass_by(self, now: datetime) -> None:
+        """Let the ticks before a moment, at which nothing changed, be over."""
+        if self._is_needed:
+            tick = self._before(now)
+            Journey.objects.filter(is_live=True, looked_at__lt=tick).update(looked_at=tick)
+
+    def something_changed(self, now: datetime) -> None:
+        """What is known of ticks from this moment on no longer holds."""
+        self._quiet_until = max(self._before(now), self._start)
+        if self._next is not None and self._next > now:
+            self._next = None
+
     def look(self, now: datetime) -> None:
         self._before_look(now)
         entering.enter_due(now=now)
-        self._looked = self._quiet_until = now
+        self._quiet_until = now
         self._next = None
 
     def _search(self, until: datetime) -> datetime | None:
@@ -172,20 +188,24 @@ class _Looks:
             transaction.set_rollback(True)
         return changed
 
-    def _after_or_at(self, moment: datetime) -> datetime:
-        steps = -((self._start - moment) // entering.LOOK_EVERY)
-        return self._start + steps * entering.LOOK_EVERY
+    def _before(self, moment: datetime) -> datetime:
+        return self._before_or_at(moment - timedelta(microseconds=1))
 
     def _before_or_at(self, moment: datetime) -> datetime:
         steps = (moment - self._start) // entering.LOOK_EVERY
         return self._start + steps * entering.LOOK_EVERY
 
 
-def _live_triggers() -> Iterable[type[Trigger]]:
-    known = known_triggers()
+def _live_definitions() -> Iterable[Definition]:
     for journey in Journey.objects.filter(is_live=True).select_related("published"):
         if journey.published is not None:
-            yield known[definition_of(journey.published).trigger.type]
+            yield definition_of(journey.published)
+
+
+def _waits_for_something(definition: Definition) -> bool:
+    return any(
+        isinstance(step, definitions.WaitFor) for _path, step in definitions.walk(definition)
+    )
 
 
 def _looks_by_itself(trigger: type[Trigger]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from saleor_personalize.conf import settings
 from saleor_personalize.models import Profile
@@ -38,25 +38,39 @@ _COUNTRIES = {
 
 
 def zone_of(profile: Profile) -> tzinfo:
-    """Return the time zone of a person: their trait, their country's if it has one clock, the shop's."""
+    """Return the time zone of a person: their trait, their country's if it has one clock, the shop's.
+
+    What this profile does not tell, another one of the same person may.
+    """
+    own = _told_by(profile)
+    if own is not None:
+        return own
+    others = (_told_by(other) for other in profile.person().exclude(pk=profile.pk).order_by("pk"))
+    return next((zone for zone in others if zone is not None), None) or shop_zone()
+
+
+def _told_by(profile: Profile) -> tzinfo | None:
     for name in (profile.traits.get(TRAIT), _COUNTRIES.get(profile.country_code)):
         zone = zone_named(name) if isinstance(name, str) else None
         if zone is not None:
             return zone
-    return shop_zone()
+    return None
 
 
 def where(is_wanted: Callable[[tzinfo], bool]) -> Q:
     """Return the condition of profiles whose `zone_of` may be one that is wanted; it leaves out most others.
 
-    One that is joined to another profile has that one's clock, and who named a zone theirs: they are in.
+    One that is joined to another profile may have that one's clock, and who named a zone has theirs: they are
+    in.
     """
     wanted = [
         code
         for code, name in _COUNTRIES.items()
         if (zone := zone_named(name)) is not None and is_wanted(zone)
     ]
-    found = Q(merged_into__isnull=False) | Q(traits__has_key=TRAIT) | Q(country_code__in=wanted)
+    has_joined = Exists(Profile.objects.filter(merged_into=OuterRef("pk")))
+    found = Q(merged_into__isnull=False) | Q(has_joined)
+    found |= Q(traits__has_key=TRAIT) | Q(country_code__in=wanted)
     return found | ~Q(country_code__in=list(_COUNTRIES)) if is_wanted(shop_zone()) else found
 
 

@@ -198,7 +198,10 @@ def _spf(domain: str, resolver: Resolver) -> Generator[Finding, None, bool]:
     fix = ""
     if not records:
         text = _("%(domain)s has no SPF record.") % words
-        fix = _("Add a TXT record to %(domain)s: v=spf1 include:(what your provider names) -all") % words
+        fix = (
+            _("Add a TXT record to %(domain)s: v=spf1 include:(what your provider names) -all")
+            % words
+        )
     elif len(records) > 1:
         text = _("%(domain)s has several SPF records: receivers use none.") % words
         fix = _("Put all includes into one of them.")

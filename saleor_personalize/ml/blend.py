@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import log2
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,25 +40,41 @@ class Blend:
         if len(self._parts) == 1:
             [(name, (ask, _))] = self._parts.items()
             return [found._replace(strategy=name) for found in ask(context, k)]
-        totals: dict[str, float] = {}
-        strongest: dict[str, tuple[float, Candidate]] = {}
-        for name, (ask, weight) in self._parts.items():
-            for rank, found in enumerate(ask(context, max(k, DEPTH)), start=1):
-                worth = weight / (RANK_CONSTANT + rank)
-                totals[found.item_id] = totals.get(found.item_id, 0.0) + worth
-                if worth > strongest.get(found.item_id, (0.0,))[0]:
-                    strongest[found.item_id] = worth, found._replace(strategy=name)
-        best = sorted(totals, key=lambda item: (-totals[item], item))[:k]
-        return [strongest[item][1]._replace(score=totals[item]) for item in best]
+        found = {name: ask(context, max(k, DEPTH)) for name, (ask, _) in self._parts.items()}
+        lists = {name: [each.item_id for each in part] for name, part in found.items()}
+        weights = {name: weight for name, (_, weight) in self._parts.items()}
+        return [
+            found[part][place]._replace(strategy=part, score=total)
+            for _, total, part, place in _totals(lists, weights)[:k]
+        ]
 
 
 def fused(lists: Mapping[str, Sequence[str]], weights: Mapping[str, float], k: int) -> list[str]:
     """Rank items as a `Blend` does, from the first `DEPTH` items of each part."""
-    totals: dict[str, float] = {}
+    return [each.item for each in _totals(lists, weights)[:k]]
+
+
+class _Total(NamedTuple):
+    """The score of an item; `part` counted most, and holds the item at `place` (from 0)."""
+
+    item: str
+    score: float
+    part: str
+    place: int
+
+
+def _totals(lists: Mapping[str, Sequence[str]], weights: Mapping[str, float]) -> list[_Total]:
+    """Add up what the parts that have a weight say of each item, best first."""
+    scores: dict[str, float] = {}
+    strongest: dict[str, tuple[float, str, int]] = {}
     for name, weight in weights.items():
-        for rank, item in enumerate(lists[name], start=1):
-            totals[item] = totals.get(item, 0.0) + weight / (RANK_CONSTANT + rank)
-    return sorted(totals, key=lambda item: (-totals[item], item))[:k]
+        for place, item in enumerate(lists[name]):
+            worth = weight / (RANK_CONSTANT + place + 1)
+            scores[item] = scores.get(item, 0.0) + worth
+            if item not in strongest or worth > strongest[item][0]:
+                strongest[item] = worth, name, place
+    best = sorted(scores, key=lambda item: (-scores[item], item))
+    return [_Total(item, scores[item], *strongest[item][1:]) for item in best]
 
 
 def cross_fitted(

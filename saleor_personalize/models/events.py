@@ -1,5 +1,7 @@
 """What happened: events of the storefront, checkouts and orders of Saleor."""
 
+from datetime import datetime
+
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 
@@ -115,10 +117,19 @@ class Checkout(SaleorObject):
     is_box_ticked = models.BooleanField(default=False)
     # When its lines or contact last changed: what "abandoned since" counts from.
     last_changed_at = models.DateTimeField()
+    # When its lines last changed, and when it was begun. An order since the first may have been for what is in
+    # it, whenever it came to whom it belongs to; what was bought since the second is not told of. None: unknown.
+    filled_at = models.DateTimeField(null=True)
+    begun_at = models.DateTimeField(null=True)
     closed_at = models.DateTimeField(null=True)
     close_reason = models.CharField(max_length=10, choices=CheckoutCloseReason, blank=True)
     # When it was last looked at as abandoned; before `last_changed_at`, it is to be looked at anew.
     abandoned_at = models.DateTimeField(null=True)
+
+    @property
+    def orders_count_from(self) -> datetime:
+        """Since when an order of its person means that nobody has to be reminded of it."""
+        return self.filled_at or self.last_changed_at
 
     class Meta(SaleorObject.Meta):
         indexes = [

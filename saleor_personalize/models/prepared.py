@@ -7,13 +7,16 @@ and the connection prepares what it sees again and again (`prepare_threshold` in
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
-from django.db import connection
+from django.db import connection, models
 
 if TYPE_CHECKING:
     from django.db.backends.utils import CursorWrapper
+
+_M = TypeVar("_M", bound=models.Model)
 
 
 def cursor() -> CursorWrapper:
@@ -24,3 +27,18 @@ def cursor() -> CursorWrapper:
     if connection.queries_logged:
         return connection.make_debug_cursor(made)
     return connection.make_cursor(made)
+
+
+def columns(model: type[models.Model], table: str) -> str:
+    """Return the columns of a model for a SELECT, in the order in which `made` takes them."""
+    return ", ".join(f'{table}."{field.column}"' for field in model._meta.concrete_fields)
+
+
+def made(model: type[_M], row: Sequence[Any]) -> _M:
+    """Return the object of a row of `columns`."""
+    fields = model._meta.concrete_fields
+    values = list(row)
+    for place, field in enumerate(fields):
+        for convert in field.get_db_converters(connection):
+            values[place] = convert(values[place], None, connection)
+    return model.from_db(connection.alias, [field.attname for field in fields], values)

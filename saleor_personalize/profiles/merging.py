@@ -21,6 +21,7 @@ from saleor_personalize.models import (
     Installation,
     Merge,
     Profile,
+    prepared,
 )
 from saleor_personalize.models.locks import lock
 from saleor_personalize.profiles.changes import mark_changed
@@ -39,6 +40,25 @@ _OUTWEIGHS = {
 
 #: Kinds of ids that are a name of their own.
 _NAMING = (IdentityKind.SALEOR_USER, IdentityKind.EMAIL, IdentityKind.EXTERNAL_ID)
+
+# `Profile.person` as SQL, for what every request of a shopper asks.
+PERSON = f"""
+me AS (
+  SELECT COALESCE(merged_into_id, id) AS person FROM {Profile._meta.db_table}
+  WHERE installation_id = %(installation)s AND id = %(profile)s
+), member AS (
+  SELECT id FROM {Profile._meta.db_table}
+  WHERE installation_id = %(installation)s AND id = (SELECT person FROM me)
+  UNION ALL
+  SELECT id FROM {Profile._meta.db_table}
+  WHERE installation_id = %(installation)s AND merged_into_id = (SELECT person FROM me)
+)
+"""  # noqa: S608 (the names of the tables are ours)
+_KINDS = f"""
+WITH {PERSON}
+SELECT DISTINCT kind FROM {Identity._meta.db_table}
+WHERE profile_id IN (SELECT id FROM member) AND installation_id = %(installation)s
+"""  # noqa: S608 (the names of the tables are ours)
 
 Evidence = Sequence[tuple[IdentityKind, str]]
 
@@ -166,6 +186,20 @@ def prove_suspected(
         )
         for merge in waiting
     )
+
+
+def perhaps_of(*, installation: Installation, checkout_id: str) -> set[int]:
+    """Return the profiles that may be the person of a cart: suspected over it, neither proved nor denied."""
+    rows = _waiting(installation, [checkout_id]).values_list("first", "second")
+    shown = {key for pair in rows for key in pair}
+    if not shown:
+        return set()
+    people = Profile.objects.of(installation).filter(pk__in=shown)
+    speakers = set(people.values_list(Coalesce("merged_into_id", "pk"), flat=True))
+    whole = Profile.objects.of(installation).filter(
+        Q(pk__in=speakers) | Q(merged_into__in=speakers)
+    )
+    return set(whole.values_list("pk", flat=True))
 
 
 def is_anybody_suspected(installation: Installation, checkout_ids: Collection[str]) -> bool:
@@ -299,11 +333,9 @@ def is_only_carts(profile: Profile) -> bool:
 
 def _kinds(profile: Profile) -> set[str]:
     """Return the kinds of all ids of a person."""
-    return set(
-        Identity.objects.of(profile.installation)
-        .filter(profile__in=profile.person())
-        .values_list("kind", flat=True)
-    )
+    with prepared.cursor() as cursor:
+        cursor.execute(_KINDS, {"installation": profile.installation_id, "profile": profile.pk})
+        return {kind for (kind,) in cursor.fetchall()}
 
 
 def _fresh(installation: Installation, first: Profile, second: Profile) -> tuple[Profile, Profile]:

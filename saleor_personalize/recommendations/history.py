@@ -46,16 +46,7 @@ _TAKEN_BACK = {
 
 # Each part is bounded and served by an index of its own.
 _READ = f"""
-WITH me AS (
-  SELECT COALESCE(merged_into_id, id) AS person FROM {Profile._meta.db_table}
-  WHERE installation_id = %(installation)s AND id = %(profile)s
-), member AS (
-  SELECT id FROM {Profile._meta.db_table}
-  WHERE installation_id = %(installation)s AND id = (SELECT person FROM me)
-  UNION ALL
-  SELECT id FROM {Profile._meta.db_table}
-  WHERE installation_id = %(installation)s AND merged_into_id = (SELECT person FROM me)
-)
+WITH {merging.PERSON}
 (SELECT 'event', profile_id, product_saleor_id, type, occurred_at, '', FALSE, 0
  FROM {Event._meta.db_table}
  WHERE profile_id IN (SELECT id FROM member) AND installation_id = %(installation)s
@@ -99,6 +90,8 @@ UNION ALL
 """  # noqa: S608 (the names of the tables are ours)
 
 
+# One person is asked for all the time: that plan has nothing to join.
+_READ_ONE = f"SELECT %(profile)s::bigint, did.* FROM ({_READ}) AS did"  # noqa: S608
 _READ_EACH = f"""
 SELECT asked.id, did.* FROM unnest(string_to_array(%(profiles)s, ' ')::bigint[]) AS asked(id)
 CROSS JOIN LATERAL ({_READ.replace("%(profile)s", "asked.id")}) AS did
@@ -203,15 +196,11 @@ def read_each(profiles: Sequence[Profile], now: datetime) -> dict[int, History]:
     often = settings.ROTATE_AFTER or 2_000_000_000
     with prepared.cursor() as cursor:
         cursor.execute(
-            # One alone is asked for all the time: its plan has nothing to join.
-            _READ if len(profiles) == 1 else _READ_EACH,
+            _READ_ONE if len(profiles) == 1 else _READ_EACH,
             {
                 "installation": profiles[0].installation_id,
-                **(
-                    {"profile": profiles[0].pk}
-                    if len(profiles) == 1
-                    else {"profiles": " ".join(str(pk) for pk in rows)}
-                ),
+                "profile": profiles[0].pk,
+                "profiles": " ".join(str(pk) for pk in rows),
                 "since": now - LOOKED_BACK,
                 "until": now,
                 "month": month_of(now - LOOKED_BACK),
@@ -221,11 +210,8 @@ def read_each(profiles: Sequence[Profile], now: datetime) -> dict[int, History]:
                 "shown_since": now - worn_for,
             },
         )
-        if len(profiles) == 1:
-            rows[profiles[0].pk] = cursor.fetchall()
-        else:
-            for pk, *row in cursor.fetchall():
-                rows[pk].append(tuple(row))
+        for pk, *row in cursor.fetchall():
+            rows[pk].append(tuple(row))
     return {profile.pk: _history(profile, rows[profile.pk]) for profile in profiles}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 import re
@@ -14,6 +13,7 @@ from typing import Any
 from django.db import transaction
 from django.utils.translation import gettext as _
 
+from saleor_personalize.catalog import lookup
 from saleor_personalize.catalog import queries as catalog
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import RuleEffect
@@ -171,7 +171,7 @@ def _condition_faults(given: Any) -> Iterator[Fault]:
             elif kind := _KINDS.get(name):
                 for each in value:
                     if kind_of(each) != kind:
-                        yield Fault(path, no_id_of(each, kind))
+                        yield Fault(path, lookup.no_id_of(each, kind))
                         break
         elif name in rules.OF_RANGES:
             yield from _range_faults(path, value)
@@ -193,14 +193,6 @@ def _condition_faults(given: Any) -> Iterator[Fault]:
         else:
             known = {*rules.OF_PRODUCTS, "countries", "months", "situation"}
             yield Fault(path, placements.suggestion(str(name), known))
-
-
-def no_id_of(given: str, kind: str) -> str:
-    """Return what to tell whoever wrote a text where a global id of a "Product", ... was wanted."""
-    return _(
-        "“%(given)s” is none of Saleor's global ids of it, such as %(example)s: the address of its page in "
-        "Saleor's Dashboard ends in one"
-    ) % {"given": given[:60], "example": base64.b64encode(f"{kind}:1".encode()).decode()}
 
 
 def _is_storable(value: Any) -> bool:

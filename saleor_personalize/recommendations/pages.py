@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from saleor_personalize.catalog import pages as content
@@ -23,8 +23,6 @@ from saleor_personalize.recommendations.asking import Asking
 from saleor_personalize.recommendations.service import MAX_IDS, Known, Question, asking_of
 from saleor_personalize.saleor_api.nodes import kind_of
 
-#: Later a page is no longer called new.
-_NEW_FOR = timedelta(days=90)
 #: How many products of a person, and of those the placement would show, are looked at.
 _MOST_DONE, _MOST_SHOWN = 20, 30
 #: What a person did says more of them than what we would show.
@@ -260,7 +258,7 @@ def _add_page(
     if page is None:
         return
     owner = clues.owner(1.0)
-    products = [id_ for id_ in page.references if kind_of(id_) == "Product"]
+    products = _products(page)
     named = set(products) - catalog.sensitive_ids(installation=installation, ids=products)
     names = catalog.names(installation=installation, ids=named, language_code=language_code)
     for id_ in page.references:
@@ -317,7 +315,7 @@ def _newest(asking: Asking, left_out: set[str], count: int, **kind: Any) -> list
 
 def _why_filled(page: ContentPage, now: datetime) -> tuple[str, str]:
     """Return the reason of a page that nothing speaks for but its date: new, or else what it is about."""
-    if page.published_at is not None and page.published_at > now - _NEW_FOR:
+    if page.published_at is not None and page.published_at > now - reasons.NEW_FOR:
         return ReasonCode.NEWEST, ""
     return ReasonCode.ABOUT, next(iter(_tags(page)), "")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 
 #: Seconds to wait before the second and the third attempt of a call that time may cure.
 RETRY_DELAYS = (0.5, 2.0)
+
+#: How many nodes Saleor gives at once.
+MAX_PAGE = 100
 
 JSONDict = dict[str, Any]
 
@@ -109,6 +112,15 @@ class SaleorClient:
             )
         except (KeyError, TypeError, AttributeError):
             raise self._odd(operation_name) from None
+
+    def every_node(self, operation_name: str, connection: str) -> Iterator[JSONDict]:
+        """Yield the nodes of the root field `connection`, page after page to its end."""
+        cursor: str | None = None
+        has_more = True
+        while has_more:
+            page = self.page(operation_name, connection, first=MAX_PAGE, after=cursor)
+            yield from page.nodes
+            cursor, has_more = page.end_cursor, page.has_next_page
 
     def identity(self) -> AppIdentity:
         """Ask the shop who our token makes us.

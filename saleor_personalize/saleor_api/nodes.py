@@ -44,15 +44,6 @@ class CategoryData:
 
 
 @dataclass(frozen=True)
-class CategoryTranslationData:
-    """The name of a category in a language; empty when it was taken back."""
-
-    category_id: str
-    language_code: str
-    name: str
-
-
-@dataclass(frozen=True)
 class CollectionData:
     id: str
     name: str
@@ -124,9 +115,11 @@ class ProductData:
 
 @dataclass(frozen=True)
 class TranslationData:
-    """The name of a product in a language; empty when it was taken back."""
+    """A name, or the title of a page, in a language; empty when it was taken back."""
 
-    product_id: str
+    # A key of TRANSLATABLE.
+    kind: str
+    owner_id: str
     language_code: str
     name: str
 
@@ -151,15 +144,6 @@ class PageData:
     # None where they were not asked for.
     attributes: tuple[PageAttributeData, ...] | None = None
     translations: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class PageTranslationData:
-    """The title of a page in a language; empty when it was taken back."""
-
-    page_id: str
-    language_code: str
-    title: str
 
 
 @dataclass(frozen=True)
@@ -340,15 +324,6 @@ def read_category(node: Node) -> CategoryData:
         )
 
 
-def read_category_translation(node: Node) -> CategoryTranslationData:
-    with _reading("A translation of a category", node):
-        return CategoryTranslationData(
-            category_id=str(node["translatableContent"]["categoryId"]),
-            language_code=_language_of(str(node["language"]["code"])),
-            name=_name_of(node),
-        )
-
-
 def read_collection(node: Node) -> CollectionData:
     with _reading("A collection", node):
         return CollectionData(id=str(node["id"]), name=str(node["name"]), slug=str(node["slug"]))
@@ -454,12 +429,22 @@ def read_product(node: Node) -> ProductData:
         )
 
 
-def read_translation(node: Node) -> TranslationData:
-    with _reading("A translation of a product", node):
+#: What has a name in further languages -> where its translation has the id of its owner, and the name.
+TRANSLATABLE = {
+    "Product": ("productId", "name"),
+    "Category": ("categoryId", "name"),
+    "Page": ("pageId", "title"),
+}
+
+
+def read_translation(kind: str, node: Node) -> TranslationData:
+    with _reading(f"A translation of a {kind.lower()}", node):
+        id_field, name_field = TRANSLATABLE[kind]
         return TranslationData(
-            product_id=str(node["translatableContent"]["productId"]),
+            kind=kind,
+            owner_id=str(node["translatableContent"][id_field]),
             language_code=_language_of(str(node["language"]["code"])),
-            name=_name_of(node),
+            name=_name_of(node, name_field),
         )
 
 
@@ -498,15 +483,6 @@ def _page_attribute(row: Node) -> PageAttributeData:
     )
 
 
-def read_page_translation(node: Node) -> PageTranslationData:
-    with _reading("A translation of a page", node):
-        return PageTranslationData(
-            page_id=str(node["translatableContent"]["pageId"]),
-            language_code=_language_of(str(node["language"]["code"])),
-            title=_name_of(node, "title"),
-        )
-
-
 def _translations(node: Node, name: str) -> dict[str, str]:
     return {
         _language_of(key.removeprefix(TRANSLATION)): _name_of(translation, name)
@@ -520,7 +496,7 @@ def _language_of(code: str) -> str:
     return code.lower().replace("_", "-")
 
 
-def _name_of(translation: Node | None, field_name: str = "name") -> str:
+def _name_of(translation: Node | None, field_name: str) -> str:
     return str((translation or {}).get(field_name) or "")
 
 

@@ -20,7 +20,7 @@ from saleor_personalize.testing.saleor.catalogue import GERMAN, MATERIALS
 from saleor_personalize.testing.stack import Stack, free_port, wait_until
 from tests.browser.conftest import AXE, browser  # noqa: F401 (a fixture)
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.browser, pytest.mark.timeout(900)]
 
 
 def test_b1_b7_b9_b14_the_demos_shop_tells_what_a_shopper_does_after_a_yes(
@@ -121,7 +121,7 @@ def test_b1_b7_b9_b14_the_demos_shop_tells_what_a_shopper_does_after_a_yes(
         # B59: on the cart's page what is missing until delivery is free, elsewhere that the cart waits.
         wait_until(
             lambda: rows("SELECT id FROM saleor_personalize_checkout WHERE user_saleor_id <> ''"),
-            seconds=20,
+            seconds=120,
             what="the cart to be known",
         )
         hint = page.locator("#hint")

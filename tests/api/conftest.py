@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from django.test import Client
 
 from saleor_personalize.events import callers
 from saleor_personalize.models import Installation
-from saleor_personalize.recommendations import service
+from saleor_personalize.recommendations import models_store, placements, remembered, service
 from saleor_personalize.saleor_api import auth
 from saleor_personalize.testing.keys import TEST_KEY, SigningKey
 from tests.catalogue import Phones
@@ -69,6 +70,14 @@ def _forget(
         **settings.SALEOR_PERSONALIZE,
         "MODEL_DIRECTORY": str(tmp_path / "models"),
     }
+
+
+@pytest.fixture
+def nothing_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process remembers for seconds stays, however slow the machine: for counts of queries."""
+    stands = SimpleNamespace(monotonic=lambda: 0.0)
+    for module in (callers, models_store, placements, remembered):
+        monkeypatch.setattr(module, "time", stands)
 
 
 @pytest.fixture

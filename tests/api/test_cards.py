@@ -162,8 +162,8 @@ def test_b38_the_name_is_in_the_language_asked_for(
     operations.record_translations(
         installation=shop.installation,
         data=[
-            TranslationData(lamp, "de", "Tischlampe"),
-            TranslationData(lamp, "de-at", "Schreibtischlampe"),
+            TranslationData("Product", lamp, "de", "Tischlampe"),
+            TranslationData("Product", lamp, "de-at", "Schreibtischlampe"),
         ],
         now=now,
         seen_at=now,
@@ -288,7 +288,7 @@ def test_b38_the_newest_view_of_a_translation_counts(shop: Phones, now: datetime
     def record(name: str, seconds: int, language: str = "de") -> int:
         return operations.record_translations(
             installation=shop.installation,
-            data=[TranslationData(shop.lamp, language, name)],
+            data=[TranslationData("Product", shop.lamp, language, name)],
             now=now,
             seen_at=now + timedelta(seconds=seconds),
         )

@@ -179,6 +179,7 @@ def test_b26_only_a_server_asks_on_behalf_of_somebody(
     assert set(answer.codes) == {"FORBIDDEN"}
 
 
+@pytest.mark.usefixtures("nothing_expires")
 def test_b26_many_groups_cost_no_more_queries_than_few(gql: Ask, trained: Phones) -> None:
     for number in range(20, 60):
         trained.category(f"Category {number}")

@@ -382,6 +382,7 @@ def test_an_inactive_installation_answers_nobody(
         assert gql(QUERY, **caller).refusal == (403, "FORBIDDEN")
 
 
+@pytest.mark.usefixtures("nothing_expires")
 def test_a_customers_read_takes_few_queries(
     gql: Ask, lives: Phones, token_of: Callable[..., str], django_assert_num_queries: Any
 ) -> None:

@@ -533,6 +533,7 @@ def test_odd_texts_are_refused_or_answered_but_never_a_fault(
 # -- what it costs ---------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("nothing_expires")
 def test_a_warm_answer_takes_few_queries(
     recs: Any, trained: Phones, alice: Profile, token_of: Any, django_assert_num_queries: Any
 ) -> None:
@@ -581,9 +582,13 @@ QUERIES = {
     "buy_again": 6,
     "content_page": 5,
     "email": 5,
+    "email_category": 6,
+    "email_complements": 7,
+    "email_search": 8,
 }
 
 
+@pytest.mark.usefixtures("nothing_expires")
 def test_a_warm_answer_takes_few_queries_in_every_placement(
     gql: Ask, trained: Phones, alice: Profile, token_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -620,8 +625,10 @@ def test_what_may_be_shown_is_planned_once_per_connection(recs: Any, trained: Ph
             assert len(recs("home")) == 8
         cursor.execute("SELECT statement FROM pg_prepared_statements")
         statements = [statement for (statement,) in cursor.fetchall()]
-    assert len(statements) == len(set(statements)) == 2, "what sells of these; what is newest"
-    assert all("listing.product_saleor_id" in statement for statement in statements)
+    assert len(statements) == len(set(statements)) == 3
+    # Whose id it is; what sells of these, and what is newest.
+    assert sum("identity.value" in statement for statement in statements) == 1
+    assert sum("listing.product_saleor_id" in statement for statement in statements) == 2
 
 
 def test_unknown_channels_are_not_remembered(gql: Ask, trained: Phones) -> None:

@@ -263,6 +263,7 @@ def test_b121_what_only_a_shopper_may_do_a_key_does_not(gql: Ask, key: str, alic
 # -- what it costs -----------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("nothing_expires")
 def test_b105_a_key_costs_one_indexed_query(gql: Ask, key: str) -> None:
     gql("{ __typename }", token=key)
     with CaptureQueriesContext(
@@ -279,6 +280,7 @@ def test_b105_a_key_costs_one_indexed_query(gql: Ask, key: str) -> None:
     assert "prefix" in plan
 
 
+@pytest.mark.usefixtures("nothing_expires")
 @pytest.mark.parametrize("kind", ["a letter short", "very long", "the mark alone"])
 def test_b105_what_has_not_the_shape_of_a_key_asks_the_database_nothing(
     gql: Ask, key: str, kind: str
@@ -289,6 +291,7 @@ def test_b105_what_has_not_the_shape_of_a_key_asks_the_database_nothing(
     assert seen.captured_queries == []
 
 
+@pytest.mark.usefixtures("nothing_expires")
 def test_b105_the_last_use_is_known_to_the_hour(gql: Ask, key: str, now: datetime) -> None:
     assert row_of(key).last_used_at is None
     for minutes, noted in [(0, 0), (1, 0), (59, 0), (60, 60), (119, 60), (121, 121)]:

@@ -112,7 +112,7 @@ def test_b75_one_button_ends_everything(open_page: Open, alice: Profile) -> None
     page.get_by_role("button", name="Unsubscribe from everything").click()
     assert "You are unsubscribed from everything" in page.get_by_role("status").inner_text()
     assert state(alice, "offers") == ConsentState.DENIED
-    assert [box.is_checked() for box in page.locator("input[name=allow]").all()] == [False] * 3
+    assert [box.is_checked() for box in page.locator("input[name=allow]").all()] == [False] * 4
 
 
 def test_b75_enter_saves_and_never_unsubscribes(open_page: Open, alice: Profile) -> None:

@@ -10,6 +10,7 @@ import pytest
 from graphql import build_schema, parse, validate
 
 from saleor_personalize import conf, enums, signals
+from saleor_personalize.ingestion.subscriptions import BY_EVENT
 from saleor_personalize.project import cli, settings
 from saleor_personalize.testing.saleor import sdl
 from tests.federation import composed
@@ -37,6 +38,31 @@ def test_every_environment_variable_is_documented() -> None:
     assert names
     missing = {name for name in names if f"`{name}`" not in REFERENCE["settings"]}
     assert missing == set()
+
+
+def test_every_webhook_is_documented_with_its_permission() -> None:
+    rows = re.findall(r"^\| (`[^|]*) \| (?:`(\w+)`|none) \|", REFERENCE["webhooks"], re.MULTILINE)
+    documented = {
+        event: permission or None
+        for names, permission in rows
+        for event in re.findall(r"\w+", names)
+    }
+    assert documented == {event: one.permission for event, one in BY_EVENT.items()}
+
+
+@pytest.mark.parametrize("name", ["Query", "Mutation"])
+def test_every_root_field_is_in_the_reference(name: str) -> None:
+    missing = [
+        field for field in root_fields(name) if not re.search(rf"\b{field}\b", REFERENCE["graphql"])
+    ]
+    assert missing == []
+
+
+def root_fields(name: str) -> list[str]:
+    """Return the fields of our own public schema, those of federation included."""
+    package = Path(conf.__file__).parent
+    schema = build_schema((package / "graphql" / "schema.graphql").read_text())
+    return sorted(getattr(schema.type_map[name], "fields", {}))
 
 
 @pytest.mark.parametrize("word", sorted([*cli.COMMANDS, *cli.PROCESSES]))

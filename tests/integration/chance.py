@@ -147,12 +147,12 @@ GIFTS: tuple[Mapping[str, Any], ...] = (
                 }
             },
             {"wait": {"for": "1 day"}},
-            {"message": {"id": "again", "template": "favourites_left"}},
+            {"message": {"id": "again", "template": "lapsed"}},
         ],
     },
 )  # fmt: skip
 #: Which templates each way may show.
-TEMPLATES = ({"win-back-offer"}, {"favourites-left", "birthday"})
+TEMPLATES = ({"win-back-offer"}, {"favourites-left", "birthday", "lapsed"})
 TOPICS = {
     "abandoned-checkout": "reminders",
     "abandoned-checkout-again": "reminders",
@@ -163,6 +163,7 @@ TOPICS = {
     "win-back-offer": "offers",
     "favourites-left": "offers",
     "birthday": "offers",
+    "lapsed": "offers",
 }
 JOURNEYS = {
     "abandoned-checkout": "abandoned_checkout",
@@ -174,6 +175,7 @@ JOURNEYS = {
     "win-back-offer": "gift",
     "favourites-left": "gift",
     "birthday": "gift",
+    "lapsed": "gift",
 }
 
 
@@ -951,7 +953,9 @@ class Story:
 
     def _cart_now(self, id_: str, address: str, row: Any) -> LiveCheckout:
         bought = [o for o in self.truth.orders if o.checkout == id_ and o.is_in_saleor]
-        is_ordered = bool(bought or self._ordered(address, row.user_saleor_id, row.last_changed_at))
+        is_ordered = bool(
+            bought or self._ordered(address, row.user_saleor_id, row.orders_count_from)
+        )
         if bought or id_ not in self.truth.carts:
             return LiveCheckout(exists=False, is_ordered=is_ordered)
         cart, person = self.truth.carts[id_], id_.partition("-")[0]

@@ -6,15 +6,18 @@ Every case ends with an empty SMTP server and the reason on record.
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.db import connection, transaction
 
-from saleor_personalize.enums import EnrollmentStatus, MessageStatus, NotSentReason
+from saleor_personalize.enums import EnrollmentStatus, IdentityKind, MessageStatus, NotSentReason
 from saleor_personalize.events import operations as events
 from saleor_personalize.journeys.triggers.abandoned_checkout import AbandonedCheckout
-from saleor_personalize.models import Enrollment, Installation, Message, Order, Profile
+from saleor_personalize.models import Enrollment, Installation, Merge, Message, Order, Profile
+from saleor_personalize.profiles import identity, merging
+from saleor_personalize.saleor_api.nodes import OrderLineData
 from saleor_personalize.testing.stack import wait_until
 from tests.conftest import NOW
 from tests.integration.reminders import (
@@ -326,3 +329,80 @@ def test_d2_a_recorded_checkout_alone_enrolls_nobody(world: World) -> None:
     assert world.advance() == 0
     assert not Enrollment.objects.exists()
     assert world.mails() == []
+
+
+def test_d2_an_order_from_before_a_cart_came_to_its_person_counts(world: World) -> None:
+    """Filled by nobody in particular, then its person orders elsewhere, then signs in and it is theirs."""
+    world.checkout("checkout-1", email="", at=NOW)
+    world.order(email="alice@example.com", at=NOW + 10 * MINUTE)
+    world.checkout("checkout-1", at=NOW + 20 * MINUTE)
+    world.advance(NOW + 2 * HOUR)
+    assert world.mails() == []
+    assert world.decision() == (MessageStatus.NOT_SENT, NotSentReason.ORDERED)
+
+
+def test_d2_a_repeated_look_at_a_cart_does_not_move_when_it_was_filled(world: World) -> None:
+    world.checkout("checkout-1", email="", at=NOW + 5 * MINUTE)
+    late = world.record_checkout(checkout_data("checkout-1", email="", at=NOW))
+    assert (late.filled_at, late.last_changed_at) == (NOW, NOW)
+    attached = world.checkout("checkout-1", at=NOW + 20 * MINUTE)
+    assert (attached.filled_at, attached.last_changed_at) == (NOW, NOW + 20 * MINUTE)
+    filled = world.checkout("checkout-1", variants={"variant-3": 1}, at=NOW + 30 * MINUTE)
+    assert (filled.filled_at, filled.last_changed_at) == (NOW + 30 * MINUTE, NOW + 30 * MINUTE)
+
+
+@pytest.mark.parametrize(
+    ("bought", "shown"),
+    [
+        (["variant-1"], ["variant-2", "variant-3"]),
+        (["variant-1", "variant-2"], ["variant-3"]),
+        (["variant-1", "variant-2", "variant-3"], []),
+    ],
+)
+def test_d2_what_was_bought_elsewhere_is_not_in_the_reminder_of_what_came_later(
+    world: World, bought: list[str], shown: list[str]
+) -> None:
+    """Some of a cart that was nobody's yet was ordered elsewhere; then it was filled up, and became theirs."""
+    world.checkout("checkout-1", email="", variants={"variant-1": 1, "variant-2": 1}, at=NOW)
+    lines = tuple(
+        OrderLineData(
+            id=f"line-{variant}",
+            variant_id=variant,
+            product_id=f"product-of-{variant}",
+            name="",
+            quantity=1,
+            unit_price=Decimal(20),
+        )
+        for variant in bought
+    )
+    world.order(email="alice@example.com", at=NOW + 10 * MINUTE, lines=lines)
+    everything = {"variant-1": 1, "variant-2": 1, "variant-3": 1}
+    world.checkout("checkout-1", variants=everything, at=NOW + 20 * MINUTE, created_at=NOW)
+    world.advance(NOW + 2 * HOUR)
+    if not shown:
+        assert world.decision() == (MessageStatus.NOT_SENT, NotSentReason.ORDERED)
+        assert world.mails() == []
+        return
+    assert world.decision() == (MessageStatus.SENT, "")
+    (message,) = Message.objects.filter(status=MessageStatus.SENT)
+    assert [line["variant_id"] for line in message.content["lines"]] == shown
+    assert set(message.content["left_out"]) == set(bought)
+
+
+@pytest.mark.parametrize("is_denied", [False, True], ids=["perhaps", "split by staff"])
+def test_d2_an_order_under_another_name_on_the_browser_of_the_cart_counts(
+    world: World, is_denied: bool
+) -> None:
+    """Who signs in on a browser where somebody else ordered is perhaps the same person: not reminded, then."""
+    for checkout in ("checkout-1", "checkout-2"):
+        shown = {IdentityKind.ANONYMOUS_ID: "phone", IdentityKind.CHECKOUT: checkout}
+        identity.resolve_profile(installation=world.installation, shown=shown, now=NOW)
+    world.checkout("checkout-1", email="", at=NOW)
+    world.order(email="other@example.com", checkout_id="checkout-2", at=NOW + 10 * MINUTE)
+    world.checkout("checkout-1", user_id=USER, user_email="alice@example.com", at=NOW + 20 * MINUTE)
+    (suspicion,) = Merge.objects.filter(proved_at=None)
+    if is_denied:
+        merging.split(merge=suspicion, now=NOW + 30 * MINUTE, decided_by="staff")
+    world.advance(NOW + 2 * HOUR)
+    assert world.decision() == ((MessageStatus.SENT, "") if is_denied else ORDERED)
+    assert len(world.mails()) == int(is_denied)

@@ -377,6 +377,23 @@ def test_d2_a_try_that_failed_brings_nobody_back_who_left_meanwhile(shop: Instal
     assert story.mails == []
 
 
+def test_b62_quiet_hours_are_those_of_the_person_whichever_profile_tells_of_them(
+    shop: Installation,
+) -> None:
+    """A guest's profile says nothing of where they are; their account's is in New York."""
+    story = Chance.told = Story(shop, STARTS[0])
+    story.begin(0, {work("ben")})
+    story.pause("welcome")
+    story.become_one("ben")
+    story.tick(20 * 60)
+    story.cart("ben", 0, {"mug": 1}, "work", "at once")
+    story.tick(61)
+    assert (story.wrong, story.mails) == ([], [])
+    assert Enrollment.objects.get(subject_saleor_id="ben-1").held_by == "quiet_hours"
+    story.tick(4 * 60)
+    assert (story.wrong, [mail.at for mail in story.mails]) == ([], [story.truth.now])
+
+
 def test_b60_whoever_is_held_is_passed_by_and_who_is_due_longest_comes_first(
     shop: Installation,
 ) -> None:

@@ -61,6 +61,8 @@ ACROSS = {
     "journeys/scheduler.py",  # claims due enrollments of every shop
     "messaging/channels/in_app.py",  # the key of a message says which shop
     "messaging/feedback.py",  # the secret in the address says which shop
+    "journeys/time_machine.py",  # moves the clock of a whole database that is its own
+    "messaging/clocks.py",  # part of a query that is held to one shop: who is one with whom
     "messaging/opt_in.py",  # asks the people of every shop
     "offers/operations.py",  # claims the offers of every shop that are due
     "messaging/operations.py",  # settles interrupted messages of every shop
@@ -71,6 +73,7 @@ ACROSS = {
     "saleor_api/server_keys.py",  # a key names its shop
     "segments/operations.py",  # evaluates the segments of every shop
     "segments/queries.py",  # the health endpoint takes the lag over all shops
+    "testing/simulation/running.py",  # a database made for one simulation, refused if a shop is in it
 }
 
 

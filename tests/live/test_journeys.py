@@ -119,16 +119,13 @@ def expected(history: History) -> list[Sent | NotSent]:
 
 
 def _decide(history: History, template: str, done: tuple[str, ...]) -> Sent | NotSent:
-    if BOUGHT in done and done.index(ATTACHED) < done.index(BOUGHT):
+    # Whether the cart was theirs already when they bought, or only came to them then.
+    if BOUGHT in done:
         return NotSent(template, "ordered")
     lines = {}
     if SOLD_OUT not in done:
         lines[history.runs_out["variant"]] = OLD_PRICE
-    # Bought before the cart came to the account: what is left of the cart may be told, not that.
-    if BOUGHT not in done:
-        lines[history.is_priced["variant"]] = NEW_PRICE if PRICED in done else OLD_PRICE
-    if not lines:
-        return NotSent(template, "ordered")
+    lines[history.is_priced["variant"]] = NEW_PRICE if PRICED in done else OLD_PRICE
     return Sent(template, lines)
 
 

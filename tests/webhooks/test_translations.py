@@ -19,6 +19,7 @@ from saleor_personalize.models import (
     Category,
     CategoryTranslation,
     Installation,
+    Product,
     ProductTranslation,
     WebhookDelivery,
 )
@@ -83,6 +84,19 @@ def test_b38_a_translation_arrives_by_webhook_and_the_newest_counts(
     assert names(installation) == {"pt-br": "Leuchte"}
     deliver(installation, {**OF_PRODUCT, "name": None}, seconds=6)
     assert names(installation) == {}
+
+
+def test_b38_a_deleted_product_has_no_names(
+    installation: Installation, other_installation: Installation
+) -> None:
+    deliver(installation, OF_PRODUCT)
+    deliver(other_installation, OF_PRODUCT)
+    operations.record_deletion(installation=installation, model=Product, saleor_id=LAMP, now=NOW)
+    assert names(installation) == {}
+    deliver(installation, OF_PRODUCT, seconds=5)
+    assert status() == "ignored"
+    assert names(installation) == {}
+    assert names(other_installation) == {"pt-br": "Tischlampe"}
 
 
 # -- categories, as a live Saleor told of them: made, translated twice, renamed, deleted -------------

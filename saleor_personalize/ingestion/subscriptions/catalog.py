@@ -97,9 +97,6 @@ class ProductDeleted(_Deletion):
     model = Product
 
 
-_Translation = nodes.TranslationData | nodes.CategoryTranslationData | nodes.PageTranslationData
-
-
 class Translated(Subscription):
     """Translating something announces only this. Saleor sends it for all that can be translated."""
 
@@ -114,45 +111,31 @@ class Translated(Subscription):
     )
 
     @classmethod
-    def normalise(cls, payload: Payload) -> _Translation | None:
+    def normalise(cls, payload: Payload) -> nodes.TranslationData | None:
         node = payload.get("translation")
         if not isinstance(node, dict):
             raise MalformedPayload("The payload has no 'translation'.")
-        match node.get("__typename"):
-            case "ProductTranslation":
-                return nodes.read_translation(node)
-            # Apps that were installed before these were taken never asked for more than the type.
-            case "CategoryTranslation" if len(node) > 1:
-                return nodes.read_category_translation(node)
-            case "PageTranslation" if len(node) > 1:
-                return nodes.read_page_translation(node)
-        return None
+        kind = str(node.get("__typename")).removesuffix("Translation")
+        # Of these, apps that were installed before we took them never asked for more than the type.
+        if kind not in nodes.TRANSLATABLE or (kind != "Product" and len(node) == 1):
+            return None
+        return nodes.read_translation(kind, node)
 
     @classmethod
     def apply(
         cls,
         *,
         installation: Installation,
-        facts: _Translation | None,
+        facts: nodes.TranslationData | None,
         envelope: Envelope,
         now: datetime,
     ) -> bool:
-        seen_at = envelope.issued_at or now
-        if isinstance(facts, nodes.CategoryTranslationData):
-            return bool(
-                catalog.record_category_translations(
-                    installation=installation, data=[facts], now=now, seen_at=seen_at
-                )
-            )
-        if isinstance(facts, nodes.PageTranslationData):
-            return bool(
-                catalog.record_page_translations(
-                    installation=installation, data=[facts], now=now, seen_at=seen_at
-                )
-            )
         return facts is not None and bool(
             catalog.record_translations(
-                installation=installation, data=[facts], now=now, seen_at=seen_at
+                installation=installation,
+                data=[facts],
+                now=now,
+                seen_at=envelope.issued_at or now,
             )
         )
 

@@ -21,7 +21,7 @@ from saleor_personalize.enums import (
     NotSentReason,
 )
 from saleor_personalize.events.operations import close_checkout
-from saleor_personalize.events.queries import ordered_since
+from saleor_personalize.events.queries import ordered_since, orders_of
 from saleor_personalize.exceptions import TemplateIncomplete
 from saleor_personalize.journeys.live import AboutCheckout, LiveCheckout, LiveLine
 from saleor_personalize.journeys.triggers.base import (
@@ -49,6 +49,7 @@ from saleor_personalize.models import (
     Enrollment,
     Identity,
     Installation,
+    OrderLine,
     Product,
     ProductListing,
     ProductVariant,
@@ -192,9 +193,13 @@ class AbandonedCheckout(Trigger):
             lines=live.lines,
             now=now,
         )
+        bought = _bought(checkout)
         sellable = [line for line in live.lines if line.is_sellable and line not in withdrawn]
         if not sellable:
             return Stop(NotSentReason.CHECKOUT_EMPTY)
+        sellable = [line for line in sellable if line.variant_id not in bought]
+        if not sellable:
+            return Stop(NotSentReason.ORDERED)
         hidden = sensitive_ids(
             installation=checkout.installation, ids={line.product_id for line in sellable}
         )
@@ -316,6 +321,15 @@ def _checkout_of(enrollment: Enrollment) -> Checkout:
 
 def _recipient(checkout: Checkout) -> Identity | None:
     return guards.address_identity(profile=checkout.profile, preferred_hash=checkout.email_hash)
+
+
+def _bought(checkout: Checkout) -> set[str]:
+    """Return the variants that the person ordered elsewhere since the cart was begun."""
+    if checkout.begun_at is None:
+        return set()
+    orders = orders_of(profile=checkout.profile).filter(placed_at__gte=checkout.begun_at)
+    lines = OrderLine.objects.of(checkout.installation).filter(order__in=orders.values("pk"))
+    return set(lines.values_list("variant_saleor_id", flat=True))
 
 
 def _withdrawn(

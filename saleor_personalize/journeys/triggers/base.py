@@ -205,6 +205,9 @@ class Trigger:
     #: messages go to them.
     asks_the_silent: ClassVar[bool] = False
 
+    #: Whether time alone brings people in, so that `due` can tell today who comes in the next days.
+    is_foreseeable: ClassVar[bool] = False
+
     def __init__(self, options: Any = None) -> None:
         self.options = self.Options() if options is None else options
 

@@ -39,6 +39,8 @@ class LeapDay(StrEnum):
 class OfDay(OfPerson):
     """A trigger about a day of the year. The person comes in on the morning `days_before` it, where they are."""
 
+    is_foreseeable = True
+
     def _entries(
         self, profiles: Iterable[Profile], day: date, since: datetime, now: datetime
     ) -> Iterator[Entry]:

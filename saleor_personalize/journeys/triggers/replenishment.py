@@ -45,6 +45,7 @@ class Options:
 class Replenishment(OfPerson):
     key = "replenishment"
     Options: ClassVar[type] = Options
+    is_foreseeable = True
 
     def due(self, *, installation: Installation, since: datetime, now: datetime) -> Iterable[Entry]:
         for before, at in mornings(since, now, clocks.shop_zone()):

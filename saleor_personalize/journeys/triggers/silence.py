@@ -31,6 +31,8 @@ _LAST = "last_ordered_at"
 class Silent(OfPerson):
     """Somebody has not ordered since `context["last_ordered_at"]`. Looked at every morning of the shop."""
 
+    is_foreseeable = True
+
     def quiet(
         self, installation: Installation, since: datetime, until: datetime
     ) -> list[tuple[int, datetime]]:

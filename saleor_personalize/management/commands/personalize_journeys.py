@@ -15,7 +15,9 @@ from saleor_personalize.enums import InstallationStatus, JourneySource
 from saleor_personalize.exceptions import UnknownAlias
 from saleor_personalize.journeys import definitions, operations
 from saleor_personalize.journeys.definitions import InvalidJourney
+from saleor_personalize.journeys.our_word import OnlySaleorKnows
 from saleor_personalize.journeys.queries import waiting
+from saleor_personalize.management import dry_run
 from saleor_personalize.messaging.queries import newest_messages
 from saleor_personalize.models import Installation, Journey
 
@@ -39,6 +41,7 @@ class Command(BaseCommand):
             "roll-back": "publish an earlier version again",
             "schema": "print the JSON Schema of definitions",
             "look": "look now, not only every ten minutes, for whom time alone brings in",
+            "dry-run": "what a journey would have sent lately, and will send in the next 7 days",
             "waiting": "who waits in a journey, soonest first",
             "messages": "the last decisions, sent or not, and why",
         }
@@ -59,6 +62,8 @@ class Command(BaseCommand):
                 part.add_argument(
                     "files", nargs="+", type=Path, metavar="FILE", help=".yaml or .json"
                 )
+            if action == "dry-run":
+                dry_run.add_arguments(part)
             if action == "messages":
                 part.add_argument("--limit", type=int, default=100)
             part.add_argument("--installation", metavar="URL", help="Saleor API URL of the shop")
@@ -71,8 +76,11 @@ class Command(BaseCommand):
         installation = _installation(options["installation"])
         try:
             rows = _ACTIONS[action](installation, options)
-        except (UnknownAlias, InvalidJourney, OSError) as error:
+        except (UnknownAlias, InvalidJourney, OnlySaleorKnows, OSError) as error:
             raise CommandError(str(error)) from error
+        if action == "dry-run" and not as_json:
+            self.stdout.writelines(f"{line}\n" for line in dry_run.lines(rows[0]))
+            return
         if as_json:
             self.stdout.write(json.dumps(rows, default=str))
             return
@@ -239,7 +247,12 @@ def _messages(installation: Installation, options: dict[str, Any]) -> list[dict[
     ]
 
 
+def _dry_run(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
+    return dry_run.dry_run(installation, options, timezone.now())
+
+
 _ACTIONS = {
+    "dry-run": _dry_run,
     "list": _list,
     "go-live": _go_live,
     "pause": _pause,

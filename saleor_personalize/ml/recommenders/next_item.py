@@ -133,7 +133,7 @@ class NextItem(Recommender):
             for begin in range(0, len(rows), BATCH):
                 part = rows[begin : begin + BATCH]
                 found = session_features.candidates(
-                    past, facts, _played(log, past, part), _NEIGHBOURS.get_params()
+                    past, facts, _played(log, part), _NEIGHBOURS.get_params()
                 )
                 is_hit = found.item == log.item[part][found.query]
                 # Where the answer is not among the candidates there is nothing to learn.
@@ -184,8 +184,8 @@ def _answers(log: SessionLog, first: int, stop: int) -> Ints:
     return rows[rows > log.start[log.session[rows]]]
 
 
-def _played(log: SessionLog, past: SessionLog, answers: NDArray[Any]) -> Asked:
-    """Sessions as they were before each answer, asked when they ended by visitors of the past."""
+def _played(log: SessionLog, answers: NDArray[Any]) -> Asked:
+    """Sessions as they were before each answer, asked when they ended."""
     session = log.session[answers]
     start = log.start[session]
     _, row = ranges(start, answers)
@@ -194,6 +194,4 @@ def _played(log: SessionLog, past: SessionLog, answers: NDArray[Any]) -> Asked:
         log.item[row].astype(np.int64),
         log.kind[row].astype(np.int64),
     )
-    visitor = log.visitor[session].astype(np.int64)
-    is_known = visitor <= past.visitor.max(initial=-1)
-    return Asked(live, np.where(is_known, visitor, -1), log.ended[session])
+    return Asked(live, log.visitor[session].astype(np.int64), log.ended[session])

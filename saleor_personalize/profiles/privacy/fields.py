@@ -308,7 +308,8 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         "seen_at", "deleted_at",
         saleor_id="id", token="token", channel_slug="channel", language_code="language",  # noqa: S106
         currency="currency", total="total", lines="lines", is_box_ticked="is_box_ticked",
-        last_changed_at="last_changed_at", closed_at="closed_at", close_reason="close_reason",
+        last_changed_at="last_changed_at", filled_at="filled_at", begun_at="begun_at",
+        closed_at="closed_at", close_reason="close_reason",
         abandoned_at="abandoned_at",
     ),
     Order: _orders(),

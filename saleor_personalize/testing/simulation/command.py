@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import sys
@@ -12,8 +13,12 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.sql import SQL, Identifier
+
 from saleor_personalize.exceptions import PersonalizeError
-from saleor_personalize.testing.services import embedded_postgres, stop_embedded_postgres
+from saleor_personalize.testing.services import embedded_postgres
 
 
 def main(argv: list[str]) -> int:
@@ -84,45 +89,100 @@ def _start(text: str) -> datetime:
         ) from None
 
 
+#: Name of a template while migrations make it.
+_MAKING = "template_making"
+
+
 @contextmanager
 def scratch_database() -> Iterator[None]:
-    """Bring up Django on a database of its own; whatever the settings say, it knows no other."""
-    with tempfile.TemporaryDirectory(prefix="personalize-simulation-") as name:
-        folder = Path(name)
-        # The embedded PostgreSQL runs as a user of its own when started by root.
-        folder.chmod(0o755)
-        url = embedded_postgres(folder / "postgres")
+    """Bring up Django on a database of its own; whatever the settings say, it knows no other.
+
+    The server is the embedded one. What migrations made is kept there as a template, so that only the
+    first run waits for them; each run has a copy, which goes with it.
+    """
+    url = embedded_postgres(
+        Path(tempfile.gettempdir()) / f"saleor-personalize-simulation-{os.getuid()}"
+    )
+    name = f"simulation_{os.getpid()}"
+    _set_up(url)
+    from django.db import connection, connections
+
+    with psycopg.connect(url, autocommit=True) as server:
+        # Two who start at once: the second one waits for the first.
+        server.execute("SELECT pg_advisory_lock(7264)")
+        template = _template(server)
+        server.execute(SQL("CREATE DATABASE {} TEMPLATE {}").format(Identifier(name), template))
+        server.execute("SELECT pg_advisory_unlock(7264)")
+        connection.settings_dict["NAME"] = name
         try:
-            _set_up(url, folder)
             yield
         finally:
-            from django.db import connections
-
             connections.close_all()
-            stop_embedded_postgres(folder / "postgres")
+            server.execute(SQL("DROP DATABASE {}").format(Identifier(name)))
 
 
-def _set_up(url: str, folder: Path) -> None:
+def _set_up(url: str) -> None:
     os.environ["DATABASE_URL"] = url
-    os.environ["VAR_DIR"] = str(folder)
     os.environ.setdefault("SECRET_KEY", "a-secret-for-this-simulation-only-0123456789")
     os.environ.setdefault("LOG_LEVEL", "ERROR")
     import django
     from django.conf import settings
-    from django.core.management import call_command
 
-    from saleor_personalize.project.settings import database_from_url
-
-    database = database_from_url(url)
-    # Nothing has to outlive the process.
-    database["OPTIONS"] = {
-        "prepare_threshold": 5,
-        "options": "-c synchronous_commit=off",
+    server = conninfo_to_dict(url)
+    settings.DATABASES = {
+        "default": {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": server["dbname"],
+            "USER": server.get("user", ""),
+            "PASSWORD": server.get("password", ""),
+            "HOST": server.get("host", ""),
+            "PORT": server.get("port", ""),
+            # Nothing has to outlive the process.
+            "OPTIONS": {"prepare_threshold": 5, "options": "-c synchronous_commit=off"},
+        }
     }
-    settings.DATABASES = {"default": database}
     settings.DATABASE_ROUTERS = []
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
     settings.EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
     settings.CELERY_BROKER_URL = "memory://"
     django.setup()
-    call_command("migrate", verbosity=0)
+
+
+def _template(server: psycopg.Connection) -> Identifier:
+    """Return the database with empty tables, as these migrations make them; made when it is not there."""
+    from django.core.management import call_command
+    from django.db import connection
+
+    name = f"template_{_digest()}"
+    rows = server.execute("SELECT datname FROM pg_database").fetchall()
+    known = {str(row[0]) for row in rows}
+    if name not in known:
+        for old in sorted(filter(_is_left_over, known)):
+            server.execute(SQL("DROP DATABASE {}").format(Identifier(old)))
+        server.execute(SQL("CREATE DATABASE {}").format(Identifier(_MAKING)))
+        connection.settings_dict["NAME"] = _MAKING
+        call_command("migrate", verbosity=0)
+        connection.close()
+        server.execute(
+            SQL("ALTER DATABASE {} RENAME TO {}").format(Identifier(_MAKING), Identifier(name))
+        )
+    return Identifier(name)
+
+
+def _is_left_over(name: str) -> bool:
+    """Tell whether a database is of earlier migrations, or of a run that was killed."""
+    kind, _, which = name.partition("_")
+    if kind == "simulation" and which.isdecimal():
+        return not Path(f"/proc/{which}").exists() and Path("/proc").exists()
+    return kind == "template" and bool(which)
+
+
+def _digest() -> str:
+    """Return what changes with any migration of any app that is installed."""
+    from django.db.migrations.loader import MigrationLoader
+
+    digest = hashlib.sha256()
+    for key, migration in sorted(MigrationLoader(None).disk_migrations.items()):
+        module = sys.modules[type(migration).__module__]
+        digest.update(repr(key).encode() + Path(module.__file__ or "").read_bytes())
+    return digest.hexdigest()[:16]

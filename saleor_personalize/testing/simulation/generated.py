@@ -74,9 +74,8 @@ def _story(chance: random.Random, person: Person, stories: Stories) -> Iterator[
         at = local.astimezone(UTC)
         at = max(at, stories.start + timedelta(minutes=1))
         product = chance.choice(products)
-        for _view in range(chance.randint(1, 3)):
-            yield _act(at, "viewed", product=product)
-            at += timedelta(minutes=chance.randint(1, 9))
+        yield _act(at, "viewed", product=product, times=chance.randint(1, 3))
+        at += timedelta(minutes=chance.randint(1, 9))
         if chance.random() < 0.15:
             yield _act(at, "kept", product=product)
         if chance.random() < 0.5:

@@ -23,7 +23,7 @@ class Decision:
     #: A NotSentReason; empty when it was sent.
     reason: str = ""
     subject: str = ""
-    #: The offer that it carries, in words; empty without one.
+    #: What the offer is worth that it carries, such as "10 %"; empty without one.
     offer: str = ""
     error: str = ""
 
@@ -283,7 +283,12 @@ def lines(simulation: Simulation) -> Iterable[str]:
     quiet = sum(not _of_person(simulation, person) for person in stories.people)
     if quiet:
         yield f"\n{quiet} people got nothing, and nothing was about to be sent to them."
+    empty = [row.journey for row in simulation.journeys if not row.entered]
+    if empty:
+        yield f"\nNobody came into: {', '.join(empty)}"
     for row in simulation.journeys:
+        if not row.entered:
+            continue
         yield (
             f"\n{row.journey}: {row.entered} came in, {row.reached} reached its goal, "
             f"{row.waiting} wait at the end"
@@ -292,11 +297,14 @@ def lines(simulation: Simulation) -> Iterable[str]:
             missed = sum(reasons.values())
             why = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
             yield f"  {step}: {sent} sent, {missed} not sent{f' ({why})' if why else ''}"
-    reasons = sorted({each.reason for each in (*simulation.decisions, *simulation.held)} - {""})
-    if reasons:
+    told = sorted(
+        {each.reason for each in simulation.decisions if each.reason}
+        | {each.reason for each in simulation.held}
+    )
+    if told:
         yield "\nReasons"
-        width = max(map(len, reasons))
-        for reason in reasons:
+        width = max(map(len, told))
+        for reason in told:
             yield f"  {reason:<{width}}  {NotSentReason(reason).label}"
 
 
@@ -306,7 +314,7 @@ def _of_person(simulation: Simulation, person: Person) -> list[str]:
     for each in simulation.of(person.key):
         told = f"sent      {each.name}" if each.is_sent else f"not sent  {each.name}"
         about = f"“{each.subject}”" if each.is_sent else f"{each.reason} {each.error}".strip()
-        offer = f", {each.offer}" if each.offer else ""
+        offer = f", with an offer: {each.offer}" if each.offer else ""
         rows.append((each.at, f"{told}  {about}{offer}"))
     for held in simulation.held:
         if held.person == person.key:

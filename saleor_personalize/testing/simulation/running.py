@@ -11,15 +11,17 @@ from typing import Any
 from django.db.models import Count, Q
 from django.test.utils import override_settings
 
+from saleor_personalize import signals
 from saleor_personalize.conf import SETTING_NAME, settings
-from saleor_personalize.enums import EnrollmentStatus, JourneySource, MessageStatus
+from saleor_personalize.enums import EnrollmentStatus, JourneySource, MessageStatus, OfferKind
 from saleor_personalize.exceptions import PersonalizeError
 from saleor_personalize.journeys import definitions
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.definitions import Definition, InvalidJourney
 from saleor_personalize.journeys.scheduler import Outside
 from saleor_personalize.journeys.time_machine import TimeMachine
-from saleor_personalize.journeys.triggers import Question
+from saleor_personalize.journeys.triggers import Question, trigger_of
+from saleor_personalize.journeys.triggers.silence import Silent
 from saleor_personalize.messaging.channels.base import Channel, OutgoingMessage, SendResult
 from saleor_personalize.models import Enrollment, Installation, Message
 from saleor_personalize.offers.paper import Paper
@@ -71,7 +73,7 @@ def simulate(
         )
     found = load(given)
     told = _stories(found, people, days, _moment(start), seed, count)
-    with _settings_of(told):
+    with _settings_of(told), signals.muted():
         try:
             return _run(found, told, answer)
         finally:
@@ -199,7 +201,7 @@ def _run(found: Mapping[str, Definition], told: Stories, answer: Answer | None) 
     shop = Shop(told, lambda at, do: machine.plan(at, do))
     machine = TimeMachine(
         outside=Outside(ask=answered, connect=Paper().connect, channel=recorder),
-        before_look=lambda now: _bring_up(shop, now),
+        before_look=(lambda now: _bring_up(shop, now)) if _needs_traits(found, told) else _nothing,
         after=held.look,
     )
     acts = [
@@ -239,6 +241,20 @@ def _doing(do: Callable[[stories.Act, datetime], None], act: stories.Act) -> Any
 
 def _by(shop: Shop, person: stories.Person) -> Callable[[stories.Act, datetime], None]:
     return lambda act, now: shop.act(person, act, now)
+
+
+def _needs_traits(found: Mapping[str, Definition], told: Stories) -> bool:
+    """Tell whether anything may look at traits or segments, which tasks keep up to date."""
+    triggers = {type(trigger_of(definition.trigger)) for definition in found.values()}
+    own = "saleor_personalize."
+    return bool(told.shop.segments) or any(
+        issubclass(trigger, Silent) or not trigger.__module__.startswith(own)
+        for trigger in triggers
+    )
+
+
+def _nothing(now: datetime) -> None:
+    """Nothing has to be brought up to date."""
 
 
 def _bring_up(shop: Shop, now: datetime) -> None:
@@ -314,13 +330,22 @@ def _decision(message: Message, whose: Mapping[int, str], recorder: Recorder) ->
     prefix = f"{row.journey.key}:{row.entry_key}:"
     step = message.idempotency_key.removeprefix(prefix).partition(":")[0]
     is_sent = message.status == MessageStatus.SENT
-    offer = message.content.get("offer") or {}
     return Decision(
         person=whose[message.profile_id],
         name=f"{row.journey.key}/{step}",
         at=message.decided_at,
         reason="" if is_sent else message.reason or message.status,
         subject=recorder.subjects.get(message.public_id.hex, ""),
-        offer=str(offer.get("kind", "")),
+        offer=_worth(message.content.get("offer")),
         error=message.error,
     )
+
+
+def _worth(offer: Mapping[str, Any] | None) -> str:
+    """Return what an offer is worth: "10 %", "5.00 EUR", or "free delivery"."""
+    if not offer:
+        return ""
+    if offer["kind"] == OfferKind.FREE_SHIPPING:
+        return "free delivery"
+    unit = "%" if offer["kind"] == OfferKind.PERCENT else offer["currency"]
+    return f"{offer['value']} {unit}"

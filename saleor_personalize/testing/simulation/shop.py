@@ -304,39 +304,48 @@ class Shop:
         except alerts.AlertRefused as error:
             raise StoryError(f"{act.path}: {error}") from error
 
-    def _track(self, person: Person, now: datetime, type_: EventType, **row: Any) -> None:
+    def _track(
+        self, person: Person, now: datetime, type_: EventType, times: int = 1, **row: Any
+    ) -> None:
+        """Let a storefront tell what somebody did, in one batch."""
         shown = (
             {IdentityKind.SALEOR_USER: self.user_id(person)}
             if self.accounts[person.key]
             else {IdentityKind.ANONYMOUS_ID: _browser(person)}
         )
-        (result,) = track(
+        rows = [
+            Row(
+                event_id=f"{person.key}-{next(self._numbers)}",
+                type=type_,
+                occurred_at=now,
+                channel_slug=self.stories.shop.channel,
+                session_id=f"{person.key}-{now:%Y-%m-%d}",
+                **row,
+            )
+            for _ in range(times)
+        ]
+        results = track(
             installation=self.installation,
             shown=shown,
-            rows=[
-                Row(
-                    event_id=f"{person.key}-{next(self._numbers)}",
-                    type=type_,
-                    occurred_at=now,
-                    channel_slug=self.stories.shop.channel,
-                    session_id=f"{person.key}-{now:%Y-%m-%d}",
-                    **row,
-                )
-            ],
+            rows=rows,
             source=EventSource.STOREFRONT,
             now=now,
         )
-        if result.status == "rejected":
-            raise StoryError(result.message)
+        for result in results:
+            if result.status == "rejected":
+                raise StoryError(result.message)
 
-    def _viewed(self, person: Person, now: datetime, product: str) -> None:
-        self._track(person, now, EventType.PRODUCT_VIEWED, product_id=product)
+    def _viewed(self, person: Person, now: datetime, product: str, times: int = 1) -> None:
+        self._track(person, now, EventType.PRODUCT_VIEWED, times, product_id=product)
 
-    def _viewed_category(self, person: Person, now: datetime, category: str) -> None:
-        self._track(person, now, EventType.CATEGORY_VIEWED, properties={"category_id": category})
+    def _viewed_category(
+        self, person: Person, now: datetime, category: str, times: int = 1
+    ) -> None:
+        properties = {"category_id": category}
+        self._track(person, now, EventType.CATEGORY_VIEWED, times, properties=properties)
 
-    def _searched(self, person: Person, now: datetime, query: str) -> None:
-        self._track(person, now, EventType.SEARCHED, properties={"query": query})
+    def _searched(self, person: Person, now: datetime, query: str, times: int = 1) -> None:
+        self._track(person, now, EventType.SEARCHED, times, properties={"query": query})
 
     def _kept(self, person: Person, now: datetime, product: str) -> None:
         self._track(person, now, EventType.FAVOURITE_ADDED, product_id=product)
@@ -535,7 +544,10 @@ class Shop:
         if isinstance(question, AboutCheckout):
             return self._about_checkout(question)
         if isinstance(question, AboutOrders):
-            return bool(self._orders_of(question.address, question.user_id, question.since))
+            return any(
+                self._orders_of(address, user_id, question.since)
+                for address, user_id in ((question.address, question.user_id), *question.others)
+            )
         if isinstance(question, AboutVariant):
             return self._about_variant(question)
         if isinstance(question, AboutOrder):

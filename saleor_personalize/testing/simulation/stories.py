@@ -153,9 +153,9 @@ def midnight(day: date, time_zone: str) -> datetime:
 
 #: What people do -> the options that go with it; those with ! are needed.
 OF_PEOPLE: Mapping[str, tuple[str, ...]] = {
-    "viewed": ("product!",),
-    "viewed_category": ("category!",),
-    "searched": ("query!",),
+    "viewed": ("product!", "times"),
+    "viewed_category": ("category!", "times"),
+    "searched": ("query!", "times"),
     "added": ("product!", "pieces"),
     "removed": ("product!",),
     "kept": ("product!",),
@@ -483,6 +483,7 @@ class _Reader:
             ),
             "pieces": lambda: self.number(value, path, 0, 1_000_000),
             "price": lambda: self.amount(value, path),
+            "times": lambda: self.number(value, path, 1, 100),
             "discount": lambda: self.number(value, path, 1, 100),
             "told_after": lambda: self.duration(value, path),
             "for": lambda: self.duration(value, path),

@@ -58,7 +58,7 @@ def test_b62_a_quiet_time_within_a_day() -> None:
     assert clocks.quiet_until(at("2026-01-10T14:00"), UTC, time(12), time(12)) is None
 
 
-def test_b62_whose_clock_it_is() -> None:
+def test_b62_whose_clock_it_is(db: None) -> None:
     assert (
         clocks.zone_of(Profile(traits={"time_zone": "Asia/Kolkata"}, country_code="DE")) == KOLKATA
     )
