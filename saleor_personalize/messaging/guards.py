@@ -83,7 +83,8 @@ def _refusal(
 ) -> NotSentReason | None:
     """Ask the ledger about the person, and about whoever the address belongs to."""
     mail = DeliveryChannel.EMAIL
-    answers = [consent.Standing(whose) for whose in (profile, recipient.profile)]
+    asked = {whose.pk: whose for whose in (profile, recipient.profile)}
+    answers = [consent.Standing(whose) for whose in asked.values()]
     refuses = any(each.state(purpose, mail, topic) == ConsentState.DENIED for each in answers)
     if not refuses and answers[-1].state(purpose, mail, topic) == ConsentState.GRANTED:
         return None
