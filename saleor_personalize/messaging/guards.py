@@ -69,7 +69,8 @@ def objection(
         reasons=None if is_marketing else _ALWAYS,
     ):
         return NotSentReason.SUPPRESSED
-    answers = [consent.Standing(whose) for whose in (profile, destination.profile)]
+    asked = {whose.pk: whose for whose in (profile, destination.profile)}
+    answers = [consent.Standing(whose) for whose in asked.values()]
     if not is_marketing:
         is_refused = any(each.state(purpose, channel) == ConsentState.DENIED for each in answers)
         return NotSentReason.NO_CONSENT if is_refused else None

@@ -452,10 +452,20 @@ def base() -> Installation:
         _customer(installation, person, account(person), BEGINNING)
     zone = {"time_zone": "America/New_York"}
     Profile.objects.filter(identities__value=USERS["ben"]).update(traits=zone, country_code="US")
+    _publish(installation, 0, BEGINNING)
     for key in LIVE:
-        if key != "gift":
-            journeys.ensure_journey(installation=installation, key=key)
+        journey = journeys.ensure_journey(installation=installation, key=key)
+        journeys.go_live(journey=journey, now=BEGINNING)
     return installation
+
+
+def _publish(installation: Installation, which: int, at: datetime) -> None:
+    journeys.publish(
+        installation=installation,
+        definition=_gift(which),
+        source="file",  # type: ignore[arg-type]
+        now=at,
+    )
 
 
 def _customer(installation: Installation, person: str, address: str, at: datetime) -> None:
@@ -537,10 +547,9 @@ class Story:
         self.outside = Outside(self.answer, self.vouchers.connect, Provider(self.provide))
 
     def begin(self, gift: int, yes: set[str]) -> None:
-        """Put every journey on, and let people allow messages."""
+        """Choose the shop's own journey, and let people allow messages."""
+        self.truth.live_at = dict.fromkeys(LIVE, BEGINNING)
         self.publish(gift)
-        for key in LIVE:
-            self.go_live(key)
         for address in sorted(yes):
             self.say(address, "", True)
 
@@ -825,6 +834,9 @@ class Story:
 
     # -- the shop's own switches ------------------------------------------------------------------------
 
+    def switch(self, what: str, key: str) -> None:
+        self.act((what, key))
+
     def go_live(self, key: str) -> None:
         journey = self._journey(key)
         if not journey.is_live:
@@ -845,12 +857,7 @@ class Story:
         return journeys.ensure_journey(installation=self.installation, key=key)
 
     def publish(self, which: int) -> None:
-        journeys.publish(
-            installation=self.installation,
-            definition=_gift(which),
-            source="file",  # type: ignore[arg-type]
-            now=self.truth.now,
-        )
+        _publish(self.installation, which, self.truth.now)
         self.truth.gifts.append((self.truth.now, which))
 
     def stop(self, is_stopped: bool) -> None:
@@ -1006,26 +1013,21 @@ class Story:
     # -- the provider ---------------------------------------------------------------------------------------
 
     def provide(self, message: OutgoingMessage) -> SendResult:
-        """Take a message, or not. From here on a mail is judged."""
-        self.given.append(message.text)
-        self.reach("handing over")
+        """Take a message, or not. It is judged as it comes: what happens from here on is later."""
+        template = message.headers["List-Id"].partition(".")[0].removeprefix("<")
+        text = f"{message.subject}\n{message.text}"
+        mail = Mail(self.passes[-1].at, message.key, message.recipient, template, text)
+        self.judge(mail)
         if message.key in self.taken:
             self.wrong.append(f"the same key again, after: {self.taken[message.key]}")
+        self.given.append(text)
+        self.reach("handing over")
         mood = self.moods.pop(0) if self.moods else "takes it"
         if mood in ("refuses", "not now"):
-            self.given.pop()
+            self.given.remove(text)
             raise ChannelError("Refused.", is_permanent=mood == "refuses")
         self.taken[message.key] = mood
         if mood != "unclear, has it not":
-            template = message.headers["List-Id"].partition(".")[0].removeprefix("<")
-            mail = Mail(
-                self.passes[-1].at,
-                message.key,
-                message.recipient,
-                template,
-                f"{message.subject}\n{message.text}",
-            )
-            self.judge(mail)
             self.mails.append(mail)
             self.counts[template] += 1
         self.reach("handed over")

@@ -235,6 +235,8 @@ class AbandonedCheckout(Trigger):
             .select_related("installation", "profile__installation")
             .order_by("-last_changed_at", "-pk")
         }
+        if not carts:
+            return []
         rows = (
             Enrollment.objects.of(enrollment.installation_id)
             .filter(

@@ -505,7 +505,7 @@ function drawSign() {
 
 async function draw() {
   const name = location.pathname.split("/")[1];
-  document.getElementById("hint").hidden = true;
+  document.getElementById("hints").replaceChildren();
   main.replaceChildren(...(await (PAGES[name] ?? home)()));
   // Nothing of the page waits for it.
   hints.page(KINDS[name] ?? "HOME", state.cart.checkout && { checkoutId: state.cart.checkout });
@@ -513,22 +513,19 @@ async function draw() {
 
 const KINDS = { product: "PRODUCT", category: "CATEGORY", search: "SEARCH", cart: "CART", order: "OTHER" };
 
-// One hint at a time: the newest takes the place of the one before.
+// Each kind of hint has a place of its own.
 function showHint(hint, { dismiss, follow }) {
-  const box = document.getElementById("hint");
-  const close = (then) => () => {
-    box.hidden = true;
-    return then();
-  };
+  const box = make("div", { className: "hint", data: { kind: hint.kind } });
   const toCart = hint.kind === "CART_WAITING" &&
     make("a", { href: `/checkout?checkout=${encodeURIComponent(hint.checkoutId)}`, textContent: say.toCart, onclick: () => void follow() });
-  box.replaceChildren(
+  box.append(
     make("p", {}, hint.text, " ", ...(toCart ? [toCart] : [])),
     make("p", { className: "note", textContent: hint.reason.text }),
-    make("button", { type: "button", textContent: say.dismiss, onclick: close(dismiss) }),
+    make("button", { type: "button", textContent: say.dismiss, onclick: () => { box.remove(); dismiss(); } }),
   );
-  box.dataset.kind = hint.kind;
-  box.hidden = false;
+  const place = document.getElementById("hints");
+  place.querySelector(`[data-kind="${hint.kind}"]`)?.remove();
+  place.append(box);
 }
 
 async function drawCategories() {
