@@ -279,6 +279,30 @@ class Scenarios:
             },
         )
 
+    def cart_changes_hands(self) -> None:
+        """A cart that was nobody's is half sold out and re-priced; its customer buys in the second channel under another e-mail, and only then the cart becomes theirs."""
+        email, password = self._address(), "A-long-passw0rd"
+        prices = {CHANNEL: 20, "channel-pln": 80}
+        runs_out, is_priced = (
+            self.shop.product(f"Recorded cup {uuid.uuid4().hex[:4]}", prices, pieces=5)
+            for _ in range(2)
+        )
+        user = self.shop.register(email, password)
+        token = self.shop.login(email, password)
+        cart = self.shop.checkout(None, [runs_out["variant"], is_priced["variant"]])
+        time.sleep(1)
+        self.shop.stock(runs_out["variant"], 0)
+        self.shop.price(is_priced["variant"], is_priced["channel"], 15)
+        bought = self.shop.checkout(None, [is_priced["variant"]], channel="channel-pln")
+        self.shop.attach(bought, token)
+        self.shop.set_email(bought, self._address())
+        self.shop.buy(bought)
+        time.sleep(1)
+        self.shop.attach(cart, token)
+        time.sleep(QUIET_SECONDS)
+        self.shop.delete_customer(user)
+        self.shop.delete_products([runs_out["product"], is_priced["product"]])
+
     def metadata_loop(self) -> None:
         """The app writes metadata: X_UPDATED comes back to it with itself as the author (trap 9)."""
         self.shop.gql(

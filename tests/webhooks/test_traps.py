@@ -17,6 +17,7 @@ from saleor_personalize.enums import (
     InstallationStatus,
 )
 from saleor_personalize.ingestion import backfill
+from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.models import (
     Backfill,
     Checkout,
@@ -364,3 +365,29 @@ def test_a_draft_order_has_no_checkout_and_still_counts(installation: Installati
     order = Order.objects.get()
     assert order.checkout_saleor_id == ""
     assert order.email_hash
+
+
+@pytest.mark.parametrize("comes_first", ["the order", "the cart"])
+def test_d2_b45_a_cart_that_comes_to_its_person_after_their_order(
+    installation: Installation, comes_first: str
+) -> None:
+    """Filled by nobody, then its customer orders elsewhere under another e-mail, then signs in: in both orders of arrival."""
+    go_live(installation)
+    rows = [row for row in scenario("cart_changes_hands") if row.event != "product_deleted"]
+    *before, attached = rows
+    assert attached.event == "checkout_updated"
+    cart_id = attached.payload["checkout"]["id"]
+    at = next(i for i, row in enumerate(before) if row.event == "order_created")
+    arrived = rows if comes_first == "the order" else [*before[:at], attached, *before[at:]]
+    deliver(installation, arrived, now=NOW)
+    cart = Checkout.objects.get(saleor_id=cart_id)
+    order = Order.objects.get()
+    assert cart.user_saleor_id == order.user_saleor_id != ""
+    assert cart.email_hash != order.email_hash
+    assert cart.filled_at is not None
+    assert cart.filled_at < order.placed_at < cart.last_changed_at
+    journeys.advance_due(now=cart.last_changed_at + timedelta(hours=2), ask=pytest.fail)
+    decisions = Message.objects.filter(enrollment__subject_saleor_id=cart_id)
+    assert list(decisions.values_list("template", "status", "reason")) == [
+        ("abandoned_checkout", "not_sent", "ordered")
+    ]
