@@ -27,7 +27,7 @@ from saleor_personalize.enums import (
     Purpose,
 )
 from saleor_personalize.events.queries import orders_of
-from saleor_personalize.messaging import destinations, guards
+from saleor_personalize.messaging import choosing, destinations, guards, reach
 from saleor_personalize.messaging.queries import REACHED
 from saleor_personalize.models import (
     Enrollment,
@@ -96,7 +96,7 @@ def request(
         {IdentityKind.SALEOR_USER: user_id} if user_id else {IdentityKind.EMAIL: address.strip()}
     )
     profile = identity.resolve_profile(installation=installation, shown=shown, now=now)
-    if user_id and guards.address_identity(profile=profile) is None:
+    if user_id and not _is_reachable(profile):
         raise AlertRefused("NO_EMAIL", "The account has no e-mail address that we know.", "email")
     with transaction.atomic():
         consent.hold(profile=profile)
@@ -120,7 +120,7 @@ def request(
             created_at=now,
             expires_at=now + settings.STOCK_ALERT_EXPIRY,
         )
-        list(_allowed([alert], now))
+        list(_allowed([alert], now, destinations.known()))
         bus.publish(
             installation=installation,
             event=BusEvent.STOCK_ALERT_REQUESTED,
@@ -130,6 +130,18 @@ def request(
             now=now,
         )
     return alert
+
+
+def _is_reachable(profile: Profile) -> bool:
+    """Tell whether there is an address, or a device with a yes to push."""
+    return bool(
+        reach.reachable(
+            installation=profile.installation,
+            people=[profile.person_id],
+            delivery_channels=(DeliveryChannel.EMAIL, DeliveryChannel.PUSH),
+            agreed=False,
+        )
+    )
 
 
 def _check(installation: Installation, variant_id: str, channel_slug: str) -> str:
@@ -204,9 +216,16 @@ def _name(variant_id: str, channel_slug: str) -> str:
 
 
 def call_up(
-    *, installation: Installation, variant_id: str, channel_slug: str, now: datetime
+    *,
+    installation: Installation,
+    variant_id: str,
+    channel_slug: str,
+    now: datetime,
+    over: Collection[str] = (DeliveryChannel.EMAIL,),
 ) -> list[StockAlert]:
     """Call those who have waited longest, as many as the pieces in stock allow; return whom.
+
+    Only whom we may write to `over` one of these delivery channels.
 
     Nobody, while another worker looks at the same variant: the next look calls them.
     """
@@ -229,7 +248,7 @@ def call_up(
         )
         # Whoever never confirms must not stand in the way of the others, so there is no end to the queue.
         oldest_first = queue.order_by("created_at", "pk").iterator(chunk_size=200)
-        for alert in _allowed(oldest_first, now):
+        for alert in _allowed(oldest_first, now, over):
             if _person(alert) in people:
                 # Told along with their first sign-up.
                 continue
@@ -371,20 +390,19 @@ def _enrollments(alert: StockAlert) -> QuerySet[Enrollment]:
     )
 
 
-def _allowed(alerts: Iterable[StockAlert], now: datetime) -> Iterator[StockAlert]:
-    """Yield those whom we may write to now; write down since when there is permission."""
+def _allowed(
+    alerts: Iterable[StockAlert], now: datetime, over: Collection[str]
+) -> Iterator[StockAlert]:
+    """Yield those whom we may write to now over a delivery channel; write down since when there is permission."""
     for alert in alerts:
-        objection = guards.objection(
+        objection = choosing.best(
             profile=alert.profile,
+            among=over,
             purpose=Purpose.MARKETING,
-            destination=destinations.destination_of(
-                profile=alert.profile,
-                delivery_channel=DeliveryChannel.EMAIL,
-                preferred_hash=alert.email_hash,
-            ),
             topic=TOPIC,
+            preferred_hash=alert.email_hash,
             now=now,
-        )
+        ).objection
         if objection is not None and objection not in _PASSING:
             continue
         if alert.confirmed_at is None:

@@ -18,9 +18,8 @@ from saleor_personalize.journeys.triggers import (
     Fact,
     OrderChanged,
     Trigger,
-    trigger_of,
 )
-from saleor_personalize.journeys.versions import definition_of, up_to_date
+from saleor_personalize.journeys.versions import definition_of, trigger_for, up_to_date
 from saleor_personalize.models import (
     Enrollment,
     Event,
@@ -135,7 +134,7 @@ def _resolved(journey: Journey) -> tuple[Definition, Trigger] | None:
         return None
     definition = definition_of(published)
     try:
-        return definition, trigger_of(definition.trigger)
+        return definition, trigger_for(definition)
     except (UnknownAlias, InvalidJourney) as error:
         logger.warning("Nobody enters journey %s: %s", journey.key, error)
         return None

@@ -50,8 +50,8 @@ from saleor_personalize.journeys.triggers import (
     OrderChanged,
     StockChanged,
     Trigger,
-    trigger_of,
 )
+from saleor_personalize.journeys.versions import trigger_for
 from saleor_personalize.messaging.channels.base import Channel, OutgoingMessage, SendResult
 from saleor_personalize.messaging.queries import REACHED
 from saleor_personalize.models import (
@@ -122,7 +122,7 @@ def forecast(
     May take minutes. Raises UnknownAlias for a trigger that is not there, OnlySaleorKnows for one that
     asks what our tables cannot tell.
     """
-    trigger = trigger_of(definition.trigger)
+    trigger = trigger_for(definition)
     is_foreseen = trigger.is_foreseeable
     rows = Journey.objects.of(installation).filter(key=definition.journey)
     is_live = rows.filter(is_live=True).exists()

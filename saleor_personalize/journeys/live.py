@@ -60,7 +60,7 @@ class LiveCheckout:
 class AboutCheckout:
     """The question of a cart: does it still exist, what can be bought, has its person ordered?
 
-    `address` is the e-mail that would be written to.
+    `address` is the person's e-mail; "" if none is known.
     """
 
     checkout: Checkout
@@ -121,8 +121,7 @@ def read_orders(answer: Mapping[str, Any], *, since: datetime, address: str) -> 
     """Read the `data` of OrdersNow: whether one by the address or the customer came after `since`."""
     try:
         customer = answer.get("customer") or {"orders": {"edges": []}}
-        # Without an address the shop was asked about the customer alone.
-        found = nodes_of(answer["ordersOfAddress"]) if address else ()
+        found = orders_of_address(answer, address)
         mine = [order for order in found if is_of(order, address)]
         return any(counts(order, since) for order in [*mine, *nodes_of(customer["orders"])])
     except (KeyError, TypeError, ValueError) as error:
@@ -134,7 +133,7 @@ def read_orders(answer: Mapping[str, Any], *, since: datetime, address: str) -> 
 def ask_saleor(checkout: Checkout, address: str) -> LiveCheckout:
     """Ask the shop about a checkout and about orders of its person since it last changed.
 
-    `address` is the e-mail that would be written to. Raises SaleorApiError, or MalformedPayload when
+    `address` is the person's e-mail, if one is known. Raises SaleorApiError, or MalformedPayload when
     the answer lacks what a decision needs: then nothing may be sent.
     """
     with SaleorClient(checkout.installation) as client:
@@ -145,6 +144,7 @@ def ask_saleor(checkout: Checkout, address: str) -> LiveCheckout:
                 "checkoutIds": [checkout.saleor_id],
                 "country": checkout.profile.country_code or None,
                 "address": address,
+                "hasAddress": bool(address),
                 "since": checkout.orders_count_from.isoformat(),
                 "userId": checkout.user_saleor_id,
                 "isCustomer": bool(checkout.user_saleor_id),
@@ -162,7 +162,7 @@ def read_answer(answer: Mapping[str, Any], *, since: datetime, address: str) -> 
             bool(answer["orders"]["edges"])
             or any(
                 counts(order, since) and is_of(order, address)
-                for order in nodes_of(answer["ordersOfAddress"])
+                for order in orders_of_address(answer, address)
             )
             or any(counts(order, since) for order in nodes_of(customer["orders"]))
         )
@@ -183,6 +183,11 @@ def read_answer(answer: Mapping[str, Any], *, since: datetime, address: str) -> 
         raise MalformedPayload(
             f"Saleor's answer to CheckoutNow cannot be read: {error!r}."
         ) from error
+
+
+def orders_of_address(answer: Mapping[str, Any], address: str) -> list[Mapping[str, Any]]:
+    """Return the orders by an address; without one the shop was asked about the customer alone."""
+    return nodes_of(answer["ordersOfAddress"]) if address else []
 
 
 def nodes_of(connection: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from saleor_personalize.enums import IdentityKind
 from saleor_personalize.exceptions import MalformedPayload
-from saleor_personalize.journeys.live import counts, is_of, nodes_of
+from saleor_personalize.journeys.live import counts, is_of, nodes_of, orders_of_address
 from saleor_personalize.messaging import links
 from saleor_personalize.messaging.rendering import format_money
 from saleor_personalize.models import Identity, Installation, Profile
@@ -45,7 +45,7 @@ class LiveVariant:
 class AboutVariant:
     """The question of a variant: how many pieces are there in the channel, at what price; has the person bought it?
 
-    `address` is the e-mail that would be written to, `user_id` the person's Saleor user or empty; what they
+    `address` is the person's e-mail or empty, `user_id` the person's Saleor user or empty; what they
     bought counts from `since` on.
     """
 
@@ -89,6 +89,7 @@ class AboutVariant:
                     "channel": self.channel_slug,
                     "country": self.country_code or None,
                     "address": self.address,
+                    "hasAddress": bool(self.address),
                     "since": self.since.isoformat(),
                     "userId": self.user_id,
                     "isCustomer": bool(self.user_id),
@@ -106,7 +107,7 @@ def read_answer(
     try:
         customer = answer.get("customer") or {"orders": {"edges": []}}
         orders = [
-            *(order for order in nodes_of(answer["ordersOfAddress"]) if is_of(order, address)),
+            *(order for order in orders_of_address(answer, address) if is_of(order, address)),
             *nodes_of(customer["orders"]),
         ]
         is_bought = any(counts(order, since) and _holds(order, variant_id) for order in orders)

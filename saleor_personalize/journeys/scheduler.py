@@ -55,7 +55,12 @@ from saleor_personalize.journeys.triggers import (
     known_triggers,
     trigger_of,
 )
-from saleor_personalize.journeys.versions import definition_of, delivery_channels, priority_of
+from saleor_personalize.journeys.versions import (
+    definition_of,
+    delivery_channels,
+    priority_of,
+    trigger_for,
+)
 from saleor_personalize.messaging import (
     arbitration,
     choosing,
@@ -1119,7 +1124,7 @@ def case_of(enrollment: Enrollment) -> Case:
 
 def _case(enrollment: Enrollment) -> Case:
     definition = definition_of(enrollment.version)
-    trigger = trigger_of(definition.trigger)
+    trigger = trigger_for(definition)
     about = trigger.about(enrollment)
     if about.profile is not None and about.profile != enrollment.profile:
         # The object has changed hands.

@@ -16,7 +16,7 @@ from saleor_personalize.enums import EventType, JourneySource
 from saleor_personalize.exceptions import UnknownAlias
 from saleor_personalize.journeys import definitions
 from saleor_personalize.journeys.definitions import Definition, Known
-from saleor_personalize.journeys.triggers import known_triggers
+from saleor_personalize.journeys.triggers import Trigger, known_triggers, trigger_of
 from saleor_personalize.messaging import destinations, topics
 from saleor_personalize.messaging.rendering import channels_of, files_of, known_templates
 from saleor_personalize.models import Installation, Journey, JourneyVersion
@@ -42,6 +42,15 @@ def known() -> Known:
 def delivery_channels() -> list[str]:
     """Return the delivery channels that a journey may use: the service has them, and finds people there."""
     return [one for one in settings.CHANNELS if one in destinations.known()]
+
+
+def trigger_for(definition: Definition) -> Trigger:
+    """Return the trigger of a definition; it knows by which delivery channels the journey writes.
+
+    Raises UnknownAlias, InvalidJourney.
+    """
+    ways = definitions.delivery_channels_of(definition, delivery_channels())
+    return trigger_of(definition.trigger, delivery_channels=ways)
 
 
 def _missing_words(template: str, delivery_channel: str) -> tuple[str, ...]:

@@ -31,6 +31,12 @@ def address_identity(*, profile: Profile, preferred_hash: str = "") -> Identity 
     return destinations.email_identity(profile=profile, preferred_hash=preferred_hash)
 
 
+def address_of(*, profile: Profile, preferred_hash: str = "") -> str:
+    """Return the e-mail of a profile by which its shop may know it, as `address_identity`; "" without one."""
+    found = address_identity(profile=profile, preferred_hash=preferred_hash)
+    return "" if found is None else found.address
+
+
 def speaker(*, profile: Profile, recipient: Identity | Destination) -> Profile:
     """Return for whom a link in a message may speak: for the profile if the address is proved to be theirs.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from django.core.signals import setting_changed
@@ -63,8 +63,11 @@ def known_triggers() -> Mapping[str, type[Trigger]]:
     return found
 
 
-def trigger_of(reference: TriggerRef) -> Trigger:
-    """Return the trigger of a definition with its options. Raises UnknownAlias, InvalidJourney."""
+def trigger_of(reference: TriggerRef, *, delivery_channels: Collection[str] = ()) -> Trigger:
+    """Return the trigger of a definition with its options. Raises UnknownAlias, InvalidJourney.
+
+    `delivery_channels`: by what the journey writes, which who brings people in has to tell.
+    """
     known = known_triggers()
     if reference.type not in known:
         raise UnknownAlias(
@@ -72,7 +75,10 @@ def trigger_of(reference: TriggerRef) -> Trigger:
             f"Known: {', '.join(sorted(known))}."
         )
     type_ = known[reference.type]
-    return type_(read_options(type_.Options, reference.options, "trigger"))
+    found = type_(read_options(type_.Options, reference.options, "trigger"))
+    if delivery_channels:
+        found.delivery_channels = tuple(sorted(delivery_channels))
+    return found
 
 
 def _forget(*, setting: str, **_: Any) -> None:

@@ -41,13 +41,12 @@ from saleor_personalize.journeys.triggers.base import (
     Verdict,
     Wait,
 )
-from saleor_personalize.messaging import guards, links
+from saleor_personalize.messaging import guards, links, reach
 from saleor_personalize.messaging.queries import REACHED, reached_by
 from saleor_personalize.messaging.rendering import format_money
 from saleor_personalize.models import (
     Checkout,
     Enrollment,
-    Identity,
     Installation,
     OrderLine,
     Product,
@@ -99,14 +98,23 @@ class AbandonedCheckout(Trigger):
                 due_at=self._due_at(checkout),
             )
 
-    @staticmethod
-    def _can_be_abandoned(checkout: Checkout) -> bool:
+    def _can_be_abandoned(self, checkout: Checkout) -> bool:
         """Tell whether a checkout is open, holds something, and has somebody to write to."""
         return (
             checkout.closed_at is None
             and checkout.deleted_at is None
             and bool(checkout.lines)
-            and _recipient(checkout) is not None
+            and self._is_reachable(checkout)
+        )
+
+    def _is_reachable(self, checkout: Checkout) -> bool:
+        return bool(
+            reach.reachable(
+                installation=checkout.installation,
+                people=[checkout.profile.person_id],
+                delivery_channels=self.delivery_channels,
+                agreed=False,
+            )
         )
 
     def _due_at(self, checkout: Checkout) -> datetime:
@@ -162,12 +170,12 @@ class AbandonedCheckout(Trigger):
         newer = self._newer_cart(enrollment, checkout)
         if newer is not None:
             return Wait(max(newer.due_at, now) + _AFTER_NEWER)
-        recipient = _recipient(checkout)
-        if recipient is None:
-            return Stop(NotSentReason.NO_ADDRESS)
         if live is None or checkout.saleor_id not in live:
             carts = [checkout, *(cart for _row, cart in self._others(enrollment, checkout))]
-            questions = tuple[Question, ...](AboutCheckout(c, recipient.address) for c in carts)
+            address = guards.address_of(
+                profile=checkout.profile, preferred_hash=checkout.email_hash
+            )
+            questions = tuple[Question, ...](AboutCheckout(c, address) for c in carts)
             return AskSaleor(questions)
         verdict = self._judge_live(checkout, live[checkout.saleor_id], now)
         return Go() if isinstance(verdict, _Cart) else verdict
@@ -319,10 +327,6 @@ def _checkout_of(enrollment: Enrollment) -> Checkout:
     if found is None:
         raise SubjectGone(NotSentReason.CHECKOUT_GONE)
     return found
-
-
-def _recipient(checkout: Checkout) -> Identity | None:
-    return guards.address_identity(profile=checkout.profile, preferred_hash=checkout.email_hash)
 
 
 def _bought(checkout: Checkout) -> set[str]:

@@ -70,7 +70,11 @@ class BackInStock(Trigger):
         waited_for = queries.waited_for(installation=installation, now=now, variant_id=variant_id)
         for variant, channel_slug in waited_for:
             for alert in alerts.call_up(
-                installation=installation, variant_id=variant, channel_slug=channel_slug, now=now
+                installation=installation,
+                variant_id=variant,
+                channel_slug=channel_slug,
+                over=self.delivery_channels,
+                now=now,
             ):
                 yield Entry(
                     profile=alert.profile,
@@ -125,14 +129,11 @@ class BackInStock(Trigger):
         )
         if free == 0:
             return Stop(NotSentReason.SOLD_OUT)
-        recipient = guards.address_identity(profile=alert.profile, preferred_hash=alert.email_hash)
-        if recipient is None:
-            return Stop(NotSentReason.NO_ADDRESS)
         question = AboutVariant.of(
             profile=alert.profile,
             variant_id=alert.variant_saleor_id,
             channel_slug=channel_slug,
-            address=recipient.address,
+            address=guards.address_of(profile=alert.profile, preferred_hash=alert.email_hash),
             since=alert.created_at,
         )
         if live is None or question.key not in live:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
-from saleor_personalize.enums import NotSentReason
+from saleor_personalize.enums import DeliveryChannel, NotSentReason
 from saleor_personalize.events.queries import has_ordered_since
 from saleor_personalize.models import (
     Checkout,
@@ -207,6 +207,9 @@ class Trigger:
 
     #: Whether time alone brings people in, so that `due` can tell today who comes in the next days.
     is_foreseeable: ClassVar[bool] = False
+
+    #: By which delivery channels the journey writes: only whom one of them may reach, comes in.
+    delivery_channels: Collection[str] = (DeliveryChannel.EMAIL,)
 
     def __init__(self, options: Any = None) -> None:
         self.options = self.Options() if options is None else options

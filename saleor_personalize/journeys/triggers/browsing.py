@@ -28,7 +28,6 @@ from saleor_personalize.journeys.triggers.people import (
     OWNED,
     OfPerson,
     bought,
-    people,
     refuses_profiling,
 )
 from saleor_personalize.models import Category, Checkout, Enrollment, Event, Installation, Profile
@@ -84,7 +83,7 @@ class Browsed(OfPerson):
             received_at__lte=now,
         )
         active = set(events.values_list("profile_id", flat=True))
-        for profile in people(installation, active, agreed=False):
+        for profile in self.people(installation, active, agreed=False):
             entry = self._entry(profile, now)
             if entry is not None:
                 yield entry

@@ -19,7 +19,6 @@ from saleor_personalize.journeys.triggers.people import (
     OfPerson,
     days_around,
     morning,
-    people,
     who_agreed,
 )
 from saleor_personalize.messaging import clocks, rendering
@@ -101,7 +100,9 @@ class Birthday(OfDay):
                     for pk, traits in born.values_list("pk", "traits")
                     if _is_birthday(traits.get(self.options.trait), written)
                 ]
-                yield from self._entries(people(installation, ids, agreed=True), day, since, now)
+                yield from self._entries(
+                    self.people(installation, ids, agreed=True), day, since, now
+                )
 
 
 def _celebrated_on(day: date, leap_day: LeapDay) -> list[str]:
@@ -150,7 +151,7 @@ class SignUpAnniversary(OfDay):
                 person = speaker or pk
                 if at is not None:
                     joined[person] = min(at, joined.get(person, at))
-            for profile in people(installation, joined, agreed=True):
+            for profile in self.people(installation, joined, agreed=True):
                 begun = joined[profile.pk].astimezone(clocks.zone_of(profile)).date()
                 if f"{begun:%m-%d}" == written and begun.year < day.year:
                     yield profile
@@ -205,8 +206,8 @@ class Occasion(OfDay):
             living = Profile.objects.of(installation).filter(
                 self._on_their_clock(day, since, now), country_code__in=codes
             )
-            ids = who_agreed(installation, of=living)
-            for profile in people(installation, ids, agreed=True):
+            ids = who_agreed(installation, of=living, over=self.delivery_channels)
+            for profile in self.people(installation, ids, agreed=True):
                 if _country_of(profile) in codes:
                     yield from self._entries([profile], day, since, now)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import Q
 
-from saleor_personalize.enums import EventType
+from saleor_personalize.enums import DeliveryChannel, EventType
 from saleor_personalize.events import favourites
 from saleor_personalize.journeys import showing
 from saleor_personalize.journeys.triggers.people import people
@@ -48,16 +48,18 @@ def interested(
     channel_slug: str,
     since: datetime,
     now: datetime,
+    over: Collection[str] = (DeliveryChannel.EMAIL,),
     variant_id: str = "",
     of: Profile | None = None,
 ) -> Iterator[Interest]:
     """Yield who showed interest in a product since then; with `variant_id`, in that variant or in none of
-    them by name; with `of`, that person alone. Only what the person may read themselves counts as theirs."""
+    them by name; of those to whom there is a way `over` a delivery channel, or with `of`, that person alone.
+    Only what the person may read themselves counts as theirs."""
     signs: dict[int, list[tuple[datetime, str, str]]] = defaultdict(list)
     for profile_id, at, kind, variant in _signs(installation, product_id, channel_slug, since, now):
         if not (variant_id and variant) or variant == variant_id:
             signs[profile_id].append((at, kind, variant))
-    for profile in people(installation, signs, agreed=False) if of is None else [of]:
+    for profile in people(installation, signs, agreed=False, over=over) if of is None else [of]:
         readable = merging.readable(profile)
         mine = sorted(sign for key in readable for sign in signs.get(key, ()))
         if not mine:

@@ -22,7 +22,6 @@ from saleor_personalize.journeys.triggers.people import (
     OWNED,
     OfPerson,
     bought,
-    people,
     refuses_profiling,
 )
 from saleor_personalize.models import (
@@ -55,7 +54,7 @@ class FavouritesLeft(OfPerson):
         rows = Favourite.objects.of(installation).filter(
             removed_at=None, added_at__gt=since - after, added_at__lte=now - after
         )
-        for profile in people(
+        for profile in self.people(
             installation, rows.values_list("profile_id", flat=True), agreed=False
         ):
             kept = self._kept(profile)
@@ -127,7 +126,7 @@ class NoAccount(OfPerson):
             *visits.values_list("profile_id", flat=True),
             *kept.values_list("profile_id", flat=True),
         }
-        for profile in people(installation, active, agreed=True):
+        for profile in self.people(installation, active, agreed=True):
             at = self._last(profile, now)
             if at is not None and not self._has_account(profile):
                 yield Entry(

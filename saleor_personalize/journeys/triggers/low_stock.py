@@ -113,6 +113,7 @@ class LowStock(OfPerson):
             channel_slug=channel_slug,
             since=now - self.options.within,
             now=now,
+            over=self.delivery_channels,
         ):
             wanted = sorted(found.variants & set(pieces)) or sorted(pieces)
             left = prices.together(pieces[variant] for variant in wanted)
@@ -151,15 +152,13 @@ class LowStock(OfPerson):
         variants = enrollment.context["variants"]
         if not self._is_few(_pieces(installation, variants, channel_slug)):
             return Stop(NotSentReason.NOT_LOW)
-        recipient = guards.address_identity(profile=profile)
-        if recipient is None:
-            return Stop(NotSentReason.NO_ADDRESS)
+        address = guards.address_of(profile=profile)
         questions = tuple[Question, ...](
             AboutVariant.of(
                 profile=profile,
                 variant_id=variant,
                 channel_slug=channel_slug,
-                address=recipient.address,
+                address=address,
                 since=now - OWNED,
             )
             for variant in variants

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.db.models.functions import Coalesce
 
-from saleor_personalize.enums import (
-    ConsentState,
-    DeliveryChannel,
-    IdentityKind,
-    NotSentReason,
-    Purpose,
-)
+from saleor_personalize.enums import ConsentState, NotSentReason, Purpose
 from saleor_personalize.events.queries import orders_of
 from saleor_personalize.journeys import showing
 from saleor_personalize.journeys.triggers.base import About, Content, Stop, Trigger
+from saleor_personalize.messaging import reach
 from saleor_personalize.models import (
     Consent,
     Enrollment,
-    Identity,
     Installation,
     OrderLine,
     Profile,
@@ -49,6 +43,12 @@ class OfPerson(Trigger):
             channel_slug=enrollment.context.get("channel", ""),
             expires_at=enrollment.occurred_at + self.options.expires,
         )
+
+    def people(
+        self, installation: Installation, ids: Iterable[int], *, agreed: bool
+    ) -> Iterator[Profile]:
+        """Yield the people behind profiles to whom there is a way in this journey: see `people` below."""
+        return people(installation, ids, agreed=agreed, over=self.delivery_channels)
 
     def products(
         self, enrollment: Enrollment, ids: list[str], now: datetime, **how: Any
@@ -101,29 +101,30 @@ def bought(profile: Profile, ids: Iterable[str], since: datetime) -> set[str]:
 # -- many at a time -----------------------------------------------------------------------------------
 
 
-def people(installation: Installation, ids: Iterable[int], *, agreed: bool) -> Iterator[Profile]:
-    """Yield the profiles that speak for the people behind profiles, if they have an e-mail address.
+def people(
+    installation: Installation,
+    ids: Iterable[int],
+    *,
+    agreed: bool,
+    over: Collection[str],
+) -> Iterator[Profile]:
+    """Yield the profiles that speak for the people behind profiles, if there is a way to them.
 
-    `agreed`: only who allowed marketing at some time. Whether they may be written to is asked later;
-    this spares rows for all who never could.
+    `over`: the delivery channels by which the journey writes. `agreed`: only who allowed marketing over one
+    of them at some time. Whether they may be written to is asked later; this spares rows for all who never
+    could.
     """
     wanted = sorted(set(ids))
     for start in range(0, len(wanted), _CHUNK):
         chunk = wanted[start : start + _CHUNK]
-        found = set(
+        speakers = set(
             Profile.objects.of(installation)
             .filter(pk__in=chunk)
             .values_list(Coalesce("merged_into_id", "pk"), flat=True)
         )
-        members = Q(profile__in=found) | Q(profile__merged_into__in=found)
-        speaker = Coalesce("profile__merged_into_id", "profile_id")
-        rows = Identity.objects.of(installation).filter(members, kind=IdentityKind.EMAIL)
-        found &= set(rows.values_list(speaker, flat=True))
-        if agreed:
-            yes = Consent.objects.of(installation).filter(
-                members, purpose=Purpose.MARKETING, state=ConsentState.GRANTED
-            )
-            found &= set(yes.values_list(speaker, flat=True))
+        found = reach.reachable(
+            installation=installation, people=speakers, delivery_channels=over, agreed=agreed
+        )
         yield from (
             Profile.objects.of(installation)
             .filter(pk__in=found)
@@ -132,8 +133,11 @@ def people(installation: Installation, ids: Iterable[int], *, agreed: bool) -> I
         )
 
 
-def who_agreed(installation: Installation, *, of: QuerySet[Profile]) -> set[int]:
-    """Return the keys of the profiles that speak for those people among `of` who allowed marketing by e-mail.
+def who_agreed(
+    installation: Installation, *, of: QuerySet[Profile], over: Collection[str]
+) -> set[int]:
+    """Return the keys of the profiles that speak for those people among `of` who allowed marketing `over` one
+    of these delivery channels.
 
     At some time: one of a person's profiles may have said so, and another one be among `of`.
     """
@@ -142,7 +146,7 @@ def who_agreed(installation: Installation, *, of: QuerySet[Profile]) -> set[int]
         return people_there
     said = Consent.objects.of(installation).filter(
         purpose=Purpose.MARKETING,
-        delivery_channel=DeliveryChannel.EMAIL,
+        delivery_channel__in=list(over),
         state=ConsentState.GRANTED,
     )
     agreed = said.values_list(Coalesce("profile__merged_into_id", "profile_id"), flat=True)

@@ -117,6 +117,7 @@ class PriceDrop(OfPerson):
             channel_slug=channel_slug,
             since=now - self.options.within,
             now=now,
+            over=self.delivery_channels,
             variant_id=variant_id,
         ):
             known = _truthful(past.at(found.at), price.lowest_before)
@@ -191,14 +192,11 @@ class PriceDrop(OfPerson):
             return Stop(NotSentReason.NOTHING_TO_SHOW)
         if reason := self._no_news(enrollment, price.amount, price.lowest_before):
             return Stop(reason)
-        recipient = guards.address_identity(profile=profile)
-        if recipient is None:
-            return Stop(NotSentReason.NO_ADDRESS)
         question = AboutVariant.of(
             profile=profile,
             variant_id=variant_id,
             channel_slug=context["channel"],
-            address=recipient.address,
+            address=guards.address_of(profile=profile),
             since=now - OWNED,
         )
         if live is None or question.key not in live:

@@ -23,7 +23,6 @@ from saleor_personalize.journeys.triggers.people import (
     OfPerson,
     bought,
     mornings,
-    people,
     refuses_profiling,
 )
 from saleor_personalize.messaging import clocks
@@ -59,7 +58,7 @@ class Replenishment(OfPerson):
                 longest=self.options.longest,
             ):
                 found.setdefault(each.person_id, []).append(each)
-            for profile in people(installation, found, agreed=True):
+            for profile in self.people(installation, found, agreed=True):
                 # An order of a guest carries an address that nobody proved.
                 mine = merging.readable(profile)
                 own = [each for each in found.get(profile.pk, ()) if each.buyer_ids <= mine]

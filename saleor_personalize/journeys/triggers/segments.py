@@ -18,7 +18,7 @@ from saleor_personalize.journeys.triggers.base import (
     Subject,
     Verdict,
 )
-from saleor_personalize.journeys.triggers.people import OfPerson, people
+from saleor_personalize.journeys.triggers.people import OfPerson
 from saleor_personalize.models import Enrollment, Installation, Profile, SegmentMembership
 
 #: Entries are dated before their transaction ends; so long it may take.
@@ -46,7 +46,7 @@ class EnteredSegment(OfPerson):
             entered_at__lte=now,
         )
         at = dict(rows.order_by("-entered_at").values_list("profile_id", "entered_at"))
-        for profile in people(installation, at, agreed=False):
+        for profile in self.people(installation, at, agreed=False):
             if profile.pk in at:
                 yield self._entry(profile, at[profile.pk])
 

@@ -20,7 +20,7 @@ from saleor_personalize.journeys.triggers.base import (
     Subject,
     Verdict,
 )
-from saleor_personalize.journeys.triggers.people import OfPerson, mornings, people
+from saleor_personalize.journeys.triggers.people import OfPerson, mornings
 from saleor_personalize.messaging import clocks
 from saleor_personalize.models import Enrollment, Installation
 from saleor_personalize.traits.queries import gone_quiet, lapsed_after
@@ -42,7 +42,7 @@ class Silent(OfPerson):
     def due(self, *, installation: Installation, since: datetime, now: datetime) -> Iterable[Entry]:
         for before, at in mornings(since, now, clocks.shop_zone()):
             last = dict(self.quiet(installation, before, at))
-            for profile in people(installation, last, agreed=True):
+            for profile in self.people(installation, last, agreed=True):
                 if profile.pk in last:
                     yield Entry(
                         profile=profile,

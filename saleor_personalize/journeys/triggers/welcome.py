@@ -10,7 +10,7 @@ from typing import ClassVar
 from django.db.models import QuerySet
 
 from saleor_personalize.alerts import operations as alerts
-from saleor_personalize.enums import ConsentState, DeliveryChannel, NotSentReason, Purpose
+from saleor_personalize.enums import ConsentState, NotSentReason, Purpose
 from saleor_personalize.events.queries import orders_of
 from saleor_personalize.journeys import showing
 from saleor_personalize.journeys.triggers.base import (
@@ -22,7 +22,7 @@ from saleor_personalize.journeys.triggers.base import (
     Subject,
     Verdict,
 )
-from saleor_personalize.journeys.triggers.people import OfPerson, people
+from saleor_personalize.journeys.triggers.people import OfPerson
 from saleor_personalize.models import Consent, Enrollment, Installation, Profile
 
 #: A yes is dated before its transaction ends; so long it may take.
@@ -43,7 +43,9 @@ class Welcome(OfPerson):
 
     def due(self, *, installation: Installation, since: datetime, now: datetime) -> Iterable[Entry]:
         said = self._yes(installation).filter(recorded_at__gt=since - _LATE, recorded_at__lte=now)
-        for profile in people(installation, said.values_list("profile_id", flat=True), agreed=True):
+        for profile in self.people(
+            installation, said.values_list("profile_id", flat=True), agreed=True
+        ):
             first = self._first_yes(profile)
             if (
                 first is not None
@@ -58,13 +60,12 @@ class Welcome(OfPerson):
                     context={"channel": showing.channel_of(profile)},
                 )
 
-    @staticmethod
-    def _yes(installation: Installation) -> QuerySet[Consent]:
+    def _yes(self, installation: Installation) -> QuerySet[Consent]:
         return (
             Consent.objects.of(installation)
             .filter(
                 purpose=Purpose.MARKETING,
-                delivery_channel=DeliveryChannel.EMAIL,
+                delivery_channel__in=list(self.delivery_channels),
                 state=ConsentState.GRANTED,
                 # To be told of one product is no wish to be written to: that may still come.
             )
