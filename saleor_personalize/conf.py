@@ -228,6 +228,23 @@ def _quiet_hours() -> dict[str, Any]:
     return {"push": ("21:00", "08:00"), "sms": ("20:00", "09:00")}
 
 
+def _domain_groups() -> dict[str, Sequence[str]]:
+    return {
+        "gmail": ("gmail.com", "googlemail.com"),
+        "microsoft": ("outlook.com", "hotmail.com", "live.com", "msn.com"),
+        "yahoo": (
+            "yahoo.com",
+            "yahoo.de",
+            "yahoo.fr",
+            "yahoo.es",
+            "yahoo.co.uk",
+            "ymail.com",
+            "aol.com",
+        ),
+        "apple": ("icloud.com", "me.com", "mac.com"),
+    }
+
+
 def _incentive_guard() -> dict[str, int | None]:
     return {"days_after_full_price": 30, "offers_per_year": 4}
 
@@ -357,6 +374,19 @@ class Defaults:
     # Delivery channel, or "*" for all -> ("21:00", "08:00"): when nobody is written to, by the clock where the
     # person is.
     QUIET_HOURS: Mapping[str, Any] = field(default_factory=_quiet_hours)
+    # How long a message may wait for the hour that suits its person best, where its step says `send_at: best`.
+    SEND_TIME_WINDOW: timedelta = timedelta(hours=24)
+    # Delivery channel -> (how many messages, in which time) a shop hands to its provider at most, evenly.
+    PACE: Mapping[str, Any] = field(default_factory=dict)
+    # Group of recipients' domains, a domain, or "*" for each other domain -> the same, for marketing by e-mail.
+    DOMAIN_PACE: Mapping[str, Any] = field(default_factory=dict)
+    # Group -> the domains of it, which are one receiver.
+    DOMAIN_GROUPS: Mapping[str, Any] = field(default_factory=_domain_groups)
+    # Delivery channel -> how many messages of marketing a shop sends in a day at most.
+    DAILY_MAXIMUM: Mapping[str, int | None] = field(default_factory=dict)
+    # Delivery channel -> {"START": "2026-12-01", "FIRST": 200, "GROWTH": 1.5, "LAST": 50_000}: the daily maximum
+    # of a new sender grows from FIRST on each day, and ends at LAST.
+    WARM_UP: Mapping[str, Any] = field(default_factory=dict)
     # The clock of people of whom we know neither time zone nor country, and of the shop's occasions.
     TIME_ZONE: str = "UTC"
     # How long somebody waits for a sold-out variant before it is forgotten.
@@ -475,6 +505,11 @@ _MERGED = (
     "TRIGGERS",
     "FREQUENCY_CAPS",
     "QUIET_HOURS",
+    "PACE",
+    "DOMAIN_PACE",
+    "DOMAIN_GROUPS",
+    "DAILY_MAXIMUM",
+    "WARM_UP",
     "INCENTIVE_GUARD",
 )
 

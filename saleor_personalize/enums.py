@@ -390,6 +390,7 @@ class NotSentReason(TextChoices):
     OUTSHONE = "outshone", "The person got further, and that is followed up instead"
     FREQUENCY_CAP = "frequency_cap", "The person has got as many messages as the shop allows"
     QUIET_HOURS = "quiet_hours", "It is night where the person is"
+    THROTTLED = "throttled", "No more may leave for now: the pace of the provider or of the day"
     SENDS_STOPPED = "sends_stopped", "All sends are stopped"
     JOURNEY_PAUSED = "journey_paused", "The journey was paused and lets everybody go"
     GOAL_REACHED = "goal_reached", "The goal of the journey was reached before"

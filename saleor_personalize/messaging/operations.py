@@ -33,7 +33,15 @@ from saleor_personalize.exceptions import (
     InvalidToken,
     UnknownAlias,
 )
-from saleor_personalize.messaging import destinations, links, mail, outcomes
+from saleor_personalize.messaging import (
+    destinations,
+    feedback,
+    links,
+    mail,
+    outcomes,
+    pace,
+    texts,
+)
 from saleor_personalize.messaging.channels.base import Channel, OutgoingMessage
 from saleor_personalize.messaging.destinations import Destination
 from saleor_personalize.messaging.rendering import Rendered
@@ -62,6 +70,23 @@ class Draft:
     purpose: Purpose = Purpose.MARKETING
     delivery_channel: DeliveryChannel = DeliveryChannel.EMAIL
     language_code: str = ""
+
+
+def may_leave(
+    *, draft: Draft, destination: Destination, is_queued: bool, now: datetime
+) -> datetime | None:
+    """Take the message's share of what may leave now; None: it goes, else when to look again.
+
+    Must be the last question of the deciding transaction.
+    """
+    return pace.take(
+        installation=draft.profile.installation,
+        delivery_channel=draft.delivery_channel,
+        recipient=destination.value,
+        purpose=draft.purpose,
+        is_queued=is_queued,
+        now=now,
+    )
 
 
 def find(draft: Draft) -> Message | None:
@@ -342,6 +367,13 @@ def _record_failure(message: Message, error: ChannelError, now: datetime) -> boo
     if error.is_ambiguous:
         _settle(message, MessageStatus.UNCERTAIN, now, handed_over_at=now, error=str(error))
         return False
+    if error.retry_after is not None:
+        pace.pause(
+            installation=message.installation,
+            delivery_channel=message.delivery_channel,
+            until=now + error.retry_after,
+            now=now,
+        )
     is_tried_again = not error.is_permanent and message.attempts < MAX_ATTEMPTS
     _settle(
         message,

@@ -32,8 +32,9 @@ from saleor_personalize.models.installation import (
     ServerKey,
 )
 from saleor_personalize.models.journeys import Enrollment, Journey, JourneyVersion
-from saleor_personalize.models.messaging import Message, MessageCopy, MessageEvent
+from saleor_personalize.models.messaging import Message, MessageCopy, MessageEvent, Rhythm
 from saleor_personalize.models.offers import Offer, OfferVoucher
+from saleor_personalize.models.pace import Pace
 from saleor_personalize.models.placements import Exposure, MerchandisingRule, Placement
 from saleor_personalize.models.privacy import Erasure
 from saleor_personalize.models.profiles import Consent, Identity, Merge, Profile, Suppression
@@ -77,6 +78,7 @@ __all__ = [
     "OrderLine",
     "OutgoingDelivery",
     "OutgoingWebhook",
+    "Pace",
     "Page",
     "PageDropOff",
     "PageTranslation",

@@ -6,8 +6,9 @@ import logging
 import re
 import smtplib
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from email.utils import parseaddr
-from typing import Any
+from typing import Any, ClassVar
 
 from anymail.exceptions import (
     AnymailAPIError,
@@ -17,21 +18,34 @@ from anymail.exceptions import (
 )
 from anymail.message import AnymailMessage
 from django.core.exceptions import ImproperlyConfigured, ValidationError
-from django.core.mail import get_connection
 from django.core.validators import validate_email
+from django.utils import timezone
 from django.utils.encoding import punycode
 
+from saleor_personalize.enums import DeliveryChannel
 from saleor_personalize.exceptions import ChannelError
-from saleor_personalize.messaging.channels import tracking
-from saleor_personalize.messaging.channels.base import Channel, OutgoingMessage, SendResult
-from saleor_personalize.messaging.channels.faults import never_connected
+from saleor_personalize.messaging import pace
+from saleor_personalize.messaging.channels import connections, tracking
+from saleor_personalize.messaging.channels.base import (
+    Capabilities,
+    Channel,
+    OutgoingMessage,
+    SendResult,
+)
+from saleor_personalize.messaging.channels.connections import Connection
+from saleor_personalize.messaging.channels.faults import never_connected, retry_after
+from saleor_personalize.models import Installation
 
 logger = logging.getLogger(__name__)
 
 _ADDRESS = re.compile(r"[^\s<>\"'(,;:]+@[^\s<>\"'),;:]+")
 #: Wrong or blocked key, too many requests: another try, or another provider, can help.
 _OUR_FAULT = {401, 403, 429}
-_SERVER_ERROR = 500
+_SERVER_ERROR, _TOO_MANY = 500, 429
+#: By which a mail server says that it is too much for now; unless it speaks of this one mailbox.
+_BUSY = {421, 450, 451, 452}
+_HANGS_UP = 421
+_OF_MAILBOX = re.compile(rb"\s*4\.[12]\.")
 
 
 class EmailChannel(Channel):
@@ -39,8 +53,11 @@ class EmailChannel(Channel):
 
     `providers`: e-mail backends by dotted path, or {"BACKEND": path, "OPTIONS": its arguments}, first
     choice first; none means Django's `EMAIL_BACKEND`. The next one is tried only when the one before
-    certainly has not got the message, and did not refuse it for good.
+    certainly has not got the message, and did not refuse it for good; and while the one before wants to be
+    left alone.
     """
+
+    capabilities: ClassVar[Capabilities] = Capabilities(is_pooled=True)
 
     def __init__(
         self,
@@ -58,17 +75,59 @@ class EmailChannel(Channel):
             validate_email(message.recipient)
         except ValidationError:
             raise ChannelError("The address is not one mailbox.", is_permanent=True) from None
-        *others, last = self.providers
-        for provider in others:
+        if len(self.providers) == 1:
+            return self._send(message, self.providers[0])
+        return self._send_by_one_of(message)
+
+    def _send_by_one_of(self, message: OutgoingMessage) -> SendResult:
+        now = timezone.now()
+        resting = pace.resting(
+            installation_id=message.installation_id,
+            delivery_channel=DeliveryChannel.EMAIL,
+            now=now,
+        )
+        fault: ChannelError | None = None
+        waits: list[timedelta | None] = []
+        for number, provider in enumerate(self.providers, 1):
+            if str(number) in resting:
+                waits.append(resting[str(number)] - now)
+                continue
             try:
                 return self._send(message, provider)
             except ChannelError as error:
                 if error.is_permanent or error.is_ambiguous:
                     raise
-                logger.warning("%s failed, the next is tried: %s", provider["BACKEND"], error)
-        return self._send(message, last)
+                logger.warning("Provider %s of e-mail failed: %s", number, error)
+                fault = error
+                waits.append(error.retry_after)
+                if error.retry_after is not None:
+                    _leave_alone(message, number, error.retry_after)
+        known = [wait for wait in waits if wait is not None]
+        # Only when all of them want to be left alone, so does e-mail as a whole.
+        raise ChannelError(
+            str(fault or "Every provider of e-mail wants to be left alone."),
+            retry_after=min(known) if len(known) == len(self.providers) else None,
+        )
 
     def _send(self, message: OutgoingMessage, provider: Mapping[str, Any]) -> SendResult:
+        mail, message_id = self._built(message)
+        connection = _connected(provider)
+        try:
+            _deliver(mail, connection)
+        except Exception as error:
+            connections.drop(connection)
+            if not (connection.is_used and _is_worn_out(error, connection)):
+                raise _translate(error, is_body_out=connection.is_body_out) from None
+            # It had died, or was full, before this message left.
+            connection = _connected(provider)
+            try:
+                _deliver(mail, connection)
+            except Exception as again:
+                connections.drop(connection)
+                raise _translate(again, is_body_out=connection.is_body_out) from None
+        return SendResult(provider_message_id=mail.anymail_status.message_id or message_id)
+
+    def _built(self, message: OutgoingMessage) -> tuple[AnymailMessage, str]:
         message_id = f"<{message.key}@{_domain(message.sender)}>"
         mail = AnymailMessage(
             subject=message.subject,
@@ -81,47 +140,73 @@ class EmailChannel(Channel):
         # Comes back with what the provider tells of it, also when its answer to us was lost.
         mail.metadata = {tracking.KEY: message.key}
         mail.attach_alternative(message.html, "text/html")
-        # A provider that fails before the first byte of the message is certain not to have it.
-        try:
-            connection = get_connection(provider["BACKEND"], **provider.get("OPTIONS", {}))
-            connection.open()
-        except (OSError, smtplib.SMTPException, AnymailError) as error:
-            raise ChannelError(f"No connection to the mail server: {_safe(error)}") from None
-        except (ImportError, ImproperlyConfigured, TypeError) as error:
-            raise ChannelError(f"The mail server's settings are wrong: {_safe(error)}") from None
-        mail.connection = connection
-        try:
-            try:
-                mail.send()
-            except AnymailUnsupportedFeature:
-                # Found before anything was sent: not every provider takes metadata.
-                mail.metadata = {}
-                mail.send()
-        except Exception as error:
-            raise _translate(error) from None
-        finally:
-            _close(connection)
-        return SendResult(provider_message_id=mail.anymail_status.message_id or message_id)
+        return mail, message_id
 
 
-def _close(connection: object) -> None:
-    """Say goodbye. The message is out or refused by now: a server that hangs up first is no error."""
+def _connected(provider: Mapping[str, Any]) -> Connection:
+    """Return an open connection. A provider that fails here is certain not to have the message."""
     try:
-        connection.close()  # type: ignore[attr-defined]
-    except (OSError, smtplib.SMTPException):
-        return
+        connection = connections.get(provider)
+    except (ImportError, ImproperlyConfigured, TypeError, AnymailError) as error:
+        raise ChannelError(f"The mail server's settings are wrong: {_safe(error)}") from None
+    try:
+        connection.begin()
+    except (OSError, smtplib.SMTPException, AnymailError) as error:
+        connections.drop(connection)
+        raise ChannelError(
+            f"No connection to the mail server: {_safe(error)}",
+            retry_after=_pause_of(getattr(error, "smtp_code", 0), b""),
+        ) from None
+    except (ImproperlyConfigured, TypeError) as error:
+        connections.drop(connection)
+        raise ChannelError(f"The mail server's settings are wrong: {_safe(error)}") from None
+    return connection
 
 
-def _translate(error: Exception) -> ChannelError:
-    """Sort what a provider says into: certainly not taken (for good or for now), and nobody knows."""
+def _deliver(mail: AnymailMessage, connection: Connection) -> None:
+    mail.connection = connection.backend
+    try:
+        mail.send()
+    except AnymailUnsupportedFeature:
+        # Found before anything was sent: not every provider takes metadata.
+        mail.metadata = {}
+        mail.send()
+
+
+def _is_worn_out(error: Exception, connection: Connection) -> bool:
+    """Tell whether a connection that had carried messages broke, or took no more, before this one left."""
+    is_full = getattr(error, "smtp_code", 0) == _HANGS_UP
+    is_dead = isinstance(error, (OSError, smtplib.SMTPServerDisconnected))
+    is_refusal = isinstance(error, (smtplib.SMTPResponseException, smtplib.SMTPRecipientsRefused))
+    return not connection.is_body_out and (is_full or (is_dead and not is_refusal))
+
+
+def _leave_alone(message: OutgoingMessage, number: int, wait: timedelta) -> None:
+    """Have everybody use another provider for so long."""
+    now = timezone.now()
+    shop = Installation.objects.filter(pk=message.installation_id).first()
+    if shop is not None:
+        pace.pause(
+            installation=shop,
+            delivery_channel=DeliveryChannel.EMAIL,
+            part=str(number),
+            until=now + wait,
+            now=now,
+        )
+
+
+def _translate(error: Exception, *, is_body_out: bool) -> ChannelError:
+    """Sort what a provider says into: certainly not taken (for good or for now), and nobody knows.
+
+    `is_body_out`: the server may have had the message in hand when it broke.
+    """
     if isinstance(error, smtplib.SMTPRecipientsRefused):
-        codes = [code for code, _ in error.recipients.values()]
-        said = "; ".join(_safe(text) for _, text in error.recipients.values())
-        return _refused("the recipient", min(codes), said)
+        ((code, said), *_others) = error.recipients.values()
+        return _refused("the recipient", code, said)
     if isinstance(error, smtplib.SMTPSenderRefused):
-        return _refused("the sender", error.smtp_code, _safe(error.smtp_error))
+        return _refused("the sender", error.smtp_code, error.smtp_error)
     if isinstance(error, smtplib.SMTPResponseException):
-        return _refused("the message", error.smtp_code, _safe(error.smtp_error))
+        return _refused("the message", error.smtp_code, error.smtp_error)
     if isinstance(error, smtplib.SMTPNotSupportedError):
         return ChannelError(f"The mail server cannot take it: {_safe(error)}", is_permanent=True)
     if isinstance(error, AnymailRecipientsRefused):
@@ -130,15 +215,24 @@ def _translate(error: Exception) -> ChannelError:
         return _translate_api(error)
     if isinstance(error, (AnymailError, ValueError)):
         return ChannelError(f"The message cannot be built: {_safe(error)}", is_permanent=True)
+    if not is_body_out:
+        return ChannelError(f"The connection broke before the message left: {_safe(error)}")
     return ChannelError(
         f"The connection broke while the message was on its way: {_safe(error)}", is_ambiguous=True
     )
 
 
-def _refused(what: str, code: int, said: str) -> ChannelError:
+def _refused(what: str, code: int, said: bytes | str) -> ChannelError:
     return ChannelError(
-        f"The mail server refused {what} ({code}): {said}", is_permanent=code >= _SERVER_ERROR
+        f"The mail server refused {what} ({code}): {_safe(said)}",
+        is_permanent=code >= _SERVER_ERROR,
+        retry_after=_pause_of(code, said.encode() if isinstance(said, str) else said),
     )
+
+
+def _pause_of(code: int, said: bytes) -> timedelta | None:
+    """Return how long a mail server is left alone that answered so; None: it speaks of this message."""
+    return pace.PAUSE if code in _BUSY and not _OF_MAILBOX.match(said) else None
 
 
 def _translate_api(error: AnymailAPIError) -> ChannelError:
@@ -150,7 +244,17 @@ def _translate_api(error: AnymailAPIError) -> ChannelError:
     text = f"The provider's API answered {status}."
     if status >= _SERVER_ERROR:
         return ChannelError(text, is_ambiguous=True)
-    return ChannelError(text, is_permanent=status not in _OUR_FAULT)
+    return ChannelError(
+        text,
+        is_permanent=status not in _OUR_FAULT,
+        retry_after=_pause_of_api(error) if status == _TOO_MANY else None,
+    )
+
+
+def _pause_of_api(error: AnymailAPIError) -> timedelta:
+    response = getattr(error, "response", None)
+    header = response.headers.get("Retry-After", "") if response is not None else ""
+    return retry_after(header) or pace.PAUSE
 
 
 def _safe(said: object) -> str:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import socket
+from datetime import timedelta
+
+from django.utils import timezone
+from django.utils.http import parse_http_date_safe
 
 #: What HTTP clients name a connection that was never made.
 _NEVER_CONNECTED = {
@@ -29,3 +33,13 @@ def never_connected(error: BaseException) -> bool:
             waiting += [cause.__cause__, cause.__context__, getattr(cause, "reason", None)]
             waiting += cause.args
     return False
+
+
+def retry_after(header: str) -> timedelta | None:
+    """Return how long a server wants to be left alone by its `Retry-After`: seconds, or a date."""
+    if header.isascii() and header.isdecimal():
+        return timedelta(seconds=min(int(header), 86_400))
+    if moment := parse_http_date_safe(header):
+        wait = timedelta(seconds=moment - timezone.now().timestamp())
+        return min(max(timedelta(), wait), timedelta(days=1))
+    return None

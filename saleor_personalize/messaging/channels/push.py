@@ -19,7 +19,6 @@ from urllib.parse import urlsplit
 
 import firebase_admin
 from django.utils import timezone
-from django.utils.http import parse_http_date_safe
 from firebase_admin import exceptions, messaging
 from google.auth.credentials import Credentials
 from google.auth.exceptions import GoogleAuthError, RefreshError
@@ -35,7 +34,7 @@ from saleor_personalize.messaging.channels.base import (
     OutgoingMessage,
     SendResult,
 )
-from saleor_personalize.messaging.channels.faults import never_connected
+from saleor_personalize.messaging.channels.faults import never_connected, retry_after
 from saleor_personalize.models import PushAccount
 from saleor_personalize.profiles import devices
 
@@ -356,11 +355,9 @@ def _retry_after(response: Any, status: int) -> timedelta | None:
     """Return how long the server wants to be left alone: by its header, or its RetryInfo."""
     if status != _TOO_MANY and status < _SERVER_ERROR:
         return None
-    header = response.headers.get("Retry-After", "")
-    if header.isascii() and header.isdecimal():
-        return timedelta(seconds=min(int(header), 86_400))
-    if moment := parse_http_date_safe(header):
-        return max(timedelta(), timedelta(seconds=moment - timezone.now().timestamp()))
+    wait = retry_after(response.headers.get("Retry-After", ""))
+    if wait is not None:
+        return wait
     for detail in _details(response):
         delay = str(detail.get("retryDelay", "")).removesuffix("s")
         if delay.replace(".", "", 1).isdecimal():

@@ -46,6 +46,7 @@ from saleor_personalize.models import (
     OrderLine,
     OutgoingDelivery,
     OutgoingWebhook,
+    Pace,
     Page,
     PageDropOff,
     PageTranslation,
@@ -179,6 +180,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         **_shops("service_account", "project_id", "client_email", "saved_at", "tested_at", "fault"),
         "created_by": Handling(True, "", Erased.EMPTIED, "shop"),
     },
+    Pace: _shops("key", "free_at", "queue_at", "day", "taken", "paused_until"),
     ProviderWebhook: _shops("secret", "secret_hash", "created_at", "heard"),
     PageDropOff: _shops("page", "measured_at", "view_count", "went_on_count", "seconds"),
     OutgoingWebhook: {

@@ -1,0 +1,258 @@
+"""How fast messages leave: per provider, per group of recipients' domains, and per day.
+
+Asked last, in the transaction that decides a send, by one statement: two workers can never let more go than
+is allowed, and what is rolled back was never taken. Whoever has to wait gets a place in a queue, as far apart
+as messages may leave, so that a hundred thousand who wait are not decided about again and again.
+
+A provider that says "too many" is left alone by everybody for as long as it asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+from django.db import connection
+
+from saleor_personalize.conf import settings
+from saleor_personalize.enums import DeliveryChannel, Purpose
+from saleor_personalize.messaging import clocks
+from saleor_personalize.models import Installation, Pace
+from saleor_personalize.models.fields import keyed_hash
+
+#: A provider that says nothing of how long is left alone for so long.
+PAUSE = timedelta(minutes=1)
+#: Whatever a provider asks for, so much later it is tried again.
+LONGEST_PAUSE = timedelta(hours=1)
+#: Those whom a full day turned away come back in so much of the next one.
+_MORNING = timedelta(hours=1)
+#: Channels by which every shop sends through an account of its own.
+_OWN_ACCOUNT = (DeliveryChannel.PUSH,)
+#: What stays inside the service: nobody is there to be pressed.
+_INSIDE = (DeliveryChannel.IN_APP,)
+_ALL = "*"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What may leave under one key: a message every `step`, up to `slack` ahead of time; `most` in a day."""
+
+    key: str
+    step: timedelta = timedelta(0)
+    slack: timedelta = timedelta(0)
+    most: int | None = None
+
+    @property
+    def spread(self) -> timedelta:
+        """How far apart those stand who wait."""
+        return self.step or (_MORNING / self.most if self.most else timedelta(0))
+
+
+def take(
+    *,
+    installation: Installation,
+    delivery_channel: str,
+    recipient: str,
+    purpose: str,
+    is_queued: bool,
+    now: datetime,
+) -> datetime | None:
+    """Take one message's share of what may leave now; None: it may go, else when to look again.
+
+    Must run in the transaction that decides, after everything else: its rows stay locked until then.
+    `recipient` is the address. `is_queued`: it was turned away before, and this is its turn. What an order
+    needs waits for the provider alone, and for nobody who waits.
+    """
+    if delivery_channel in _INSIDE:
+        return None
+    today = now.astimezone(clocks.shop_zone()).date()
+    is_marketing = purpose == Purpose.MARKETING
+    limits = _limits(delivery_channel, recipient, today, is_marketing=is_marketing)
+    if not limits:
+        return _paused_until(installation, delivery_channel, now)
+    given = {
+        "installation": installation.pk,
+        "now": now,
+        "today": today,
+        "tomorrow": _begin_of(today + timedelta(days=1)),
+        "is_first": is_queued or not is_marketing,
+        "is_marketing": is_marketing,
+        "count": len(limits),
+        "keys": [limit.key for limit in limits],
+        "steps": [limit.step for limit in limits],
+        "slacks": [limit.slack for limit in limits],
+        "spreads": [limit.spread for limit in limits],
+        "mosts": [limit.most if is_marketing else None for limit in limits],
+    }
+    found, goes, until = _fetch(_TAKE, given)
+    if found < len(limits):
+        # The first message under a key.
+        _fetch(_OPEN, given)
+        found, goes, until = _fetch(_TAKE, given)
+    return None if goes else max(until, now)
+
+
+def pause(
+    *,
+    installation: Installation,
+    delivery_channel: str,
+    until: datetime,
+    now: datetime,
+    part: str = "",
+) -> None:
+    """Leave a provider alone until then, whoever's messages it is about.
+
+    `part` names one of several providers of a delivery channel. Must run outside a deciding transaction.
+    """
+    shops = Installation.objects.all()
+    if delivery_channel in _OWN_ACCOUNT:
+        shops = shops.filter(pk=installation.pk)
+    _fetch(
+        _PAUSE,
+        {
+            "shops": list(shops.order_by("pk").values_list("pk", flat=True)),
+            "key": f"{delivery_channel}{part and '/'}{part}",
+            "until": min(until, now + LONGEST_PAUSE),
+            "now": now,
+            "today": now.date(),
+        },
+    )
+
+
+def resting(*, installation_id: int, delivery_channel: str, now: datetime) -> dict[str, datetime]:
+    """Return which of several providers of a delivery channel are to be left alone, and until when."""
+    rows = Pace.objects.of(installation_id).filter(
+        key__startswith=f"{delivery_channel}/", paused_until__gt=now
+    )
+    return {key.partition("/")[2]: until for key, until in rows.values_list("key", "paused_until")}
+
+
+def most_today(*, delivery_channel: str, today: date) -> int | None:
+    """Return how many messages a shop may send in a day: DAILY_MAXIMUM, or less while it warms up."""
+    found = [settings.DAILY_MAXIMUM.get(delivery_channel)]
+    plan = settings.WARM_UP.get(delivery_channel)
+    if plan:
+        found.append(_warm(plan, today))
+    return min((most for most in found if most is not None), default=None)
+
+
+def purge(*, now: datetime) -> int:
+    """Forget domains to which nothing went for two days; return how many rows."""
+    rows = Pace.objects.filter(
+        key__contains=":", free_at__lt=now - timedelta(days=2), queue_at__lt=now
+    )
+    return rows.delete()[0]
+
+
+# -- the limits that are set ------------------------------------------------------------------------------
+
+
+def _limits(
+    delivery_channel: str, recipient: str, today: date, *, is_marketing: bool
+) -> Collection[Limit]:
+    most = most_today(delivery_channel=delivery_channel, today=today)
+    rate = settings.PACE.get(delivery_channel)
+    found = [_limit(delivery_channel, rate, most)] if rate or most is not None else []
+    if is_marketing and delivery_channel == DeliveryChannel.EMAIL and settings.DOMAIN_PACE:
+        domain = recipient.rpartition("@")[2].lower()
+        group = next(
+            (name for name, domains in settings.DOMAIN_GROUPS.items() if domain in domains), domain
+        )
+        rate = settings.DOMAIN_PACE.get(group, settings.DOMAIN_PACE.get(_ALL))
+        if rate:
+            is_named = group in settings.DOMAIN_PACE or group in settings.DOMAIN_GROUPS
+            # The domain of a single person says who it is.
+            name = group if is_named else keyed_hash("pace", group)[:32]
+            found.append(_limit(f"{delivery_channel}:{name}", rate, None))
+    return found
+
+
+def _limit(key: str, rate: tuple[int, timedelta] | None, most: int | None) -> Limit:
+    """A tenth of what may leave in the period may leave at once; in no such period more than all of it."""
+    if not rate:
+        return Limit(key, most=most)
+    count, period = rate
+    at_once = max(1, count // 10)
+    step = period / (count - at_once + 1)
+    return Limit(key, step=step, slack=step * (at_once - 1), most=most)
+
+
+def _warm(plan: dict[str, Any], today: date) -> int | None:
+    """Return the maximum of a day of a warm-up; None once it is over."""
+    begin = plan["START"]
+    days = (today - (date.fromisoformat(begin) if isinstance(begin, str) else begin)).days
+    if days < 0:
+        return int(plan["FIRST"])
+    last, most = plan["LAST"], float(plan["FIRST"])
+    for _ in range(days):
+        most *= plan["GROWTH"]
+        if most >= last:
+            return None
+    return int(most)
+
+
+def _begin_of(day: date) -> datetime:
+    return datetime.combine(day, time(), tzinfo=clocks.shop_zone())
+
+
+# -- rows -------------------------------------------------------------------------------------------------
+
+
+def _paused_until(installation: Installation, key: str, now: datetime) -> datetime | None:
+    rows = Pace.objects.of(installation).filter(key=key, paused_until__gt=now)
+    return rows.values_list("paused_until", flat=True).first()
+
+
+def _fetch(statement: str, given: dict[str, Any]) -> tuple[Any, ...]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, given)
+        return cursor.fetchone() if cursor.description else ()
+
+
+_TABLE = Pace._meta.db_table
+#: All rows or none: `open_at` is when each of them lets a message through again. Rows are locked in one order.
+_TAKE = f"""
+WITH wanted AS (
+  SELECT * FROM unnest(%(keys)s::text[], %(steps)s::interval[], %(slacks)s::interval[],
+                       %(spreads)s::interval[], %(mosts)s::int[]) AS w (key, step, slack, spread, most)
+), held AS (
+  SELECT pace.id, pace.key, pace.free_at, pace.queue_at, pace.paused_until,
+         CASE WHEN pace.day = %(today)s::date THEN pace.taken ELSE 0 END AS taken
+  FROM {_TABLE} AS pace
+  WHERE pace.installation_id = %(installation)s AND pace.key = ANY (%(keys)s::text[])
+  ORDER BY pace.key FOR UPDATE
+), asked AS (
+  SELECT held.*, wanted.step, wanted.spread,
+         GREATEST(held.paused_until, held.free_at - wanted.slack,
+                  CASE WHEN held.taken >= wanted.most THEN %(tomorrow)s::timestamptz END,
+                  CASE WHEN NOT %(is_first)s THEN held.queue_at END) AS open_at
+  FROM held JOIN wanted USING (key)
+), ruling AS (
+  SELECT count(*) AS found, bool_and(open_at <= %(now)s) AS goes FROM asked
+), moved AS (
+  UPDATE {_TABLE} AS pace SET
+    free_at = CASE WHEN goes THEN GREATEST(asked.free_at, %(now)s) + step ELSE asked.free_at END,
+    taken = CASE WHEN goes THEN asked.taken + 1 ELSE asked.taken END,
+    day = %(today)s,
+    queue_at = CASE WHEN goes OR open_at <= %(now)s OR NOT %(is_marketing)s THEN asked.queue_at
+                    ELSE GREATEST(asked.queue_at, open_at) + spread END
+  FROM asked, ruling WHERE pace.id = asked.id AND ruling.found = %(count)s
+  RETURNING goes, GREATEST(open_at, CASE WHEN %(is_marketing)s AND open_at > %(now)s
+                                         THEN pace.queue_at END) AS until
+)
+SELECT count(*), bool_and(goes), max(until) FROM moved
+"""  # noqa: S608 (the name of the table is ours)
+_OPEN = f"""
+INSERT INTO {_TABLE} (installation_id, key, free_at, queue_at, day, taken)
+SELECT %(installation)s, key, %(now)s, %(now)s, %(today)s, 0 FROM unnest(%(keys)s::text[]) AS key
+ORDER BY key ON CONFLICT DO NOTHING
+"""  # noqa: S608
+_PAUSE = f"""
+INSERT INTO {_TABLE} AS pace (installation_id, key, free_at, queue_at, day, taken, paused_until)
+SELECT shop, %(key)s, %(now)s, %(now)s, %(today)s, 0, %(until)s FROM unnest(%(shops)s::bigint[]) AS shop
+ORDER BY shop
+ON CONFLICT (installation_id, key)
+DO UPDATE SET paused_until = GREATEST(pace.paused_until, excluded.paused_until)
+"""  # noqa: S608

@@ -1,0 +1,386 @@
+"""B80: how fast messages leave: per provider and recipients' domain, warm-up, daily maximum; nothing lost.
+
+Real decisions of the scheduler, a real SMTP server, real threads; time is a parameter.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from django.db import transaction
+
+from saleor_personalize.enums import ConsentState, DeliveryChannel, IdentityKind, Purpose
+from saleor_personalize.journeys import operations as journeys
+from saleor_personalize.journeys.triggers import About
+from saleor_personalize.messaging import opt_in, pace
+from saleor_personalize.models import Enrollment, Installation, Message, Pace, Profile
+from tests.conftest import NOW, make_consent, make_profile
+from tests.integration.reminders import MINUTE, MoodyMailbox, Saleor, mailbox, run_threads, use_smtp
+from tests.integration.signal_trigger import Signal, come_in, message, publish
+
+SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
+
+
+@pytest.fixture(autouse=True)
+def shop(installation: Installation, settings: Any) -> None:
+    set_to(
+        settings,
+        TRIGGERS={"signal": "tests.integration.signal_trigger.Signal"},
+        FREQUENCY_CAPS={"*": None},
+        ARBITRATION_WINDOW=timedelta(0),
+    )
+    Signal.over, Signal.entries = set(), []
+
+
+@pytest.fixture
+def box(settings: Any) -> Iterator[MoodyMailbox]:
+    with mailbox() as made:
+        use_smtp(settings, made.port)
+        yield made
+
+
+def set_to(settings: Any, **changes: Any) -> None:
+    settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, **changes}
+
+
+def take(
+    installation: Installation,
+    at: datetime = NOW,
+    *,
+    recipient: str = "ann@example.com",
+    purpose: str = Purpose.MARKETING,
+    channel: str = DeliveryChannel.EMAIL,
+    is_queued: bool = False,
+) -> datetime | None:
+    with transaction.atomic():
+        return pace.take(
+            installation=installation,
+            delivery_channel=channel,
+            recipient=recipient,
+            purpose=purpose,
+            is_queued=is_queued,
+            now=at,
+        )
+
+
+# -- what may leave -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_b80_a_provider_gets_no_more_than_its_rate_in_any_such_time(
+    installation: Installation, settings: Any
+) -> None:
+    set_to(settings, PACE={"email": (20, SECOND)})
+    went: list[datetime] = []
+    at = NOW
+    while at < NOW + 10 * SECOND:
+        if take(installation, at, is_queued=True) is None:
+            went.append(at)
+        at += timedelta(milliseconds=10)
+    for first in went:
+        assert sum(first <= other < first + SECOND for other in went) <= 20
+    # And hardly less: what one may have is had.
+    assert len(went) >= 180
+
+
+@pytest.mark.django_db
+def test_b80_without_limits_nothing_is_written_and_everything_goes(
+    installation: Installation, django_assert_num_queries: Any
+) -> None:
+    with transaction.atomic(), django_assert_num_queries(1):
+        assert (
+            pace.take(
+                installation=installation,
+                delivery_channel="email",
+                recipient="ann@example.com",
+                purpose="marketing",
+                is_queued=False,
+                now=NOW,
+            )
+            is None
+        )
+    assert Pace.objects.count() == 0
+
+
+@pytest.mark.django_db
+def test_b80_a_decision_costs_one_statement(
+    installation: Installation, settings: Any, django_assert_num_queries: Any
+) -> None:
+    set_to(
+        settings,
+        PACE={"email": (20, SECOND)},
+        DOMAIN_PACE={"gmail": (5, SECOND)},
+        DAILY_MAXIMUM={"email": 1000},
+    )
+    take(installation, recipient="ann@gmail.com")
+    with transaction.atomic(), django_assert_num_queries(1):
+        pace.take(
+            installation=installation,
+            delivery_channel="email",
+            recipient="ann@gmail.com",
+            purpose="marketing",
+            is_queued=False,
+            now=NOW + SECOND,
+        )
+
+
+@pytest.mark.django_db
+def test_b80_a_receiver_is_all_its_domains_and_holds_nobody_else(
+    installation: Installation, settings: Any
+) -> None:
+    set_to(settings, DOMAIN_PACE={"gmail": (1, MINUTE), "*": (2, MINUTE)})
+    assert take(installation, recipient="ann@gmail.com") is None
+    assert take(installation, recipient="bob@GoogleMail.com") == NOW + 2 * MINUTE
+    assert take(installation, recipient="cid@family.example") is None
+    assert take(installation, recipient="dan@other.example") is None
+    assert take(installation, recipient="eve@family.example") is not None
+    # The domain of a person of their own is nowhere to be read.
+    assert not Pace.objects.filter(key__contains="family").exists()
+    assert pace.purge(now=NOW + 3 * DAY) == 3
+
+
+@pytest.mark.django_db
+def test_b80_what_is_held_by_one_limit_takes_nothing_of_the_others(
+    installation: Installation, settings: Any
+) -> None:
+    set_to(settings, DAILY_MAXIMUM={"email": 2}, DOMAIN_PACE={"gmail": (1, HOUR)})
+    assert take(installation, recipient="ann@gmail.com") is None
+    assert take(installation, recipient="bob@gmail.com") is not None
+    assert take(installation, recipient="cid@gmx.net") is None
+    assert Pace.objects.get(key="email").taken == 2
+
+
+@pytest.mark.django_db
+def test_b80_a_day_has_a_maximum_by_the_clock_of_the_shop(
+    installation: Installation, settings: Any
+) -> None:
+    set_to(settings, DAILY_MAXIMUM={"email": 2}, TIME_ZONE="Pacific/Auckland")
+    assert [take(installation), take(installation)] == [None, None]
+    until = take(installation)
+    there = NOW.astimezone(ZoneInfo("Pacific/Auckland"))
+    midnight = (there + DAY).replace(hour=0, minute=0, second=0, microsecond=0)
+    assert until is not None
+    assert timedelta(0) <= until - midnight <= HOUR
+    assert take(installation, until, is_queued=True) is None
+
+
+@pytest.mark.django_db
+def test_b80_a_new_sender_warms_up(installation: Installation, settings: Any) -> None:
+    start = NOW.date()
+    plan = {"START": start.isoformat(), "FIRST": 10, "GROWTH": 2, "LAST": 50}
+    set_to(settings, WARM_UP={"email": plan})
+    days = [
+        pace.most_today(delivery_channel="email", today=start + timedelta(days=day))
+        for day in range(-1, 5)
+    ]
+    assert days == [10, 10, 20, 40, None, None]
+    set_to(settings, DAILY_MAXIMUM={"email": 15})
+    assert [
+        pace.most_today(delivery_channel="email", today=start + timedelta(days=day))
+        for day in range(4)
+    ] == [10, 15, 15, 15]
+
+
+@pytest.mark.django_db
+def test_b80_what_an_order_needs_waits_for_the_provider_alone(
+    installation: Installation, settings: Any
+) -> None:
+    set_to(settings, PACE={"email": (2, MINUTE)}, DAILY_MAXIMUM={"email": 1})
+    assert take(installation) is None
+    assert take(installation, NOW + MINUTE) is not None
+    order = {"purpose": Purpose.TRANSACTIONAL}
+    assert take(installation, NOW + MINUTE, **order) is None  # type: ignore[arg-type]
+    # The provider's rate holds for it as well.
+    assert take(installation, NOW + MINUTE, **order) == NOW + MINUTE + 30 * SECOND  # type: ignore[arg-type]
+
+
+@pytest.mark.django_db
+def test_b80_who_waits_keeps_a_place_in_the_queue(
+    installation: Installation, settings: Any
+) -> None:
+    set_to(settings, PACE={"email": (1, MINUTE)})
+    assert take(installation) is None
+    first, second = take(installation), take(installation)
+    assert first == NOW + 2 * MINUTE
+    assert second == NOW + 3 * MINUTE
+    # Whoever comes later does not jump it, though nothing has left for a minute.
+    late = take(installation, NOW + 90 * SECOND)
+    assert late == NOW + 4 * MINUTE
+    assert take(installation, first, is_queued=True) is None
+
+
+@pytest.mark.django_db
+def test_b80_a_pause_is_no_longer_than_an_hour_and_never_cut_short(
+    installation: Installation,
+) -> None:
+    for wait in (30 * DAY, MINUTE):
+        pace.pause(installation=installation, delivery_channel="email", until=NOW + wait, now=NOW)
+    assert take(installation) == NOW + HOUR
+    assert take(installation, purpose=Purpose.TRANSACTIONAL) == NOW + HOUR
+    assert take(installation, channel="push") is None
+    assert take(installation, channel="in_app") is None
+    assert take(installation, NOW + HOUR) is None
+
+
+@pytest.mark.django_db
+def test_b80_a_provider_of_all_shops_rests_for_all_and_an_account_of_one_for_one(
+    installation: Installation,
+) -> None:
+    other = Installation.objects.create(
+        saleor_api_url="https://other.example/graphql/",
+        app_id="2",
+        auth_token="token",
+        status_changed_at=NOW,
+        installed_at=NOW,
+    )
+    for channel in ("email", "push"):
+        pace.pause(installation=installation, delivery_channel=channel, until=NOW + MINUTE, now=NOW)
+    assert take(other, channel="email") == NOW + MINUTE
+    assert take(other, channel="push") is None
+    assert take(installation, channel="push") == NOW + MINUTE
+
+
+# -- several workers ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_b80_workers_at_once_never_let_more_go(installation: Installation, settings: Any) -> None:
+    set_to(settings, DAILY_MAXIMUM={"email": 25}, DOMAIN_PACE={"gmail": (1000, SECOND)})
+    together = threading.Barrier(4)
+
+    def work() -> int:
+        together.wait(10)
+        return sum(take(installation, recipient="a@gmail.com") is None for _ in range(20))
+
+    assert sum(run_threads(*[work] * 4)) == 25
+    assert Pace.objects.get(key="email").taken == 25
+
+
+@pytest.mark.django_db(transaction=True)
+def test_b80_what_is_rolled_back_was_never_taken(installation: Installation, settings: Any) -> None:
+    set_to(settings, DAILY_MAXIMUM={"email": 1})
+    with transaction.atomic():
+        assert take(installation) is None
+        transaction.set_rollback(True)
+    assert take(installation) is None
+
+
+# -- through the scheduler ----------------------------------------------------------------------------------
+
+
+def people(installation: Installation, count: int) -> list[Profile]:
+    found = []
+    for number in range(count):
+        profile = make_profile(installation, **{IdentityKind.EMAIL: f"p{number}@gmail.com"})
+        make_consent(profile, ConsentState.GRANTED)
+        found.append(profile)
+    return found
+
+
+def advance(at: datetime) -> int:
+    return journeys.advance_due(now=at, ask=Saleor())
+
+
+@pytest.mark.django_db
+def test_b80_nobody_is_lost_by_a_pace_and_everybody_gets_one_mail(
+    installation: Installation, settings: Any, box: MoodyMailbox
+) -> None:
+    set_to(settings, PACE={"email": (2, MINUTE)})
+    journey = publish(installation, message("first"))
+    for number, profile in enumerate(people(installation, 5)):
+        come_in(journey, profile, f"object-{number}")
+    at = NOW
+    advance(at)
+    assert len(box.messages) == 1
+    waiting = Enrollment.objects.filter(status="waiting")
+    assert {row.held_by for row in waiting} == {"throttled"}
+    assert len({row.due_at for row in waiting}) == 4
+    assert Message.objects.count() == 1
+    for _ in range(10):
+        at += 30 * SECOND
+        advance(at)
+    assert sorted(mail["To"] for mail in box.messages) == [f"p{n}@gmail.com" for n in range(5)]
+    assert set(Message.objects.values_list("status", flat=True)) == {"sent"}
+
+
+@pytest.mark.django_db
+def test_b80_past_its_moment_it_says_that_the_pace_held_it(
+    installation: Installation, settings: Any, box: MoodyMailbox
+) -> None:
+    set_to(settings, DAILY_MAXIMUM={"email": 1})
+    journey = publish(installation, message("first"))
+    about = Signal.about
+    Signal.about = lambda self, row: About(expires_at=NOW + HOUR)  # type: ignore[method-assign]
+    try:
+        for number, profile in enumerate(people(installation, 2)):
+            come_in(journey, profile, f"object-{number}")
+        advance(NOW)
+        (waits,) = Enrollment.objects.filter(status="waiting")
+        assert waits.due_at == NOW + HOUR
+        advance(NOW + HOUR)
+    finally:
+        Signal.about = about  # type: ignore[method-assign]
+    assert len(box.messages) == 1
+    assert list(Message.objects.order_by("pk").values_list("status", "reason")) == [
+        ("sent", ""),
+        ("not_sent", "throttled"),
+    ]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("answer", ["421 4.7.0 slow down", "450 4.7.1 too fast", "452 too many"])
+def test_b80_a_provider_that_is_busy_is_left_alone_by_everybody(
+    installation: Installation, box: MoodyMailbox, answer: str
+) -> None:
+    journey = publish(installation, message("first"))
+    for number, profile in enumerate(people(installation, 3)):
+        come_in(journey, profile, f"object-{number}")
+    box.recipient_answer = answer
+    advance(NOW)
+    # One tried; the others were spared.
+    assert Message.objects.count() == 1
+    assert Pace.objects.get(key="email").paused_until == NOW + MINUTE
+    box.recipient_answer = None
+    advance(NOW + 30 * SECOND)
+    assert box.messages == []
+    advance(NOW + 2 * MINUTE)
+    assert len(box.messages) == 3
+    assert set(Message.objects.values_list("status", flat=True)) == {"sent"}
+
+
+@pytest.mark.django_db
+def test_b80_a_full_mailbox_slows_nobody_else_down(
+    installation: Installation, box: MoodyMailbox
+) -> None:
+    journey = publish(installation, message("first"))
+    for number, profile in enumerate(people(installation, 2)):
+        come_in(journey, profile, f"object-{number}")
+    box.recipient_answer = "452 4.2.2 mailbox full"
+    advance(NOW)
+    assert Message.objects.filter(status="failed").count() == 2
+    assert Pace.objects.count() == 0
+
+
+@pytest.mark.django_db
+def test_b80_a_confirmation_waits_for_the_provider_and_is_asked_once(
+    installation: Installation, box: MoodyMailbox
+) -> None:
+    opt_in.subscribe(
+        installation=installation,
+        address="new@example.com",
+        topics=["news"],
+        language_code="de",
+        country_code="DE",
+        now=NOW,
+    )
+    pace.pause(installation=installation, delivery_channel="email", until=NOW + MINUTE, now=NOW)
+    opt_in.send_due(now=NOW)
+    assert (Message.objects.count(), box.messages) == (0, [])
+    opt_in.send_due(now=NOW + MINUTE)
+    opt_in.send_due(now=NOW + 2 * MINUTE)
+    assert len(box.messages) == 1
