@@ -75,6 +75,8 @@ const UNREGISTER = `mutation Unregister($token: String!) {
   unregisterDevice(token: $token) { errors { code message } }
 }`;
 
+const OPENED = `mutation Opened($id: ID!) { pushOpened(messageId: $id) { errors { code message } } }`;
+
 /** Read a push; null when it is none of saleor-personalize. */
 export function read(message: RemoteMessage | null): Push | null {
   const text = (name: string): string => {
@@ -130,7 +132,10 @@ export function createPush(options: Options) {
 
   const open = (message: RemoteMessage | null): void => {
     const push = read(message);
-    if (push) options.onOpen(push);
+    if (!push) return;
+    options.onOpen(push);
+    // What was seen here does not come by e-mail as well. When it cannot be told, the app goes on.
+    ask(OPENED, { id: push.messageId }, false).catch(() => undefined);
   };
 
   return {

@@ -33,7 +33,8 @@ export function createPush({ endpoint, saleorApiUrl, getToken, customerToken, an
   }
 
   async function token() {
-    await navigator.serviceWorker.register(worker);
+    const about = new URLSearchParams({ endpoint, shop: saleorApiUrl });
+    await navigator.serviceWorker.register(`${worker}?${about}`);
     return getToken(await navigator.serviceWorker.ready);
   }
 

@@ -16,8 +16,9 @@ self.addEventListener("push", (event) => {
 });
 
 self.addEventListener("notificationclick", (event) => {
+  const { link = "/", messageId } = event.notification.data ?? {};
   event.notification.close();
-  event.waitUntil(follow(event.notification.data?.link ?? "/"));
+  event.waitUntil(Promise.all([follow(link), tell(messageId)]));
 });
 
 function read(data) {
@@ -62,4 +63,17 @@ async function follow(link) {
   if (!shown || new URL(link).origin !== self.location.origin) return self.clients.openWindow(link);
   const there = (await shown.navigate(link)) ?? shown;
   return there.focus().catch(() => there);
+}
+
+const OPENED = "mutation Opened($id: ID!) { pushOpened(messageId: $id) { isNews errors { code } } }";
+
+/** Say that it was pressed, so that the same does not come by e-mail as well. push.js names in our address whom to tell. */
+async function tell(messageId) {
+  const about = new URL(self.location.href).searchParams;
+  if (!messageId || !about.has("endpoint")) return;
+  await fetch(`${about.get("endpoint")}/graphql/`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "Saleor-Api-Url": about.get("shop") },
+    body: JSON.stringify({ query: OPENED, variables: { id: messageId } }),
+  }).catch((error) => console.warn("[saleor-personalize]", error));
 }

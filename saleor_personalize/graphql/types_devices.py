@@ -13,6 +13,7 @@ from saleor_personalize.events.callers import Caller
 from saleor_personalize.exceptions import DeviceRefused
 from saleor_personalize.graphql import types, types_consent
 from saleor_personalize.graphql.mutations_consent import read_words
+from saleor_personalize.messaging import outcomes
 from saleor_personalize.models import Device
 from saleor_personalize.profiles import consent, devices
 
@@ -169,8 +170,35 @@ class UnregisterDevice(graphene.Mutation):
         return UnregisterDevice(was_registered=was, errors=[])
 
 
+class PushOpened(graphene.Mutation):
+    """Say that a push was pressed: it was seen, so it is not said again by e-mail.
+
+    The id of the message is enough: only the devices that got it know it. Twice is harmless.
+    """
+
+    class Arguments:
+        message_id = graphene.ID(required=True, description="`message_id` in the data of the push.")
+
+    is_news = graphene.Boolean(
+        required=True, description="False: it was told before, or is no push of this shop."
+    )
+    errors = graphene.List(graphene.NonNull(PushDeviceError), required=True)
+
+    @staticmethod
+    def mutate(root: None, info: Any, message_id: str) -> PushOpened:
+        caller: Caller = info.context.caller
+        if _is_too_fast(info, caller):
+            error = {"code": "RATE_LIMITED", "field": None, "message": "Try again in a minute."}
+            return PushOpened(is_news=False, errors=[error])
+        is_news = outcomes.push_opened(
+            installation=caller.installation, message_id=message_id, now=timezone.now()
+        )
+        return PushOpened(is_news=is_news, errors=[])
+
+
 class DeviceMutations(graphene.ObjectType):
-    """Which devices take push, and whose they are."""
+    """Which devices take push, whose they are, and what is pressed on them."""
 
     register_device = RegisterDevice.Field(required=True)
     unregister_device = UnregisterDevice.Field(required=True)
+    push_opened = PushOpened.Field(required=True)

@@ -6,13 +6,14 @@ whose fate was uncertain.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Collection
 from datetime import datetime
 
 from django.db import transaction
 
 from saleor_personalize import bus
-from saleor_personalize.enums import BusEvent, MessageEventKind, MessageStatus
+from saleor_personalize.enums import BusEvent, DeliveryChannel, MessageEventKind, MessageStatus
 from saleor_personalize.models import Installation, Message, MessageEvent
 
 #: The person has seen it.
@@ -71,6 +72,25 @@ def record(
         if kind in ARRIVED:
             _settle_uncertain(message, now)
     return event
+
+
+def push_opened(*, installation: Installation, message_id: str, now: datetime) -> bool:
+    """Record that somebody pressed a push; tell whether that was news. Its devices alone know the id."""
+    try:
+        public_id = uuid.UUID(message_id)
+    except ValueError:
+        return False
+    rows = Message.objects.of(installation).filter(delivery_channel=DeliveryChannel.PUSH)
+    message = rows.filter(public_id=public_id).select_related("installation", "enrollment").first()
+    return message is not None and bool(
+        record(
+            message=message,
+            kind=MessageEventKind.OPENED,
+            at=now,
+            now=now,
+            provider_event_id=f"pressed:{public_id.hex}",
+        )
+    )
 
 
 def find(*, installation: Installation, provider_message_id: str) -> Message | None:

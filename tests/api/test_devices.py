@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import time_machine
 from django.db import connection
+from django.utils import timezone
 
 from saleor_personalize.enums import (
     ConsentState,
@@ -14,10 +15,20 @@ from saleor_personalize.enums import (
     DeviceGone,
     ErasureSource,
     MergeProof,
+    MessageEventKind,
+    MessageStatus,
     Purpose,
 )
 from saleor_personalize.graphql import types_devices
-from saleor_personalize.models import Consent, Device, Identity, Installation, Profile
+from saleor_personalize.models import (
+    Consent,
+    Device,
+    Identity,
+    Installation,
+    Message,
+    MessageEvent,
+    Profile,
+)
 from saleor_personalize.profiles import consent, devices, merging, privacy, retention
 from saleor_personalize.saleor_api import server_keys
 from tests.api.conftest import ALICE, ANONYMOUS, BOB, Ask
@@ -38,6 +49,7 @@ REGISTER = """mutation Register(
 UNREGISTER = """mutation Unregister($token: String!) {
   unregisterDevice(token: $token) { wasRegistered errors { code } }
 }"""
+OPENED = """mutation Opened($id: ID!) { pushOpened(messageId: $id) { isNews errors { code } } }"""
 OTHER_VISITOR = "3f0d6e0e-4b1c-somebody-else"
 Tokens = Callable[..., str]
 
@@ -321,3 +333,58 @@ def test_b68_nobody_registers_devices_without_end(
     ]
     assert codes == [[], [], ["RATE_LIMITED"], ["RATE_LIMITED"]]
     assert Device.objects.of(installation).count() == 2
+
+
+# -- what is pressed ---------------------------------------------------------------------------------
+
+
+def sent(profile: Profile, delivery_channel: DeliveryChannel = DeliveryChannel.PUSH) -> Message:
+    return Message.objects.create(
+        installation=profile.installation,
+        idempotency_key=f"{delivery_channel}-{profile.pk}",
+        profile=profile,
+        template="welcome",
+        purpose=Purpose.MARKETING,
+        delivery_channel=delivery_channel,
+        status=MessageStatus.SENT,
+        decided_at=timezone.now(),
+    )
+
+
+def test_b68_b71_a_push_that_was_pressed_was_seen_once_however_often_it_is_told(
+    gql: Ask, installation: Installation, alice: Profile, now: datetime
+) -> None:
+    message = sent(alice)
+    said = [gql(OPENED, {"id": message.public_id.hex}).data["pushOpened"] for _ in range(2)]
+    assert said == [{"isNews": True, "errors": []}, {"isNews": False, "errors": []}]
+    event = MessageEvent.objects.of(installation).get()
+    assert (event.message, event.kind, event.at, event.is_machine) == (
+        message,
+        MessageEventKind.OPENED,
+        now,
+        False,
+    )
+
+
+@pytest.mark.parametrize("case", ["no id", "unknown", "a mail", "another shop"])
+def test_b68_what_is_no_push_of_the_shop_was_not_pressed(
+    gql: Ask, alice: Profile, other_installation: Installation, case: str
+) -> None:
+    ids = {
+        "no id": "' OR 1=1",
+        "unknown": "5f18b6a85f18b6a85f18b6a85f18b6a8",
+        "a mail": sent(alice, DeliveryChannel.EMAIL).public_id.hex,
+        "another shop": sent(make_profile(other_installation, saleor_user=ALICE)).public_id.hex,
+    }
+    said = gql(OPENED, {"id": ids[case]}).data["pushOpened"]
+    assert said == {"isNews": False, "errors": []}
+    assert not MessageEvent.objects.exists()
+
+
+def test_b68_nobody_tries_ids_without_end(
+    gql: Ask, alice: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(types_devices, "MAX_PER_MINUTE", 0)
+    said = gql(OPENED, {"id": sent(alice).public_id.hex}).data["pushOpened"]
+    assert said == {"isNews": False, "errors": [{"code": "RATE_LIMITED"}]}
+    assert not MessageEvent.objects.exists()

@@ -15,14 +15,30 @@ from django.utils import timezone
 from playwright.sync_api import Browser, BrowserContext, CDPSession, Page, expect
 
 from saleor_personalize.conf import build_backend
-from saleor_personalize.enums import ConsentState, DeliveryChannel, DeviceGone, DevicePlatform
+from saleor_personalize.enums import (
+    ConsentState,
+    DeliveryChannel,
+    DeviceGone,
+    DevicePlatform,
+    MessageEventKind,
+    MessageStatus,
+    Purpose,
+)
 from saleor_personalize.events import callers
 from saleor_personalize.messaging import push_accounts
 from saleor_personalize.messaging.channels.base import OutgoingMessage
-from saleor_personalize.models import Consent, Device, Identity, Installation
+from saleor_personalize.models import (
+    Consent,
+    Device,
+    Identity,
+    Installation,
+    Message,
+    MessageEvent,
+)
 from saleor_personalize.profiles import devices
 from saleor_personalize.testing.fcm import FakeFcm, serving, web_push
 from saleor_personalize.testing.keys import TEST_KEY
+from saleor_personalize.testing.stack import wait_until
 from tests.api.conftest import ALICE, claims_of
 from tests.integration.test_push import point_push_at
 
@@ -199,9 +215,24 @@ def test_b68_a_push_is_shown_in_the_browser_and_leads_to_the_cart_with_the_code(
             "messageId": "5f18b6a85f18b6a85f18b6a85f18b6a8",
         },
     }
+    record = Message.objects.create(
+        public_id=shown["data"]["messageId"],
+        installation=installation,
+        profile=row.profile,
+        idempotency_key="first",
+        template="abandoned_checkout",
+        purpose=Purpose.MARKETING,
+        delivery_channel=DeliveryChannel.PUSH,
+        status=MessageStatus.SENT,
+        decided_at=timezone.now(),
+    )
     shop.press()
     expect(shop.page).to_have_url(f"{shop.origin}/cart?checkout=1&promoCode=ANN10")
     assert shop.shown() == []
+    # Who pressed it has seen it.
+    opened = MessageEvent.objects.of(installation).filter(message=record)
+    wait_until(opened.exists, seconds=10, what="the press to be told")
+    assert opened.get().kind == MessageEventKind.OPENED
 
 
 def test_b68_a_browser_follows_who_is_signed_in_and_gets_nothing_after_sign_out(

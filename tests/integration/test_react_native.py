@@ -13,11 +13,17 @@ from django.core.cache import cache
 from django.utils import timezone
 
 from saleor_personalize.conf import build_backend
-from saleor_personalize.enums import DeviceGone
+from saleor_personalize.enums import (
+    DeliveryChannel,
+    DeviceGone,
+    MessageEventKind,
+    MessageStatus,
+    Purpose,
+)
 from saleor_personalize.events import callers
 from saleor_personalize.messaging import push_accounts
 from saleor_personalize.messaging.channels.base import OutgoingMessage
-from saleor_personalize.models import Device, Identity, Installation
+from saleor_personalize.models import Device, Identity, Installation, Message, MessageEvent
 from saleor_personalize.profiles import devices
 from saleor_personalize.testing.fcm import serving
 from saleor_personalize.testing.keys import TEST_KEY
@@ -136,6 +142,17 @@ def test_b68_the_app_registers_is_written_to_opens_the_cart_and_signs_out(
             )
         )
         (message,) = fcm.got(row.token)
+        record = Message.objects.create(
+            public_id="5f18b6a85f18b6a85f18b6a85f18b6a8",
+            installation=installation,
+            profile=alice,
+            idempotency_key="first",
+            template="abandoned_checkout",
+            purpose=Purpose.MARKETING,
+            delivery_channel=DeliveryChannel.PUSH,
+            status=MessageStatus.SENT,
+            decided_at=now,
+        )
         expected = {
             "messageId": "5f18b6a85f18b6a85f18b6a85f18b6a8",
             "title": "Noch im Warenkorb",
@@ -149,6 +166,9 @@ def test_b68_the_app_registers_is_written_to_opens_the_cart_and_signs_out(
         )
         assert found["opened"] == [expected, expected]
         assert found["seen"] == [expected]
+        # Pressed twice, seen once: it is not said again by e-mail.
+        (event,) = MessageEvent.objects.of(installation)
+        assert (event.message, event.kind) == (record, MessageEventKind.OPENED)
         # The token is thrown away as well: the next person gets another one.
         assert found["token"] == ""
         assert Device.objects.of(installation).get().gone_reason == DeviceGone.SIGNED_OUT
