@@ -686,4 +686,10 @@ def _is_cap(cap: Any) -> bool:
         and cap[0] > 0
         and isinstance(cap[1], timedelta)
         and cap[1] > timedelta(0)
+    if not timedelta(hours=1) <= settings.SEND_TIME_WINDOW <= timedelta(days=7):
+        yield Error(
+            f"{_at('SEND_TIME_WINDOW')} is {settings.SEND_TIME_WINDOW}.",
+            hint="Hours of a week are known: use an hour at least and a week at most; a day is usual.",
+            id=f"{APP}.E166",
+        )
     )

@@ -58,6 +58,7 @@ class IdentityKind(TextChoices):
     ANONYMOUS_ID = "anonymous_id", "Anonymous id"
     DEVICE_TOKEN = "device_token", "Device token"
     EXTERNAL_ID = "external_id", "External id"
+    PHONE = "phone", "Phone number"
 
 
 class MergeProof(TextChoices):
@@ -367,6 +368,23 @@ class NotSentReason(TextChoices):
     TOPIC_REFUSED = "topic_refused", "The person does not want messages about this"
     PAUSED = "paused", "The person paused all messages"
     FREQUENCY_LIMIT = "frequency_limit", "More messages this week than the person wants"
+class WayReason(TextChoices):
+    """Why a message takes this delivery channel, where the journey leaves that open."""
+
+    CLOSEST = "closest", "The closest way that is open"
+    REACTS = "reacts", "The person reacts over it more than others do"
+    IGNORED = "ignored", "The person lets pass what comes by a closer way"
+
+
+class TimeReason(TextChoices):
+    """Why a message goes at this hour, where the journey leaves that open."""
+
+    OWN_HOURS = "own_hours", "The person is usually there at this hour"
+    SHOP_HOURS = "shop_hours", "Most people of the shop react at this hour"
+    NO_BETTER = "no_better", "No hour before it would be too late is better"
+    UNKNOWN = "unknown", "When people react is not known yet"
+
+
     UNENGAGED = "unengaged", "The person has not reacted for long: nothing goes until they do"
     NO_ADDRESS = "no_address", "No address of the person, or no device, is known"
     ORDERED = "ordered", "The person has ordered since"

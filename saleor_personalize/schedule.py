@@ -42,6 +42,10 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": crontab(hour="4", minute="53"),
     },
     "erasures: search": {"task": "personalize.sweep_erasures", "schedule": 600.0},
+    "rhythms: weekly": {
+        "task": "personalize.learn_rhythms",
+        "schedule": crontab(hour="4", minute="29", day_of_week="1"),
+    },
     "privacy: purge": {
         "task": "personalize.purge",
         "schedule": crontab(hour="2", minute="11"),

@@ -95,7 +95,8 @@ class Message:
     """Send one message. `id` is stable over versions: it is part of what was sent.
 
     The delivery channel `best` is the one that suits the person. In the app, `placement` is where it stands
-    as a banner as well, and `shown_for` how long it is shown; None: INBOX_EXPIRY.
+    as a banner as well, and `shown_for` how long it is shown; None: INBOX_EXPIRY. `send_at` `best` waits for the
+    hour, within SEND_TIME_WINDOW, in which the person most likely looks.
     """
 
     id: str
@@ -106,6 +107,7 @@ class Message:
     recommend: Recommend | None = None
     placement: str = ""
     shown_for: timedelta | None = None
+    send_at: str = "once"
 
 
 @dataclass(frozen=True)
@@ -567,6 +569,7 @@ _STEPS: Mapping[str, Mapping[str, _Field]] = {
         "recommend": _Field(_Object(Recommend, lambda: _RECOMMEND)),
         "placement": _Field(_Text(KEY, "the name of a place of your pages is needed")),
         "shown_for": _Field(_Duration(timedelta(minutes=1))),
+        "send_at": _Field(_Choice(("once", "best"))),
     },
     "wait": {"for": _Field(_WHILE, "duration")},
     "wait_for": {

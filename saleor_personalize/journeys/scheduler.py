@@ -69,6 +69,7 @@ from saleor_personalize.messaging import (
     mail,
     outcomes,
     rendering,
+    rhythms,
     topics,
 )
 from saleor_personalize.messaging import operations as messaging
@@ -524,6 +525,8 @@ class _Next:
 #: another way may be tried.
 _OFFER = "offer:"
 _FALLBACK = "fallback:"
+#: And for which message the hour was chosen, with the reason.
+_TIMED = "time:"
 #: What speaks against one delivery channel, and not against another.
 _OF_ONE_WAY = (
     NotSentReason.NO_ADDRESS,
@@ -564,7 +567,8 @@ def _take_back_otherwise(case: Case, step: definitions.Step | None, now: datetim
     row = case.enrollment
     if isinstance(step, definitions.Message):
         messaging.record_not_sent(draft=draft_of(case, step), reason=NotSentReason.ORDERED, now=now)
-    row.branches = {key: way for key, way in row.branches.items() if key not in (_OFFER, _FALLBACK)}
+    gone = (_OFFER, _FALLBACK, _TIMED)
+    row.branches = {key: way for key, way in row.branches.items() if key not in gone}
     row.waits_for, row.waits_until = "", None
 
 
@@ -674,6 +678,9 @@ def _send(
     if isinstance(ruling, Drop):
         messaging.record_not_sent(draft=draft, reason=ruling.reason, now=now)
         return _Next()
+    if first is None and (until := _better_moment(case, step, way, now)) is not None:
+        _wait_until(row, until, since=until)
+        return None
     shown = None if first is None else _carried(case, first)
     offer = None if settings.DRY_RUN or first is not None else _reserve(case, draft.key, now)
     if isinstance(offer, NotSentReason):
@@ -712,7 +719,7 @@ def _send(
     is_held = fallback_at is None and _go_past_message(case, now)
     messaging.begin_hand_over(
         message=message,
-        content=parts.kept,
+        content=kept,
         now=now,
         destination=way.destination,
         rendered=parts.rendered,
@@ -739,6 +746,39 @@ def _shown_until(
     """Return until when a message is shown in the app: no longer than its code works."""
     until = now + (step.shown_for or settings.INBOX_EXPIRY)
     return until if offer is None else min(until, offer.offer.expires_at)
+
+
+# -- the hour that suits the person -----------------------------------------------------------------------
+
+
+def _better_moment(
+    case: Case, step: definitions.Message, way: Way, now: datetime
+) -> datetime | None:
+    """Return when a message goes that leaves the hour open; None: now. It is chosen once: what holds the
+    message back afterwards begins no new search."""
+    row = case.enrollment
+    is_chosen = row.branches.get(_TIMED, "").partition(":")[0] == step.id
+    if step.send_at != definitions.BEST or is_chosen or is_transactional(case):
+        return None
+    moment = rhythms.best_moment(
+        profile=row.profile,
+        delivery_channel=way.delivery_channel,
+        expires_at=case.about.expires_at,
+        now=now,
+    )
+    row.branches = {**row.branches, _TIMED: f"{step.id}:{moment.because}"}
+    return moment.at if moment.at > now else None
+
+
+def _why_so(case: Case, step: definitions.Message, way: Way) -> dict[str, Any]:
+    """Return why this way and this hour, where the definition leaves them open: kept with the message."""
+    found: dict[str, Any] = {}
+    if way.chosen is not None:
+        found["chosen"] = dict(way.chosen)
+    chosen_for, _colon, because = case.enrollment.branches.get(_TIMED, "").partition(":")
+    if chosen_for == step.id:
+        found["timed"] = because
+    return found
 
 
 # -- another way ------------------------------------------------------------------------------------------
@@ -823,7 +863,7 @@ def _go_past_message(case: Case, now: datetime, *, last: Message | None = None) 
     `last` went before, and nothing goes now. Returns whether the person only waits for the hand-over.
     """
     row = case.enrollment
-    gone = (_OFFER, _FALLBACK)
+    gone = (_OFFER, _FALLBACK, _TIMED)
     row.branches = {key: way for key, way in row.branches.items() if key not in gone}
     row.held_by = ""
     following = definitions.following_path(case.definition, case.path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 
 from django.db.models import QuerySet
 
@@ -116,12 +116,21 @@ def _capped(profile: Profile, delivery_channel: str, now: datetime) -> Delay | N
 
 
 def _quiet(profile: Profile, delivery_channel: str, now: datetime) -> Delay | None:
-    hours = settings.QUIET_HOURS.get(delivery_channel) or settings.QUIET_HOURS.get("*")
-    if not hours:
+    if not _quiet_hours(delivery_channel):
         return None
-    begin, end = map(clocks.clock_time, hours)
-    until = clocks.quiet_until(now, clocks.zone_of(profile), begin, end)
+    until = quiet_until(delivery_channel=delivery_channel, at=now, zone=clocks.zone_of(profile))
     return None if until is None else Delay(until, NotSentReason.QUIET_HOURS)
+
+
+def quiet_until(*, delivery_channel: str, at: datetime, zone: tzinfo) -> datetime | None:
+    """Return when the quiet hours of a delivery channel that hold at a moment are over; None: they do not."""
+    hours = _quiet_hours(delivery_channel)
+    return clocks.quiet_until(at, zone, *map(clocks.clock_time, hours)) if hours else None
+
+
+def _quiet_hours(delivery_channel: str) -> tuple[str, str] | None:
+    hours = settings.QUIET_HOURS.get(delivery_channel) or settings.QUIET_HOURS.get("*")
+    return (hours[0], hours[1]) if hours else None
 
 
 def _sent(profile: Profile, since: datetime) -> QuerySet[Message]:

@@ -50,7 +50,12 @@ def zone_of(profile: Profile) -> tzinfo:
 
 
 def _told_by(profile: Profile) -> tzinfo | None:
-    for name in (profile.traits.get(TRAIT), _COUNTRIES.get(profile.country_code)):
+    return zone_told(profile.traits.get(TRAIT), profile.country_code)
+
+
+def zone_told(named: object, country_code: str) -> tzinfo | None:
+    """Return the time zone that a trait, or else a country with one clock, tells of; None: neither does."""
+    for name in (named, _COUNTRIES.get(country_code)):
         zone = zone_named(name) if isinstance(name, str) else None
         if zone is not None:
             return zone

@@ -93,6 +93,7 @@ __all__ = [
     "Profile",
     "ProviderWebhook",
     "PushAccount",
+    "Rhythm",
     "SalesChannel",
     "Scoped",
     "Segment",

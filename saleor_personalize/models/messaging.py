@@ -70,6 +70,28 @@ class Message(Scoped):
         ]
 
 
+class Rhythm(Scoped):
+    """How much, and at what hours, the people of a shop react over a delivery channel. Learnt every week."""
+
+    delivery_channel = models.CharField(max_length=20, choices=DeliveryChannel)
+    learnt_at = models.DateTimeField()
+    # Messages of the last months that people had a day to look at; those that they looked at.
+    sent = models.PositiveIntegerField(default=0)
+    seen = models.PositiveIntegerField(default=0)
+    # Share of each hour of the week, Monday 0:00 first, by the clocks of the people; empty: too little is known.
+    curve = models.JSONField(default=list)
+    # Whether somebody's own hours foretold better than the curve; and how many reactions of theirs it outweighs.
+    is_personal = models.BooleanField(default=False)
+    strength = models.FloatField(default=0)
+    # What was measured, on weeks that nothing was learnt from.
+    figures = models.JSONField(default=dict)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["installation", "delivery_channel"], name="rhythm_once")
+        ]
+
+
 class MessageCopy(Scoped):
     """A mail as it went, for whoever looks at it in a browser. Encrypted, and gone after VIEW_IN_BROWSER."""
 

@@ -3,7 +3,9 @@
 from celery import shared_task
 from django.utils import timezone
 
-from saleor_personalize.messaging import opt_in
+from saleor_personalize.enums import InstallationStatus
+from saleor_personalize.messaging import opt_in, rhythms
+from saleor_personalize.models import Installation
 
 #: People that one run takes up; beat wakes the next run.
 LIMIT = 100
@@ -13,3 +15,12 @@ LIMIT = 100
 def confirm_opt_ins() -> int:
     """Ask those whose yes waits to be confirmed; return how many were taken up."""
     return opt_in.send_due(now=timezone.now(), limit=LIMIT)
+
+
+@shared_task(name="personalize.learn_rhythms")  # type: ignore[untyped-decorator,unused-ignore]
+def learn_rhythms() -> int:
+    """Learn how much and when people react in every active shop; return for how many delivery channels."""
+    return sum(
+        len(rhythms.learn(installation=row, now=timezone.now()))
+        for row in Installation.objects.filter(status=InstallationStatus.ACTIVE)
+    )

@@ -61,6 +61,7 @@ from saleor_personalize.models import (
     Profile,
     ProviderWebhook,
     PushAccount,
+    Rhythm,
     SalesChannel,
     Segment,
     SegmentMembership,
@@ -243,6 +244,9 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     ),
     Yardstick: _shops(
         "measured_at", "buyer_count", "return_count", "at_risk_days", "lapsed_days", "limits"
+    ),
+    Rhythm: _shops(
+        "delivery_channel", "learnt_at", "sent", "seen", "curve", "is_personal", "strength", "figures"
     ),
     Predictor: _shops("target", "is_published", "trained_at", "parameters", "figures"),
     Backfill: _shops(
