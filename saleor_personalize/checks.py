@@ -37,6 +37,7 @@ from saleor_personalize.enums import ConsentRule, DeliveryChannel
 from saleor_personalize.exceptions import ConfigurationError
 from saleor_personalize.hints import offering
 from saleor_personalize.journeys.triggers import known_triggers
+from saleor_personalize.messaging import texts
 from saleor_personalize.messaging.clocks import clock_time, zone_named
 from saleor_personalize.offers.terms import TermsRefused
 from saleor_personalize.recommendations import placements
@@ -110,6 +111,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         *_journeys(),
         *_stock_and_prices(),
         *_inbox(),
+        *_texts(),
         *_bus(),
         *_hints(),
         *_offers(),
@@ -515,6 +517,37 @@ def _inbox() -> Iterator[CheckMessage]:
         )
 
 
+def _texts() -> Iterator[CheckMessage]:
+    most = settings.SMS_MAX_SEGMENTS
+    if not 1 <= most <= 10:
+        yield Error(
+            f"{_at('SMS_MAX_SEGMENTS')} is {most}: providers take texts of 1 to 10 segments.",
+            hint="Set it to what a text message may cost: 3 are 459 characters, or 201 of a foreign alphabet.",
+            id=f"{APP}.E170",
+        )
+    if "stop" not in {word.casefold() for word in settings.SMS_STOP_WORDS}:
+        yield Error(
+            f"{_at('SMS_STOP_WORDS')} does not hold “stop”, which every message says.",
+            hint='Add "stop" beside the words of your languages.',
+            id=f"{APP}.E171",
+        )
+    both = {word.casefold() for word in settings.SMS_STOP_WORDS} & {
+        word.casefold() for word in settings.SMS_START_WORDS
+    }
+    if both:
+        yield Error(
+            f"{_at('SMS_START_WORDS')} and SMS_STOP_WORDS both hold {', '.join(sorted(both))}.",
+            hint="A word ends messages, or takes that back.",
+            id=f"{APP}.E172",
+        )
+    if DeliveryChannel.SMS in settings.CHANNELS and not texts.is_on():
+        yield Warning(
+            f"{_at('CHANNELS', 'sms')} is no TextMessageChannel: nobody hears who answers STOP.",
+            hint="Subclass saleor_personalize.messaging.channels.sms.TextMessageChannel.",
+            id=f"{APP}.W170",
+        )
+
+
 def _bus() -> Iterator[CheckMessage]:
     patience = settings.BUS_DISABLE_AFTER
     if patience < timedelta(days=1):
@@ -653,6 +686,12 @@ def _journeys() -> Iterator[CheckMessage]:
             hint="Nobody reacts to everything within days: months are usual. None writes for ever.",
             id=f"{APP}.E137",
         )
+    if not timedelta(hours=1) <= settings.SEND_TIME_WINDOW <= timedelta(days=7):
+        yield Error(
+            f"{_at('SEND_TIME_WINDOW')} is {settings.SEND_TIME_WINDOW}.",
+            hint="Hours of a week are known: use an hour at least and a week at most; a day is usual.",
+            id=f"{APP}.E166",
+        )
     if zone_named(settings.TIME_ZONE) is None:
         yield Error(
             f"{_at('TIME_ZONE')} is {settings.TIME_ZONE!r}, which is no time zone.",
@@ -686,10 +725,4 @@ def _is_cap(cap: Any) -> bool:
         and cap[0] > 0
         and isinstance(cap[1], timedelta)
         and cap[1] > timedelta(0)
-    if not timedelta(hours=1) <= settings.SEND_TIME_WINDOW <= timedelta(days=7):
-        yield Error(
-            f"{_at('SEND_TIME_WINDOW')} is {settings.SEND_TIME_WINDOW}.",
-            hint="Hours of a week are known: use an hour at least and a week at most; a day is usual.",
-            id=f"{APP}.E166",
-        )
     )

@@ -223,6 +223,15 @@ def _frequency_caps() -> dict[str, Any]:
     return {"*": [(2, timedelta(days=1)), (5, timedelta(days=7))]}
 
 
+def _stop_words() -> tuple[str, ...]:
+    # What carriers and providers know, and how people of our languages say it.
+    words = (
+        "stop stopp stopall arret arrêt cancel optout end quit revoke unsubscribe abmelden abbestellen "
+        "alto baja parar désabonner koniec wypisz rezygnuję"
+    )
+    return tuple(words.split())
+
+
 def _quiet_hours() -> dict[str, Any]:
     # An e-mail wakes nobody.
     return {"push": ("21:00", "08:00"), "sms": ("20:00", "09:00")}
@@ -400,6 +409,11 @@ class Defaults:
     PRICE_HISTORY_RETENTION: timedelta = timedelta(days=400)
     # How long an in-app message is shown whose journey sets no time.
     INBOX_EXPIRY: timedelta = timedelta(days=30)
+    # A text message that takes more segments than this is not sent: each is paid for.
+    SMS_MAX_SEGMENTS: Count = 3
+    # What people answer to a text message to end them, and to go on after all; case and signs do not matter.
+    SMS_STOP_WORDS: Sequence[str] = field(default_factory=_stop_words)
+    SMS_START_WORDS: Sequence[str] = ("start", "unstop")
     # Render and record, send nothing.
     DRY_RUN: bool = False
 

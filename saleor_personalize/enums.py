@@ -127,6 +127,13 @@ class SuppressionReason(TextChoices):
     COMPLAINT = "complaint", "Marked as spam"
 
 
+class Reply(TextChoices):
+    """What somebody means who answers a text message."""
+
+    STOP = "stop", "Nothing more"
+    START = "start", "Go on, after all"
+
+
 class ErasureSource(TextChoices):
     """Who had a person erased."""
 
@@ -360,14 +367,6 @@ class OfferReason(TextChoices):
     STAFF = "staff", "Taken back by staff"
 
 
-class NotSentReason(TextChoices):
-    """Why a message was not sent, in words that a shop owner understands."""
-
-    NO_CONSENT = "no_consent", "No permission for this kind of message"
-    SUPPRESSED = "suppressed", "This address must not be written to"
-    TOPIC_REFUSED = "topic_refused", "The person does not want messages about this"
-    PAUSED = "paused", "The person paused all messages"
-    FREQUENCY_LIMIT = "frequency_limit", "More messages this week than the person wants"
 class WayReason(TextChoices):
     """Why a message takes this delivery channel, where the journey leaves that open."""
 
@@ -385,6 +384,14 @@ class TimeReason(TextChoices):
     UNKNOWN = "unknown", "When people react is not known yet"
 
 
+class NotSentReason(TextChoices):
+    """Why a message was not sent, in words that a shop owner understands."""
+
+    NO_CONSENT = "no_consent", "No permission for this kind of message"
+    SUPPRESSED = "suppressed", "This address must not be written to"
+    TOPIC_REFUSED = "topic_refused", "The person does not want messages about this"
+    PAUSED = "paused", "The person paused all messages"
+    FREQUENCY_LIMIT = "frequency_limit", "More messages this week than the person wants"
     UNENGAGED = "unengaged", "The person has not reacted for long: nothing goes until they do"
     NO_ADDRESS = "no_address", "No address of the person, or no device, is known"
     ORDERED = "ordered", "The person has ordered since"
@@ -397,6 +404,7 @@ class TimeReason(TextChoices):
     TEMPLATE_INCOMPLETE = "template_incomplete", "The template needs a value that is missing"
     TEMPLATE_BROKEN = "template_broken", "The template is broken: it raises or works too long"
     TOO_LARGE = "too_large", "The mail is larger than mail programs show in full"
+    TEXT_TOO_LONG = "text_too_long", "The text takes more segments than SMS_MAX_SEGMENTS"
     TOO_LATE = "too_late", "The moment has passed"
     NOTHING_TO_SHOW = "nothing_to_show", "Nothing that it is about can be bought now"
     SOLD_OUT = "sold_out", "It is sold out again"

@@ -104,7 +104,8 @@ class ChannelError(PersonalizeError):
     `is_permanent`: trying again cannot help (bad address, refused sender).
     `is_ambiguous`: the provider may have taken the message; it must not be sent again blindly.
     `retry_after`: how long the provider wants to be left alone.
-    `is_address_dead`: nobody can be reached at this address any more; implies `is_permanent`.
+    `is_address_dead`: nobody can be reached at this address any more; `has_unsubscribed`: its owner told the
+    provider that they want nothing more. Both imply `is_permanent`.
     """
 
     def __init__(
@@ -115,12 +116,14 @@ class ChannelError(PersonalizeError):
         is_ambiguous: bool = False,
         retry_after: timedelta | None = None,
         is_address_dead: bool = False,
+        has_unsubscribed: bool = False,
     ) -> None:
         super().__init__(message)
-        self.is_permanent = is_permanent or is_address_dead
+        self.is_permanent = is_permanent or is_address_dead or has_unsubscribed
         self.is_ambiguous = is_ambiguous
         self.retry_after = retry_after
         self.is_address_dead = is_address_dead
+        self.has_unsubscribed = has_unsubscribed
 
 
 class OutgoingRefused(PersonalizeError):
@@ -186,4 +189,19 @@ class MailTooLarge(TemplateIncomplete):
         self.args = (
             f"The HTML of the message has {size} bytes; mail programs cut off what is longer than {limit}, "
             "and the unsubscribe link with it. Show fewer products, or a leaner template.",
+        )
+
+
+class TextTooLong(TemplateIncomplete):
+    """A text message takes more segments than the shop pays for."""
+
+    def __init__(self, count: int, limit: int, *, is_unicode: bool) -> None:
+        super().__init__("sms.txt")
+        why = (
+            " (a character outside the GSM alphabet halves what fits into one)"
+            if is_unicode
+            else ""
+        )
+        self.args = (
+            f"The text takes {count} segments{why}; SMS_MAX_SEGMENTS allows {limit}. Say it shorter.",
         )

@@ -23,6 +23,7 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "backfill: resume": {"task": "personalize.run_backfills", "schedule": 30.0},
     "pages: refresh": {"task": "personalize.refresh_pages", "schedule": 10.0},
     "pages: look": {"task": "personalize.look_at_pages", "schedule": 300.0},
+    "phones: learn": {"task": "personalize.learn_phones", "schedule": 30.0},
     "imports: run": {"task": "personalize.run_imports", "schedule": 10.0},
     "imports: purge": {
         "task": "personalize.purge_imports",
@@ -41,11 +42,11 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "task": "personalize.train_predictors",
         "schedule": crontab(hour="4", minute="53"),
     },
-    "erasures: search": {"task": "personalize.sweep_erasures", "schedule": 600.0},
     "rhythms: weekly": {
         "task": "personalize.learn_rhythms",
         "schedule": crontab(hour="4", minute="29", day_of_week="1"),
     },
+    "erasures: search": {"task": "personalize.sweep_erasures", "schedule": 600.0},
     "privacy: purge": {
         "task": "personalize.purge",
         "schedule": crontab(hour="2", minute="11"),

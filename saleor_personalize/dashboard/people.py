@@ -111,7 +111,7 @@ def _parts(profile: Profile) -> list[dict[str, Any]]:
         found[row.profile_id]["ids"].append(
             {
                 "kind": told.IDS[row.kind],
-                "value": row.address if row.kind == IdentityKind.EMAIL else row.value,
+                "value": row.address or row.value,
                 "first_seen_at": row.first_seen_at,
                 "confirmed_at": row.confirmed_at,
             }

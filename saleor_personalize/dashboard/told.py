@@ -33,6 +33,7 @@ IDS = {
     IdentityKind.ANONYMOUS_ID.value: gettext_lazy("Browser"),
     IdentityKind.DEVICE_TOKEN.value: gettext_lazy("Device with push"),
     IdentityKind.EXTERNAL_ID.value: gettext_lazy("Id of your own system"),
+    IdentityKind.PHONE.value: gettext_lazy("Phone number"),
 }
 PROOFS = {
     MergeProof.LOGIN.value: gettext_lazy("Signed in on this device."),

@@ -577,6 +577,10 @@ def _reason(reason: NotSentReason) -> tuple[str, str]:
             _("The mail is so large that mail programs would cut it off."),
             _("Show fewer products in it, or use a leaner template."),
         ),
+        NotSentReason.TEXT_TOO_LONG: (
+            _("The text message takes more segments than you allow."),
+            _("Say it shorter, or allow more in the settings."),
+        ),
         NotSentReason.TOO_LATE: (
             _("The moment had passed."),
             _("If this repeats, workers were down: see “Webhooks” on this page."),

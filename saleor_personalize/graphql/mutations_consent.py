@@ -17,7 +17,7 @@ from saleor_personalize.events import rates
 from saleor_personalize.exceptions import AccessDenied
 from saleor_personalize.graphql import types, types_consent
 from saleor_personalize.messaging import opt_in, preferences
-from saleor_personalize.profiles import consent, identity
+from saleor_personalize.profiles import consent, identity, phones
 from saleor_personalize.tasks.broker import ask_for
 
 _WORD = re.compile(r"[A-Za-z0-9_.:-]{0,60}")
@@ -86,6 +86,11 @@ class ConsentUpdate(graphene.Mutation):
         is_allowed = graphene.Boolean(required=True)
         wording_version = graphene.String(description="Of the text beside the switch.")
         language_code = graphene.String()
+        phone = graphene.String(
+            description="With a yes to SMS: the number to write to, as the shopper writes it. Left out: that of "
+            "their addresses in Saleor."
+        )
+        country_code = graphene.String(description="Of a number that is written without one.")
 
     state = graphene.Field(types_consent.ConsentAnswer, required=True)
 
@@ -96,6 +101,7 @@ class ConsentUpdate(graphene.Mutation):
             raise AccessDenied("Only a signed-in shopper: send their token.")
         purpose, channel, topic = _subject(given)
         words = read_words(given)
+        number = _number(given, channel, words["country_code"], is_allowed=is_allowed)
         profile = identity.resolve_profile(
             installation=caller.installation,
             shown={IdentityKind.SALEOR_USER: caller.user_id},
@@ -107,7 +113,10 @@ class ConsentUpdate(graphene.Mutation):
             now=now,
             language_code=words["language_code"],
             wording_version=words["wording_version"],
+            number=number,
         )
+        if channel == DeliveryChannel.SMS:
+            ask_for("personalize.learn_phones")
         return ConsentUpdate(state=_answer(state))
 
 
@@ -132,6 +141,9 @@ class ConsentRecord(graphene.Mutation):
         wording_version = graphene.String()
         language_code = graphene.String()
         country_code = graphene.String()
+        phone = graphene.String(
+            description="With a yes to SMS: the number to write to; without its country one of `countryCode`."
+        )
 
     is_recorded = graphene.Boolean(required=True, description="False: it said so already, or no.")
     state = graphene.Field(types_consent.ConsentAnswer, description="What holds now.")
@@ -161,15 +173,19 @@ class ConsentRecord(graphene.Mutation):
         purpose, channel, topic = _subject(given)
         if not source or not _WORD.fullmatch(source):
             raise _refused("INVALID_TEXT", "`source` takes 1 to 60 letters, digits, '_', '.', '-'.")
+        words = read_words(given)
         is_recorded, state = preferences.record(
             installation=caller.installation,
             shown=shown,
             choice=consent.Choice(purpose, channel, topic, is_allowed),
             is_confirmed=is_confirmed,
             source=source,
+            number=_number(given, channel, words["country_code"], is_allowed=is_allowed),
             now=timezone.now(),
-            **read_words(given),
+            **words,
         )
+        if channel == DeliveryChannel.SMS:
+            ask_for("personalize.learn_phones")
         ask_for("personalize.confirm_opt_ins")
         return ConsentRecord(is_recorded=is_recorded, state=_answer(state))
 
@@ -191,6 +207,23 @@ def _subject(given: dict[str, Any]) -> tuple[Purpose, str, str]:
     if purpose == Purpose.MARKETING and not channel:
         raise _refused("BAD_REQUEST", "MARKETING needs deliveryChannel.")
     return purpose, channel, topic
+
+
+def _number(given: dict[str, Any], channel: str, country_code: str, *, is_allowed: bool) -> str:
+    """Return the number (E.164) that a yes to text messages names, or ""."""
+    text = types.text(given.get("phone") or "")
+    if not text:
+        return ""
+    if channel != DeliveryChannel.SMS or not is_allowed:
+        raise _refused("BAD_REQUEST", "`phone` goes with a yes to SMS.")
+    number = phones.read(str(text), country_code=country_code)
+    if number is None:
+        raise _refused(
+            "INVALID_PHONE",
+            "`phone` is no number that gets text messages: write it with its country (+49...), or send "
+            "`countryCode`.",
+        )
+    return number
 
 
 def _answer(state: ConsentState | None) -> str | None:

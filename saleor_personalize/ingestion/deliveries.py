@@ -24,7 +24,7 @@ from saleor_personalize.exceptions import (
     kind_and_place,
 )
 from saleor_personalize.ingestion.subscriptions import BY_EVENT, Envelope
-from saleor_personalize.messaging import feedback
+from saleor_personalize.messaging import feedback, texts
 from saleor_personalize.models import Installation, WebhookDelivery
 from saleor_personalize.saleor_api import nodes
 
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 MAX_ATTEMPTS = 5
 RETRY_AFTER = timedelta(seconds=30)
 
-#: What providers of e-mail tell is stored under their name with this before it.
+#: What providers of e-mail and of text messages tell is stored under their name with this before it.
 PROVIDER = "provider_"
 
 _INSERT = """
@@ -84,9 +84,10 @@ def store_provider(
     body: bytes,
     content_type: str,
     now: datetime,
+    query: str = "",
     error: str = "",
 ) -> None:
-    """Store what a provider of e-mail tells; with an `error` as failed. The same body is stored once."""
+    """Store what a provider of e-mail or of text messages tells; with an `error` as failed. The same body is stored once."""
     WebhookDelivery.objects.bulk_create(
         [
             WebhookDelivery(
@@ -95,6 +96,7 @@ def store_provider(
                 body=body,
                 body_hash=hashlib.sha256(body).digest(),
                 content_type=content_type[:200],
+                query=query,
                 received_at=now,
                 status=DeliveryStatus.FAILED if error else DeliveryStatus.RECEIVED,
                 error=error,
@@ -201,6 +203,15 @@ def believe(delivery: WebhookDelivery, *, now: datetime) -> Believed:
 
 def _believe_provider(delivery: WebhookDelivery, now: datetime) -> Believed:
     provider = delivery.event.removeprefix(PROVIDER)
+    if provider == texts.PROVIDER:
+        told = texts.believe(
+            installation=delivery.installation,
+            body=bytes(delivery.body),
+            content_type=delivery.content_type,
+            query=delivery.query,
+            now=now,
+        )
+        return Believed(told.changed, told.is_of_erased)
     taken = feedback.believe(
         installation=delivery.installation,
         provider=provider,

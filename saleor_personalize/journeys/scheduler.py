@@ -70,6 +70,7 @@ from saleor_personalize.messaging import (
     outcomes,
     rendering,
     rhythms,
+    segments,
     topics,
 )
 from saleor_personalize.messaging import operations as messaging
@@ -1063,6 +1064,8 @@ def _render(
     )
     if destination.delivery_channel == DeliveryChannel.EMAIL:
         rendered = mail.finish(message=message, rendered=rendered, now=now)
+    elif destination.delivery_channel == DeliveryChannel.SMS:
+        rendered = segments.finish(rendered)
     return _Parts(
         rendered=rendered,
         kept=dict(told.kept),

@@ -23,7 +23,12 @@ from django.db.migrations.executor import MigrationExecutor
 
 from saleor_personalize.bus import queries as bus
 from saleor_personalize.conf import settings
-from saleor_personalize.enums import BackfillStatus, InstallationStatus, TrainingStatus
+from saleor_personalize.enums import (
+    BackfillStatus,
+    DeliveryChannel,
+    InstallationStatus,
+    TrainingStatus,
+)
 from saleor_personalize.exceptions import (
     ConfigurationError,
     PushAccountRefused,
@@ -33,13 +38,13 @@ from saleor_personalize.exceptions import (
 )
 from saleor_personalize.ingestion.permissions import events_of, needed_permissions
 from saleor_personalize.ingestion.queries import latest_backfill, webhook_health
-from saleor_personalize.messaging import go_live, push_accounts
+from saleor_personalize.messaging import go_live, push_accounts, texts
 from saleor_personalize.messaging.operations import sender_of
 from saleor_personalize.ml import ArtefactError
 from saleor_personalize.models import Erasure, Installation, Journey, SalesChannel
 from saleor_personalize.offers import operations as offers
 from saleor_personalize.offers import queries as offer_queries
-from saleor_personalize.profiles import devices, retention
+from saleor_personalize.profiles import devices, phones, retention
 from saleor_personalize.recommendations import versions
 from saleor_personalize.recommendations.queries import (
     held_back,
@@ -248,6 +253,7 @@ def _installation(installation: Installation, now: datetime) -> Iterator[Finding
     yield from _bus(installation)
     yield from _mail(installation)
     yield from _push(installation, now)
+    yield from _texts(installation)
     pattern = installation.checkout_url or settings.CHECKOUT_URL or ""
     if "{checkout_id}" not in pattern:
         yield Finding(
@@ -301,6 +307,20 @@ def _push(installation: Installation, now: datetime) -> Iterator[Finding]:
         )
     else:
         yield Finding("push", OK, f"Firebase takes the service account; {count} devices.")
+
+
+def _texts(installation: Installation) -> Iterator[Finding]:
+    """Tell of numbers that nothing writes to; that STOP is heard, the go-live check tells."""
+    count = phones.count(installation=installation)
+    if texts.is_on():
+        yield Finding("text messages", OK, f"CHANNELS has a way; {count} numbers.")
+    elif DeliveryChannel.SMS in settings.CHANNELS or count:
+        yield Finding(
+            "text messages",
+            WARN,
+            f"{count} numbers are known, and CHANNELS['sms'] is no TextMessageChannel that can be built.",
+            "Name a plug-in: docs/howto/sms.md.",
+        )
 
 
 def _offers(installation: Installation, now: datetime) -> Iterator[Finding]:

@@ -8,9 +8,11 @@ from html.parser import HTMLParser
 
 from django.utils.translation import gettext as _
 
+from saleor_personalize.conf import settings
 from saleor_personalize.enums import DeliveryChannel, Purpose
 from saleor_personalize.messaging.mail import MAX_BYTES
 from saleor_personalize.messaging.rendering import Rendered
+from saleor_personalize.messaging.segments import segments_of
 
 #: Longer subjects and titles are cut off on phones.
 LONGEST_SUBJECT = 78
@@ -37,6 +39,8 @@ def findings(
     found = list(_of_words(rendered, sensitive_names))
     if delivery_channel == DeliveryChannel.EMAIL:
         found += _of_mail(rendered, purpose, unsubscribe_url)
+    if delivery_channel == DeliveryChannel.SMS:
+        found += _of_text(rendered)
     return found
 
 
@@ -68,6 +72,16 @@ def _of_mail(rendered: Rendered, purpose: Purpose, unsubscribe_url: str) -> Iter
     if size >= MAX_BYTES:
         told = _("The HTML has %(size)s bytes; mail programs cut off what is longer than %(most)s.")
         yield Finding("size", told % {"size": size, "most": MAX_BYTES}, is_blocking=True)
+
+
+def _of_text(rendered: Rendered) -> Iterator[Finding]:
+    found, most = segments_of(rendered.text), settings.SMS_MAX_SEGMENTS
+    if found.count > most:
+        told = _("The text takes %(count)s segments; you allow %(most)s.")
+        yield Finding("too_long", told % {"count": found.count, "most": most}, is_blocking=True)
+    if found.is_unicode and found.count > 1:
+        told = _("These characters make the text more than twice as dear: %(characters)s")
+        yield Finding("not_gsm", told % {"characters": found.culprits})
 
 
 class _Reader(HTMLParser):

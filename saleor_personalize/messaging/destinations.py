@@ -8,7 +8,7 @@ from datetime import datetime
 
 from saleor_personalize.enums import DeliveryChannel, DeviceGone, IdentityKind, SuppressionReason
 from saleor_personalize.models import Identity, Installation, Profile, email_hash
-from saleor_personalize.profiles import consent, devices, merging
+from saleor_personalize.profiles import consent, devices, merging, phones
 
 
 @dataclass(frozen=True)
@@ -87,17 +87,18 @@ def bury(
             reason=DeviceGone.UNREGISTERED,
             now=now,
         )
-    if channel == DeliveryChannel.EMAIL:
-        for value in values:
-            consent.suppress(
-                installation=installation,
-                delivery_channel=channel,
-                address_hash=email_hash(value),
-                reason=SuppressionReason.HARD_BOUNCE,
-                now=now,
-            )
-        return len(values)
-    return 0
+    hashed = _HASHES.get(channel)
+    if hashed is None:
+        return 0
+    for value in values:
+        consent.suppress(
+            installation=installation,
+            delivery_channel=channel,
+            address_hash=hashed(value),
+            reason=SuppressionReason.HARD_BOUNCE,
+            now=now,
+        )
+    return len(values)
 
 
 def _email(profile: Profile, preferred_hash: str) -> Destination | None:
@@ -120,6 +121,12 @@ def _push(profile: Profile, preferred_hash: str) -> Destination | None:
 def _in_app(profile: Profile, preferred_hash: str) -> Destination:
     """The inbox: whoever signs in, or comes back, opens it."""
     return Destination(DeliveryChannel.IN_APP, "", profile)
+
+
+def _sms(profile: Profile, preferred_hash: str) -> Destination | None:
+    """The number that the person gave last: whatever a message is about, there is no other."""
+    rows = _identities(profile, IdentityKind.PHONE)
+    return _of_identity(DeliveryChannel.SMS, rows[0]) if rows else None
 
 
 def _of_identity(channel: DeliveryChannel, row: Identity) -> Destination:
@@ -145,10 +152,15 @@ def _preferred(rows: Iterable[Identity], value_hash: str) -> Identity | None:
     return next(preferred, found[0] if found else None)
 
 
+#: How what a suppression knows an address by is made from it.
+_HASHES: Mapping[DeliveryChannel, Callable[[str], str]] = {
+    DeliveryChannel.EMAIL: email_hash,
+    DeliveryChannel.SMS: phones.number_hash,
+}
 #: How each delivery channel finds its way to a person.
 _FINDERS: Mapping[DeliveryChannel, Callable[[Profile, str], Destination | None]] = {
     DeliveryChannel.EMAIL: _email,
     DeliveryChannel.PUSH: _push,
-    DeliveryChannel.PUSH: _push,
     DeliveryChannel.IN_APP: _in_app,
+    DeliveryChannel.SMS: _sms,
 }

@@ -22,7 +22,7 @@ from django.utils.translation import gettext as _
 
 from saleor_personalize.conf import settings
 from saleor_personalize.exceptions import TemplateIncomplete
-from saleor_personalize.messaging import links
+from saleor_personalize.messaging import links, texts
 from saleor_personalize.messaging.dns import DnsUnanswered, Resolver
 from saleor_personalize.messaging.operations import sender_of
 from saleor_personalize.models import Installation, ProviderWebhook
@@ -77,6 +77,8 @@ def examine(*, installation: Installation) -> Iterator[Finding]:
             yield Finding("dns", WARN, str(error), fix)
     yield from _unsubscribe(installation)
     yield from _reports(installation)
+    if texts.is_on():
+        yield _answers(installation)
 
 
 def _sender(installation: Installation) -> Generator[Finding, None, str]:
@@ -319,6 +321,7 @@ def _unsubscribe(installation: Installation) -> Iterator[Finding]:
 def _reports(installation: Installation) -> Iterator[Finding]:
     webhook = ProviderWebhook.objects.of(installation).first()
     heard = dict(webhook.heard) if webhook is not None else {}
+    heard.pop(texts.PROVIDER, None)
     if heard:
         provider, moment = max(heard.items(), key=lambda item: item[1])
         at = datetime.fromisoformat(moment)
@@ -336,6 +339,25 @@ def _reports(installation: Installation) -> Iterator[Finding]:
     else:
         text = _("No provider reports yet: who bounces or complains would be written to again.")
         yield Finding("reports", BAD, text, fix)
+
+
+def _answers(installation: Installation) -> Finding:
+    """Tell whether the provider of text messages tells what people answer: STOP has to be heard."""
+    webhook = ProviderWebhook.objects.of(installation).first()
+    heard = webhook.heard.get(texts.PROVIDER) if webhook is not None else None
+    if heard is not None:
+        at = f"{datetime.fromisoformat(heard):%Y-%m-%d %H:00} UTC"
+        text = _("The provider of text messages reports; last heard %(at)s.") % {"at": at}
+        return Finding("text messages", GOOD, text)
+    return Finding(
+        "text messages",
+        WARN,
+        _("The provider of text messages was never heard: nobody could end them by STOP."),
+        _(
+            "Give it the address for answers that `saleor-personalize go-live-check --webhook sms` prints, "
+            "and answer a message once yourself."
+        ),
+    )
 
 
 def _has_providers() -> bool:

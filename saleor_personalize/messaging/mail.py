@@ -25,6 +25,7 @@ from saleor_personalize.exceptions import (
     MailTooLarge,
     TemplateBroken,
     TemplateIncomplete,
+    TextTooLong,
 )
 from saleor_personalize.messaging import links, outcomes
 from saleor_personalize.messaging.channels import tracking
@@ -66,6 +67,8 @@ def why_incomplete(error: TemplateIncomplete) -> NotSentReason:
     """Return the reason that is recorded for a message that could not be rendered."""
     if isinstance(error, MailTooLarge):
         return NotSentReason.TOO_LARGE
+    if isinstance(error, TextTooLong):
+        return NotSentReason.TEXT_TOO_LONG
     if isinstance(error, TemplateBroken):
         return NotSentReason.TEMPLATE_BROKEN
     return NotSentReason.TEMPLATE_INCOMPLETE

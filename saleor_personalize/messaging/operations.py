@@ -207,8 +207,17 @@ def address(
         image_url=image_url,
         data={} if is_mail else {name: value for name, value in data.items() if value},
         recipients=values,
+        callback_url=_callback_url(message),
         installation_id=message.installation_id,
     )
+
+
+def _callback_url(message: Message) -> str:
+    """Return where the provider of a text message reports to; "" for others, and without APP_URL."""
+    if message.delivery_channel != DeliveryChannel.SMS or not settings.APP_URL:
+        return ""
+    webhook = feedback.webhook_of(installation=message.installation, now=message.decided_at)
+    return feedback.webhook_url(webhook=webhook, provider=texts.PROVIDER)
 
 
 def _headers(message: Message, unsubscribe_url: str) -> dict[str, str]:
@@ -288,6 +297,8 @@ def hand_over(
     except ChannelError as error:
         if error.is_address_dead:
             _bury(message, outgoing.recipients or (outgoing.recipient,), now)
+        if error.has_unsubscribed and message.delivery_channel == DeliveryChannel.SMS:
+            texts.stop(installation=message.installation, hashed=message.address_hash, now=now)
         return _record_failure(message, error, now)
     except Exception as error:
         # A fault inside a channel: what the provider has is unknown, and its text may hold an address.

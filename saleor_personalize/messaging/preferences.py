@@ -26,7 +26,7 @@ from saleor_personalize.enums import (
 from saleor_personalize.exceptions import InvalidToken
 from saleor_personalize.messaging import guards, links, operations, sunset
 from saleor_personalize.models import Consent, Identity, Installation, Profile
-from saleor_personalize.profiles import consent, consent_rules, identity, merging, queries
+from saleor_personalize.profiles import consent, consent_rules, identity, merging, phones, queries
 from saleor_personalize.profiles.consent import EVERYTHING, Choice
 
 SOURCE = "preferences"
@@ -309,8 +309,11 @@ def update(
     now: datetime,
     language_code: str = "",
     wording_version: str = "",
+    number: str = "",
 ) -> ConsentState | None:
     """Record what the owner of a Saleor login chose in their account; return what holds now.
+
+    `number` (E.164) is kept with a yes to text messages.
 
     A login proves the account. That its address is theirs as well they prove by confirming it: until
     then, their yes to mail is one that anybody may have given where the country asks for a double opt-in.
@@ -349,7 +352,15 @@ def update(
                 delivery_channel=DeliveryChannel.EMAIL,
                 address_hashes=confirmed,
             )
-        return _state(profile, choice)
+        state = _state(profile, choice)
+    _keep_number(profile, number, state, now)
+    return state
+
+
+def _keep_number(profile: Profile, number: str, state: ConsentState | None, now: datetime) -> None:
+    """Keep the number of somebody who said yes to text messages, after the yes: what came between asks Saleor."""
+    if number and state == ConsentState.GRANTED:
+        phones.record(profile=profile, number=number, now=now)
 
 
 def _must_confirm(profile: Profile) -> bool:
@@ -367,8 +378,11 @@ def record(
     country_code: str = "",
     language_code: str = "",
     wording_version: str = "",
+    number: str = "",
 ) -> tuple[bool, ConsentState | None]:
     """Record what the shop's own system heard; return whether that is new, and what holds now.
+
+    `number` (E.164) is kept with a yes to text messages.
 
     A no holds for the whole person. A yes follows the rule of the country (`is_confirmed`: its owner
     confirmed the address to the shop), and never overrules a no.
@@ -415,7 +429,9 @@ def record(
                     language_code=language_code,
                     wording_version=wording_version,
                 )
-        return is_new, _state(profile, choice)
+        state = _state(profile, choice)
+    _keep_number(profile, number, state, now)
+    return is_new, state
 
 
 def _state(profile: Profile, choice: Choice) -> ConsentState | None:

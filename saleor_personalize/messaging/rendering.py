@@ -68,15 +68,19 @@ class _Missing(str):
         raise TemplateIncomplete(str(name))
 
 
+#: As long as what is not known beforehand mostly is.
+_STAND_IN = "xxxxxxxxxxxx"
+
+
 @functools.cache
-def _engine(*, autoescape: bool) -> Engine:
+def _engine(*, autoescape: bool, missing: str = "") -> Engine:
     entries: list[dict[str, Any]] = django_settings.TEMPLATES
     folders = [folder for entry in entries for folder in entry.get("DIRS", [])]
     return Engine(
         dirs=folders,
         loaders=sandbox.LOADERS,
         autoescape=autoescape,
-        string_if_invalid=_Missing("missing"),
+        string_if_invalid=missing or _Missing("missing"),
         libraries={"i18n": "django.templatetags.i18n"},
         builtins=[sandbox.__name__],
     )
@@ -135,13 +139,37 @@ def render(
 
     Raises TemplateIncomplete naming the value or the file that is missing, or what is wrong with it.
     """
+    return _rendered(template, context, language_code, delivery_channel)
+
+
+def sketch(
+    *,
+    template: str,
+    context: Mapping[str, Any],
+    language_code: str,
+    delivery_channel: DeliveryChannel | str,
+) -> Rendered:
+    """Render a template with placeholders for the values that are not known yet. Else as `render`."""
+    return _rendered(template, context, language_code, delivery_channel, missing=_STAND_IN)
+
+
+def _rendered(
+    template: str,
+    context: Mapping[str, Any],
+    language_code: str,
+    delivery_channel: DeliveryChannel | str,
+    missing: str = "",
+) -> Rendered:
     values = _without_empty(dict(context))
     with translation.override(django_language(language_code)):
         values["language"] = translation.get_language()
         values["direction"] = "rtl" if translation.get_language_bidi() else "ltr"
         parts = {
             part: _render_file(
-                f"{_FOLDER}/{template}/{name}", values, autoescape=name.endswith(".html")
+                f"{_FOLDER}/{template}/{name}",
+                values,
+                autoescape=name.endswith(".html"),
+                missing=missing,
             )
             for part, name in FILES[DeliveryChannel(delivery_channel)].items()
             if name != _MADE or _is_there(f"{_FOLDER}/{template}/{name}")
@@ -182,9 +210,9 @@ def _is_there(name: str) -> bool:
     return True
 
 
-def _render_file(name: str, values: dict[str, Any], *, autoescape: bool) -> str:
+def _render_file(name: str, values: dict[str, Any], *, autoescape: bool, missing: str = "") -> str:
     try:
-        template = _engine(autoescape=autoescape).get_template(name)
+        template = _engine(autoescape=autoescape, missing=missing).get_template(name)
         budget = sandbox.Budget(name, len(template.source))
         text = str(
             template.render(sandbox.BoundedContext(values, autoescape=autoescape, budget=budget))

@@ -39,6 +39,8 @@ class Profile(Scoped):
     # What the person chose in the preference centre.
     paused_until = models.DateTimeField(null=True)
     max_messages_per_week = models.PositiveSmallIntegerField(null=True)
+    # Since when Saleor is to be asked for their number: they said yes to text messages.
+    phone_wanted_at = models.DateTimeField(null=True)
     # Counts what changed in the person's inbox, or in who they are: by this a poll costs one read.
     inbox_version = models.PositiveBigIntegerField(default=0)
     # When the account was made in Saleor.
@@ -48,7 +50,14 @@ class Profile(Scoped):
     first_seen_at = models.DateTimeField()
 
     class Meta:
-        indexes = [models.Index(fields=["merged_into"], name="profile_absorbed")]
+        indexes = [
+            models.Index(fields=["merged_into"], name="profile_absorbed"),
+            models.Index(
+                fields=["installation", "phone_wanted_at"],
+                name="profile_phone_wanted",
+                condition=models.Q(phone_wanted_at__isnull=False),
+            ),
+        ]
 
     @property
     def person_id(self) -> int:
@@ -69,7 +78,7 @@ class Profile(Scoped):
 
 
 class Identity(Scoped):
-    """One id of a person. An e-mail is known by its keyed hash; the address itself is encrypted."""
+    """One id of a person. An e-mail or a phone number is known by its keyed hash; it is encrypted itself."""
 
     profile = models.ForeignKey(Profile, on_delete=models.CASCADE, related_name="identities")
     kind = models.CharField(max_length=20, choices=IdentityKind)

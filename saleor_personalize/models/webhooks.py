@@ -15,6 +15,8 @@ class WebhookDelivery(Scoped):
     body_hash = models.BinaryField(max_length=32)
     # Of what a provider of e-mail sent; Saleor's are JSON.
     content_type = models.CharField(max_length=200, blank=True, default="", db_default="")
+    # What stood behind the ? of the address that a provider of text messages called.
+    query = models.CharField(max_length=500, blank=True, default="", db_default="")
     received_at = models.DateTimeField()
     issued_at = models.DateTimeField(null=True)
     status = models.CharField(

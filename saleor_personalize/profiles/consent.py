@@ -243,6 +243,10 @@ def record(
         language_code=language_code,
         recorded_at=now,
     )
+    if delivery_channel == DeliveryChannel.SMS and state == ConsentState.GRANTED:
+        # Their number is nobody's business before.
+        rows = Profile.objects.of(profile.installation).filter(pk=profile.pk)
+        rows.exclude(identities__kind=IdentityKind.PHONE).update(phone_wanted_at=now)
     bus.publish(
         installation=profile.installation,
         event=BusEvent.CONSENT_CHANGED,

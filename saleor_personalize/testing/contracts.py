@@ -12,7 +12,7 @@ class TestMyTrigger(TriggerTests):
     trigger = MyTrigger
     definition = "my_journey.yaml"
 
-class TestMyChannel(ChannelTests):
+class TestMyChannel(ChannelTests):  # TextMessageChannelTests for SMS and WhatsApp
     def provider(self, mood): ...  # a server on loopback in that mood, and your channel pointed at it
 """
 
@@ -38,8 +38,8 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from saleor_personalize.enums import InstallationStatus, JourneySource
-from saleor_personalize.exceptions import ChannelError
+from saleor_personalize.enums import InstallationStatus, JourneySource, Reply
+from saleor_personalize.exceptions import ChannelError, MalformedPayload, WebhookRejected
 from saleor_personalize.journeys import definitions
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.definitions import Definition
@@ -51,6 +51,8 @@ from saleor_personalize.journeys.triggers import (
     trigger_of,
 )
 from saleor_personalize.messaging.channels.base import Channel, OutgoingMessage
+from saleor_personalize.messaging.channels.sms import Callback, TextMessageChannel, Written
+from saleor_personalize.messaging.texts import reply_of
 from saleor_personalize.ml import (
     Candidate,
     Context,
@@ -689,6 +691,8 @@ class Mood(StrEnum):
     IS_DOWN = "is_down"
     #: Has read the message, and says nothing.
     NEVER_ANSWERS = "never_answers"
+    #: Of text messages: says that the owner of the number answered STOP.
+    HAS_UNSUBSCRIBED = "has_unsubscribed"
 
 
 @dataclasses.dataclass
@@ -794,6 +798,64 @@ class ChannelTests:
     def test_a_bad_address_is_not_tried_again(self, caplog: pytest.LogCaptureFixture) -> None:
         error = self._refused(Mood.REFUSES_ADDRESS, caplog)
         assert (error.is_ambiguous, error.is_permanent) == (False, True)
+
+
+class TextMessageChannelTests(ChannelTests):
+    """What every delivery channel of text messages keeps to, beside `ChannelTests`.
+
+    Return from `stop_callback` the signed request in which somebody at `recipient` answers STOP.
+    """
+
+    recipient: ClassVar[str] = "+491711234567"
+
+    def stop_callback(self) -> Callback:
+        raise NotImplementedError
+
+    def message(self, case: ProviderCase) -> OutgoingMessage:
+        return dataclasses.replace(
+            super().message(case), callback_url="https://personalize.test/webhook/", html=""
+        )
+
+    def _channel(self) -> TextMessageChannel:
+        with self.provider(Mood.TAKES) as case:
+            assert isinstance(case.channel, TextMessageChannel)
+            return case.channel
+
+    def test_who_answered_stop_to_the_provider_is_told_apart(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        error = self._refused(Mood.HAS_UNSUBSCRIBED, caplog)
+        assert (error.is_permanent, error.has_unsubscribed) == (True, True)
+        assert not error.is_address_dead
+
+    def test_a_number_that_nobody_has_is_dead(self, caplog: pytest.LogCaptureFixture) -> None:
+        error = self._refused(Mood.REFUSES_ADDRESS, caplog)
+        assert (error.is_address_dead, error.has_unsubscribed) == (True, False)
+
+    def test_only_what_the_provider_signed_is_taken(self) -> None:
+        channel, callback = self._channel(), self.stop_callback()
+        channel.check(callback)
+        for changed in (
+            dataclasses.replace(callback, body=callback.body + b"&more=1"),
+            dataclasses.replace(callback, headers={}),
+        ):
+            with pytest.raises(WebhookRejected) as caught:
+                channel.check(changed)
+            assert self.recipient not in str(caught.value)
+
+    def test_an_answer_is_read_from_what_is_kept_of_it(self) -> None:
+        callback = self.stop_callback()
+        kept = Callback("", callback.body, callback.content_type, callback.query)
+        (told,) = self._channel().read(kept)
+        assert isinstance(told, Written)
+        assert told.number == self.recipient
+        assert told.event_id
+        assert Reply.STOP in (told.reply, reply_of(told.text))
+        assert self.recipient not in repr(told)
+
+    def test_what_cannot_be_read_is_said_so(self) -> None:
+        with pytest.raises((MalformedPayload, LookupError, TypeError, ValueError)):
+            self._channel().read(Callback("", b"\xff\x00", "text/plain"))
 
 
 class _Anything:

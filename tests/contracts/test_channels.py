@@ -1,4 +1,4 @@
-"""Our own delivery channels keep the contract that we ask of others (B67, B68, B87)."""
+"""Our own delivery channels, and the example, keep the contract that we ask of others (B67-B70, B87)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 from aiosmtpd.controller import Controller
+from django.utils import timezone
 
+from saleor_personalize.enums import DeliveryChannel, MessageStatus, Purpose
 from saleor_personalize.messaging import push_accounts
 from saleor_personalize.messaging.channels.console import ConsoleChannel
 from saleor_personalize.messaging.channels.email import EmailChannel
+from saleor_personalize.messaging.channels.in_app import InAppChannel
 from saleor_personalize.messaging.channels.push import PushChannel
-from saleor_personalize.models import Installation
+from saleor_personalize.models import InboxItem, Installation, Message, Profile
 from saleor_personalize.testing import fcm as fake
 from saleor_personalize.testing.contracts import ChannelTests, Mood, ProviderCase
 from saleor_personalize.testing.fcm import serving
@@ -105,6 +109,35 @@ class TestPushChannel(ChannelTests):
 
             channel = PushChannel(api_url=url, timeout=timeout)
             yield ProviderCase(channel, received, self.installation.pk)
+
+
+class TestInAppChannel(ChannelTests):
+    """There is no provider between us and the inbox: what it takes is there."""
+
+    recipient = "nobody's address"
+    moods = frozenset({Mood.TAKES})
+
+    @pytest.fixture(autouse=True)
+    def _row(self, alice: Profile) -> None:
+        self.row = Message.objects.create(
+            installation=alice.installation,
+            profile=alice,
+            idempotency_key="test:in_app",
+            public_id=UUID(hex="8a4c3b6de17f4f0a9d2b5c6e7f809112"),
+            template="abandoned_checkout",
+            purpose=Purpose.MARKETING,
+            delivery_channel=DeliveryChannel.IN_APP,
+            status=MessageStatus.HANDING_OVER,
+            decided_at=timezone.now(),
+        )
+
+    @contextmanager
+    def provider(self, mood: Mood) -> Iterator[ProviderCase]:
+        def received() -> Sequence[str]:
+            items = InboxItem.objects.select_related("message")
+            return [f"{item.message.public_id.hex} {item.text}" for item in items]
+
+        yield ProviderCase(InAppChannel(), received, self.row.installation_id)
 
 
 class TestConsoleChannel(ChannelTests):

@@ -13,7 +13,7 @@ from saleor_personalize.management.installations import (
     add_installation_argument,
     chosen_installation,
 )
-from saleor_personalize.messaging import feedback, go_live
+from saleor_personalize.messaging import feedback, go_live, texts
 from saleor_personalize.messaging.channels import tracking
 from saleor_personalize.models import Installation
 
@@ -59,8 +59,9 @@ class Command(BaseCommand):
             self.stdout.write(f"      {finding.fix}")
 
     def _webhook(self, installation: Installation, provider: str, is_new: bool) -> None:
-        if provider not in tracking.providers():
-            known = ", ".join(sorted(tracking.providers()))
+        there = tracking.providers() | ({texts.PROVIDER} if texts.is_on() else set())
+        if provider not in there:
+            known = ", ".join(sorted(there))
             raise CommandError(f"{provider!r} is no provider. Known: {known}.")
         make = feedback.replace_secret if is_new else feedback.webhook_of
         webhook = make(installation=installation, now=timezone.now())

@@ -11,9 +11,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
+from saleor_personalize.conf import settings
 from saleor_personalize.enums import InstallationStatus, JourneySource
 from saleor_personalize.exceptions import UnknownAlias
-from saleor_personalize.journeys import definitions, operations
+from saleor_personalize.journeys import definitions, lengths, operations
 from saleor_personalize.journeys.definitions import InvalidJourney
 from saleor_personalize.journeys.our_word import OnlySaleorKnows
 from saleor_personalize.journeys.queries import waiting
@@ -156,12 +157,29 @@ def _resume_sends(installation: Installation, options: dict[str, Any]) -> list[d
 
 
 def _check(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{"file": str(path), "journey": _read(path).journey} for path in options["files"]]
+    found = {path: _read(installation, path) for path in options["files"]}
+    return [
+        {"file": str(path), "journey": one.journey, "text_messages": _lengths(path, one)}
+        for path, one in found.items()
+    ]
+
+
+def _lengths(path: Path, definition: definitions.Definition) -> str:
+    """Say what the text messages take; raise CommandError when none of that kind could go."""
+    found = lengths.text_messages(definition)
+    for one in found:
+        if one.is_too_long:
+            raise CommandError(
+                f"{path}:\nsteps.{one.step}: sms.txt of {one.template!r} takes {one.segments} segments in "
+                f"{one.language_code!r}, and SMS_MAX_SEGMENTS allows {settings.SMS_MAX_SEGMENTS}: nobody "
+                "would get it. Say it shorter."
+            )
+    return ", ".join(map(str, found))
 
 
 def _apply(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
     # All are read before the first is published.
-    found = [_read(path) for path in options["files"]]
+    found = [_read(installation, path) for path in options["files"]]
     versions = [
         operations.publish(
             installation=installation,
@@ -177,9 +195,10 @@ def _apply(installation: Installation, options: dict[str, Any]) -> list[dict[str
     ]
 
 
-def _read(path: Path) -> definitions.Definition:
+def _read(installation: Installation, path: Path) -> definitions.Definition:
     try:
-        return definitions.load(path.read_text(encoding="utf-8"), known=operations.known())
+        known = operations.known(installation)
+        return definitions.load(path.read_text(encoding="utf-8"), known=known)
     except InvalidJourney as error:
         raise CommandError(f"{path}:\n{error}") from error
 

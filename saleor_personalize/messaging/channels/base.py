@@ -34,6 +34,8 @@ class OutgoingMessage:
     #: What an app reads of a push: message_id, deep_link, promo_code.
     data: Mapping[str, str] = field(default_factory=dict, repr=False)
     recipients: tuple[str, ...] = field(default=(), repr=False)
+    #: Where the provider of a text message shall report what became of it.
+    callback_url: str = field(default="", repr=False)
     #: Whose account with the provider it goes by, where each installation has its own.
     installation_id: int = 0
 

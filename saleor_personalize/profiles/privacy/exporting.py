@@ -86,7 +86,8 @@ def _rows(
 
     ids = Identity.objects.of(installation).filter(profile__in=members)
     users = list(ids.filter(kind=IdentityKind.SALEOR_USER).values_list("value", flat=True))
-    hashes = list(ids.filter(kind=IdentityKind.EMAIL).values_list("value", flat=True))
+    addresses = ids.filter(kind__in=(IdentityKind.EMAIL, IdentityKind.PHONE))
+    hashes = list(addresses.values_list("value", flat=True))
     own = {"user_saleor_id__in": users} if readable_only else {}
     foreign = _foreign_carts(installation, members, users) if readable_only else set()
     yield (
@@ -176,7 +177,7 @@ def _as_json(row: models.Model) -> dict[str, Any]:
         for name, handling in FIELDS[type(row)].items()
         if handling.exported_as
     }
-    if isinstance(row, Identity) and row.kind == IdentityKind.EMAIL:
+    if isinstance(row, Identity) and row.kind in (IdentityKind.EMAIL, IdentityKind.PHONE):
         del values["value"]
     elif isinstance(row, Identity):
         del values["address"]

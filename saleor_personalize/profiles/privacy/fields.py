@@ -259,7 +259,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     ),
     # -- people -----------------------------------------------------------------------------------
     Profile: _persons(
-        "profiles", "person", "merged_into", "saleor_updated_at", "inbox_version",
+        "profiles", "person", "merged_into", "saleor_updated_at", "inbox_version", "phone_wanted_at",
         public_id="reference", first_name="first_name", language_code="language",
         country_code="country", traits="traits", joined_at="joined_at", paused_until="paused_until",
         max_messages_per_week="max_messages_per_week", first_seen_at="first_seen_at",
@@ -420,8 +420,8 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     ),
     # -- as it came -------------------------------------------------------------------------------
     WebhookDelivery: _persons(
-        "", "deliveries", "event", "body", "body_hash", "content_type", "received_at", "issued_at",
-        "status", "attempts", "error", "processed_at", erased=Erased.SEARCHED,
+        "", "deliveries", "event", "body", "body_hash", "content_type", "query", "received_at",
+        "issued_at", "status", "attempts", "error", "processed_at", erased=Erased.SEARCHED,
     ),
     Import: _persons(
         "", "import_rejects", "status", "is_dry_run", "file_name", "path", "digest", "columns",

@@ -35,7 +35,7 @@ TITLES = {
 }
 #: keys with a word of their own; the others are shown as they are
 LABELS = {
-    "address": gettext_lazy("E-mail address"),
+    "address": gettext_lazy("Address or number"),
     "channel": gettext_lazy("Sales channel"),
     "country": gettext_lazy("Country"),
     "currency": gettext_lazy("Currency"),

@@ -422,6 +422,8 @@ class Shop:
             "dateJoined": now,
             "updatedAt": now,
             "defaultShippingAddress": None,
+            "defaultBillingAddress": None,
+            "addresses": [],
             "orders": lambda info, first=20: _connection(
                 [o for o in self.orders.values() if (o["user"] or {}).get("id") == id_], first
             ),
