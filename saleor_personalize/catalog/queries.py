@@ -432,6 +432,19 @@ def names(
     return dict(translated_rows(_NAMES, installation, ids, language_code))
 
 
+def translations(
+    *, installation: Installation, ids: AnyCollection[str], language_code: str
+) -> dict[str, str]:
+    """Return the names of those products that the shop translated into a language, or into it without its region."""
+    spoken_now = spoken(language_code)
+    rows = ProductTranslation.objects.of(installation).filter(
+        product_saleor_id__in=ids, language_code__in=spoken_now.values()
+    )
+    # The longer code is the nearer one.
+    found = rows.order_by("language_code").values_list("product_saleor_id", "name")
+    return dict(found)
+
+
 def category_names(
     *, installation: Installation, ids: AnyCollection[str], language_code: str = ""
 ) -> dict[str, tuple[str, str]]:

@@ -222,6 +222,8 @@ class Known:
     delivery_channels: Collection[str] = ()
     #: (template, delivery channel) -> the files without which it has no words there.
     missing_words: Callable[[str, str], Collection[str]] = lambda template, channel: ()
+    #: Of the shop; None: not known.
+    placements: Collection[str] | None = None
     #: Types of events that can be waited for.
     events: Collection[str] = ()
     #: (path below the rule, what is wrong) of a segment definition.
@@ -254,7 +256,7 @@ class _Text(_Kind):
             return reader.fault(path, self.needs, value)
         if self.names and reader.known is not None:
             known = getattr(reader.known, self.names)
-            if value not in known:
+            if known is not None and value not in known:
                 return reader.unknown(
                     path, f"there is no such {_SINGULAR[self.names]}", value, known
                 )
@@ -269,6 +271,7 @@ _SINGULAR = {
     "templates": "template of messages",
     "delivery_channels": "delivery channel for journeys in CHANNELS",
     "triggers": "trigger in TRIGGERS",
+    "placements": "placement, in PLACEMENTS or among the shop's own",
 }
 
 
@@ -536,7 +539,7 @@ _FALLBACK: Mapping[str, _Field] = {
     "unless": _Field(_Choice(("delivered", "opened"))),
 }
 _RECOMMEND: Mapping[str, _Field] = {
-    "placement": _Field(_Text(KEY, "the key of a placement is needed")),
+    "placement": _Field(_Text(KEY, "the key of a placement is needed", "placements")),
     "most": _Field(_Integer(1, 12)),
 }
 _BRANCH: Mapping[str, _Field] = {

@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from saleor_personalize.catalog.queries import translations
 from saleor_personalize.enums import IdentityKind
 from saleor_personalize.exceptions import MalformedPayload
 from saleor_personalize.journeys.live import counts, is_of, nodes_of, orders_of_address
@@ -169,11 +170,16 @@ def _pieces(node: Mapping[str, Any], channel: Mapping[str, Any]) -> int | None:
     return sum(counts)
 
 
-def shown(live: LiveVariant, channel_slug: str, language_code: str) -> dict[str, str]:
-    """Return a variant as templates see it: `name`, `variant_name`, `image_url`, `url`, `price`."""
+def shown(
+    installation: Installation, live: LiveVariant, channel_slug: str, language_code: str
+) -> dict[str, str]:
+    """Return a variant as templates see it: `name` (translated), `variant_name`, `image_url`, `url`, `price`."""
     price = live.gross_price
+    names = translations(
+        installation=installation, ids=[live.product_id], language_code=language_code
+    )
     return {
-        "name": live.product_name,
+        "name": names.get(live.product_id, live.product_name),
         "variant_name": live.variant_name,
         "image_url": live.image_url,
         "url": links.product_url(

@@ -77,7 +77,7 @@ def is_live(*, installation: Installation) -> bool:
 
 def load(*, installation: Installation, text: str, now: datetime) -> JourneyVersion:
     """Publish the definition that a YAML or JSON text holds. Raises InvalidJourney with every fault."""
-    definition: Definition = definitions.load(text, known=known())
+    definition: Definition = definitions.load(text, known=known(installation))
     return publish(
         installation=installation, definition=definition, source=JourneySource.FILE, now=now
     )

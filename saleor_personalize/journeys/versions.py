@@ -20,11 +20,12 @@ from saleor_personalize.journeys.triggers import Trigger, known_triggers, trigge
 from saleor_personalize.messaging import destinations, topics
 from saleor_personalize.messaging.rendering import channels_of, files_of, known_templates
 from saleor_personalize.models import Installation, Journey, JourneyVersion
+from saleor_personalize.recommendations.placements import shop_of
 from saleor_personalize.segments.definition import InvalidDefinition, from_json
 
 
-def known() -> Known:
-    """Return what definitions may name in this service."""
+def known(installation: Installation | None = None) -> Known:
+    """Return what definitions may name in this service, and, of a shop, of its own."""
     triggers = known_triggers()
     return Known(
         triggers={key: trigger.Options for key, trigger in triggers.items()},
@@ -34,6 +35,7 @@ def known() -> Known:
         transactional=tuple(settings.TRANSACTIONAL_TOPICS),
         delivery_channels=[*delivery_channels(), definitions.BEST],
         missing_words=_missing_words,
+        placements=None if installation is None else shop_of(installation).placements.keys(),
         events=tuple(EventType.values),
         rule_faults=_rule_faults,
     )

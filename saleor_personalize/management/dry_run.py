@@ -48,7 +48,7 @@ def dry_run(
 def _definition(installation: Installation, given: str) -> Definition:
     if Path(given).suffix in {".yaml", ".yml", ".json"}:
         text = Path(given).read_text(encoding="utf-8")
-        return definitions.load(text, known=operations.known())
+        return definitions.load(text, known=operations.known(installation))
     journey = operations.ensure_journey(installation=installation, key=given)
     if journey.published is None:
         raise ValueError(f"{given} follows no definition.")

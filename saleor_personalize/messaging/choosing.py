@@ -100,11 +100,12 @@ def best(
     is_re_permission: bool = False,
 ) -> Way:
     """Return the way that suits a person: one that is permitted and reaches them, the one that they react to
-    most; the closest of those of which nothing is known.
+    most; the closest of those of which nothing is known. What the shop cannot send over is left out.
 
     When there is no way at all, the one that would have come first says why.
     """
-    candidates = [channel for channel in CLOSENESS if channel in set(map(DeliveryChannel, among))]
+    usable = set(map(DeliveryChannel, among)) & set(destinations.usable(profile.installation_id))
+    candidates = [channel for channel in CLOSENESS if channel in usable]
     scores = _scores(profile, candidates, now) if len(candidates) > 1 else _unknown(candidates)
     ways = [
         (score, way)

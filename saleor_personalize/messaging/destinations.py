@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from saleor_personalize.conf import build_backend, settings
 from saleor_personalize.enums import DeliveryChannel, DeviceGone, IdentityKind, SuppressionReason
 from saleor_personalize.models import Identity, Installation, Profile, email_hash
 from saleor_personalize.profiles import consent, devices, merging, phones
@@ -59,6 +60,18 @@ def known() -> tuple[str, ...]:
 def email_identity(*, profile: Profile, preferred_hash: str = "") -> Identity | None:
     """Return the e-mail of a profile to write to: the preferred one if it is theirs, else their newest."""
     return _preferred(_identities(profile, IdentityKind.EMAIL), preferred_hash)
+
+
+def usable(installation: Installation | int) -> list[DeliveryChannel]:
+    """Return the delivery channels that the service has and the shop can send over, in the order of the enum."""
+    key = installation if isinstance(installation, int) else installation.pk
+    return [channel for channel in DeliveryChannel if _can_send(key, channel)]
+
+
+def _can_send(installation_id: int, channel: DeliveryChannel) -> bool:
+    return channel.value in settings.CHANNELS and bool(
+        build_backend("CHANNELS", channel.value).can_send(installation_id)
+    )
 
 
 def of_identity(row: Identity) -> Destination:

@@ -24,7 +24,7 @@ from saleor_personalize.enums import (
     Purpose,
 )
 from saleor_personalize.exceptions import InvalidToken
-from saleor_personalize.messaging import guards, links, operations, sunset
+from saleor_personalize.messaging import destinations, guards, links, operations, sunset
 from saleor_personalize.models import Consent, Identity, Installation, Profile
 from saleor_personalize.profiles import consent, consent_rules, identity, merging, phones, queries
 from saleor_personalize.profiles.consent import EVERYTHING, Choice
@@ -70,11 +70,6 @@ class Wanted:
     may_profile: bool
 
 
-def channels() -> list[DeliveryChannel]:
-    """Return the delivery channels that the service has, in the order of the enum."""
-    return [channel for channel in DeliveryChannel if channel.value in settings.CHANNELS]
-
-
 def masked(address: str) -> str:
     """Return an address so that its owner knows it and nobody else learns it: "a•••@e•••.com"."""
     name, _, host = address.rpartition("@")
@@ -106,7 +101,7 @@ def standings(*, profile: Profile) -> list[TopicStanding]:
             str(label),
             standing.state(Purpose.MARKETING, channel, topic),
         )
-        for channel in channels()
+        for channel in _channels(profile, standing)
         for topic, label in settings.TOPICS.items()
     ] + [
         TopicStanding(
@@ -151,6 +146,7 @@ def read(*, claims: links.PreferencesClaims, now: datetime) -> Preferences:
         installation=installation, delivery_channel=mail, address_hash=claims.address_hash
     )
     standing = consent.Standing(profile)
+    channels = _channels(profile, standing)
     most = _frequency(profile)
     paused_until = _paused_until(profile)
     return Preferences(
@@ -159,11 +155,11 @@ def read(*, claims: links.PreferencesClaims, now: datetime) -> Preferences:
         masked_address=masked(
             identity.address_of(installation=installation, address_hash=claims.address_hash)
         ),
-        channels=channels(),
+        channels=channels,
         topics=settings.TOPICS,
         allowed=frozenset(
             (channel.value, topic)
-            for channel in channels()
+            for channel in channels
             for topic in settings.TOPICS
             if standing.state(Purpose.MARKETING, channel, topic) == ConsentState.GRANTED
             and not (channel == mail and is_stopped)
@@ -174,11 +170,26 @@ def read(*, claims: links.PreferencesClaims, now: datetime) -> Preferences:
         may_profile=standing.state(Purpose.PROFILING) != ConsentState.DENIED,
         asleep=frozenset(
             channel.value
-            for channel in channels()
+            for channel in channels
             if sunset.is_asleep(profile=profile, delivery_channel=channel, now=now)
         ),
         history=queries.history(profile=profile, readable_only=True),
     )
+
+
+def _channels(profile: Profile, standing: consent.Standing) -> list[DeliveryChannel]:
+    """Return the delivery channels that the shop sends over, and those that the person allows all the same:
+    what was allowed can be taken back."""
+    usable = destinations.usable(profile.installation_id)
+    return [
+        channel
+        for channel in DeliveryChannel
+        if channel in usable
+        or any(
+            standing.state(Purpose.MARKETING, channel, topic) == ConsentState.GRANTED
+            for topic in settings.TOPICS
+        )
+    ]
 
 
 def save(*, claims: links.PreferencesClaims, wanted: Wanted, now: datetime) -> None:

@@ -277,3 +277,14 @@ def test_b71_a_reaction_never_makes_a_way_worth_less_nor_silence_more(
     assert worth > 0
     assert choosing._worth(PUSH, sent + more, seen, shop) < worth
     assert choosing._worth(PUSH, sent + more, seen + more, shop) > worth * 0.999
+
+
+def test_b71_a_shop_without_an_account_for_push_does_not_choose_it(
+    installation: Installation, alice: Profile, settings: Any
+) -> None:
+    """Its people may have devices all the same: from before, or by another project."""
+    push = "saleor_personalize.messaging.channels.push.PushChannel"
+    settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, "CHANNELS": {"push": push}}
+    found = choose(installation, alice)
+    assert (found["over"], found["because"]) == ("email", "closest")
+    assert [way["delivery_channel"] for way in found["ways"]] == ["email", "in_app"]

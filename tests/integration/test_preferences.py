@@ -277,6 +277,34 @@ def test_b75_each_delivery_channel_is_chosen_apart(alice: Profile, settings: Any
     assert "push:offers" in ticked(path)
 
 
+def test_b75_only_ways_by_which_the_shop_can_send_are_offered_and_what_was_allowed_can_be_taken_back(
+    installation: Installation, alice: Profile
+) -> None:
+    path = path_of(alice)
+    assert 'value="email:offers"' in page(path)
+    assert 'value="push:' not in page(path)
+    assert {each.delivery_channel for each in preferences.standings(profile=alice)} == {
+        "email",
+        "in_app",
+        None,
+    }
+    # The shop sent push before, and may again.
+    consent.record(
+        profile=alice,
+        purpose=Purpose.MARKETING,
+        delivery_channel=DeliveryChannel.PUSH,
+        state=ConsentState.GRANTED,
+        source="device",
+        now=NOW,
+    )
+    assert 'value="push:offers"' in page(path)
+    save(path, "email:offers")
+    assert 'value="push:' not in page(path)
+    assert not consent.is_granted(
+        profile=alice, purpose=Purpose.MARKETING, delivery_channel=DeliveryChannel.PUSH
+    )
+
+
 @pytest.mark.parametrize("most", ["", "0", "5", "99", "-1", "1e3", "9" * 5000])
 def test_b75_odd_numbers_are_no_limit(alice: Profile, most: str) -> None:
     save(path_of(alice), "email:offers", most=most)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from django.db.models import Count, Q
 
-from saleor_personalize.catalog.queries import sensitive_ids
+from saleor_personalize.catalog.queries import sensitive_ids, translations
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import (
     CheckoutCloseReason,
@@ -390,6 +390,11 @@ def _kept(cart: _Cart) -> dict[str, Any]:
 def _shown(cart: _Cart) -> dict[str, Any]:
     """Return what a template sees of a cart. Raises TemplateIncomplete without a cart link."""
     checkout = cart.checkout
+    names = translations(
+        installation=checkout.installation,
+        ids={line.product_id for line in cart.lines},
+        language_code=checkout.language_code,
+    )
     return {
         "cart_url": links.cart_url(
             installation=checkout.installation,
@@ -398,7 +403,7 @@ def _shown(cart: _Cart) -> dict[str, Any]:
         ),
         "lines": [
             {
-                "name": line.product_name,
+                "name": names.get(line.product_id, line.product_name),
                 "variant_name": line.variant_name,
                 "quantity": line.quantity,
                 "unit_price": format_money(line.unit_price, line.currency, checkout.language_code),

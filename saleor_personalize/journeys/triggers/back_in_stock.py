@@ -170,7 +170,7 @@ class BackInStock(Trigger):
         language = alert.language_code or alert.profile.language_code
         return Content(
             {
-                "product": shown(found, alert.channel_slug, language),
+                "product": shown(enrollment.installation, found, alert.channel_slug, language),
                 "cancel_url": links.stock_alerts_url(alert=alert),
             },
             {

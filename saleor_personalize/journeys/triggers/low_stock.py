@@ -196,7 +196,12 @@ class LowStock(OfPerson):
         sellable = [answer for answer in answers if answer.is_sellable]
         if not left or not sellable:
             raise TemplateIncomplete("pieces", "how many are left is not known.")
-        product = shown(sellable[0], channel_slug, showing.language_of(enrollment.profile))
+        product = shown(
+            enrollment.installation,
+            sellable[0],
+            channel_slug,
+            showing.language_of(enrollment.profile),
+        )
         if len(variants) > 1:
             # The number is that of all variants together; what they cost may differ.
             product |= {"variant_name": "", "price": ""}

@@ -270,7 +270,7 @@ class PriceDrop(OfPerson):
 
         return Content(
             {
-                "product": shown(found, context["channel"], language),
+                "product": shown(enrollment.installation, found, context["channel"], language),
                 "price_before": money(before),
                 "lowest_price": money(lowest),
             },

@@ -69,6 +69,10 @@ class Channel(ABC):
 
     capabilities: ClassVar[Capabilities] = Capabilities()
 
+    def can_send(self, installation_id: int) -> bool:
+        """Tell whether this installation has what it takes, such as an account with the provider."""
+        return True
+
     @abstractmethod
     def send(self, message: OutgoingMessage) -> SendResult:
         """Hand one message to the provider.

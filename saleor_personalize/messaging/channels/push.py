@@ -74,6 +74,10 @@ class PushChannel(Channel):
         self.timeout, self.time_to_live = timeout, time_to_live
         self.api_url = api_url.rstrip("/")
 
+    def can_send(self, installation_id: int) -> bool:
+        """Tell whether the shop has saved its service account."""
+        return PushAccount.objects.of(installation_id).exists()
+
     def send(self, message: OutgoingMessage) -> SendResult:
         """Hand one message to Firebase, for all of `recipients`.
 
