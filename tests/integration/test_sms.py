@@ -29,6 +29,7 @@ from saleor_personalize.enums import (
 from saleor_personalize.ingestion import deliveries
 from saleor_personalize.ingestion import phones as learning
 from saleor_personalize.journeys import operations as journeys
+from saleor_personalize.management import doctor
 from saleor_personalize.messaging import texts
 from saleor_personalize.models import (
     Consent,
@@ -500,3 +501,19 @@ def test_b70_a_text_message_of_a_journey_needs_a_channel(
     )
     with pytest.raises(CommandError, match="sms"):
         checked(path)
+
+
+def test_b70_doctor_tells_how_many_numbers_there_are_and_when_nothing_writes_to_them(
+    installation: Installation, alice: Profile, settings: Any
+) -> None:
+    def told() -> list[tuple[str, str]]:
+        return [(each.level, each.text) for each in doctor._texts(installation)]
+
+    assert told() == []
+    with_number(alice)
+    missing = "1 numbers are known, and CHANNELS['sms'] is no TextMessageChannel that can be built."
+    assert told() == [("warn", missing)]
+    set_to(settings, CHANNELS={"sms": "tests.integration.phones.Phones"})
+    assert told() == [("warn", missing)]
+    set_to(settings, CHANNELS={"sms": texting.channel("http://127.0.0.1:9")})
+    assert told() == [("ok", "CHANNELS has a way; 1 numbers.")]

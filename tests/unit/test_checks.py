@@ -74,6 +74,11 @@ def test_settings_in_order_have_nothing_to_tell(settings: Any) -> None:
         ("E123", {"HINT_LINGER_AFTER": timedelta(0)}, "0:00:00"),
         ("E160", {"INBOX_EXPIRY": timedelta(seconds=30)}, "0:00:30"),
         ("E012", {"HINTS_MAX_PER_DAY": -1}, "HINTS_MAX_PER_DAY"),
+        ("E170", {"SMS_MAX_SEGMENTS": 0}, "SMS_MAX_SEGMENTS'] is 0"),
+        ("E170", {"SMS_MAX_SEGMENTS": 11}, "SMS_MAX_SEGMENTS'] is 11"),
+        ("E171", {"SMS_STOP_WORDS": ["ende"]}, "SMS_STOP_WORDS'] does not hold"),
+        ("E172", {"SMS_START_WORDS": ["Stop", "start"]}, "both hold stop"),
+        ("W170", {"CHANNELS": {"sms": "tests.integration.phones.Phones"}}, "CHANNELS']['sms'] is no"),
         ("E130", {"TRIGGERS": {"mine": "no.such.Trigger"}}, "cannot be imported"),
         ("E130", {"TRIGGERS": {"mine": "builtins.dict"}}, "no subclass of"),
         (
