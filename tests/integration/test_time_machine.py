@@ -9,6 +9,7 @@ import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.core import mail
@@ -96,6 +97,53 @@ def test_b111_quiet_hours_are_those_of_new_york_where_the_person_is() -> None:
     found = simulate("abandoned_checkout", people=told)
     found.check()
     assert found.of("nora")[0].at == datetime(2026, 6, 2, 12, 0, tzinfo=UTC)
+
+
+AT_BEST = """
+journey: abandoned_checkout
+topic: reminders
+trigger: {type: abandoned_checkout}
+steps:
+  - message: {id: first, template: abandoned_checkout, send_at: best}
+"""
+
+
+def test_b78_b111_a_message_waits_for_the_hour_of_its_people_and_never_for_one_at_night() -> None:
+    """Most people react at 19:00 where they are. Eve was there at five in the morning, again and again: at night."""
+    visits = [
+        {"at": f"day -{day} 05:10", "does": "viewed", "product": "cup"} for day in range(1, 10)
+    ]
+    people = {
+        "anna": {"time_zone": BERLIN, "story": [added("day 1 10:00")]},
+        "nora": {"time_zone": NEW_YORK, "story": [added("day 1 10:00")]},
+        "eve": {"time_zone": BERLIN, "story": [*visits, added("day 1 10:00")]},
+        # Too late in the evening: the next day is not too late for a cart.
+        "late": {"time_zone": BERLIN, "story": [added("day 1 19:30")]},
+        "buyer": {
+            "time_zone": BERLIN,
+            "story": [added("day 1 10:00"), {"at": "day 1 15:00", "does": "ordered"}],
+        },
+    }
+    told = stories(
+        "2026-03-27",
+        people,
+        shop={"time_zone": BERLIN, "reacts_at": 19},
+        settings={"quiet_hours": {"email": ["21:00", "08:00"]}},
+    )
+    found = simulate(AT_BEST, people=told)
+
+    def hour(key: str, zone: str = BERLIN) -> tuple[int, int]:
+        (one,) = found.of(key)
+        local = one.at.astimezone(ZoneInfo(zone))
+        return local.day, local.hour
+
+    assert hour("anna") == (27, 19)
+    assert hour("nora", NEW_YORK) == (27, 19)
+    assert 8 <= hour("eve")[1] < 21
+    # An hour of its own in the night in which clocks go forward.
+    assert hour("late") == (28, 19)
+    (kept_back,) = found.of("buyer")
+    assert (kept_back.reason, found.of("anna")[0].reason) == ("ordered", "")
 
 
 def test_b111_who_orders_in_the_middle_gets_the_rest_no_more() -> None:

@@ -35,7 +35,7 @@ from saleor_personalize.journeys.live import AboutCheckout, AboutOrders, LiveChe
 from saleor_personalize.journeys.live_orders import AboutOrder, LiveOrder
 from saleor_personalize.journeys.live_variants import AboutVariant, LiveVariant
 from saleor_personalize.journeys.triggers import Question
-from saleor_personalize.models import Identity, Installation, Profile, email_hash
+from saleor_personalize.models import Identity, Installation, Profile, Rhythm, email_hash
 from saleor_personalize.profiles import consent, identity
 from saleor_personalize.saleor_api.nodes import (
     CategoryData,
@@ -136,9 +136,24 @@ class Shop:
             segments.create_segment(
                 installation=self.installation, key=key, name=key, definition=definition, now=at
             )
+        if shop.reacts_at is not None:
+            self._react_at(shop.reacts_at, at)
         for person in self.people.values():
             self._arrive(person, at)
         return self.installation
+
+    def _react_at(self, hour: int, at: datetime) -> None:
+        """Most people react at one hour of every day; whoever was there at others, at theirs."""
+        of_day = [9.0 if each == hour else 1.0 for each in range(24)]
+        for channel in DeliveryChannel:
+            Rhythm.objects.create(
+                installation=self.installation,
+                delivery_channel=channel,
+                learnt_at=at,
+                curve=[share / (7 * sum(of_day)) for share in 7 * of_day],
+                is_personal=True,
+                strength=10.0,
+            )
 
     def _product(self, product: Product, at: datetime) -> ProductData:
         shop = self.stories.shop

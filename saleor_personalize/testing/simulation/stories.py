@@ -71,6 +71,8 @@ class Shop:
     products: Mapping[str, Product] = field(default_factory=lambda: dict(SOME_PRODUCTS))
     #: key of a segment -> its definition, as JSON
     segments: Mapping[str, Any] = field(default_factory=dict)
+    #: The hour of the day at which most people react, by their clocks; None: it is not known yet.
+    reacts_at: int | None = None
 
 
 @dataclass(frozen=True)
@@ -289,7 +291,9 @@ class _Reader:
     def _shop(self, value: Any) -> Shop:
         path = "shop"
         given = self.object(
-            value, path, ("time_zone", "currency", "channel", "products", "segments")
+            value,
+            path,
+            ("time_zone", "currency", "channel", "products", "segments", "reacts_at"),
         )
         products: dict[str, Product] = dict(SOME_PRODUCTS)
         if "products" in given:
@@ -307,6 +311,8 @@ class _Reader:
                 given["channel"], f"{path}.channel", r"[a-z0-9-]{1,50}", "a slug"
             )
         segments = self.mapping(given.get("segments", {}), f"{path}.segments")
+        if "reacts_at" in given:
+            texts["reacts_at"] = self.number(given["reacts_at"], f"{path}.reacts_at", 0, 23)
         return Shop(products=products, segments=segments, **texts)
 
     def _product(self, key: str, value: Any) -> Product:
