@@ -29,8 +29,8 @@ LEFT = timedelta(hours=2)
 FILL = """
 WITH people AS (
   INSERT INTO saleor_personalize_profile
-    (installation_id, public_id, first_name, language_code, country_code, traits, first_seen_at)
-  SELECT %(shop)s, gen_random_uuid(), '', 'en', 'FR', '{}', now() FROM generate_series(1, %(count)s)
+    (installation_id, public_id, first_name, language_code, country_code, traits, first_seen_at, inbox_version)
+  SELECT %(shop)s, gen_random_uuid(), '', 'en', 'FR', '{}', now(), 0 FROM generate_series(1, %(count)s)
   RETURNING id
 ), asked AS (
   INSERT INTO saleor_personalize_consent
@@ -72,7 +72,10 @@ TRUNCATE saleor_personalize_message, saleor_personalize_enrollment, saleor_perso
 
 
 class Shop:
-    """A shop with two journeys, one of which is paused."""
+    """A shop with two journeys, one of which is paused. `module`: what its workers run."""
+
+    module = "benchmarks.journeys"
+    email_backend = "django.core.mail.backends.dummy.EmailBackend"
 
     def __init__(self, stack: Stack) -> None:
         from saleor_personalize.journeys import operations as journeys
@@ -130,10 +133,10 @@ class Shop:
             processes = [
                 ending.enter_context(
                     subprocess.Popen(
-                        [sys.executable, "-m", "benchmarks.journeys", task],
+                        [sys.executable, "-m", self.module, task],
                         env={
                             **self.stack.environment,
-                            "EMAIL_BACKEND": "django.core.mail.backends.dummy.EmailBackend",
+                            "EMAIL_BACKEND": self.email_backend,
                             "CHECKOUT_URL": "https://store.test/{checkout_id}",
                         },
                         stdin=subprocess.PIPE,

@@ -37,7 +37,7 @@ from saleor_personalize.enums import ConsentRule, DeliveryChannel
 from saleor_personalize.exceptions import ConfigurationError
 from saleor_personalize.hints import offering
 from saleor_personalize.journeys.triggers import known_triggers
-from saleor_personalize.messaging import texts
+from saleor_personalize.messaging import pace, texts
 from saleor_personalize.messaging.clocks import clock_time, zone_named
 from saleor_personalize.offers.terms import TermsRefused
 from saleor_personalize.recommendations import placements
@@ -109,6 +109,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         *_consent(),
         *_privacy(),
         *_journeys(),
+        *_pace(),
         *_stock_and_prices(),
         *_inbox(),
         *_texts(),
@@ -698,6 +699,51 @@ def _journeys() -> Iterator[CheckMessage]:
             hint="Use a name of the IANA database, such as Europe/Berlin.",
             id=f"{APP}.E134",
         )
+
+
+def _pace() -> Iterator[CheckMessage]:
+    for name in ("PACE", "DOMAIN_PACE"):
+        for scope, rate in getattr(settings, name).items():
+            if not _is_cap(rate):
+                yield Error(
+                    f"{_at(name, scope)} is {rate!r}, which is no pace.",
+                    hint="Write how many messages in which time: (20, timedelta(seconds=1)).",
+                    id=f"{APP}.E180",
+                )
+    for name in ("PACE", "DAILY_MAXIMUM", "WARM_UP"):
+        for scope in getattr(settings, name):
+            if scope not in DeliveryChannel.values:
+                yield Error(
+                    f"{_at(name)} has the key {scope!r}, which is no delivery channel.",
+                    hint=f"Known: {', '.join(DeliveryChannel.values)}.",
+                    id=f"{APP}.E181",
+                )
+    for scope, most in settings.DAILY_MAXIMUM.items():
+        if type(most) is not int or most < 1:
+            yield Error(
+                f"{_at('DAILY_MAXIMUM', scope)} is {most!r}, which is no number of messages.",
+                hint="Write how many may go in a day; to stop all sends there is a switch in the Dashboard.",
+                id=f"{APP}.E182",
+            )
+    for scope, plan in settings.WARM_UP.items():
+        try:
+            pace.check_plan(plan)
+        except (KeyError, TypeError, ValueError) as error:
+            yield Error(
+                f"{_at('WARM_UP', scope)} is no plan ({type(error).__name__}: {error}).",
+                hint='Write {"START": "2026-12-01", "FIRST": 200, "GROWTH": 1.5, "LAST": 50_000}.',
+                id=f"{APP}.E183",
+            )
+    for group, domains in settings.DOMAIN_GROUPS.items():
+        is_list = isinstance(domains, list | tuple | set | frozenset)
+        if not is_list or not all(
+            isinstance(each, str) and each == each.lower() for each in domains
+        ):
+            yield Error(
+                f"{_at('DOMAIN_GROUPS', group)} is {domains!r}, which is no list of domains.",
+                hint='Write them in small letters: ["gmail.com", "googlemail.com"].',
+                id=f"{APP}.E184",
+            )
 
 
 def _stock_and_prices() -> Iterator[CheckMessage]:

@@ -39,6 +39,11 @@ urlpatterns = [
         name="dashboard-backfill-resume",
     ),
     path("dashboard/messages/", views.messages, name="dashboard-messages"),
+    path(
+        "dashboard/messages/<uuid:message_id>/settle/",
+        views.settle_message,
+        name="dashboard-message-settle",
+    ),
     path("dashboard/previews/", previews.page, name="dashboard-previews"),
     path("dashboard/previews/show/", previews.show, name="dashboard-preview"),
     path("dashboard/previews/send/", previews.send, name="dashboard-preview-send"),

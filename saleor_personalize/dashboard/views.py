@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -26,15 +27,16 @@ from saleor_personalize.dashboard.access import (
     staff_view,
 )
 from saleor_personalize.dashboard.forms import CHECKOUT_PLACEHOLDER, SettingsForm
-from saleor_personalize.enums import BackfillStatus
+from saleor_personalize.enums import BackfillStatus, MessageStatus
 from saleor_personalize.ingestion import backfill as backfills
 from saleor_personalize.ingestion import deliveries, queries
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.figures import journey_state
+from saleor_personalize.messaging import outcomes
 from saleor_personalize.messaging.figures import message_counts
 from saleor_personalize.messaging.operations import sender_of
-from saleor_personalize.messaging.queries import newest_messages
-from saleor_personalize.models import Backfill
+from saleor_personalize.messaging.queries import newest_messages, uncertain_messages
+from saleor_personalize.models import Backfill, Message
 from saleor_personalize.recommendations.queries import published_models
 from saleor_personalize.saleor_api.installations import set_mail, set_storefront_origins
 from saleor_personalize.segments.queries import lag
@@ -45,6 +47,7 @@ TEMPLATES = "saleor_personalize/dashboard/"
 REMINDER = "abandoned_checkout"
 FAILURES_SHOWN = 10
 MESSAGES_SHOWN = 12
+UNCERTAIN_SHOWN = 20
 COUNTED = timedelta(days=30)
 #: Seconds between two looks at a fragment: the first, and the longest that unchanged figures lead to.
 LIVELY, CALM, SLOWEST = 2, 10, 60
@@ -174,8 +177,21 @@ def messages(request: HttpRequest, staff: Staff) -> HttpResponse:
     return _render(request, staff, "messages.html", _messages(request, staff, timezone.now()))
 
 
+@staff_view(acts=True)
+def settle_message(request: HttpRequest, staff: Staff, message_id: UUID) -> HttpResponse:
+    found = Message.objects.of(staff.installation).filter(public_id=message_id)
+    message = found.select_related("installation", "enrollment").first()
+    if message is None:
+        raise Http404
+    is_sent = request.POST.get("fate") == "sent"
+    outcomes.settle(message=message, is_sent=is_sent, now=timezone.now())
+    return _render(request, staff, "messages.html", _messages(request, staff, timezone.now()))
+
+
 def _messages(request: HttpRequest, staff: Staff, now: datetime) -> Context:
     shown = newest_messages(installation=staff.installation, limit=MESSAGES_SHOWN)
+    # First of all what waits for somebody's word.
+    uncertain = uncertain_messages(installation=staff.installation, limit=UNCERTAIN_SHOWN)
     counts = message_counts(installation=staff.installation, since=now - COUNTED)
     rows = [
         {
@@ -184,10 +200,11 @@ def _messages(request: HttpRequest, staff: Staff, now: datetime) -> Context:
             "at": message.handed_over_at or message.decided_at,
             "state": words.message_state(message),
             "error": message.error,
+            "is_open": message.status == MessageStatus.UNCERTAIN,
         }
-        for message in shown
+        for message in (*uncertain, *(one for one in shown if one not in uncertain))
     ]
-    fingerprint = (counts, [(m.pk, m.status) for m in shown])
+    fingerprint = (counts, [(m.pk, m.status) for m in (*uncertain, *shown)])
     return {
         "messages": rows,
         "counts": counts,

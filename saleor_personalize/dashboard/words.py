@@ -433,7 +433,7 @@ def message_state(message: Message) -> State:
             "warn",
             _("Uncertain"),
             _("The connection broke while the mail server took it: it may have arrived."),
-            _("Nothing to do: it is never sent twice."),
+            _("It is never sent twice. If the provider tells you what became of it, say so here."),
         ),
     }[status]
 
@@ -600,6 +600,10 @@ def _reason(reason: NotSentReason) -> tuple[str, str]:
         NotSentReason.QUIET_HOURS: (
             _("It was night where the person is, until it was too late."),
             _("Whoever runs the service sets when: QUIET_HOURS."),
+        ),
+        NotSentReason.THROTTLED: (
+            _("No more messages could leave for a while, until it was too late."),
+            _("Whoever runs the service sets how fast: PACE, DAILY_MAXIMUM and WARM_UP."),
         ),
         NotSentReason.SENDS_STOPPED: (
             _("All sends are stopped."),

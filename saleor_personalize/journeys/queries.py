@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from django.db.models import QuerySet
 
-from saleor_personalize.enums import EnrollmentStatus
+from saleor_personalize.enums import EnrollmentStatus, NotSentReason
 from saleor_personalize.models import Enrollment, Installation
 
 
@@ -15,4 +17,20 @@ def waiting(*, installation: Installation) -> QuerySet[Enrollment]:
         .filter(status=EnrollmentStatus.WAITING)
         .select_related("journey")
         .order_by("due_at", "pk")
+    )
+
+
+def next_place(*, now: datetime, within: timedelta) -> datetime | None:
+    """Return when the next of those whom a pace turned away may look again, if that is soon."""
+    return (
+        Enrollment.objects.filter(
+            status=EnrollmentStatus.WAITING,
+            held_by=NotSentReason.THROTTLED,
+            due_at__lte=now + within,
+            journey__is_live=True,
+            installation__sends_stopped_at=None,
+        )
+        .order_by("due_at")
+        .values_list("due_at", flat=True)
+        .first()
     )

@@ -193,6 +193,12 @@ def keep_copy(*, message: Message, html: str, now: datetime) -> None:
     place = reverse("personalize-view", kwargs={"token": "-"}).removesuffix("-")
     if not settings.VIEW_IN_BROWSER or place not in html:
         return
+    if message.attempts == 1:
+        # Its first hand-over: there is none to replace.
+        MessageCopy.objects.create(
+            installation_id=message.installation_id, message=message, html=html, made_at=now
+        )
+        return
     with transaction.atomic():
         MessageCopy.objects.update_or_create(
             installation_id=message.installation_id,

@@ -42,6 +42,7 @@ from saleor_personalize.messaging import (
     pace,
     texts,
 )
+from saleor_personalize.messaging.channels import connections
 from saleor_personalize.messaging.channels.base import Channel, OutgoingMessage
 from saleor_personalize.messaging.destinations import Destination
 from saleor_personalize.messaging.rendering import Rendered
@@ -309,6 +310,11 @@ def hand_over(
     )
     _bury(message, result.dead, now)
     return False
+
+
+def end_batch() -> None:
+    """Close what delivery channels keep open between messages, once no more follows."""
+    connections.close_all()
 
 
 def _bury(message: Message, values: Collection[str], now: datetime) -> None:

@@ -13,7 +13,13 @@ from datetime import datetime
 from django.db import transaction
 
 from saleor_personalize import bus
-from saleor_personalize.enums import BusEvent, DeliveryChannel, MessageEventKind, MessageStatus
+from saleor_personalize.enums import (
+    BusEvent,
+    DeliveryChannel,
+    MessageEventKind,
+    MessageStatus,
+    NotSentReason,
+)
 from saleor_personalize.models import Installation, Message, MessageEvent
 
 #: The person has seen it.
@@ -29,6 +35,8 @@ SEEN = frozenset(
 )
 #: It is where it should be, whether seen or not.
 ARRIVED = SEEN | {MessageEventKind.DELIVERED}
+#: The provider had it, whatever came of it then.
+_TAKEN = ARRIVED | {MessageEventKind.BOUNCED}
 
 
 def record(
@@ -69,7 +77,7 @@ def record(
                 return None
         else:
             event = events.create(installation_id=message.installation_id, **values)
-        if kind in ARRIVED:
+        if kind in _TAKEN:
             _settle_uncertain(message, now)
     return event
 
@@ -110,15 +118,28 @@ def has(*, message: Message, kinds: Collection[MessageEventKind]) -> bool:
 
 
 def _settle_uncertain(message: Message, now: datetime) -> None:
-    """What arrived was sent."""
-    settled = (
-        Message.objects.of(message.installation_id)
-        .filter(pk=message.pk, status=MessageStatus.UNCERTAIN)
-        .update(status=MessageStatus.SENT)
-    )
-    if settled:
-        message.status = MessageStatus.SENT
-        publish(message=message, now=now)
+    """What arrived, or came back, was sent."""
+    settle(message=message, is_sent=True, now=now)
+
+
+def settle(*, message: Message, is_sent: bool, now: datetime) -> bool:
+    """Settle what became of a message that may have gone; return whether that was still open.
+
+    A provider's report does, or staff who know it from the provider. One that was not sent is not sent
+    again: whoever waited for it has gone on.
+    """
+    status = MessageStatus.SENT if is_sent else MessageStatus.NOT_SENT
+    reason = "" if is_sent else NotSentReason.CHANNEL_ERROR
+    with transaction.atomic():
+        settled = (
+            Message.objects.of(message.installation_id)
+            .filter(pk=message.pk, status=MessageStatus.UNCERTAIN)
+            .update(status=status, reason=reason)
+        )
+        if settled:
+            message.status, message.reason = status, reason
+            publish(message=message, now=now)
+    return bool(settled)
 
 
 def publish(*, message: Message, now: datetime) -> None:

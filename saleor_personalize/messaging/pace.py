@@ -9,7 +9,7 @@ A provider that says "too many" is left alone by everybody for as long as it ask
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any
@@ -179,12 +179,23 @@ def _limit(key: str, rate: tuple[int, timedelta] | None, most: int | None) -> Li
     return Limit(key, step=step, slack=step * (at_once - 1), most=most)
 
 
-def _warm(plan: dict[str, Any], today: date) -> int | None:
-    """Return the maximum of a day of a warm-up; None once it is over."""
+def check_plan(plan: Mapping[str, Any]) -> None:
+    """Raise KeyError, TypeError or ValueError with what is wrong in an entry of WARM_UP."""
+    if unknown := set(plan) - {"START", "FIRST", "GROWTH", "LAST"}:
+        raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
+    _start_of(plan)
+    if not (plan["FIRST"] >= 1 and plan["GROWTH"] > 1 and plan["LAST"] >= plan["FIRST"]):
+        raise ValueError("FIRST is 1 or more, GROWTH above 1, LAST not below FIRST")
+
+
+def _start_of(plan: Mapping[str, Any]) -> date:
     begin = plan["START"]
-    days = (today - (date.fromisoformat(begin) if isinstance(begin, str) else begin)).days
-    if days < 0:
-        return int(plan["FIRST"])
+    return begin if isinstance(begin, date) else date.fromisoformat(begin)
+
+
+def _warm(plan: Mapping[str, Any], today: date) -> int | None:
+    """Return the maximum of a day of a warm-up; None once it is over. Before it begins, that of its first day."""
+    days = (today - _start_of(plan)).days
     last, most = plan["LAST"], float(plan["FIRST"])
     for _ in range(days):
         most *= plan["GROWTH"]

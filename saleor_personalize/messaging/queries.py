@@ -16,6 +16,14 @@ def newest_messages(*, installation: Installation, limit: int) -> list[Message]:
     return list(Message.objects.of(installation).order_by("-decided_at", "-pk")[:limit])
 
 
+def uncertain_messages(*, installation: Installation, limit: int) -> list[Message]:
+    """Return the messages that may have gone, longest ago first."""
+    rows = Message.objects.of(installation).filter(status=MessageStatus.UNCERTAIN)
+    return list(
+        rows.select_related("installation", "enrollment").order_by("decided_at", "pk")[:limit]
+    )
+
+
 def reached_by(*, enrollment: Enrollment, since: datetime) -> bool:
     """Tell whether the same journey reached this person since then, over whatever other occasion."""
     return (

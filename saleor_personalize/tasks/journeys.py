@@ -1,35 +1,55 @@
 """Tasks of journeys."""
 
 import logging
+import time
+from datetime import timedelta
 
 from celery import shared_task
 from django.utils import timezone
 
 from saleor_personalize.exceptions import kind_and_place
 from saleor_personalize.journeys import operations as journeys
+from saleor_personalize.journeys.queries import next_place
 from saleor_personalize.messaging import operations as messaging
 
 logger = logging.getLogger(__name__)
 
 #: How many people one run of the task decides about; beat wakes the next run.
-LIMIT = 200
+LIMIT = 500
+#: Whoever waits for a place in the pace is waited for, if it comes soon; in seconds, how long a run does so.
+NEXT, LINGER = timedelta(seconds=1), 8.0
 
 
 @shared_task(name="personalize.advance_journeys")  # type: ignore[untyped-decorator,unused-ignore]
 def advance_journeys() -> None:
     """Decide about who is due. Each decision looks at the clock anew: a run may take minutes."""
     messaging.settle_interrupted(now=timezone.now())
-    for _ in range(LIMIT):
-        try:
-            if not journeys.advance_due(now=timezone.now(), limit=1):
+    lingers_until = time.monotonic() + LINGER
+    try:
+        for _ in range(LIMIT):
+            if _advance():
+                continue
+            soon = next_place(now=timezone.now(), within=NEXT)
+            if soon is None or time.monotonic() > lingers_until:
                 break
-        except Exception as error:
-            # One case that cannot be decided must not hold up the others: its claim runs out later.
-            logger.warning(
-                "A decision failed; it is tried again in %s. %s",
-                journeys.CLAIM,
-                kind_and_place(error),
-            )
+            # Places that a pace gives are closer together than beat wakes us.
+            time.sleep(max(0.0, (soon - timezone.now()).total_seconds()))
+    finally:
+        messaging.end_batch()
+
+
+def _advance() -> int:
+    """Decide about whoever is due longest; return whether anybody was."""
+    try:
+        return journeys.advance_due(now=timezone.now(), limit=1)
+    except Exception as error:
+        # One case that cannot be decided must not hold up the others: its claim runs out later.
+        logger.warning(
+            "A decision failed; it is tried again in %s. %s",
+            journeys.CLAIM,
+            kind_and_place(error),
+        )
+        return 1
 
 
 @shared_task(name="personalize.enter_journeys")  # type: ignore[untyped-decorator,unused-ignore]

@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from saleor_personalize.catalog import prices
 from saleor_personalize.ingestion import erasure, leaving
+from saleor_personalize.messaging import pace
 from saleor_personalize.profiles import retention
 
 logger = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ def purge() -> int:
     now = timezone.now()
     ended = retention.purge(now=now)
     ended["prices"] = prices.purge(now=now)
+    ended["paces"] = pace.purge(now=now)
     shops = leaving.forget_uninstalled(now=now)
     erasure.sweep_due(now=now, everywhere=True)
     logger.info("Past their time: %s; shops: %s", ended, shops)

@@ -8,10 +8,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+import time_machine
 from django.db import transaction
 
 from saleor_personalize.enums import ConsentState, DeliveryChannel, IdentityKind, Purpose
@@ -19,6 +21,7 @@ from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.triggers import About
 from saleor_personalize.messaging import opt_in, pace
 from saleor_personalize.models import Enrollment, Installation, Message, Pace, Profile
+from saleor_personalize.tasks import journeys as tasks
 from tests.conftest import NOW, make_consent, make_profile
 from tests.integration.reminders import MINUTE, MoodyMailbox, Saleor, mailbox, run_threads, use_smtp
 from tests.integration.signal_trigger import Signal, come_in, message, publish
@@ -384,3 +387,26 @@ def test_b80_a_confirmation_waits_for_the_provider_and_is_asked_once(
     opt_in.send_due(now=NOW + MINUTE)
     opt_in.send_due(now=NOW + 2 * MINUTE)
     assert len(box.messages) == 1
+
+
+@pytest.mark.django_db
+def test_b80_a_worker_waits_for_the_next_place_in_the_pace_if_it_comes_soon(
+    installation: Installation,
+    settings: Any,
+    box: MoodyMailbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_to(settings, PACE={"email": (4, SECOND)})
+    journey = publish(installation, message("first"))
+    for number, profile in enumerate(people(installation, 3)):
+        come_in(journey, profile, f"object-{number}")
+    clock = time_machine.travel(NOW, tick=False)
+    with clock as moment:
+        monkeypatch.setattr(tasks.time, "sleep", lambda seconds: moment.shift(seconds))
+        monkeypatch.setattr(journeys, "advance_due", partial(journeys.advance_due, ask=Saleor()))
+        tasks.advance_journeys()
+    assert len(box.messages) == 3
+    # The last of three went with its own place: three quarters of a second after the first.
+    last = Message.objects.order_by("-decided_at").first()
+    assert last is not None
+    assert timedelta(milliseconds=500) <= last.decided_at - NOW <= SECOND

@@ -57,6 +57,8 @@ ACROSS = {
     "ingestion/backfill.py",  # claims runs of every shop
     "ingestion/erasure.py",  # searches for erased people of every shop
     "ingestion/queries.py",  # the health endpoint sums over shops
+    "messaging/pace.py",  # a provider of all shops rests for all of them; old rows of every shop
+    "journeys/queries.py",  # whoever of every shop waits for a place in the pace
     "journeys/entering.py",  # looks for whom time brings into the journeys of every shop
     "journeys/scheduler.py",  # claims due enrollments of every shop
     "messaging/channels/in_app.py",  # the key of a message says which shop

@@ -6,6 +6,7 @@ import json
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
@@ -17,7 +18,9 @@ from saleor_personalize.management.installations import (
     add_installation_argument,
     chosen_installation,
 )
-from saleor_personalize.models import Installation, Profile
+from saleor_personalize.messaging import outcomes
+from saleor_personalize.messaging.queries import uncertain_messages
+from saleor_personalize.models import Installation, Message, Profile
 
 
 class Command(BaseCommand):
@@ -33,6 +36,16 @@ class Command(BaseCommand):
         shown.add_argument("--json", action="store_true", dest="as_json")
         sent = actions.add_parser("test-send", help="send it to yourself")
         sent.add_argument("--to", required=True, metavar="ADDRESS", help="an address of yours")
+        parked = actions.add_parser("uncertain", help="list what the provider may have, or not")
+        parked.add_argument("--limit", type=int, default=100)
+        parked.add_argument("--json", action="store_true", dest="as_json")
+        settled = actions.add_parser("settle", help="say what became of one of them")
+        settled.add_argument("message", type=UUID, metavar="ID")
+        fate = settled.add_mutually_exclusive_group(required=True)
+        fate.add_argument("--sent", action="store_true", dest="is_sent")
+        fate.add_argument("--not-sent", action="store_false", dest="is_sent")
+        for part in (parked, settled):
+            add_installation_argument(part)  # type: ignore[arg-type]
         for part in (shown, sent):
             part.add_argument("--journey", required=True, metavar="KEY")
             part.add_argument("--step", default="", metavar="ID", help="else the first message")
@@ -53,6 +66,14 @@ class Command(BaseCommand):
 
     def handle(self, *, action: str, **options: Any) -> None:
         installation = chosen_installation(options["installation"])
+        if action == "uncertain":
+            self._list(installation, options["limit"], as_json=options["as_json"])
+        elif action == "settle":
+            self._settle(installation, options["message"], is_sent=options["is_sent"])
+        else:
+            self._look(installation, action, options)
+
+    def _look(self, installation: Installation, action: str, options: dict[str, Any]) -> None:
         profile = _person(installation, options["person"])
         try:
             shown = previews.preview(
@@ -70,6 +91,36 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         if action == "preview":
             self._show(shown, options["html"], as_json=options["as_json"])
+
+    def _list(self, installation: Installation, limit: int, *, as_json: bool) -> None:
+        rows = [
+            {
+                "id": str(message.public_id),
+                "template": message.template,
+                "deliveryChannel": message.delivery_channel,
+                "at": (message.handed_over_at or message.decided_at).isoformat(),
+                "providerMessageId": message.provider_message_id,
+                "error": message.error,
+            }
+            for message in uncertain_messages(installation=installation, limit=limit)
+        ]
+        if as_json:
+            self.stdout.write(json.dumps(rows))
+            return
+        for row in rows:
+            self.stdout.write("  ".join(text for text in row.values() if text))
+        self.stdout.write(
+            f"{len(rows)} of which nobody knows. They are never sent again by themselves."
+        )
+
+    def _settle(self, installation: Installation, public_id: UUID, *, is_sent: bool) -> None:
+        found = Message.objects.of(installation).filter(public_id=public_id)
+        message = found.select_related("installation", "enrollment").first()
+        if message is None or not outcomes.settle(
+            message=message, is_sent=is_sent, now=timezone.now()
+        ):
+            raise CommandError(f"{public_id} is no uncertain message of this shop.")
+        self.stdout.write("Sent." if is_sent else "Not sent, and not sent again.")
 
     def _show(self, shown: previews.Preview, file: Path | None, *, as_json: bool) -> None:
         words = shown.rendered
