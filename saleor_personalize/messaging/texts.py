@@ -114,8 +114,7 @@ def _take_report(
     message = _message(installation, told, key)
     hashed = hashed or (message.address_hash if message is not None else "")
     if hashed:
-        # A decision under way about this number finishes first; a later one sees what is written.
-        identity.lock_identities(installation, [(IdentityKind.PHONE, hashed)])
+        _hold(installation, hashed)
     if message is not None and not _record(message, told, now):
         return False
     if told.kind == MessageEventKind.BOUNCED and told.is_hard and hashed:
@@ -205,7 +204,7 @@ def stop(*, installation: Installation, hashed: str, now: datetime) -> None:
     Doing it twice is harmless.
     """
     with transaction.atomic():
-        identity.lock_identities(installation, [(IdentityKind.PHONE, hashed)])
+        _hold(installation, hashed)
         for profile in phones.holders(installation=installation, hashed=hashed):
             consent.choose(
                 profile=profile,
@@ -222,7 +221,7 @@ def stop(*, installation: Installation, hashed: str, now: datetime) -> None:
 def start(*, installation: Installation, hashed: str, now: datetime) -> bool:
     """Take back what STOP said from this number; return whether anything was."""
     with transaction.atomic():
-        identity.lock_identities(installation, [(IdentityKind.PHONE, hashed)])
+        _hold(installation, hashed)
         is_lifted = consent.lift_suppression(
             installation=installation,
             delivery_channel=DeliveryChannel.SMS,
@@ -266,6 +265,16 @@ def _take_back(profile: Profile, purpose: Purpose, now: datetime) -> bool:
             now=now,
         )
     )
+
+
+def _hold(installation: Installation, hashed: str) -> None:
+    """Let a decision under way about whoever has a number finish first; a later one sees what is written.
+
+    All ids of the person at once, in the one order that all take: no two wait for each other.
+    """
+    for profile in phones.holders(installation=installation, hashed=hashed):
+        consent.hold(profile=profile)
+    identity.lock_identities(installation, [(IdentityKind.PHONE, hashed)])
 
 
 def _suppress(

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import pytest
 import time_machine
 from django.core.management import call_command
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -401,3 +402,22 @@ def test_b70_the_address_is_heard_of_in_the_go_live_check(
     assert "was never heard: nobody could end them by STOP" in told()
     call(STOP)
     assert "last heard 2026-03-02 13:00 UTC" in told()
+
+
+def test_b70_stop_holds_all_ids_of_the_person_at_once_as_a_decision_does(
+    alice: Profile, call: Call
+) -> None:
+    with_number(alice)
+    assert call(STOP) == 200
+    held: list[int] = []
+
+    def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if "pg_advisory_xact_lock(key)" in sql:
+            held.append(len(params[0]))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(note):
+        process()
+    assert state(alice) == ConsentState.DENIED
+    # Account, address and number: were the number alone first, two could wait for each other.
+    assert held[0] == 3
