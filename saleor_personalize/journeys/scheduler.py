@@ -679,8 +679,9 @@ def _send(
     if isinstance(ruling, Drop):
         messaging.record_not_sent(draft=draft, reason=ruling.reason, now=now)
         return _Next()
-    if first is None and (until := _better_moment(case, step, way, now)) is not None:
-        _wait_until(row, until, since=until)
+    better = _better_moment(case, step, way, now) if first is None else None
+    if better is not None:
+        _wait_until(row, better, since=better)
         return None
     shown = None if first is None else _carried(case, first)
     offer = None if settings.DRY_RUN or first is not None else _reserve(case, draft.key, now)
@@ -777,7 +778,7 @@ def _why_so(case: Case, step: definitions.Message, way: Way) -> dict[str, Any]:
     if way.chosen is not None:
         found["chosen"] = dict(way.chosen)
     chosen_for, _colon, because = case.enrollment.branches.get(_TIMED, "").partition(":")
-    if chosen_for == step.id:
+    if chosen_for == step.id and not _is_at_fallback(case, step):
         found["timed"] = because
     return found
 

@@ -39,6 +39,7 @@ from saleor_personalize.models import (
 from saleor_personalize.profiles import consent
 from saleor_personalize.tasks import messaging as tasks
 from tests.conftest import NOW, make_profile
+from tests.integration.phones import give_phone
 from tests.integration.reminders import Saleor, order_data
 from tests.integration.signal_trigger import Signal, come_in, message, publish
 
@@ -90,11 +91,16 @@ def curve_with(**shares: float) -> list[float]:
 
 
 def knows(
-    installation: Installation, *, personal: bool = False, strength: float = 5.0, **shares: float
+    installation: Installation,
+    *,
+    delivery_channel: str = "email",
+    personal: bool = False,
+    strength: float = 5.0,
+    **shares: float,
 ) -> Rhythm:
     return Rhythm.objects.create(
         installation=installation,
-        delivery_channel="email",
+        delivery_channel=delivery_channel,
         learnt_at=NOW,
         curve=curve_with(**shares),
         is_personal=personal,
@@ -379,6 +385,37 @@ def test_b78_b76_what_an_order_needs_waits_for_no_hour(
     advance(NOW)
     assert len(mail.outbox) + Message.objects.filter(reason="template_incomplete").count() == 1
     assert the_one().status != EnrollmentStatus.WAITING
+
+
+def test_b78_another_way_goes_after_its_time_and_waits_for_no_hour_again(
+    installation: Installation, alice: Profile, settings: Any
+) -> None:
+    set_to(settings, CHANNELS={"push": "tests.integration.phones.Phones"})
+    knows(installation, h19=9.0)
+    knows(installation, delivery_channel="push", h15=9.0)
+    give_phone(alice)
+    consent.record(
+        profile=alice,
+        purpose=Purpose.MARKETING,
+        delivery_channel=DeliveryChannel.PUSH,
+        state=ConsentState.GRANTED,
+        source="test",
+        now=NOW,
+    )
+    fallback = {"to": "email", "after": "1 hour"}
+    timed = message("first", delivery_channel="push", send_at="best", fallback=fallback)
+    come_in(publish(installation, timed), alice)
+    advance(NOW)
+    # 15:00 in Berlin, by the curve of push.
+    due = NOW + 2 * HOUR + within(alice)
+    assert the_one().due_at == due
+    advance(due)
+    advance(due + HOUR)
+    rows = Message.objects.filter(status=MessageStatus.SENT).order_by("pk")
+    assert [(row.delivery_channel, row.content.get("timed")) for row in rows] == [
+        ("push", TimeReason.SHOP_HOURS),
+        ("email", None),
+    ]
 
 
 def test_b78_messages_of_one_hour_do_not_leave_all_at_once(installation: Installation) -> None:

@@ -119,6 +119,8 @@ def test_settings_in_order_have_nothing_to_tell(settings: Any) -> None:
         ("E055", {"CONFIRMATION_INTERVAL": timedelta(minutes=1)}, "CONFIRMATION_INTERVAL"),
         ("E012", {"SUBSCRIBE_MAX_PER_HOUR": 0}, "SUBSCRIBE_MAX_PER_HOUR"),
         ("E006", {"RECOMMENDERS": {"mine": "nowhere.Mine"}}, "'nowhere.Mine'"),
+        ("E166", {"SEND_TIME_WINDOW": timedelta(minutes=59)}, "SEND_TIME_WINDOW'] is 0:59:00"),
+        ("E166", {"SEND_TIME_WINDOW": timedelta(days=8)}, "SEND_TIME_WINDOW'] is 8 days"),
         (
             "E006",
             {
