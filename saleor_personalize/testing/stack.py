@@ -44,12 +44,16 @@ SERVICE_VARIABLES = frozenset(
         "BUS_ALLOW_PRIVATE_ADDRESSES",
         "CELERY_BROKER_URL",
         "CHECKOUT_URL",
+        "CLICK_TRACKING",
         "DASHBOARD_ORIGINS",
         "DATABASE_URL",
         "DEBUG",
         "DEFAULT_SENDER",
+        "DEMO_FIREBASE_URL",
+        "DKIM_SELECTORS",
         "DRY_RUN",
         "EMAIL_BACKEND",
+        "EMAIL_FALLBACK_BACKEND",
         "EMAIL_HOST",
         "EMAIL_HOST_PASSWORD",
         "EMAIL_HOST_USER",
@@ -65,7 +69,9 @@ SERVICE_VARIABLES = frozenset(
         "PORT",
         "PRODUCT_URL",
         "REDIS_URL",
+        "RETURN_PATH_DOMAIN",
         "SECRET_KEY",
+        "SPF_INCLUDES",
         "STOREFRONT_ORIGINS",
         "TRUSTED_PROXIES",
         "VAR_DIR",
@@ -233,7 +239,8 @@ class Stack:
 
     def shell(self) -> str:
         """Return lines by which a shell's own `saleor-personalize` speaks to this stack."""
-        ours = sorted(SERVICE_VARIABLES & self.environment.keys())
+        known = SERVICE_VARIABLES | {"DJANGO_SETTINGS_MODULE"}
+        ours = sorted(known & self.environment.keys())
         return "".join(f"export {name}={shlex.quote(self.environment[name])}\n" for name in ours)
 
     def log(self, name: str) -> str:

@@ -139,7 +139,7 @@ def test_b1_b7_b9_b14_the_demos_shop_tells_what_a_shopper_does_after_a_yes(
         expect(free).to_contain_text(f"{600 - total:.2f} USD more, and delivery is free.")
         page.goto(pages.url)
         expect(waits.get_by_role("link", name="To the cart")).to_have_attribute("href", href)
-        _check_barriers(page)
+        check_barriers(page)
         waits.get_by_role("button", name="Not now").click()
         expect(waits).to_be_hidden()
         # B51: who is signed in asks with one press to be told; a guest types an address.
@@ -148,7 +148,7 @@ def test_b1_b7_b9_b14_the_demos_shop_tells_what_a_shopper_does_after_a_yes(
         page.wait_for_url("**/product/**")
         page.wait_for_selector("body[data-ready]")
         expect(page.locator("#wait input")).to_have_count(0)
-        _check_barriers(page)
+        check_barriers(page)
         page.get_by_role("button", name="Tell me when it is back").click()
         expect(page.locator("#wait")).to_contain_text("Noted.")
         alerts = "SELECT variant_saleor_id, channel_slug FROM saleor_personalize_stockalert"
@@ -203,7 +203,7 @@ def _look_at_every_page(page: Page, url: str) -> None:
     for shelf in ("home", "trending", "new_arrivals"):
         reasons(shelf)
     expect(page.locator("#brands h3")).to_have_count(3)
-    _check_barriers(page)
+    check_barriers(page)
 
     # The search box, by keyboard.
     page.get_by_role("searchbox").fill("teapot")
@@ -230,7 +230,7 @@ def _look_at_every_page(page: Page, url: str) -> None:
     assert len(alternatives) == len(complements) == 4
     assert not alternatives & complements
     assert all("Glass teapot" in text for text in reasons("product_page_similar"))
-    _check_barriers(page)
+    check_barriers(page)
     page.go_back()
     page.wait_for_url("**/search?q=teapot")
     ready()
@@ -251,18 +251,18 @@ def _look_at_every_page(page: Page, url: str) -> None:
     page.locator("#products .card button").first.click()
     dialog = page.get_by_role("dialog")
     assert len(reasons("added_to_cart")) == 3
-    _check_barriers(page)
+    check_barriers(page)
     dialog.get_by_role("link", name="To the cart").click()
     page.wait_for_url("**/cart")
     ready()
     reasons("cart")
-    _check_barriers(page)
+    check_barriers(page)
     page.get_by_role("button", name="Buy now").click()
     page.wait_for_url("**/order")
     ready()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Thank you. Order")
     reasons("order_confirmation")
-    _check_barriers(page)
+    check_barriers(page)
 
     # Names and reasons are of one language.
     page.get_by_role("button", name="Deutsch").click()
@@ -274,7 +274,7 @@ def _look_at_every_page(page: Page, url: str) -> None:
     expect(page.locator("#order_confirmation h2")).to_have_text("Goes with what you bought")
 
 
-def _check_barriers(page: Page) -> None:
+def check_barriers(page: Page) -> None:
     """Nothing that axe knows, light and dark, at the width of a phone too, where nothing scrolls sideways."""
     page.evaluate(AXE.read_text())
     wide = page.viewport_size

@@ -18,8 +18,10 @@ from cryptography.fernet import Fernet
 from rich.console import Console
 
 from saleor_personalize.exceptions import PersonalizeError
-from saleor_personalize.testing.demo import person, regular
+from saleor_personalize.testing import fcm
+from saleor_personalize.testing.demo import channels, person, regular
 from saleor_personalize.testing.demo.pages import DemoPages
+from saleor_personalize.testing.demo.phones import Phones
 from saleor_personalize.testing.demo.story import Story
 from saleor_personalize.testing.saleor import FakeSaleor
 from saleor_personalize.testing.stack import Stack, StackError
@@ -28,7 +30,7 @@ from saleor_personalize.testing.stack import Stack, StackError
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="saleor-personalize demo",
-        description="A made-up shop, this app and a mailbox on this machine. No outside account.",
+        description="A made-up shop, this app, a mailbox and phones on this machine. No outside account.",
     )
     parser.add_argument("--once", action="store_true", help="play the story and stop")
     parser.add_argument(
@@ -63,13 +65,14 @@ def _play(console: Console, *, once: bool, as_json: bool, port: int) -> None:
     pages_url = f"http://127.0.0.1:{port}"
     console.print(
         "Starting PostgreSQL, Valkey, a made-up shop and the app: about a minute until its pages "
-        "answer, and another until the story behind them is told."
+        "answer, and three until the story behind them is told."
     )
     with tempfile.TemporaryDirectory(prefix="personalize-demo-") as folder:
         # The embedded PostgreSQL runs as a user of its own when started by root.
         Path(folder).chmod(0o755)
         with (
             FakeSaleor(port=0 if once else port + 2) as shop,
+            fcm.serving() as firebase,
             Stack(
                 Path(folder),
                 port=None if once else port + 1,
@@ -82,20 +85,24 @@ def _play(console: Console, *, once: bool, as_json: bool, port: int) -> None:
                 CHECKOUT_URL=f"{pages_url}/checkout?checkout={{checkout_id}}",
                 PRODUCT_URL=f"{pages_url}/product/{{slug}}?id={{product_id}}",
                 WEB_CONCURRENCY="1",
+                DJANGO_SETTINGS_MODULE="saleor_personalize.project.demo_settings",
+                DEMO_FIREBASE_URL=firebase.url,
             ) as stack,
         ):
             shop.fill()
             regular.arrive(shop)
+            channels.arrive(shop)
             shop.offer_delivery(price=4.9, free_from=60)
             # So that there is something to wait for.
             shop.set_stock(next(reversed(shop.variants)), 0)
-            pages = DemoPages(stack, shop, port=port)
+            phones = Phones(firebase)
+            pages = DemoPages(stack, shop, port=port, phones=phones)
 
             def say(line: str) -> None:
                 console.print(f"[green]✓[/] {line}")
                 pages.told = line
 
-            story = Story(stack, shop, say)
+            story = Story(stack, shop, say, phones=phones)
             story.install()
             if once:
                 happened = story.play()
@@ -125,6 +132,8 @@ def _addresses(pages: DemoPages, variables: Path) -> str:
         f"\n[bold]Storefront[/]  {pages.url}/\n"
         f"[bold]Dashboard[/]   {pages.url}/dashboard\n"
         f"[bold]Mailbox[/]     {pages.url}/mailbox\n"
+        f"[bold]Phones[/]      {pages.url}/phones\n"
+        f"[bold]Inbox[/]       {pages.url}/inbox, of one person on two devices\n"
         f"[bold]GraphQL[/]     {pages.stack.url}/graphql/   for example:\n\n"
         f"{_example(pages.stack.url, pages.shop)}\n\n"
         "Every other command, in another terminal:\n\n"

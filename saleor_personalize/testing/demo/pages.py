@@ -1,4 +1,4 @@
-"""Pages of the demo: a storefront, a Dashboard with our app in its frame, and a mailbox.
+"""Pages of the demo: a storefront, a Dashboard with our app in its frame, a mailbox and phones.
 
 They stand in for what a shop already has, so they are small and plain.
 """
@@ -19,13 +19,16 @@ from typing import Any, Self
 from urllib.parse import parse_qs, quote, urlsplit
 
 import saleor_personalize
-from saleor_personalize.testing.demo import occasions, person, regular
+from saleor_personalize.testing.demo import channels, occasions, person, regular
+from saleor_personalize.testing.demo.phones import Phones
 from saleor_personalize.testing.saleor import FakeSaleor
 from saleor_personalize.testing.stack import Stack
 
 _FILES = Path(__file__).with_name("files")
 _LOGO = Path(saleor_personalize.__file__).parent / "static" / "saleor_personalize" / "logo.png"
 _TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css"}
+#: Pages that draw themselves by a script of the same name.
+_FRAMES = ("/dashboard", "/device", "/inbox", "/phones")
 #: The storefront's pages: one document, which looks at its address.
 _STOREFRONT = re.compile(r"/(?:(?:product|category)/[^/]+|search|cart|order)?")
 
@@ -33,8 +36,11 @@ _STOREFRONT = re.compile(r"/(?:(?:product|category)/[^/]+|search|cart|order)?")
 class DemoPages:
     """Use as `with DemoPages(stack, shop, port=8700) as pages:`."""
 
-    def __init__(self, stack: Stack, shop: FakeSaleor, *, port: int) -> None:
+    def __init__(
+        self, stack: Stack, shop: FakeSaleor, *, port: int, phones: Phones | None = None
+    ) -> None:
         self.stack = stack
+        self.phones = phones or Phones()
         self.shop = shop
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
@@ -60,6 +66,8 @@ class DemoPages:
             # Their parts of the story are told first: who signs in as them meanwhile would change it.
             people.insert(0, (person.EMAIL, person.FIRST_NAME))
             people.append((occasions.NEWCOMER, occasions.NEWCOMERS_NAME))
+            people.append((channels.EVA, channels.EVAS_NAME))
+            people.append((channels.IN_THE_SHOP, channels.IN_THE_SHOPS_NAME))
         return {
             "saleorApiUrl": self.shop.api_url,
             "personalizeUrl": self.stack.url,
@@ -108,10 +116,8 @@ class DemoPages:
 
     def preferences(self) -> str:
         """Return the address of the preference centre in the newest mail; empty without a mail."""
-        for message in reversed(self.stack.mailbox.messages):
-            if found := re.search(r'href="([^"]+/preferences/[^"]+)"', _html_of(message)):
-                return html.unescape(found[1])
-        return ""
+        found = map(channels.preferences_in, reversed(self.stack.mailbox.messages))
+        return next(filter(None, found), "")
 
     def receipt(self) -> str:
         """Return what the store's till would write: Ana bought something there just now."""
@@ -149,6 +155,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(json.dumps({"line": told, "isOver": told is None}), "application/json")
         elif path == "/frame.json":
             self._reply(json.dumps(self.pages.frame()), "application/json")
+        elif path == "/phones.json":
+            self._reply(json.dumps(self.pages.phones.told()), "application/json")
         elif path == "/mailbox":
             self._reply(self.pages.mailbox(), _TYPES[".html"])
         elif path.startswith("/mailbox/") and path[9:].isdigit():
@@ -169,7 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif _STOREFRONT.fullmatch(path):
             self._reply((_FILES / "storefront.html").read_text(), _TYPES[".html"])
         else:
-            name = {"/dashboard": "dashboard.html"}.get(path, path[1:])
+            name = f"{path[1:]}.html" if path in _FRAMES else path[1:]
             file = _FILES / name
             if "/" in name or file.suffix not in _TYPES or not file.is_file():
                 self.send_error(404)
@@ -177,11 +185,22 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(file.read_text(), _TYPES[file.suffix])
 
     def do_POST(self) -> None:
-        if urlsplit(self.path).path == "/delivery":
+        path, phones = urlsplit(self.path).path, self.pages.phones
+        sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        given = json.loads(sent) if sent else {}
+        answer = {}
+        if path == "/delivery":
             self.pages.deliver()
-            self._reply("{}", "application/json")
+        elif path == "/phones":
+            answer["token"] = phones.add(given["name"], given["platform"]).token
+        elif path == "/phones/press":
+            phones.pressed.add(given["messageId"])
+        elif path == "/phones/uninstall":
+            phones.uninstall(given["token"])
         else:
             self.send_error(404)
+            return
+        self._reply(json.dumps(answer), "application/json")
 
     def _go_to(self, address: str) -> None:
         self.send_response(302)

@@ -13,9 +13,11 @@ from typing import Any
 
 import httpx
 
+from saleor_personalize.testing.demo.channels import Channels
 from saleor_personalize.testing.demo.errors import StoryError
 from saleor_personalize.testing.demo.occasions import Occasions
 from saleor_personalize.testing.demo.person import Person
+from saleor_personalize.testing.demo.phones import Phones
 from saleor_personalize.testing.saleor import FakeSaleor
 from saleor_personalize.testing.stack import Stack, StackError, wait_until
 
@@ -41,10 +43,18 @@ query($channel: String!, $productId: ID, $language: String) {
 class Story:
     """Play the steps in order. `say` gets a line for each thing that happened."""
 
-    def __init__(self, stack: Stack, shop: FakeSaleor, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        shop: FakeSaleor,
+        say: Callable[[str], None],
+        *,
+        phones: Phones | None = None,
+    ) -> None:
         self.stack = stack
         self.shop = shop
         self.say = say
+        self.phones = phones or Phones()
         self.http = httpx.Client(timeout=20)
 
     def play(self) -> dict[str, Any]:
@@ -57,6 +67,7 @@ class Story:
         self.shoppers()
         person = Person(self).play()
         occasions = Occasions(self).play()
+        channels = Channels(self).play()
         messages = self.messages()
         return {
             "installed": self.shop.api_url,
@@ -70,6 +81,7 @@ class Story:
             ),
             "person": person,
             "occasions": occasions,
+            "channels": channels,
         }
 
     def install(self) -> None:

@@ -480,6 +480,20 @@ async function signIn(customer) {
   drawSign();
 }
 
+// What the shop's own app does on a phone: Firebase gives it a token, and it registers that as its owner's.
+async function getApp({ target }) {
+  target.disabled = true;
+  const name = `${state.customer.firstName}'s new phone`;
+  const made = await fetch("/phones", { method: "POST", body: JSON.stringify({ name, platform: "android" }) });
+  const { registerDevice } = await ask(
+    `mutation($token: String!, $language: String) {
+       registerDevice(token: $token, platform: ANDROID, languageCode: $language, allowsMarketing: true, wordingVersion: "demo") { errors { message } } }`,
+    await made.json(),
+  );
+  const [error] = registerDevice.errors;
+  document.getElementById("who").textContent = error ? error.message : say.gotApp;
+}
+
 function signOut() {
   personalize.reset();
   sessionStorage.clear();
@@ -495,7 +509,7 @@ function drawSign() {
   const button = (textContent, work) => make("button", { type: "button", textContent, onclick: () => Promise.resolve(work()).then(draw) });
   document.getElementById("sign").replaceChildren(
     ...(customer
-      ? [button(say.signOut, signOut)]
+      ? [make("button", { type: "button", textContent: say.getApp, onclick: getApp }), button(say.signOut, signOut)]
       : config.customers.map((each) => button(`${say.signInAs} ${each.firstName}`, () => signIn(each)))),
   );
   for (const box of inboxes) box.refresh();

@@ -3,6 +3,7 @@ export const WORDS = {
   en: {
     skip: "To the content", search: "Search", searchFor: "Search products", cart: "Cart", theme: "Light or dark", other: "Deutsch",
     mayWe: "May we remember what you look at, to show you what fits?", yes: "Yes", no: "No",
+    phones: "Phones", inbox: "Inbox", getApp: "Put the app on a phone", gotApp: "The app is on a phone: it gets what you leave behind first.",
     signInAs: "Sign in as", signOut: "Sign out", signedInAs: "Signed in as",
     home: "Picked for you", recently_viewed: "Recently viewed", trending: "In demand now", new_arrivals: "New in the shop",
     buy_again: "Buy again", brands: "Brands for you", reading: "Worth reading", everything: "More from the shop",
@@ -22,6 +23,7 @@ export const WORDS = {
   de: {
     skip: "Zum Inhalt", search: "Suchen", searchFor: "Produkte suchen", cart: "Warenkorb", theme: "Hell oder dunkel", other: "English",
     mayWe: "Dürfen wir uns merken, was Sie ansehen, um Passendes zu zeigen?", yes: "Ja", no: "Nein",
+    phones: "Telefone", inbox: "Nachrichten", getApp: "Die App auf ein Telefon holen", gotApp: "Die App ist auf einem Telefon: Was Sie liegen lassen, erfährt es zuerst.",
     signInAs: "Anmelden als", signOut: "Abmelden", signedInAs: "Angemeldet als",
     home: "Für Sie ausgesucht", recently_viewed: "Zuletzt angesehen", trending: "Gerade gefragt", new_arrivals: "Neu im Laden",
     buy_again: "Wieder kaufen", brands: "Marken für Sie", reading: "Lesenswert", everything: "Mehr aus dem Laden",

@@ -1,0 +1,24 @@
+"""Settings of `saleor-personalize demo`: the service's own, with push to the Firebase on this machine.
+
+Whoever tries it does so at night as well, and again and again: nothing waits for the morning or for tomorrow.
+"""
+
+import os
+from datetime import timedelta
+
+from saleor_personalize.project import settings
+from saleor_personalize.project.settings import *  # noqa: F403
+
+SALEOR_PERSONALIZE = {
+    **settings.SALEOR_PERSONALIZE,
+    "CHANNELS": {
+        **settings.SALEOR_PERSONALIZE.get("CHANNELS", {}),
+        "push": {
+            "BACKEND": "saleor_personalize.messaging.channels.push.PushChannel",
+            "OPTIONS": {"api_url": os.environ["DEMO_FIREBASE_URL"]},
+        },
+    },
+    "QUIET_HOURS": {"push": None, "sms": None},
+    "ARBITRATION_WINDOW": timedelta(seconds=5),
+    "FREQUENCY_CAPS": {"*": [(100, timedelta(days=1))]},
+}
