@@ -700,18 +700,18 @@ def _send(
             draft=draft, reason=NotSentReason.DRY_RUN, now=now, content=parts.kept
         )
         return _Next()
-    until = messaging.may_leave(
+    turn = messaging.may_leave(
         draft=draft,
         destination=way.destination,
         is_queued=row.held_by == NotSentReason.THROTTLED,
         now=now,
     )
-    if until is not None:
+    if turn is not None:
         if offer is not None:
             offering.release(offer=offer)
         if case.about.expires_at is not None:
-            until = min(until, case.about.expires_at)
-        _wait_until(row, until, since=row.step_since, held_by=NotSentReason.THROTTLED)
+            turn = min(turn, case.about.expires_at)
+        _wait_until(row, turn, since=row.step_since, held_by=NotSentReason.THROTTLED)
         return None
     for other_row in parts.along:
         end(_case(other_row), NotSentReason.ALREADY_SENT, now)

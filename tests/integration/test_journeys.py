@@ -545,6 +545,7 @@ def test_b47_a_shop_is_really_asked(world: World, settings: Any) -> None:
             "checkoutIds": ["checkout-1"],
             "country": None,
             "address": "alice@example.com",
+            "hasAddress": True,
             "since": "2026-03-02T12:00:00+00:00",
             "userId": "VXNlcjox",
             "isCustomer": True,
