@@ -22,10 +22,10 @@ from typing import Any
 
 import httpx
 
-from benchmarks import events, journeys, load, recommend_speed, segments
+from benchmarks import events, journeys, load, recommend_speed, segments, sending
 from saleor_personalize.testing.keys import SigningKey
 from saleor_personalize.testing.saleor import FakeSaleor, InstalledApp
-from saleor_personalize.testing.stack import Stack
+from saleor_personalize.testing.stack import Stack, free_port
 
 ROUNDS = 3
 DELIVERIES = 8_000
@@ -42,6 +42,9 @@ def main() -> int:
     )
     parser.add_argument("--profiles", type=int, default=100_000, help="for the segments")
     parser.add_argument("--products", type=int, default=100_000, help="for recommendations, many")
+    parser.add_argument(
+        "--due", type=int, default=sending.PEOPLE, help="for sending; 100000 takes hours"
+    )
     parser.add_argument("--waiting", type=int, default=1_000_000, help="for journeys, waiting")
     options = parser.parse_args()
     load.prepare()
@@ -55,6 +58,7 @@ def main() -> int:
             "BENCH_ANSWER": str(answer),
             "PYTHONPATH": str(Path(__file__).parent.parent),
             "LOG_LEVEL": "WARNING",
+            "BENCH_PORT": str(free_port()),
         }
         shop = FakeSaleor()
         shop.fill(**SHOP)
@@ -76,6 +80,12 @@ def main() -> int:
                 "webhook door": lambda: door(stack, shop, app, folder),
                 "segments, entry": lambda: segments.entry_lag(stack, options.profiles),
                 "journeys": lambda: journeys.throughput(stack),
+                "sending, email": lambda: sending.measure(
+                    stack, "email", options.due, sending.WORKERS
+                ),
+                "sending, push": lambda: sending.measure(
+                    stack, "push", options.due, sending.WORKERS
+                ),
                 "journeys, waiting": lambda: journeys.ticks(stack, options.waiting),
                 "collect": lambda: events.collect(stack, shop, folder),
                 "collect, growth": lambda: events.growth(
@@ -83,7 +93,13 @@ def main() -> int:
                 ),
             }
             chosen = set(options.only or benchmarks)
-            alone = {"segments, entry", "journeys", "journeys, waiting"}
+            alone = {
+                "segments, entry",
+                "journeys",
+                "journeys, waiting",
+                "sending, email",
+                "sending, push",
+            }
             if "back-fill" not in chosen and not chosen <= alone:
                 backfill(stack, shop, app)  # the others need the shop's products
             results = {

@@ -103,15 +103,21 @@ def _too_close(profile: Profile, enrollment: Enrollment | None, now: datetime) -
 
 
 def _capped(profile: Profile, delivery_channel: str, now: datetime) -> Delay | None:
+    caps = [
+        (scope, most, period)
+        for scope in ("*", delivery_channel)
+        for most, period in settings.FREQUENCY_CAPS.get(scope, ())
+    ]
+    if not caps:
+        return None
+    # One look for all caps: whoever has them gets few messages.
+    sent = _sent(profile, now - max(period for _scope, _most, period in caps))
+    rows = list(sent.order_by("-decided_at").values_list("decided_at", "delivery_channel"))
     until: list[datetime] = []
-    for scope in ("*", delivery_channel):
-        for most, period in settings.FREQUENCY_CAPS.get(scope, ()):
-            sent = _sent(profile, now - period)
-            if scope != "*":
-                sent = sent.filter(delivery_channel=scope)
-            times = sent.order_by("-decided_at").values_list("decided_at", flat=True)
-            # When the oldest of them no longer counts, there is room for one more.
-            until += [at + period for at in times[most - 1 : most]]
+    for scope, most, period in caps:
+        times = [at for at, over in rows if at > now - period and scope in ("*", over)]
+        # When the oldest of them no longer counts, there is room for one more.
+        until += [at + period for at in times[most - 1 : most]]
     return Delay(max(until), NotSentReason.FREQUENCY_CAP) if until else None
 
 

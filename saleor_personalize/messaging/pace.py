@@ -126,7 +126,8 @@ def resting(*, installation_id: int, delivery_channel: str, now: datetime) -> di
     rows = Pace.objects.of(installation_id).filter(
         key__startswith=f"{delivery_channel}/", paused_until__gt=now
     )
-    return {key.partition("/")[2]: until for key, until in rows.values_list("key", "paused_until")}
+    found = rows.values_list("key", "paused_until")
+    return {key.partition("/")[2]: until for key, until in found if until is not None}
 
 
 def most_today(*, delivery_channel: str, today: date) -> int | None:
