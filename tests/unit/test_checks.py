@@ -78,7 +78,11 @@ def test_settings_in_order_have_nothing_to_tell(settings: Any) -> None:
         ("E170", {"SMS_MAX_SEGMENTS": 11}, "SMS_MAX_SEGMENTS'] is 11"),
         ("E171", {"SMS_STOP_WORDS": ["ende"]}, "SMS_STOP_WORDS'] does not hold"),
         ("E172", {"SMS_START_WORDS": ["Stop", "start"]}, "both hold stop"),
-        ("W170", {"CHANNELS": {"sms": "tests.integration.phones.Phones"}}, "CHANNELS']['sms'] is no"),
+        (
+            "W170",
+            {"CHANNELS": {"sms": "tests.integration.phones.Phones"}},
+            "CHANNELS']['sms'] is no",
+        ),
         ("E130", {"TRIGGERS": {"mine": "no.such.Trigger"}}, "cannot be imported"),
         ("E130", {"TRIGGERS": {"mine": "builtins.dict"}}, "no subclass of"),
         (
@@ -115,12 +119,12 @@ def test_settings_in_order_have_nothing_to_tell(settings: Any) -> None:
         ("E053", {"TRANSACTIONAL_TOPICS": {"my order": "Mine"}}, "'my order'"),
         ("E056", {"TRANSACTIONAL_TOPICS": {"news": "Mine"}}, "'news'"),
         ("E137", {"SUNSET_AFTER": timedelta(days=1)}, "SUNSET_AFTER'] is 1 day"),
+        ("E166", {"SEND_TIME_WINDOW": timedelta(minutes=59)}, "SEND_TIME_WINDOW'] is 0:59:00"),
+        ("E166", {"SEND_TIME_WINDOW": timedelta(days=8)}, "SEND_TIME_WINDOW'] is 8 days"),
         ("E055", {"CONFIRMATION_EXPIRY": timedelta()}, "CONFIRMATION_EXPIRY"),
         ("E055", {"CONFIRMATION_INTERVAL": timedelta(minutes=1)}, "CONFIRMATION_INTERVAL"),
         ("E012", {"SUBSCRIBE_MAX_PER_HOUR": 0}, "SUBSCRIBE_MAX_PER_HOUR"),
         ("E006", {"RECOMMENDERS": {"mine": "nowhere.Mine"}}, "'nowhere.Mine'"),
-        ("E166", {"SEND_TIME_WINDOW": timedelta(minutes=59)}, "SEND_TIME_WINDOW'] is 0:59:00"),
-        ("E166", {"SEND_TIME_WINDOW": timedelta(days=8)}, "SEND_TIME_WINDOW'] is 8 days"),
         (
             "E006",
             {
