@@ -156,12 +156,15 @@ def _resume_sends(installation: Installation, options: dict[str, Any]) -> list[d
 
 
 def _check(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{"file": str(path), "journey": _read(path).journey} for path in options["files"]]
+    return [
+        {"file": str(path), "journey": _read(path, installation).journey}
+        for path in options["files"]
+    ]
 
 
 def _apply(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
     # All are read before the first is published.
-    found = [_read(path) for path in options["files"]]
+    found = [_read(path, installation) for path in options["files"]]
     versions = [
         operations.publish(
             installation=installation,
@@ -177,11 +180,13 @@ def _apply(installation: Installation, options: dict[str, Any]) -> list[dict[str
     ]
 
 
-def _read(path: Path) -> definitions.Definition:
+def _read(path: Path, installation: Installation) -> definitions.Definition:
     try:
-        return definitions.load(path.read_text(encoding="utf-8"), known=operations.known())
+        found = definitions.load(path.read_text(encoding="utf-8"), known=operations.known())
+        operations.check_segments(installation=installation, definition=found)
     except InvalidJourney as error:
         raise CommandError(f"{path}:\n{error}") from error
+    return found
 
 
 def _export(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
