@@ -78,7 +78,11 @@ def test_settings_in_order_have_nothing_to_tell(settings: Any) -> None:
         ("E170", {"SMS_MAX_SEGMENTS": 11}, "SMS_MAX_SEGMENTS'] is 11"),
         ("E171", {"SMS_STOP_WORDS": ["ende"]}, "SMS_STOP_WORDS'] does not hold"),
         ("E172", {"SMS_START_WORDS": ["Stop", "start"]}, "both hold stop"),
-        ("W170", {"CHANNELS": {"sms": "tests.integration.phones.Phones"}}, "CHANNELS']['sms'] is no"),
+        (
+            "W170",
+            {"CHANNELS": {"sms": "tests.integration.phones.Phones"}},
+            "CHANNELS']['sms'] is no",
+        ),
         ("E130", {"TRIGGERS": {"mine": "no.such.Trigger"}}, "cannot be imported"),
         ("E130", {"TRIGGERS": {"mine": "builtins.dict"}}, "no subclass of"),
         (
