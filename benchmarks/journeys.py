@@ -19,7 +19,7 @@ import psycopg
 
 from saleor_personalize.testing.stack import Stack
 
-PEOPLE, ROUNDS = 600, 3
+PEOPLE, ROUNDS = 200, 3
 #: Who waits: (label, how many). One in five of them is held in a paused journey, and long due.
 FEW, MANY = 10_000, 1_000_000
 #: Ticks that are measured, and who is due in each.

@@ -31,6 +31,7 @@ from saleor_personalize.enums import BackfillStatus, MessageStatus
 from saleor_personalize.ingestion import backfill as backfills
 from saleor_personalize.ingestion import deliveries, queries
 from saleor_personalize.journeys import operations as journeys
+from saleor_personalize.journeys.definitions import InvalidJourney
 from saleor_personalize.journeys.figures import journey_state
 from saleor_personalize.messaging import outcomes
 from saleor_personalize.messaging.figures import message_counts
@@ -273,7 +274,10 @@ def go_live(request: HttpRequest, staff: Staff) -> HttpResponse:
             response, "error", _("Not live yet"), _("Set the sender and the cart link first.")
         )
     journey = journeys.ensure_journey(installation=staff.installation, key=REMINDER)
-    journeys.go_live(journey=journey, now=timezone.now())
+    try:
+        journeys.go_live(journey=journey, now=timezone.now())
+    except InvalidJourney as error:
+        return _refused(request, staff, error)
     response = _render(request, staff, "journey.html", _journey(staff))
     return _tell(
         response, "success", _("Cart reminder is live"), _("It counts carts left from now on.")
@@ -296,11 +300,19 @@ def pause(request: HttpRequest, staff: Staff) -> HttpResponse:
 @staff_view(acts=True)
 def resume(request: HttpRequest, staff: Staff) -> HttpResponse:
     journey = journeys.ensure_journey(installation=staff.installation, key=REMINDER)
-    journeys.resume(journey=journey, now=timezone.now())
+    try:
+        journeys.resume(journey=journey, now=timezone.now())
+    except InvalidJourney as error:
+        return _refused(request, staff, error)
     response = _render(request, staff, "journey.html", _journey(staff))
     return _tell(
         response, "success", _("Cart reminder goes on"), _("Who was held is looked at anew.")
     )
+
+
+def _refused(request: HttpRequest, staff: Staff, error: InvalidJourney) -> HttpResponse:
+    response = _render(request, staff, "journey.html", _journey(staff))
+    return _tell(response, "error", _("Not live yet"), str(error))
 
 
 @staff_view()

@@ -35,7 +35,8 @@ STEP_ID = r"[a-z][a-z0-9_]{0,28}"
 CONDITION = r"[a-z][a-z0-9_]{0,58}(:[A-Za-z0-9_.\-]{1,60})?"
 #: Conditions with an argument, and without; a trigger may add some of its own.
 CONDITIONS = ("ordered", "consent_lost")
-CONDITIONS_OF = ("segment_entered", "segment_left", "custom")
+SEGMENT_CONDITIONS = ("segment_entered", "segment_left")
+CONDITIONS_OF = (*SEGMENT_CONDITIONS, "custom")
 
 #: The delivery channel that suits the person.
 BEST = "best"
@@ -1033,6 +1034,24 @@ def _walk(steps: tuple[Step, ...], above: Path) -> Iterator[tuple[Path, Step]]:
         yield (*above, index), step
         for name, below in branches_of(step).items():
             yield from _walk(below, (*above, index, name))
+
+
+def segments_named(definition: Definition) -> Iterator[tuple[str, str]]:
+    """Yield where a definition names a segment, and its key: names that only a shop knows."""
+    trigger = definition.trigger
+    if trigger.type == "segment_entered":
+        yield "trigger.segment", str(trigger.options["segment"])
+    found = [(f"goals[{n}]", one) for n, one in enumerate(definition.goals)]
+    found += [(f"exits[{n}]", one) for n, one in enumerate(definition.exits)]
+    found += [
+        (f"{path_text(path)}.wait_for.event", step.event)
+        for path, step in walk(definition)
+        if isinstance(step, WaitFor)
+    ]
+    for where, condition in found:
+        name, _colon, argument = condition.partition(":")
+        if name in SEGMENT_CONDITIONS:
+            yield where, argument
 
 
 def step_at(definition: Definition, path: Path) -> Step | None:

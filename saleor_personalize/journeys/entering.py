@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from django.db import DatabaseError, IntegrityError, transaction
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, transaction
 from django.db.models import Exists, Max, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce
 
@@ -110,8 +110,23 @@ def _look(journey: Journey, now: datetime) -> int:
         return 0
     definition, trigger = found
     since = journey.looked_at or max(journey.live_at, now - FIRST_LOOK)
-    entries = trigger.due(installation=journey.installation, since=since, now=now)
-    return len(_let_in(journey, definition, trigger, entries, now))
+    count = 0
+    for entry in trigger.due(installation=journey.installation, since=since, now=now):
+        try:
+            with transaction.atomic():
+                count += len(_let_in(journey, definition, trigger, [entry], now))
+        except (InterfaceError, OperationalError):
+            # The database is gone for all of them.
+            raise
+        except Exception as error:
+            # One person who fails must not keep everybody else of the day out.
+            logger.warning(
+                "Profile %s does not enter journey %s. %s",
+                entry.profile.pk,
+                journey.key,
+                kind_and_place(error),
+            )
+    return count
 
 
 def live_journeys(installation: Installation) -> Iterable[tuple[Journey, Definition, Trigger]]:

@@ -23,6 +23,7 @@ from saleor_personalize.journeys.scheduler import CLAIM, FIRST_RETRY, advance_du
 from saleor_personalize.journeys.triggers import CheckoutChanged, OrderChanged, SubjectGone
 from saleor_personalize.journeys.versions import (
     built_in,
+    check_segments,
     definition_of,
     ensure_journey,
     journeys_of,
@@ -46,6 +47,7 @@ __all__ = [
     "FIRST_RETRY",
     "advance_due",
     "built_in",
+    "check_segments",
     "definition_of",
     "ensure_journey",
     "enter",
@@ -87,21 +89,33 @@ def load(*, installation: Installation, text: str, now: datetime) -> JourneyVers
 
 
 def go_live(*, journey: Journey, now: datetime) -> Journey:
-    """Switch a journey on. What happened before this moment is never written about."""
+    """Switch a journey on. What happened before this moment is never written about.
+
+    Raises InvalidJourney when it names a segment that the shop has not.
+    """
     if not journey.is_live:
+        _check(journey)
         journey.is_live, journey.live_at, journey.looked_at = True, now, None
         journey.save(update_fields=["is_live", "live_at", "looked_at"])
     return journey
 
 
+def _check(journey: Journey) -> None:
+    if journey.published is not None:
+        check_segments(
+            installation=journey.installation, definition=definition_of(journey.published)
+        )
+
+
 def resume(*, journey: Journey, now: datetime) -> Journey:
     """Let a paused journey go on where it was held: whoever waits in it is judged anew and goes on.
 
-    A journey that was never live goes live.
+    A journey that was never live goes live. Raises InvalidJourney as `go_live` does.
     """
     if journey.live_at is None:
         return go_live(journey=journey, now=now)
     if not journey.is_live:
+        _check(journey)
         journey.is_live = True
         journey.save(update_fields=["is_live"])
     return journey

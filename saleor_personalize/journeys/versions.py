@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import json
 from collections.abc import Mapping
@@ -15,11 +16,11 @@ from saleor_personalize.conf import settings
 from saleor_personalize.enums import EventType, JourneySource
 from saleor_personalize.exceptions import UnknownAlias
 from saleor_personalize.journeys import definitions
-from saleor_personalize.journeys.definitions import Definition, Known
+from saleor_personalize.journeys.definitions import Definition, Fault, InvalidJourney, Known
 from saleor_personalize.journeys.triggers import Trigger, known_triggers, trigger_of
 from saleor_personalize.messaging import destinations, topics
 from saleor_personalize.messaging.rendering import channels_of, files_of, known_templates
-from saleor_personalize.models import Installation, Journey, JourneyVersion
+from saleor_personalize.models import Installation, Journey, JourneyVersion, Segment
 from saleor_personalize.recommendations.placements import shop_of
 from saleor_personalize.segments.definition import InvalidDefinition, from_json
 
@@ -131,10 +132,33 @@ def publish(
 ) -> JourneyVersion:
     """Let whoever comes in from now on follow this definition; those inside keep theirs.
 
-    An unchanged definition makes no new version. A new journey is not live.
+    An unchanged definition makes no new version. A new journey is not live. Raises InvalidJourney when a
+    live one would name a segment that the shop has not.
     """
     journey = Journey.objects.get_or_create(installation=installation, key=definition.journey)[0]
+    if journey.is_live:
+        check_segments(installation=installation, definition=definition)
     return _publish(journey, definition, source, now)
+
+
+def check_segments(*, installation: Installation, definition: Definition) -> None:
+    """Raise InvalidJourney when a definition waits for a segment that the shop has not: it never comes."""
+    named = dict(definitions.segments_named(definition))
+    if not named:
+        return
+    there = sorted(Segment.objects.of(installation).values_list("key", flat=True))
+    faults = [
+        Fault(
+            where,
+            f"is no segment of the shop (it has: {', '.join(there) or 'none'})",
+            key,
+            next(iter(difflib.get_close_matches(key, there, 1)), ""),
+        )
+        for where, key in named.items()
+        if key not in there
+    ]
+    if faults:
+        raise InvalidJourney(faults)
 
 
 def _publish(

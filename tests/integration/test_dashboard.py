@@ -1,6 +1,7 @@
 """The page in the Dashboard and its fragments, asked for as `bridge.js` asks."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,11 +15,13 @@ from saleor_personalize.enums import (
     DeliveryChannel,
     DeliveryStatus,
     InstallationStatus,
+    JourneySource,
     MessageStatus,
     NotSentReason,
     Purpose,
 )
 from saleor_personalize.exceptions import SaleorApiError
+from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.models import (
     Backfill,
     BackfillStage,
@@ -544,6 +547,22 @@ def test_go_live_and_pause(
     assert b"Go live" in response.content
 
 
+def test_b110_what_waits_for_a_segment_that_is_not_there_does_not_go_live(
+    client: Client, installation: Installation, signed: dict[str, str]
+) -> None:
+    built_in = journeys.built_in()["abandoned_checkout"]
+    journeys.publish(
+        installation=installation,
+        definition=replace(built_in, exits=("segment_entered:vip",)),
+        source=JourneySource.FILE,
+        now=timezone.now(),
+    )
+    response = client.post("/dashboard/journey/go-live/", headers=signed)
+    assert outcome(response)["title"] == "Not live yet"
+    assert "'vip' is no segment of the shop (it has: none)" in outcome(response)["text"]
+    assert not Journey.objects.get().is_live
+
+
 def test_b64_who_is_held_goes_on(
     client: Client, installation: Installation, alice: Profile, signed: dict[str, str]
 ) -> None:
@@ -679,7 +698,7 @@ def test_what_saleor_sends_is_shown_as_text(
 
 
 @pytest.mark.parametrize(
-    ("fragment", "queries"), [("overview", 15), ("webhooks", 6), ("backfill", 3), ("messages", 3)]
+    ("fragment", "queries"), [("overview", 16), ("webhooks", 6), ("backfill", 3), ("messages", 4)]
 )
 def test_number_of_queries_does_not_grow_with_rows(
     client: Client,

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import threading
 from collections import Counter
 from datetime import datetime, timedelta
@@ -647,6 +648,72 @@ def test_b110_journeys_are_files_that_are_checked_applied_and_printed(
     with pytest.raises(CommandError, match=r"(?s)mine\.yaml.*steps\[0\].*Did you mean 'message'"):
         run("apply", str(path))
     assert not Journey.objects.filter(key="mine").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"goals": ["segment_entered:vpi"]}, "goals[0]"),
+        ({"exits": ["consent_lost", "segment_left:vpi"]}, "exits[1]"),
+        ({"steps": [{"wait_for": {"event": "segment_left:vpi", "for": "1 day"}}]}, "steps[0]"),
+        ({"trigger": {"type": "segment_entered", "segment": "vpi"}}, "trigger.segment"),
+    ],
+)
+def test_b110_a_segment_that_the_shop_has_not_is_told_before_anything_waits_for_it(
+    installation: Installation, tmp_path: Path, changes: dict[str, Any], where: str
+) -> None:
+    Segment.objects.create(
+        installation=installation,
+        key="vip",
+        name="VIP",
+        definition={"rule": "order_count", "at_least": 3},
+        created_at=NOW,
+        updated_at=NOW,
+    )
+    path = tmp_path / "mine.json"
+    written = {
+        "journey": "mine",
+        "topic": "news",
+        "trigger": {"type": "signal"},
+        "steps": [MESSAGE],
+        **changes,
+    }
+    path.write_text(json.dumps(written))
+    told = f"{re.escape(where)}.*'vpi' is no segment of the shop.*Did you mean 'vip'"
+    for action in ("check", "apply"):
+        with pytest.raises(CommandError, match=f"(?s){told}"):
+            run(action, str(path))
+    assert not Journey.objects.filter(key="mine").exists()
+    # One that was published before its segment was taken away does not go live either.
+    journeys.publish(
+        installation=installation,
+        definition=definitions.parse(written),
+        source=JourneySource.FILE,
+        now=NOW,
+    )
+    for action in ("go-live", "resume"):
+        with pytest.raises(CommandError, match=f"(?s){told}"):
+            run(action, "mine")
+    assert not Journey.objects.get(key="mine").is_live
+    path.write_text(path.read_text().replace("vpi", "vip"))
+    run("apply", str(path))
+    run("go-live", "mine")
+    assert Journey.objects.get(key="mine").is_live
+
+
+def test_b60_one_person_who_fails_keeps_nobody_else_out(
+    installation: Installation, alice: Profile, bob: Profile, caplog: pytest.LogCaptureFixture
+) -> None:
+    journey = publish(installation, MESSAGE)
+    Signal.entries = [
+        Entry(alice, Subject("checkout", "x" * 300), NOW, NOW),
+        Entry(bob, Subject(), NOW, NOW),
+    ]
+    assert journeys.enter_due(now=NOW) == 1
+    assert the_one().profile == bob
+    assert f"Profile {alice.pk} does not enter journey {journey.key}." in caplog.text
+    journey.refresh_from_db()
+    assert journey.looked_at == NOW
 
 
 def test_d2_no_step_sends_where_no_permission_is_asked_for(

@@ -198,9 +198,11 @@ def _apply(installation: Installation, options: dict[str, Any]) -> list[dict[str
 def _read(installation: Installation, path: Path) -> definitions.Definition:
     try:
         known = operations.known(installation)
-        return definitions.load(path.read_text(encoding="utf-8"), known=known)
+        found = definitions.load(path.read_text(encoding="utf-8"), known=known)
+        operations.check_segments(installation=installation, definition=found)
     except InvalidJourney as error:
         raise CommandError(f"{path}:\n{error}") from error
+    return found
 
 
 def _export(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:

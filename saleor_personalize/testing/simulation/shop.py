@@ -585,7 +585,7 @@ class Shop:
     def _about_checkout(self, question: AboutCheckout) -> LiveCheckout:
         row = question.checkout
         is_ordered = bool(
-            self._orders_of(question.address, row.user_saleor_id, row.last_changed_at)
+            self._orders_of(question.address, row.user_saleor_id, row.orders_count_from)
         )
         for key, cart in self.carts.items():
             if cart.id == row.saleor_id and cart.is_open:
