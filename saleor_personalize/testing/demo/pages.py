@@ -10,6 +10,7 @@ import html
 import io
 import json
 import re
+import sys
 import threading
 from email.header import decode_header, make_header
 from email.message import Message
@@ -49,8 +50,7 @@ class DemoPages:
 
     def __enter__(self) -> Self:
         handler = type("Handler", (_Handler,), {"pages": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", self.port), handler)
         threading.Thread(target=self._server.serve_forever, name="demo-pages", daemon=True).start()
         return self
 
@@ -141,6 +141,15 @@ def _html_of(message: Message) -> str:
             payload = part.get_payload(decode=True)
             return payload.decode() if isinstance(payload, bytes) else ""
     return ""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that left before its answer is no news; the terminal is for the story."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -36,7 +36,7 @@ const pushed = (push) =>
     make("p", { textContent: push.text }),
     push.image && make("img", { src: push.image, alt: "" }),
     push.promoCode && make("p", {}, "Code ", make("strong", { textContent: push.promoCode })),
-    push.link && note(`Leads to ${push.link}`),
+    push.link && Object.assign(note(`Leads to ${push.link}`), { title: push.link }),
     push.isPressed
       ? note("Pressed.")
       : make("button", { type: "button", textContent: "Open", ariaLabel: `Open: ${push.title}`, onclick: () => press(push) }),
@@ -48,7 +48,7 @@ const phone = ({ name, platform, token, isGone, pushes }) =>
     { className: isGone ? "device gone" : "device", data: { platform } },
     make("h2", { textContent: name }),
     note(NAMES[platform]),
-    isGone && note("The app was taken off. The next push comes back as UNREGISTERED, and the shop forgets this device."),
+    isGone && note("The app was taken off. A push to it comes back as UNREGISTERED, and the shop forgets the device."),
     pushes.length ? make("ol", {}, ...pushes.map(pushed)) : note("Nothing yet."),
     !isGone &&
       make("button", {
