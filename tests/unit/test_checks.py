@@ -105,7 +105,7 @@ def test_settings_in_order_have_nothing_to_tell(settings: Any) -> None:
             {"WARM_UP": {"email": {"START": "2026-12-01", "FIRST": 9, "GROWTH": 1, "LAST": 10}}},
             "GROWTH above 1",
         ),
-        ("E174", {"DOMAIN_GROUPS": {"gmail": "gmail.com"}}, "no list of domains"),
+        ("E184", {"DOMAIN_GROUPS": {"gmail": "gmail.com"}}, "no list of domains"),
         ("E135", {"STOCK_ALERT_PAUSE": timedelta(0)}, "STOCK_ALERT_PAUSE'] is 0:00:00"),
         ("E136", {"PRICE_HISTORY_RETENTION": timedelta(days=30)}, "is 30 days, 0:00:00"),
         ("E134", {"TIME_ZONE": "Berlin"}, "'Berlin', which is no time zone"),
