@@ -209,6 +209,7 @@ def _believe_provider(delivery: WebhookDelivery, now: datetime) -> Believed:
             body=bytes(delivery.body),
             content_type=delivery.content_type,
             query=delivery.query,
+            received_at=delivery.received_at,
             now=now,
         )
         return Believed(told.changed, told.is_of_erased)

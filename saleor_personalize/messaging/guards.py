@@ -68,11 +68,13 @@ def objection(
         return NotSentReason.NO_ADDRESS
     channel = DeliveryChannel(delivery_channel)
     is_marketing = purpose == Purpose.MARKETING
+    # STOP means all text messages, also to who has the number now.
+    is_any = is_marketing or channel == DeliveryChannel.SMS
     if destination.value_hash and consent.is_suppressed(
         installation=profile.installation,
         delivery_channel=channel,
         address_hash=destination.value_hash,
-        reasons=None if is_marketing else _ALWAYS,
+        reasons=None if is_any else _ALWAYS,
     ):
         return NotSentReason.SUPPRESSED
     asked = {whose.pk: whose for whose in (profile, destination.profile)}

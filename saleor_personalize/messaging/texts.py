@@ -72,9 +72,18 @@ def is_on() -> bool:
 
 
 def believe(
-    *, installation: Installation, body: bytes, content_type: str, query: str, now: datetime
+    *,
+    installation: Installation,
+    body: bytes,
+    content_type: str,
+    query: str,
+    received_at: datetime,
+    now: datetime,
 ) -> Taken:
-    """Record what the provider reports. Raises MalformedPayload when it cannot be read; safe to repeat."""
+    """Record what the provider reports. Raises MalformedPayload when it cannot be read; safe to repeat.
+
+    `received_at`: an answer that waited for its worker does not overrule one that came after it.
+    """
     asked: Mapping[str, str] = dict(parse_qsl(query))
     callback = Callback(url="", body=body, content_type=content_type, query=asked)
     try:
@@ -93,16 +102,22 @@ def believe(
         if each.number
     }
     gone = tombstones.look_up(installation, ids)
-    changed = [_take(installation, each, asked.get(KEY, ""), now) for each in told]
+    changed = [_take(installation, each, asked.get(KEY, ""), received_at, now) for each in told]
     return Taken(any(changed), any(gone.covers(id_, at) for id_, at in ids.items()), [])
 
 
-def _take(installation: Installation, told: Report | Written, key: str, now: datetime) -> bool:
+def _take(
+    installation: Installation,
+    told: Report | Written,
+    key: str,
+    received_at: datetime,
+    now: datetime,
+) -> bool:
     hashed = phones.number_hash(told.number) if told.number else ""
     with transaction.atomic():
         if isinstance(told, Report):
             return _take_report(installation, told, told.key or key, hashed, now)
-        return _take_written(installation, told, hashed, now)
+        return _take_written(installation, told, hashed, received_at, now)
 
 
 # -- what became of a message --------------------------------------------------------------------------
@@ -175,13 +190,15 @@ def _folded(text: str) -> str:
     return "".join(letter for letter in plain if letter.isalnum())
 
 
-def _take_written(installation: Installation, told: Written, hashed: str, now: datetime) -> bool:
+def _take_written(
+    installation: Installation, told: Written, hashed: str, received_at: datetime, now: datetime
+) -> bool:
     reply = told.reply or reply_of(told.text)
     if reply is None or not hashed:
         return False
     if reply == Reply.START:
-        return start(installation=installation, hashed=hashed, now=now)
-    stop(installation=installation, hashed=hashed, now=now)
+        return start(installation=installation, hashed=hashed, now=received_at)
+    stop(installation=installation, hashed=hashed, now=received_at)
     last = (
         Message.objects.of(installation)
         .filter(
@@ -201,7 +218,7 @@ def _take_written(installation: Installation, told: Written, hashed: str, now: d
 def stop(*, installation: Installation, hashed: str, now: datetime) -> None:
     """Let nothing more go to a number (by its hash): a no of whoever holds it, and a suppression.
 
-    Doing it twice is harmless.
+    `now` is when it was said. Doing it twice is harmless.
     """
     with transaction.atomic():
         _hold(installation, hashed)
@@ -219,9 +236,11 @@ def stop(*, installation: Installation, hashed: str, now: datetime) -> None:
 
 
 def start(*, installation: Installation, hashed: str, now: datetime) -> bool:
-    """Take back what STOP said from this number; return whether anything was."""
+    """Take back what STOP said from this number until `now`, when START came; return whether anything was."""
     with transaction.atomic():
         _hold(installation, hashed)
+        if _is_stopped_since(installation, hashed, now):
+            return False
         is_lifted = consent.lift_suppression(
             installation=installation,
             delivery_channel=DeliveryChannel.SMS,
@@ -233,6 +252,18 @@ def start(*, installation: Installation, hashed: str, now: datetime) -> bool:
             for purpose in _PURPOSES
         ]
         return any(given) or is_lifted
+
+
+def _is_stopped_since(installation: Installation, hashed: str, moment: datetime) -> bool:
+    """Tell whether STOP came after a START that is only read now."""
+    later = Consent.objects.of(installation).filter(
+        profile__in=phones.holders(installation=installation, hashed=hashed),
+        delivery_channel=DeliveryChannel.SMS,
+        source=SOURCE,
+        state=ConsentState.DENIED,
+        recorded_at__gt=moment,
+    )
+    return later.exists()
 
 
 def _take_back(profile: Profile, purpose: Purpose, now: datetime) -> bool:

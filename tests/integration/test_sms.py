@@ -410,6 +410,31 @@ def test_b70_a_shop_that_does_not_answer_is_asked_again(
     assert numbers() == [ANA]
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"data": {"user": {"addresses": None}}},
+        {"errors": [{"message": "no", "path": ["user"]}], "data": {"user": None}},
+    ],
+)
+def test_b70_one_account_that_cannot_be_read_does_not_hold_up_the_others(
+    installation: Installation,
+    alice: Profile,
+    bob: Profile,
+    shop: LoopbackShop,
+    twilio: Any,
+    answer: dict[str, Any],
+) -> None:
+    allow(alice)
+    allow(bob)
+    shop.apps.clear()
+    shop.answers["PhonesOfCustomer"] = [answer, {"data": CUSTOMER}, {"data": {"user": None}}]
+    for minutes in (1, 2):
+        with time_machine.travel(NOW + minutes * MINUTE, tick=False):
+            learn_phones()
+    assert Identity.objects.get(kind="phone").profile == bob
+
+
 def test_b70_without_text_messages_nobody_asks_for_numbers(
     installation: Installation, alice: Profile, shop: LoopbackShop
 ) -> None:
@@ -463,6 +488,14 @@ def test_b70_a_number_belongs_to_who_gave_it_last_and_what_was_stopped_stays(
     come_in(publish(installation, texted()), alice)
     advance()
     assert told() == [("first", "sms", "suppressed")]
+    # STOP is about all text messages: what an order needs has other ways.
+    needed = publish(
+        installation, texted("next", template="thanks"), key="needed", topic="orders", goals=[]
+    )
+    come_in(needed, alice)
+    advance()
+    assert told()[1:] == [("next", "sms", "suppressed")]
+    assert twilio.messages == []
 
 
 # -- before anybody gets one ------------------------------------------------------------------------------
