@@ -32,6 +32,7 @@ from saleor_personalize.models import (
     email_hash,
 )
 from saleor_personalize.profiles import tombstones
+from saleor_personalize.profiles.phones import number_hash
 from saleor_personalize.profiles.tombstones import Gone, Id
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ BATCH = 500
 MAX_ID = 320
 _BETWEEN_WORDS = re.compile(r"[\s\"<>()\[\],;:\\]+")
 #: What an address may hold, and does not begin or end with.
+#: With the country's code, as providers of text messages write a number.
+_NUMBERS = re.compile(r"(?<!\d)(?:\+|00)?([1-9]\d{6,14})(?!\d)")
 _EDGES = "'{}."
 #: Kinds of ids that shops and files write out, besides addresses.
 _KINDS = (IdentityKind.SALEOR_USER, IdentityKind.CHECKOUT, IdentityKind.EXTERNAL_ID)
@@ -141,6 +144,8 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _ids_of_text(text: str) -> Iterator[Id]:
+    for digits in _NUMBERS.findall(text):
+        yield IdentityKind.PHONE, number_hash(f"+{digits}")
     words = {text.strip(), *_BETWEEN_WORDS.split(text)}
     for word in words | {word.strip(_EDGES) for word in words}:
         yield from _ids_of_word(word)

@@ -5,16 +5,19 @@ No webhook of ours brings a number, and nothing keeps one of somebody who never 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import ConsentState, DeliveryChannel, Purpose
-from saleor_personalize.exceptions import MalformedPayload, PersonErased
-from saleor_personalize.models import Installation
+from saleor_personalize.exceptions import MalformedPayload, PersonErased, SaleorApiError
+from saleor_personalize.models import Installation, Profile
 from saleor_personalize.profiles import consent, phones
 from saleor_personalize.saleor_api.client import SaleorClient
+
+logger = logging.getLogger(__name__)
 
 #: People that one run asks for.
 LIMIT = 100
@@ -34,8 +37,7 @@ def learn(*, installation: Installation, now: datetime) -> int:
     with SaleorClient(installation) as client:
         for profile, user_id in people:
             if user_id and _allows(profile):
-                answer = client.execute("PhonesOfCustomer", {"id": user_id})
-                number = next(_numbers(answer), None)
+                number = _number_of(client, profile, user_id, now)
                 # They may have said no while Saleor was asked.
                 if number is not None and _allows(profile):
                     try:
@@ -47,7 +49,21 @@ def learn(*, installation: Installation, now: datetime) -> int:
     return count
 
 
-def _allows(profile: Any) -> bool:
+def _number_of(client: SaleorClient, profile: Profile, user_id: str, now: datetime) -> str | None:
+    try:
+        answer = client.execute("PhonesOfCustomer", {"id": user_id})
+    except SaleorApiError:
+        # It may be about this one account: next time the others come first.
+        phones.postpone(profile=profile, now=now)
+        raise
+    try:
+        return next(_numbers(answer), None)
+    except MalformedPayload as error:
+        logger.warning("The number of profile %s cannot be read: %s", profile.pk, error)
+        return None
+
+
+def _allows(profile: Profile) -> bool:
     standing = consent.Standing(profile)
     topics = ("", *settings.TOPICS)
     return (

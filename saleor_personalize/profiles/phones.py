@@ -133,3 +133,9 @@ def sought(*, profile: Profile) -> None:
     """Keep that a number was looked for, whatever was found; it is looked for again after a further yes."""
     rows = Profile.objects.of(profile.installation)
     rows.filter(pk=profile.pk, phone_wanted_at=profile.phone_wanted_at).update(phone_wanted_at=None)
+
+
+def postpone(*, profile: Profile, now: datetime) -> None:
+    """Let all others who wait for their number to be looked for come before this one."""
+    rows = Profile.objects.of(profile.installation)
+    rows.filter(pk=profile.pk, phone_wanted_at=profile.phone_wanted_at).update(phone_wanted_at=now)

@@ -36,7 +36,7 @@ def receive(request: HttpRequest, provider: str, secret: str) -> HttpResponse:
     # Some try the address out when it is typed in.
     if request.method in {"GET", "HEAD"}:
         is_known = provider in _known() and feedback.find(secret=secret) is not None
-        return HttpResponse(status=200 if is_known else 404)
+        return _unlogged(HttpResponse(status=200 if is_known else 404))
     try:
         _take(request, provider, secret)
     except WebhookRejected as refusal:
@@ -139,4 +139,11 @@ def _body(request: HttpRequest) -> bytes:
 
 def _answer(status: int, code: str, message: str) -> HttpResponse:
     body = json.dumps({"error": {"code": code, "message": message}})
-    return HttpResponse(body, status=status, content_type="application/json")
+    response = HttpResponse(body, status=status, content_type="application/json")
+    return _unlogged(response)
+
+
+def _unlogged(response: HttpResponse) -> HttpResponse:
+    """Keep Django from logging the address, which holds the secret: we have said what was refused."""
+    response._has_been_logged = True  # type: ignore[attr-defined]
+    return response

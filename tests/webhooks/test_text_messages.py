@@ -22,7 +22,7 @@ from saleor_personalize.enums import (
     Purpose,
     SuppressionReason,
 )
-from saleor_personalize.ingestion import deliveries
+from saleor_personalize.ingestion import deliveries, erasure
 from saleor_personalize.messaging import feedback
 from saleor_personalize.models import (
     Consent,
@@ -35,7 +35,7 @@ from saleor_personalize.models import (
 )
 from saleor_personalize.profiles import consent, phones, privacy
 from tests import texting
-from tests.conftest import NOW
+from tests.conftest import NOW, make_profile
 from tests.texting import ANA, SHOP, allow, set_to, with_number
 
 Call = Callable[..., int]
@@ -306,6 +306,70 @@ def test_b70_start_is_no_yes_of_its_own_and_ends_no_other_no(
     process()
     wanted = None if said == "no number" else ConsentState.DENIED
     assert state(alice) == wanted
+
+
+def test_b70_a_start_that_waited_does_not_overrule_the_stop_after_it(
+    alice: Profile, call: Call, settings: Any
+) -> None:
+    with_number(alice)
+    channels = dict(settings.SALEOR_PERSONALIZE["CHANNELS"])
+    call({**STOP, "MessageSid": "SM102", "Body": "START"})
+    set_to(settings, CHANNELS={"sms": "tests.integration.phones.Phones"})
+    process()
+    assert WebhookDelivery.objects.get().status == DeliveryStatus.FAILED
+    set_to(settings, CHANNELS=channels)
+    with time_machine.travel(NOW.replace(hour=14), tick=False):
+        call(STOP)
+        process()
+        call_command("personalize_webhooks", "replay")
+        process()
+    assert not WebhookDelivery.objects.filter(status=DeliveryStatus.FAILED).exists()
+    assert state(alice) == ConsentState.DENIED
+    assert reasons() == [SuppressionReason.UNSUBSCRIBED]
+
+
+def test_b70_a_stop_that_waited_holds_until_the_start_after_it(alice: Profile, call: Call) -> None:
+    with_number(alice)
+    call(STOP)
+    with time_machine.travel(NOW.replace(hour=13, minute=1), tick=False):
+        call({**STOP, "MessageSid": "SM102", "Body": "START"})
+    with time_machine.travel(NOW.replace(hour=14), tick=False):
+        assert process() == 2
+    assert state(alice) == ConsentState.GRANTED
+    assert reasons() == []
+
+
+def test_b70_no_number_of_somebody_erased_stays_in_what_was_stored(
+    installation: Installation, alice: Profile, call: Call
+) -> None:
+    with_number(alice)
+    with_number(make_profile(installation, saleor_user="VXNlcjo5"), "+48512345678")
+    call({**STOP, "Body": "Thank you, Alice"})
+    call(status("delivered"))
+    call({**STOP, "MessageSid": "SM103", "From": f"whatsapp:{ANA}", "Body": "Hello"})
+    call({**STOP, "MessageSid": "SM104", "From": "+48512345678", "Body": "Hello"})
+    process()
+    privacy.erase(profile=alice, requested_by="staff", now=NOW.replace(hour=14))  # type: ignore[arg-type]
+    erasure.sweep(installation=installation, now=NOW.replace(hour=14))
+    (kept,) = WebhookDelivery.objects.all()
+    assert b"48512345678" in bytes(kept.body)
+
+
+@pytest.mark.parametrize("refused", ["signature", "body"])
+def test_b70_the_secret_of_the_address_is_in_no_log(
+    installation: Installation,
+    alice: Profile,
+    call: Call,
+    caplog: pytest.LogCaptureFixture,
+    refused: str,
+) -> None:
+    if refused == "signature":
+        assert call(STOP, signature="Zm9yZ2Vk") == 401
+    else:
+        assert call({}) == 400
+    secret = feedback.webhook_of(installation=installation, now=NOW).secret
+    assert "was refused" in caplog.text
+    assert secret not in caplog.text
 
 
 def test_b70_a_dead_number_is_not_brought_back_by_start(alice: Profile, call: Call) -> None:
