@@ -416,17 +416,21 @@ def _settle(
     error: str = "",
     retry_at: datetime | None = None,
 ) -> None:
-    message.status, message.reason, message.error = status, reason, error
-    message.provider_message_id = provider
-    message.handed_over_at, message.retry_at = handed_over_at, retry_at
-    names = ("status", "reason", "error", "provider_message_id", "handed_over_at", "retry_at")
+    names = ["status", "reason", "error", "handed_over_at", "retry_at"]
+    if provider:
+        # A report may have named it before our answer came.
+        names.append("provider_message_id")
     with transaction.atomic():
+        rows = Message.objects.of(message.installation).filter(pk=message.pk)
+        if status == MessageStatus.UNCERTAIN:
+            list(rows.select_for_update(no_key=True).values_list("pk"))
+            if outcomes.was_taken(message=message):
+                status, error = MessageStatus.SENT, ""
+        message.status, message.reason, message.error = status, reason, error
+        message.provider_message_id = provider
+        message.handed_over_at, message.retry_at = handed_over_at, retry_at
         # Its person may have been erased meanwhile: then there is nothing to write the outcome to.
-        is_kept = (
-            Message.objects.of(message.installation)
-            .filter(pk=message.pk)
-            .update(**{name: getattr(message, name) for name in names})
-        )
+        is_kept = rows.update(**{name: getattr(message, name) for name in names})
         if is_kept and is_final:
             outcomes.publish(message=message, now=now)
     signal = message_sent if status == MessageStatus.SENT else message_not_sent
@@ -453,6 +457,8 @@ def settle_interrupted(*, now: datetime) -> int:
                 if message.handed_over_at is None
                 else "The worker stopped during the hand-over. The message may have been sent."
             )
+            if outcomes.was_taken(message=message):
+                message.status, message.error = MessageStatus.SENT, ""
             message.save(update_fields=["status", "error"])
             outcomes.publish(message=message, now=now)
     return len(interrupted)

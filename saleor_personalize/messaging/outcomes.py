@@ -119,7 +119,19 @@ def has(*, message: Message, kinds: Collection[MessageEventKind]) -> bool:
 
 def _settle_uncertain(message: Message, now: datetime) -> None:
     """What arrived, or came back, was sent."""
-    settle(message=message, is_sent=True, now=now)
+    rows = Message.objects.of(message.installation_id).filter(
+        pk=message.pk, status__in=(MessageStatus.HANDING_OVER, MessageStatus.UNCERTAIN)
+    )
+    # Held until the event can be seen: whoever is about to call it uncertain asks `was_taken` then.
+    held = rows.select_for_update(no_key=True).values_list("status", flat=True).first()
+    if held == MessageStatus.UNCERTAIN:
+        settle(message=message, is_sent=True, now=now)
+
+
+def was_taken(*, message: Message) -> bool:
+    """Tell whether the provider said that it had the message. Must be asked with its row held."""
+    events = MessageEvent.objects.of(message.installation_id)
+    return events.filter(message=message, kind__in=_TAKEN).exists()
 
 
 def settle(*, message: Message, is_sent: bool, now: datetime) -> bool:

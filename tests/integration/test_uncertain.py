@@ -12,7 +12,10 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from saleor_personalize.enums import MessageEventKind
-from saleor_personalize.messaging import outcomes
+from saleor_personalize.exceptions import ChannelError
+from saleor_personalize.messaging import operations, outcomes
+from saleor_personalize.messaging.channels.base import OutgoingMessage, SendResult
+from saleor_personalize.messaging.channels.email import EmailChannel
 from saleor_personalize.models import Installation, Message, Profile
 from tests.conftest import NOW
 from tests.integration.reminders import HOUR, World, mailbox, use_smtp
@@ -93,3 +96,47 @@ def test_b87_staff_settle_it_on_the_page_and_nobody_of_another_shop(
     client.post(path, {"fate": "not_sent"}, headers=headers(installation))
     assert fate(lost) == ("sent", "")
     assert len(world.mails()) == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("kind", [MessageEventKind.DELIVERED, MessageEventKind.DEAD_TOKEN])
+def test_b87_a_report_that_comes_before_the_lost_answer_settles_it_as_well(
+    world: World, monkeypatch: pytest.MonkeyPatch, kind: MessageEventKind
+) -> None:
+    """The provider took it and says so, while we still wait for its answer."""
+
+    def send(self: EmailChannel, outgoing: OutgoingMessage) -> SendResult:
+        message = Message.objects.get(public_id=outgoing.key)
+        outcomes.record(message=message, kind=kind, at=NOW, now=NOW)
+        Message.objects.filter(pk=message.pk).update(provider_message_id="by-report")
+        raise ChannelError("The provider did not answer.", is_ambiguous=True)
+
+    monkeypatch.setattr(EmailChannel, "send", send)
+    world.checkout()
+    world.advance()
+    message = Message.objects.get()
+    is_known = kind == MessageEventKind.DELIVERED
+    assert message.status == ("sent" if is_known else "uncertain")
+    assert message.provider_message_id == "by-report"
+    assert bool(message.error) != is_known
+
+
+@pytest.mark.django_db
+def test_b87_what_arrived_is_not_uncertain_because_its_worker_died(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def send(self: EmailChannel, outgoing: OutgoingMessage) -> SendResult:
+        message = Message.objects.get(public_id=outgoing.key)
+        kind = MessageEventKind.DELIVERED
+        outcomes.record(message=message, kind=kind, at=NOW, now=NOW)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(EmailChannel, "send", send)
+    world.checkout()
+    with pytest.raises(KeyboardInterrupt):
+        world.advance()
+    message = Message.objects.get()
+    assert message.status == "handing_over"
+    assert operations.settle_interrupted(now=message.decided_at + HOUR) == 1
+    assert fate(message) == ("sent", "")
+    assert message.error == ""
