@@ -340,6 +340,8 @@ class _Server(ThreadingHTTPServer):
 def _handler(fcm: FakeFcm) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Head and body of an answer leave in one piece: apart, the second waits for 40 ms.
+        wbufsize = -1
 
         def do_POST(self) -> None:
             raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
