@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from email.utils import parseaddr
 from typing import Any
@@ -47,7 +47,7 @@ from saleor_personalize.messaging.channels.base import Channel, OutgoingMessage
 from saleor_personalize.messaging.destinations import Destination
 from saleor_personalize.messaging.rendering import Rendered
 from saleor_personalize.models import Enrollment, Installation, Message, Profile
-from saleor_personalize.profiles import consent, identity
+from saleor_personalize.profiles import consent, devices, identity
 from saleor_personalize.signals import message_not_sent, message_sent
 
 logger = logging.getLogger(__name__)
@@ -259,6 +259,14 @@ def hand_over(
     Must run outside any transaction. `channel` takes it instead of the one that CHANNELS names. Returns
     whether another try is wanted: the provider certainly has not got it, and it may take it later.
     """
+    if message.delivery_channel == DeliveryChannel.PUSH:
+        # Somebody may have signed out, or in, on a device since the decision.
+        tokens = devices.still_of(profile=message.profile, tokens=outgoing.recipients)
+        if not tokens:
+            text = "No device is the person's any more."
+            reason = NotSentReason.NO_ADDRESS
+            return give_up(message=message, reason=reason, error=text, is_retryable=True, now=now)
+        outgoing = replace(outgoing, recipient=tokens[0], recipients=tokens)
     claimed = (
         Message.objects.of(message.installation)
         .filter(

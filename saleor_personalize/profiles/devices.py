@@ -140,12 +140,14 @@ def unregister(*, installation: Installation, token: str, now: datetime) -> bool
 
     Its token is enough: an app that signed out has nothing else left to show.
     """
-    return bool(
-        _TOKEN.fullmatch(token)
-        and mark_gone(
-            installation=installation, tokens=[token], reason=DeviceGone.SIGNED_OUT, now=now
-        )
-    )
+    if not _TOKEN.fullmatch(token):
+        return False
+    hashed = token_hash(token)
+    with transaction.atomic():
+        lock(installation, [f"device:{hashed}"])
+        # Also one that another Firebase project did not know: `take_back` must not let it live again.
+        rows = Device.objects.of(installation).filter(token_hash=hashed).exclude(token="")
+        return bool(_end(rows, DeviceGone.SIGNED_OUT, now))
 
 
 def mark_gone(
@@ -164,6 +166,16 @@ def _end(rows: QuerySet[Device], reason: DeviceGone, now: datetime) -> int:
     is_kept = reason == DeviceGone.OTHER_PROJECT
     emptied = {} if is_kept else {"token": ""}
     return rows.update(gone_at=now, gone_reason=reason, **emptied)
+
+
+def still_of(*, profile: Profile, tokens: Collection[str]) -> tuple[str, ...]:
+    """Return those of the tokens whose devices live, and are this person's now."""
+    hashes = {token_hash(token): token for token in tokens}
+    rows = Device.objects.of(profile.installation_id).filter(
+        token_hash__in=hashes, gone_at=None, profile__in=profile.person()
+    )
+    living = set(rows.values_list("token_hash", flat=True))
+    return tuple(token for hashed, token in hashes.items() if hashed in living)
 
 
 def take_back(*, installation: Installation) -> int:

@@ -193,6 +193,20 @@ def test_b68_signing_out_unbinds_by_the_token_alone(
     assert reached(installation, "saleor_user", ALICE) == [TOKEN]
 
 
+def test_b68_signing_out_holds_when_the_shops_project_is_mended_later(
+    gql: Ask, installation: Installation, token_of: Tokens, now: datetime
+) -> None:
+    register(gql, token=token_of(ALICE))
+    devices.mark_gone(
+        installation=installation, tokens=[TOKEN], reason=DeviceGone.OTHER_PROJECT, now=now
+    )
+    assert gql(UNREGISTER, {"token": TOKEN}).data["unregisterDevice"]["wasRegistered"]
+    assert devices.take_back(installation=installation) == 0
+    assert reached(installation, "saleor_user", ALICE) == []
+    row = Device.objects.of(installation).get()
+    assert (row.token, row.gone_reason) == ("", DeviceGone.SIGNED_OUT)
+
+
 def test_b68_a_cart_that_joins_people_shows_nobodys_messages_on_anothers_screen(
     gql: Ask, installation: Installation, token_of: Tokens, now: datetime
 ) -> None:

@@ -43,7 +43,8 @@ from saleor_personalize.models import (
     Suppression,
     email_hash,
 )
-from saleor_personalize.profiles import consent
+from saleor_personalize.profiles import consent, devices
+from saleor_personalize.profiles.devices import token_hash
 from saleor_personalize.profiles.privacy import export
 from tests.conftest import NOW, make_profile
 from tests.integration.phones import Phones, give_phone
@@ -825,6 +826,49 @@ def test_b79_what_a_provider_tells_twice_is_kept_once_and_an_arrival_settles_a_d
     assert [each["kind"] for each in export(profile=alice, now=NOW)["message_events"]] == [
         "delivered"
     ]
+
+
+def test_b68_a_device_that_changed_hands_since_the_decision_gets_nothing(
+    installation: Installation, alice: Profile, bob: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While Saleor makes a code, Alice signs out on one device and Bob signs in on another of hers."""
+    with_phone(alice)
+    give_phone(alice, "token-of-a-tablet")
+    give_phone(alice, "token-of-a-browser")
+    hand_over = messaging.hand_over
+
+    def late(**given: Any) -> bool:
+        if not Phones.taken:
+            devices.unregister(installation=installation, token="token-of-a-tablet", now=NOW)
+            Device.objects.filter(token_hash=token_hash("token-of-a-phone")).update(profile=bob)
+        return hand_over(**given)
+
+    monkeypatch.setattr(messaging, "hand_over", late)
+    come_in(publish(installation, message("first", delivery_channel="push")), alice)
+    advance(NOW)
+    (taken,) = Phones.taken
+    assert (taken.recipient, taken.recipients) == (
+        "token-of-a-browser",
+        ("token-of-a-browser",),
+    )
+    assert told() == [("first", "push", "sent")]
+
+
+def test_b68_when_every_device_changed_hands_it_is_decided_anew(
+    installation: Installation, alice: Profile, bob: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_phone(alice)
+    hand_over = messaging.hand_over
+
+    def late(**given: Any) -> bool:
+        Device.objects.update(profile=bob)
+        return hand_over(**given)
+
+    monkeypatch.setattr(messaging, "hand_over", late)
+    come_in(publish(installation, message("first", delivery_channel="push")), alice)
+    advance(NOW)
+    advance(NOW + 5 * MINUTE)
+    assert (reached(), told()) == ((0, 0), [("first", "push", "no_address")])
 
 
 def test_b68_b79_an_address_or_a_device_that_is_gone_is_not_used_again(
