@@ -43,7 +43,7 @@ from saleor_personalize.enums import (
 from saleor_personalize.journeys import operations, our_word
 from saleor_personalize.journeys.apart import FIRST_KEY, LATER, apart, show_until
 from saleor_personalize.journeys.definitions import Definition
-from saleor_personalize.journeys.scheduler import Outside
+from saleor_personalize.journeys.outside import Outside
 from saleor_personalize.journeys.time_machine import TimeMachine
 from saleor_personalize.journeys.triggers import (
     CheckoutChanged,

@@ -16,10 +16,12 @@ from saleor_personalize.enums import (
     NotSentReason,
 )
 from saleor_personalize.exceptions import UnknownAlias
-from saleor_personalize.journeys import definitions, scheduler
+from saleor_personalize.journeys import asking, cases, definitions
+from saleor_personalize.journeys.cases import FIRST_RETRY
+from saleor_personalize.journeys.claiming import CLAIM
 from saleor_personalize.journeys.definitions import Definition, InvalidJourney
 from saleor_personalize.journeys.entering import enter, enter_due, observe
-from saleor_personalize.journeys.scheduler import CLAIM, FIRST_RETRY, advance_due
+from saleor_personalize.journeys.scheduler import advance_due
 from saleor_personalize.journeys.triggers import CheckoutChanged, OrderChanged, SubjectGone
 from saleor_personalize.journeys.versions import (
     built_in,
@@ -222,7 +224,7 @@ def exit_for_order(*, order: Order, now: datetime) -> int:
         identity.lock_identities(order.installation, shown)
         for row in _locked(_of_buyer(order)):
             try:
-                case = scheduler.case_of(row)
+                case = cases.case_of(row)
             except (SubjectGone, UnknownAlias, InvalidJourney):
                 # Without its object or its trigger it cannot be judged now; it is before each message.
                 continue
@@ -231,9 +233,9 @@ def exit_for_order(*, order: Order, now: datetime) -> int:
             if "ordered" in (*case.definition.goals, *case.definition.exits):
                 is_goal = "ordered" in case.definition.goals
                 status = EnrollmentStatus.REACHED if is_goal else EnrollmentStatus.EXITED
-                scheduler.end(case, NotSentReason.ORDERED, now, status=status)
+                cases.end(case, NotSentReason.ORDERED, now, status=status)
                 ended += 1
-            elif scheduler.waits_for_order(case):
+            elif asking.waits_for_order(case):
                 row.due_at = min(row.due_at, now)
                 row.save(update_fields=["due_at"])
     return ended
@@ -280,9 +282,9 @@ def _locked(rows: QuerySet[Enrollment]) -> QuerySet[Enrollment]:
 
 def _end(row: Enrollment, reason: NotSentReason, now: datetime) -> None:
     try:
-        case = scheduler.case_of(row)
+        case = cases.case_of(row)
     except (SubjectGone, UnknownAlias, InvalidJourney):
         row.status, row.exit_reason, row.finished_at = EnrollmentStatus.EXITED, reason, now
         row.save()
         return
-    scheduler.end(case, reason, now)
+    cases.end(case, reason, now)

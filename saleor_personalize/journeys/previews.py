@@ -27,7 +27,9 @@ from saleor_personalize.exceptions import (
     TemplateIncomplete,
     UnknownAlias,
 )
-from saleor_personalize.journeys import definitions, offering, scheduler, showing
+from saleor_personalize.journeys import cases, definitions, offering, showing, wording
+from saleor_personalize.journeys.cases import Case
+from saleor_personalize.journeys.outside import Ask, ask_saleor
 from saleor_personalize.journeys.triggers import AskSaleor, Stop, SubjectGone
 from saleor_personalize.journeys.versions import definition_of, ensure_journey
 from saleor_personalize.messaging import content_checks, links, mail, rendering
@@ -65,7 +67,7 @@ def preview(
     step_id: str = "",
     delivery_channel: str = "",
     language_code: str = "",
-    ask: scheduler.Ask = scheduler.ask_saleor,
+    ask: Ask = ask_saleor,
 ) -> Preview:
     """Return what a message of a journey says to a person: by default the first, as it would go now.
 
@@ -95,7 +97,7 @@ def preview(
         code = str(mail.why_incomplete(error))
         found.append(Finding(code, str(error), is_blocking=True))
     else:
-        is_bare = scheduler.is_transactional(case)
+        is_bare = cases.is_transactional(case)
         found += content_checks.findings(
             rendered=rendered,
             delivery_channel=channel,
@@ -138,7 +140,7 @@ def _channel(step: definitions.Message, wanted: str) -> DeliveryChannel:
     return DeliveryChannel(name)
 
 
-def _case(journey: Journey, profile: Profile, now: datetime) -> scheduler.Case:
+def _case(journey: Journey, profile: Profile, now: datetime) -> Case:
     """Return the person as they were in the journey last, else as if they came in now."""
     rows = Enrollment.objects.of(journey.installation)
     row = (
@@ -150,7 +152,7 @@ def _case(journey: Journey, profile: Profile, now: datetime) -> scheduler.Case:
     assert journey.published is not None  # noqa: S101 (asked by `_steps`)
     row.version = journey.published
     try:
-        return scheduler.case_of(row)
+        return cases.case_of(row)
     except SubjectGone:
         raise PreviewRefused(_not_inside()) from None
 
@@ -185,7 +187,7 @@ def _not_inside() -> str:
     )
 
 
-def _live(case: scheduler.Case, ask: scheduler.Ask, now: datetime) -> tuple[Any, dict[str, Any]]:
+def _live(case: Case, ask: Ask, now: datetime) -> tuple[Any, dict[str, Any]]:
     try:
         verdict = case.trigger.judge(case.enrollment, None, now)
         if not isinstance(verdict, AskSaleor):
@@ -202,7 +204,7 @@ def _live(case: scheduler.Case, ask: scheduler.Ask, now: datetime) -> tuple[Any,
 
 
 def _rendered(
-    case: scheduler.Case,
+    case: Case,
     step: definitions.Message,
     channel: DeliveryChannel,
     live: dict[str, Any],
@@ -211,7 +213,7 @@ def _rendered(
     with transaction.atomic():
         try:
             offer = _sample(case, step, now)
-            told = scheduler.what_is_told(case, step, live, offer, now)
+            told = wording.what_is_told(case, step, live, offer, now)
         except (SubjectGone, LookupError, AttributeError, TypeError, ValueError):
             raise PreviewRefused(_not_inside()) from None
         finally:
@@ -221,7 +223,7 @@ def _rendered(
     if channel == DeliveryChannel.EMAIL:
         nobodys = links.probe_url(installation=case.enrollment.installation)
         context["preferences_url"] = nobodys
-        if not scheduler.is_transactional(case):
+        if not cases.is_transactional(case):
             context["unsubscribe_url"] = nobodys
     link, _image = rendering.landing(context)
     rendered = rendering.render(
@@ -233,9 +235,7 @@ def _rendered(
     return rendered, context
 
 
-def _sample(
-    case: scheduler.Case, step: definitions.Message, now: datetime
-) -> offering.Reserved | None:
+def _sample(case: Case, step: definitions.Message, now: datetime) -> offering.Reserved | None:
     """Return the offer of the step before the message, if it has one and this person may have it."""
     before: definitions.Offer | None = None
     for _path, each in definitions.walk(case.definition):

@@ -1,7 +1,7 @@
 """Moves journeys through time, from one moment at which something can happen to the next.
 
 Everything that decides is the real thing: entering, scheduler, arbitration, guards, offers, triggers.
-Only the clock is moved, and what is beyond our tables is replaced (`scheduler.Outside`). Nobody may run
+Only the clock is moved, and what is beyond our tables is replaced (`outside.Outside`). Nobody may run
 this where workers run: it decides about everybody in the database.
 
 How exact it is. Somebody who is due is decided about at that very moment; workers take up to ten
@@ -26,7 +26,7 @@ from django.db.models.functions import Extract
 from saleor_personalize.enums import EnrollmentStatus
 from saleor_personalize.journeys import definitions, entering, scheduler
 from saleor_personalize.journeys.definitions import Definition
-from saleor_personalize.journeys.scheduler import Outside
+from saleor_personalize.journeys.outside import Outside
 from saleor_personalize.journeys.triggers import Trigger, known_triggers
 from saleor_personalize.journeys.versions import definition_of
 from saleor_personalize.models import Enrollment, Journey

@@ -36,7 +36,7 @@ from saleor_personalize.journeys import definitions
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.live import AboutCheckout, AboutOrders, LiveCheckout, LiveLine
 from saleor_personalize.journeys.live_variants import AboutVariant, LiveVariant
-from saleor_personalize.journeys.scheduler import Outside
+from saleor_personalize.journeys.outside import Outside
 from saleor_personalize.journeys.triggers import StockChanged
 from saleor_personalize.messaging import links
 from saleor_personalize.messaging import operations as messaging

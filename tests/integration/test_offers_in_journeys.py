@@ -22,7 +22,7 @@ from saleor_personalize.enums import (
 )
 from saleor_personalize.exceptions import ChannelError
 from saleor_personalize.journeys import operations as journeys
-from saleor_personalize.journeys.scheduler import Outside
+from saleor_personalize.journeys.outside import Outside
 from saleor_personalize.messaging import operations as messaging
 from saleor_personalize.models import (
     Enrollment,

@@ -18,7 +18,7 @@ from saleor_personalize.exceptions import PersonalizeError
 from saleor_personalize.journeys import definitions
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.definitions import Definition, InvalidJourney
-from saleor_personalize.journeys.scheduler import Outside
+from saleor_personalize.journeys.outside import Outside
 from saleor_personalize.journeys.time_machine import TimeMachine
 from saleor_personalize.journeys.triggers import Question, trigger_of
 from saleor_personalize.journeys.triggers.silence import Silent

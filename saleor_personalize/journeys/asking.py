@@ -1,0 +1,129 @@
+"""What only the shop knows: it is asked before the locks are taken, and only if a message can come next."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from datetime import datetime, timedelta
+from typing import Any
+
+from saleor_personalize.enums import IdentityKind, InstallationStatus
+from saleor_personalize.exceptions import MalformedPayload, SaleorApiError, TokenRefused
+from saleor_personalize.journeys import cases, definitions, ways
+from saleor_personalize.journeys.cases import Case
+from saleor_personalize.journeys.definitions import Path
+from saleor_personalize.journeys.live import AboutOrders
+from saleor_personalize.journeys.outside import Ask
+from saleor_personalize.journeys.triggers import AskSaleor, Go, Question
+from saleor_personalize.messaging import guards
+from saleor_personalize.models import Identity
+from saleor_personalize.saleor_api import installations
+
+logger = logging.getLogger(__name__)
+
+#: How late the webhook of an order may be: for so long before an offer Saleor is asked for orders.
+LATE_ORDER = timedelta(days=1)
+#: Most addresses, and most accounts, of one person that Saleor is asked about.
+MOST_IDS = 10
+
+
+def questions(case: Case, now: datetime) -> tuple[Question, ...]:
+    """Return what only the shop knows: the trigger's questions, and whether there is an order since.
+
+    Nothing is asked about somebody who is not to be written to.
+    """
+    verdict = cases.judge(case, None, now)
+    if not isinstance(verdict, (Go, AskSaleor)):
+        return ()
+    step = definitions.next_message(case.definition, case.path)
+    if step is None or not ways.is_open(case, step, now):
+        return ()
+    asked = verdict.questions if isinstance(verdict, AskSaleor) else ()
+    orders = about_orders(case, now) if _is_at_message(case) else None
+    return asked if orders is None else (*asked, orders)
+
+
+def _is_at_message(case: Case) -> bool:
+    """Tell whether a message can come before the next wait."""
+    step = definitions.step_at(case.definition, case.path)
+    is_waiting = isinstance(step, (definitions.Wait, definitions.WaitFor))
+    return not is_waiting and definitions.next_message(case.definition, case.path) is not None
+
+
+def about_orders(case: Case, now: datetime) -> AboutOrders | None:
+    """Return what has to be known of orders before a message: a webhook may still be under way.
+
+    None where no order changes anything, the trigger's own question tells all, or the person has neither
+    an address nor an account by which Saleor could find one.
+    """
+    row = case.enrollment
+    if ends_with_order(case) or unless_ordered(case) is not None:
+        since = row.occurred_at
+    elif _has_offer(case):
+        since = now - LATE_ORDER
+    else:
+        return None
+    recipient = guards.address_identity(profile=row.profile, preferred_hash=case.about.address_hash)
+    own = Identity.objects.of(row.installation_id).filter(profile__in=row.profile.person())
+    users = list(
+        own.filter(kind=IdentityKind.SALEOR_USER).order_by("pk").values_list("value", flat=True)
+    )[:MOST_IDS]
+    mails = own.filter(kind=IdentityKind.EMAIL).exclude(address="").order_by("-pk")
+    others = [one.address for one in mails[:MOST_IDS] if recipient is None or one != recipient]
+    addresses = [*([recipient.address] if recipient else []), *others][:MOST_IDS]
+    if not addresses and not users:
+        return None
+    if case.trigger.asks_for_orders and max(len(addresses), len(users)) == 1:
+        return None
+    pairs = list(itertools.zip_longest(addresses, users))
+    first = addresses[0] if addresses else ""
+    (address, user_id), *further = [(one or first, user or "") for one, user in pairs]
+    return AboutOrders(
+        installation=row.installation,
+        address=address,
+        user_id=user_id,
+        since=since,
+        others=tuple(further),
+    )
+
+
+def ends_with_order(case: Case) -> bool:
+    return "ordered" in (*case.definition.goals, *case.definition.exits)
+
+
+def unless_ordered(case: Case) -> Path | None:
+    """Return the path of the `wait_for` an order in whose `otherwise` the person is."""
+    for at, part in enumerate(case.path):
+        if part == "otherwise":
+            step = definitions.step_at(case.definition, case.path[:at])
+            if isinstance(step, definitions.WaitFor) and step.event == "ordered":
+                return case.path[:at]
+    return None
+
+
+def waits_for_order(case: Case) -> bool:
+    """Tell whether an order changes the way of somebody who waits, though it does not end it."""
+    return case.enrollment.waits_for == "ordered" or unless_ordered(case) is not None
+
+
+def _has_offer(case: Case) -> bool:
+    return any(
+        isinstance(step, definitions.Offer) for _path, step in definitions.walk(case.definition)
+    )
+
+
+def ask_shop(
+    case: Case, questions: tuple[Question, ...], ask: Ask, now: datetime
+) -> dict[str, Any] | None:
+    """Return the shop's answers; None when it cannot be asked now."""
+    try:
+        return {question.key: ask(question) for question in questions}
+    except TokenRefused:
+        installations.mark_status(
+            installation=case.enrollment.installation,
+            status=InstallationStatus.TOKEN_REFUSED,
+            now=now,
+        )
+    except (SaleorApiError, MalformedPayload) as error:
+        logger.warning("Enrollment %s waits: Saleor cannot be asked: %s", case.enrollment.pk, error)
+    return None

@@ -1,0 +1,45 @@
+"""The claim: any number of workers take whoever is due, each somebody else."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db import connection, transaction
+
+from saleor_personalize.enums import EnrollmentStatus
+from saleor_personalize.models import Enrollment, Installation, Journey
+
+#: How long a claimed enrollment is left alone by other workers.
+CLAIM = timedelta(minutes=5)
+#: Takes the row that is due longest, journey by journey: whoever is held in a paused one, or in a shop that
+#: stopped, is long due, and passing them by would cost more with each of them.
+_CLAIM = f"""
+UPDATE {Enrollment._meta.db_table} SET due_at = %(until)s WHERE id = (
+  SELECT head.id
+  FROM {Journey._meta.db_table} AS journey
+  JOIN {Installation._meta.db_table} AS installation ON installation.id = journey.installation_id
+  CROSS JOIN LATERAL (
+    SELECT id, due_at FROM {Enrollment._meta.db_table}
+    WHERE journey_id = journey.id AND status = '{EnrollmentStatus.WAITING.value}' AND due_at <= %(now)s
+    ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
+  ) AS head
+  WHERE journey.is_live AND installation.sends_stopped_at IS NULL
+  ORDER BY head.due_at LIMIT 1
+) RETURNING id
+"""  # noqa: S608 (the names of the tables are ours)
+
+
+def claim(now: datetime) -> Enrollment | None:
+    """Take the row that is due longest; its `due_at` moves, and is how the claim is known later.
+
+    Heads of other journeys are locked for a moment: a worker that passes one by leaves it to this one.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_CLAIM, {"now": now, "until": now + CLAIM})
+        found = cursor.fetchone()
+        if found is None:
+            return None
+        rows = Enrollment.objects.select_related(
+            "journey", "installation", "version", "profile__installation"
+        )
+        return rows.get(pk=found[0])
