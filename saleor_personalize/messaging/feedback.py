@@ -16,7 +16,8 @@ from uuid import UUID
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
+from django.db.models.functions import Coalesce
 from django.urls import reverse
 
 from saleor_personalize.conf import settings
@@ -47,6 +48,8 @@ from saleor_personalize.profiles import consent, identity, tombstones
 SOURCE = "provider"
 COMPLAINT = "complaint"
 _SECRET_BYTES = 24
+#: What may end with an address that is not used any more.
+_STOPPING = (MessageEventKind.BOUNCED, MessageEventKind.COMPLAINED, MessageEventKind.UNSUBSCRIBED)
 #: How exactly it is kept when a provider was heard last: not each of its calls may cost a write.
 _HEARD = timedelta(hours=1)
 
@@ -132,23 +135,44 @@ def believe(
         if told.recipient
     }
     gone = tombstones.look_up(installation, ids)
-    results = [take(installation=installation, told=told, now=now) for told in reading.told]
+    with transaction.atomic():
+        # Of one message after the other, in one order: no two bodies wait for each other.
+        found = [
+            (told, _message(installation, told))
+            for told in sorted(reading.told, key=lambda told: (told.key, told.message_id))
+        ]
+        _hold(installation, [_address_hash(*each) for each in found if each[0].kind in _STOPPING])
+        results = [_take(installation, told, message, now) for told, message in found]
     is_of_erased = any(gone.covers(id_, at) for id_, at in ids.items())
     return Taken(any(results), is_of_erased, reading.unreadable)
 
 
-def take(*, installation: Installation, told: Told, now: datetime) -> bool:
+def _hold(installation: Installation, address_hashes: Collection[str]) -> None:
+    """Let decisions under way about these addresses finish first; a later one sees what is written.
+
+    All ids of all their owners at once, in the order of every decision: the two never wait for each other.
+    """
+    ids = {(IdentityKind.EMAIL.value, each) for each in address_hashes if each}
+    if not ids:
+        return
+    owners = Identity.objects.of(installation).filter(
+        kind=IdentityKind.EMAIL, value__in=[value for _kind, value in ids]
+    )
+    people = Profile.objects.of(installation).filter(pk__in=owners.values("profile"))
+    speakers = people.values(speaker=Coalesce("merged_into_id", "pk"))
+    theirs = Identity.objects.of(installation).filter(
+        Q(profile__in=speakers) | Q(profile__merged_into__in=speakers)
+    )
+    identity.lock_identities(installation, ids | set(theirs.values_list("kind", "value")))
+
+
+def _take(installation: Installation, told: Told, message: Message | None, now: datetime) -> bool:
     """Record one thing that became of a mail, and what follows from it; return whether that is new."""
-    with transaction.atomic():
-        message = _message(installation, told)
-        address_hash = _address_hash(told, message)
-        if address_hash:
-            # A decision under way about this address finishes first; a later one sees what is written.
-            identity.lock_identities(installation, [(IdentityKind.EMAIL, address_hash)])
-        is_news = message is None or _record(message, told, now)
-        if not is_news or not address_hash:
-            return is_news and message is not None
-        return _follow(installation, told, message, address_hash, now) or message is not None
+    if message is not None and not _record(message, told, now):
+        return False
+    address_hash = _address_hash(told, message)
+    has_stopped = bool(address_hash) and _follow(installation, told, message, address_hash, now)
+    return has_stopped or message is not None
 
 
 def _message(installation: Installation, told: Told) -> Message | None:

@@ -12,6 +12,7 @@ import pytest
 import time_machine
 from anymail.signals import tracking as anymail_tracking
 from django.core.management import call_command
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -27,6 +28,7 @@ from saleor_personalize.messaging import feedback
 from saleor_personalize.messaging.channels import tracking
 from saleor_personalize.models import (
     Consent,
+    Identity,
     Installation,
     Message,
     MessageEvent,
@@ -592,3 +594,49 @@ def test_b81_when_a_provider_was_heard_is_kept_to_the_hour(
         report("postmark", postmark(2))
     webhook = feedback.webhook_of(installation=installation, now=NOW)
     assert webhook.heard == {"postmark": "2026-03-02T13:00:00+00:00"}
+
+
+# -- beside decisions under way -----------------------------------------------------------------------
+
+
+def told_by_sendgrid(event: str, *addresses: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "event": event, "email": address, "timestamp": AT, "sg_event_id": f"{event}-{number}",
+            "smtp-id": f"<id-{number}>",
+        }
+        for number, address in enumerate(addresses, 1)
+    ]  # fmt: skip
+
+
+def held_while_processing() -> list[int]:
+    """How many ids each statement that waits for decisions holds."""
+    held: list[int] = []
+
+    def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if "pg_advisory_xact_lock(key)" in sql:
+            held.append(len(params[0]))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(note):
+        process()
+    return held
+
+
+def test_b79_all_whom_a_report_stops_are_held_at_once_as_a_decision_does(
+    alice: Profile, bob: Profile, installation: Installation, report: Report
+) -> None:
+    addresses = list(Identity.objects.filter(kind="email").values_list("address", flat=True))
+    assert len(addresses) == 2
+    report("sendgrid", told_by_sendgrid("spamreport", *addresses))
+    held = held_while_processing()
+    assert Suppression.objects.of(installation).count() == 2
+    # Were one address held before the other, or before its account, two could wait for each other.
+    assert held[0] == Identity.objects.of(installation).count() == 4
+
+
+def test_b79_what_stops_nobody_holds_nobody(alice: Profile, report: Report) -> None:
+    sent_to(alice)
+    report("sendgrid", told_by_sendgrid("delivered", ALICE))
+    assert held_while_processing() == []
+    assert events() == [("delivered", False, "")]
