@@ -34,6 +34,7 @@ def known(installation: Installation | None = None) -> Known:
         topics=topics.known(),
         templates=known_templates(),
         transactional=tuple(settings.TRANSACTIONAL_TOPICS),
+        follow_order=[key for key, trigger in triggers.items() if trigger.follows_order],
         delivery_channels=[*delivery_channels(), definitions.BEST],
         missing_words=_missing_words,
         placements=None if installation is None else shop_of(installation).placements.keys(),

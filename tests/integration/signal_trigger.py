@@ -34,6 +34,7 @@ class Options:
 class Signal(Trigger):
     key = "signal"
     Options: ClassVar[type] = Options
+    follows_order = True
     conditions: ClassVar[dict[str, NotSentReason]] = {"sold_out": NotSentReason.CHECKOUT_EMPTY}
     #: ids of objects that are over
     over: ClassVar[set[str]] = set()

@@ -29,6 +29,7 @@ from saleor_personalize.exceptions import ChannelError
 from saleor_personalize.journeys import definitions
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.triggers import Content
+from saleor_personalize.journeys.versions import known
 from saleor_personalize.messaging import operations as messaging
 from saleor_personalize.messaging import outcomes
 from saleor_personalize.models import (
@@ -643,6 +644,21 @@ def test_b76_no_offer_fits_into_what_an_order_needs(installation: Installation) 
     offer = {"offer": {"id": "present", "percent": 10}}
     with pytest.raises(definitions.InvalidJourney, match="carries no offer"):
         needed(installation, offer, message("first", template="thanks"))
+
+
+@pytest.mark.parametrize("trigger", ["abandoned_checkout", "win_back", "segment_entered"])
+def test_b76_a_reminder_is_not_called_what_an_order_needs(
+    installation: Installation, trigger: str
+) -> None:
+    """Or it would go without a yes, by night, over every cap."""
+    options = {"segment": "everybody"} if trigger == "segment_entered" else {}
+    written = {
+        "journey": "test", "topic": "orders", "trigger": {"type": trigger, **options},
+        "goals": [], "steps": [message("first", template="thanks")],
+    }  # fmt: skip
+    with pytest.raises(definitions.InvalidJourney, match="a trigger that follows an order"):
+        definitions.parse(written, known=known(installation))
+    definitions.parse({**written, "topic": "news"}, known=known(installation))
 
 
 # -- silence ---------------------------------------------------------------------------------------------

@@ -101,6 +101,11 @@ def _check_whole(definition: Definition, reader: Reader) -> None:
         reader.fault("steps", "a journey needs a step")
     if len(steps) > MAX_STEPS:
         reader.fault("steps", f"at most {MAX_STEPS} steps fit in one journey")
+    known = reader.known
+    is_needed = known is not None and definition.topic in known.transactional
+    if known is not None and is_needed and definition.trigger.type not in known.follow_order:
+        told = f"needs a trigger that follows an order, which {definition.trigger.type} does not"
+        reader.fault("topic", told, definition.topic)
     ids: dict[str, str] = {}
     for path, step in steps:
         id_ = getattr(step, "id", "")
@@ -115,7 +120,6 @@ def _check_whole(definition: Definition, reader: Reader) -> None:
             reader.fault(at, "no message follows that could carry the code", step.id)
         if isinstance(step, Message):
             _check_message(step, at, reader)
-        is_needed = reader.known is not None and definition.topic in reader.known.transactional
         if isinstance(step, Offer) and is_needed:
             told = f"a message that an order needs ({definition.topic}) carries no offer"
             reader.fault(at, told, step.id)

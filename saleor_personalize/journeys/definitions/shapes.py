@@ -178,6 +178,8 @@ class Known:
     templates: Collection[str] = ()
     #: Of the topics, those that an order needs: their messages carry no offer.
     transactional: Collection[str] = ()
+    #: Types of the triggers by which people come in with an order: only they may have such a topic.
+    follow_order: Collection[str] = ()
     delivery_channels: Collection[str] = ()
     #: (template, delivery channel) -> the files without which it has no words there.
     missing_words: Callable[[str, str], Collection[str]] = lambda template, channel: ()

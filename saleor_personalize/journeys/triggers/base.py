@@ -201,6 +201,10 @@ class Trigger:
     #: Whether a question of `judge` tells of orders since: then the scheduler need not ask for them.
     asks_for_orders: ClassVar[bool] = False
 
+    #: Whether people come in by an order of theirs: only then may messages be about what an order needs
+    #: (TRANSACTIONAL_TOPICS), for which nobody has to say yes.
+    follows_order: ClassVar[bool] = False
+
     #: Whether its messages ask those who have not reacted for long whether they still want any: only such
     #: messages go to them.
     asks_the_silent: ClassVar[bool] = False

@@ -55,6 +55,7 @@ class OrderFulfilled(OfPerson):
     Options: ClassVar[type] = Options
     facts = (OrderChanged,)
     is_subject_personal = True
+    follows_order = True
 
     # -- who comes in --
 
