@@ -171,15 +171,21 @@ def report(
         if kind == MessageEventKind.READ:
             rows = rows.filter(read_at=None)
         items = list(rows.select_related("message").order_by("pk").select_for_update(of=("self",)))
+        news = 0
         for item in items:
             item.read_at = item.read_at or now
             if kind == MessageEventKind.DISMISSED:
                 item.dismissed_at = now
-            outcomes.record(message=item.message, kind=kind, at=now, now=now)
+            # Once: whoever follows a link a thousand times writes one row.
+            known_as = f"inbox:{kind.value}:{item.public_id.hex}"
+            event = outcomes.record(
+                message=item.message, kind=kind, at=now, now=now, provider_event_id=known_as
+            )
+            news += event is not None
         InboxItem.objects.bulk_update(items, ["read_at", "dismissed_at"])
         if items:
             _mark_changed(profile.installation, members)
-    return len(items)
+    return news
 
 
 # -- polling -----------------------------------------------------------------------------------------------

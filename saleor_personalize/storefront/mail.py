@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
+from django.utils.encoding import iri_to_uri
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
@@ -36,7 +37,7 @@ def click(request: HttpRequest, token: str) -> HttpResponse:
         return page(request, "link_invalid.html", status=404)
     # Any other class of response would refuse nothing that was not refused above.
     response = HttpResponse(status=302)
-    response["Location"] = url
+    response["Location"] = iri_to_uri(url)
     response["Referrer-Policy"] = "no-referrer"
     response["X-Robots-Tag"] = "noindex"
     return response

@@ -249,7 +249,9 @@ def test_b69_put_away_is_gone_everywhere_and_read(gql: Ask, alice: Profile, alic
 def test_b69_following_the_link_reads_it(gql: Ask, alice: Profile, alices: str) -> None:
     message = write(alice)
     (item,) = ids(gql, token=alices)
-    assert change(gql, "inboxClick", [item], token=alices)["unreadCount"] == 0
+    for _ in range(3):
+        assert change(gql, "inboxClick", [item], token=alices)["unreadCount"] == 0
+    # However often it is followed.
     assert kinds(message) == ["delivered", "clicked"]
 
 

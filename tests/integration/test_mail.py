@@ -222,6 +222,14 @@ def test_b79_a_click_leads_on_to_the_shop_and_is_kept_once(world: World, change:
     assert MessageEvent.objects.get().message == Message.objects.get(status="sent")
 
 
+def test_b84_a_click_leads_to_addresses_in_every_script(world: World, change: Any) -> None:
+    change(CHECKOUT_URL="https://store.test/zam\u00f3wienie/zni\u017cki?checkout={checkout_id}")
+    url = tracked(world, change)
+    assert opened(url)["Location"] == (
+        "https://store.test/zam%C3%B3wienie/zni%C5%BCki?checkout=checkout-1"
+    )
+
+
 def test_b79_what_scanners_open_is_kept_apart(world: World, change: Any) -> None:
     url = tracked(world, change)
     opened(url, User_Agent="Barracuda Sentinel (EE)")
