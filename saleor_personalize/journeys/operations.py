@@ -33,6 +33,7 @@ from saleor_personalize.journeys.versions import (
     publish,
     roll_back,
 )
+from saleor_personalize.messaging import inbox
 from saleor_personalize.models import (
     Checkout,
     Enrollment,
@@ -210,8 +211,8 @@ def looks_back_to(*, installation: Installation) -> datetime | None:
 def exit_for_order(*, order: Order, now: datetime) -> int:
     """End every waiting enrollment of the person who ordered, under whatever identity; return how many.
 
-    Those whose journey leaves with an order; each leaves a message NOT_SENT with the reason ORDERED.
-    Whoever waits for an order is due at once.
+    Those whose journey leaves with an order; each leaves a message NOT_SENT with the reason ORDERED, and
+    what it told them in the shop stands there no longer. Whoever waits for an order is due at once.
     """
     ids = [
         (IdentityKind.SALEOR_USER, order.user_saleor_id),
@@ -222,7 +223,8 @@ def exit_for_order(*, order: Order, now: datetime) -> int:
     ended = 0
     with transaction.atomic():
         identity.lock_identities(order.installation, shown)
-        for row in _locked(_of_buyer(order)):
+        theirs = _of_buyer(order)
+        for row in _locked(theirs.filter(status=EnrollmentStatus.WAITING)):
             try:
                 case = cases.case_of(row)
             except (SubjectGone, UnknownAlias, InvalidJourney):
@@ -238,11 +240,31 @@ def exit_for_order(*, order: Order, now: datetime) -> int:
             elif asking.waits_for_order(case):
                 row.due_at = min(row.due_at, now)
                 row.save(update_fields=["due_at"])
+        _take_down(theirs, now)
     return ended
 
 
+def _take_down(theirs: QuerySet[Enrollment], now: datetime) -> None:
+    """Let nothing stand in the shop that asks for what was ordered since, also of journeys that are over."""
+    shown = Q(
+        messages__inbox_item__dismissed_at=None,
+        messages__inbox_item__expires_at__gt=now,
+    )
+    rows = theirs.filter(shown).select_related(
+        "journey", "installation", "version", "profile__installation"
+    )
+    for row in rows.distinct():
+        try:
+            case = cases.case_of(row)
+        except (SubjectGone, UnknownAlias, InvalidJourney):
+            continue
+        is_over = "ordered" in (*case.definition.goals, *case.definition.exits)
+        if is_over and case.trigger.has_ordered(row):
+            inbox.take_down(enrollment=row, now=now)
+
+
 def _of_buyer(order: Order) -> QuerySet[Enrollment]:
-    """Return whoever waits and may be the one who ordered: by profile, identity or cart."""
+    """Return whoever may be the one who ordered: by profile, identity or cart."""
     same_person = Q(saleor_id=order.checkout_saleor_id)
     shown = Q(kind=IdentityKind.CHECKOUT, value=order.checkout_saleor_id)
     is_theirs = Q()
@@ -258,16 +280,12 @@ def _of_buyer(order: Order) -> QuerySet[Enrollment]:
     carts = Checkout.objects.of(order.installation_id).filter(same_person)
     known = Identity.objects.of(order.installation_id).filter(shown)
     people = [owner for row in known.select_related("profile") for owner in row.profile.person()]
-    return (
-        Enrollment.objects.of(order.installation_id)
-        .filter(status=EnrollmentStatus.WAITING)
-        .filter(
-            is_theirs
-            | Q(profile__in=people)
-            | Q(
-                subject_kind="checkout",
-                subject_saleor_id__in=list(carts.values_list("saleor_id", flat=True)),
-            )
+    return Enrollment.objects.of(order.installation_id).filter(
+        is_theirs
+        | Q(profile__in=people)
+        | Q(
+            subject_kind="checkout",
+            subject_saleor_id__in=list(carts.values_list("saleor_id", flat=True)),
         )
     )
 

@@ -20,7 +20,14 @@ from saleor_personalize.conf import settings
 from saleor_personalize.enums import IdentityKind, MessageEventKind
 from saleor_personalize.exceptions import InvalidCursor
 from saleor_personalize.messaging import outcomes
-from saleor_personalize.models import Identity, InboxItem, Installation, Message, Profile
+from saleor_personalize.models import (
+    Enrollment,
+    Identity,
+    InboxItem,
+    Installation,
+    Message,
+    Profile,
+)
 from saleor_personalize.models.fields import keyed_hash
 from saleor_personalize.profiles import identity, merging
 
@@ -79,6 +86,23 @@ def deliver(*, message: Message, words: Words, now: datetime) -> InboxItem:
             outcomes.record(message=message, kind=MessageEventKind.DELIVERED, at=now, now=now)
             _mark_changed(message.installation, merging.readable(message.profile))
     return item
+
+
+def take_down(*, enrollment: Enrollment, now: datetime) -> int:
+    """Show no longer what a journey told somebody; return how many items. Must run in the deciding transaction."""
+    rows = InboxItem.objects.of(enrollment.installation_id).filter(
+        message__enrollment=enrollment, dismissed_at=None, expires_at__gt=now
+    )
+    owners = list(
+        Profile.objects.of(enrollment.installation_id)
+        .filter(pk__in=rows.values("profile"))
+        .select_related("installation")
+    )
+    count = rows.update(expires_at=now)
+    members = {pk for owner in owners for pk in merging.readable(owner)}
+    if members:
+        _mark_changed(enrollment.installation, members)
+    return count
 
 
 def _web_address(url: str, schemes: Collection[str]) -> str:

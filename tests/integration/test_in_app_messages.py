@@ -17,12 +17,13 @@ from saleor_personalize.enums import (
     NotSentReason,
     Purpose,
 )
+from saleor_personalize.events import operations as events
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.definitions import InvalidJourney
 from saleor_personalize.messaging import inbox
 from saleor_personalize.models import Consent, InboxItem, Installation, Message, Profile
 from tests.conftest import NOW
-from tests.integration.reminders import Saleor
+from tests.integration.reminders import Saleor, order_data
 from tests.integration.signal_trigger import Signal, come_in, message, publish
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -138,3 +139,34 @@ def test_b69_a_mail_has_no_place_in_the_shop(
 ) -> None:
     with pytest.raises(InvalidJourney, match="only a message in the app has it"):
         publish(installation, message("first", **given))
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+def test_b69_after_an_order_nothing_stands_in_the_shop_that_asks_for_one(
+    installation: Installation, alice: Profile, bob: Profile, is_over: bool
+) -> None:
+    """Whether the journey still waited for it or was over; what thanks for it stays."""
+    steps: list[Any] = [message("first", delivery_channel="in_app", placement="home_top")]
+    if not is_over:
+        steps += [{"wait": {"for": "2 days"}}, message("second", delivery_channel="in_app")]
+    reminder = publish(installation, *steps)
+    thanks = publish(
+        installation, message("thanks", delivery_channel="in_app"), key="thanks", goals=[]
+    )
+    for person in (alice, bob):
+        allow(person)
+        come_in(reminder, person, f"object-{person.pk}")
+    advance(NOW)
+    come_in(thanks, alice, at=NOW + 2 * HOUR)
+    advance(NOW + 2 * HOUR)
+    version = Profile.objects.get(pk=alice.pk).inbox_version
+    assert len(inbox.page(profile=alice, now=NOW + 2 * HOUR).items) == 2
+
+    data = order_data(email="alice@example.com", at=NOW + 3 * HOUR)
+    ids = events.record_orders(installation=installation, data=[data], now=data.placed_at)
+    journeys.follow_orders(installation=installation, ids=ids, now=data.placed_at)
+    (left,) = inbox.page(profile=alice, now=NOW + 3 * HOUR).items
+    assert "thanks" in left.message.idempotency_key
+    # Pages that poll see it as well.
+    assert Profile.objects.get(pk=alice.pk).inbox_version > version
+    assert len(inbox.page(profile=bob, now=NOW + 3 * HOUR).items) == 1
