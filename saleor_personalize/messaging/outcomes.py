@@ -101,14 +101,6 @@ def push_opened(*, installation: Installation, message_id: str, now: datetime) -
     )
 
 
-def find(*, installation: Installation, provider_message_id: str) -> Message | None:
-    """Return the message that the provider calls so, or None."""
-    if not provider_message_id:
-        return None
-    rows = Message.objects.of(installation).filter(provider_message_id=provider_message_id)
-    return rows.select_related("installation", "enrollment", "profile__installation").first()
-
-
 def has(*, message: Message, kinds: Collection[MessageEventKind]) -> bool:
     """Tell whether any of these became of a message. What a machine opened or clicked, nobody has seen."""
     events = MessageEvent.objects.of(message.installation_id).filter(
