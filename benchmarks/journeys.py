@@ -263,6 +263,7 @@ def _tick() -> dict[str, float]:
     def tick(most: int) -> float:
         began = time.perf_counter()
         now = datetime.now(UTC)
+        journeys.resume_interrupted(now=now)
         messaging.settle_interrupted(now=now)
         journeys.enter_due(now=now)
         assert _advance(most) == most

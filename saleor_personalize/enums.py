@@ -434,4 +434,5 @@ class NotSentReason(TextChoices):
     )
     OFFER_NOT_MADE = "offer_not_made", "Saleor could not make the voucher"
     DRY_RUN = "dry_run", "Dry run: nothing is sent"
+    INTERRUPTED = "interrupted", "The worker stopped before it handed the message over"
     CHANNEL_ERROR = "channel_error", "The provider refused the message"

@@ -366,7 +366,10 @@ def _settle(rows: QuerySet[StockAlert], now: datetime) -> list[StockAlert]:
         messages = messages_of(alert.installation_id, [alert])
         reached = messages.filter(status__in=REACHED).order_by("pk").first()
         last = _enrollments(alert).order_by("-pk").first()
-        if reached is not None:
+        if reached is not None and reached.status == MessageStatus.HANDING_OVER:
+            # Whoever hands it over may have been killed: then it is decided anew.
+            under_way.append(alert)
+        elif reached is not None:
             _mark_told(alert, reached.decided_at)
         elif last is not None and last.status == EnrollmentStatus.WAITING:
             under_way.append(alert)

@@ -443,6 +443,7 @@ _GIVEN_UP = (
     NotSentReason.OFFER_NOT_MADE,
     NotSentReason.OFFER_NOT_FIRST,
     NotSentReason.SENDS_STOPPED,
+    NotSentReason.INTERRUPTED,
 )
 
 
@@ -618,6 +619,10 @@ def _reason(reason: NotSentReason) -> tuple[str, str]:
         NotSentReason.DRY_RUN: (
             _("This service runs dry: it records messages and sends none."),
             _("Whoever runs it switches DRY_RUN off."),
+        ),
+        NotSentReason.INTERRUPTED: (
+            _("The service stopped before it could hand the message over."),
+            _("It is decided anew and sent within minutes, if it still may be."),
         ),
         NotSentReason.CHANNEL_ERROR: (
             _("The mail server refused it."),

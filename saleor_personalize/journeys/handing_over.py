@@ -9,7 +9,7 @@ from datetime import datetime
 
 from saleor_personalize.enums import EnrollmentStatus, MessageStatus, NotSentReason
 from saleor_personalize.exceptions import OfferNotMade
-from saleor_personalize.journeys import cases, claiming, offering, ways
+from saleor_personalize.journeys import cases, claiming, offering, returning, ways
 from saleor_personalize.journeys.cases import Case
 from saleor_personalize.journeys.outside import Outside
 from saleor_personalize.journeys.sending import Leaving
@@ -34,16 +34,8 @@ def hand_over(
         offering.withdraw(offer=leaving.offer, now=now, connect=outside.connect)
     row = Enrollment.objects.of(enrollment.installation).filter(pk=enrollment.pk)
     if wants_retry:
-        # Whoever ordered or was let go meanwhile stays out.
-        row.filter(status__in=[EnrollmentStatus.WAITING, EnrollmentStatus.DONE]).update(
-            status=EnrollmentStatus.WAITING,
-            path=list(leaving.path),
-            branches=leaving.branches,
-            exit_reason="",
-            finished_at=None,
-            due_at=max(cases.retry_at(case, now), message.retry_at or now),
-            step_since=case.enrollment.step_since,
-        )
+        due_at = max(cases.retry_at(case, now), message.retry_at or now)
+        returning.put_back(row, leaving.before, due_at=due_at)
     elif message.status == MessageStatus.FAILED and leaving.fallback_at is not None:
         row.filter(status=EnrollmentStatus.WAITING, due_at=leaving.fallback_at).update(due_at=now)
     elif message.status == MessageStatus.FAILED:
@@ -86,7 +78,7 @@ def _turned_back(
     if row is None:
         # Erased, and the message with it: its hand-over finds nothing.
         return None
-    row.path, row.branches = list(leaving.path), dict(leaving.branches)
+    row.path, row.branches = list(leaving.before.path), dict(leaving.before.branches)
     reason = _reason_by_now(row, leaving.message, offer, now)
     if reason is None:
         return None

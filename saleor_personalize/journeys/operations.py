@@ -21,6 +21,7 @@ from saleor_personalize.journeys.cases import FIRST_RETRY
 from saleor_personalize.journeys.claiming import CLAIM
 from saleor_personalize.journeys.definitions import Definition, InvalidJourney
 from saleor_personalize.journeys.entering import enter, enter_due, observe
+from saleor_personalize.journeys.resuming import resume_interrupted
 from saleor_personalize.journeys.scheduler import advance_due
 from saleor_personalize.journeys.triggers import CheckoutChanged, OrderChanged, SubjectGone
 from saleor_personalize.journeys.versions import (
@@ -68,6 +69,7 @@ __all__ = [
     "pause",
     "publish",
     "resume",
+    "resume_interrupted",
     "resume_sends",
     "roll_back",
     "set_priority",

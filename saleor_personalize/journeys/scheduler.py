@@ -2,7 +2,7 @@
 
 Consent, orders, exits, arbitration and offers are dealt with for every trigger alike: `claiming` takes
 whoever is due, `asking` asks the shop, `stepping` and `sending` decide under the locks, `handing_over`
-follows the commit.
+follows the commit. `resuming` takes up what a worker that was killed left behind.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ Runs under the locks of the person. What goes is handed over after the commit (`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -24,8 +23,8 @@ from saleor_personalize.journeys import (
     wording,
 )
 from saleor_personalize.journeys.cases import Case
-from saleor_personalize.journeys.definitions import Path
 from saleor_personalize.journeys.live import AboutOrders
+from saleor_personalize.journeys.returning import Before
 from saleor_personalize.journeys.triggers import AskSaleor, Live, Stop, Wait
 from saleor_personalize.journeys.versions import priority_of
 from saleor_personalize.messaging import arbitration, mail
@@ -42,8 +41,7 @@ class Leaving:
 
     message: Message
     outgoing: OutgoingMessage
-    path: Path
-    branches: Mapping[str, str]
+    before: Before
     offer: offering.Reserved | None = None
     #: Whether the person goes on as soon as it is handed over; and when another way is tried otherwise.
     is_held: bool = False
@@ -60,10 +58,11 @@ def send(
     """Decide about a message; return it when it goes, Next when it is done with, None when the row waits
     or has ended."""
     row = case.enrollment
-    first = ways.first_of(case, step)
-    if first is not None and first.status == MessageStatus.HANDING_OVER:
+    if _is_under_way(case):
+        # What it becomes is known soon; if its worker was killed, the person goes back to it.
         cases.wait_until(row, now + cases.FIRST_RETRY, since=row.step_since)
         return None
+    first = ways.first_of(case, step)
     if first is not None and ways.is_needless(step, first):
         _go_past_message(case, now, last=first)
         return None
@@ -158,7 +157,7 @@ def send(
     for other_row in parts.along:
         cases.end(cases.case_of(other_row), NotSentReason.ALREADY_SENT, now)
     kept = {**parts.kept, **ways.why_so(case, step, way)}
-    before = case.path, dict(row.branches)
+    before = Before(case.path, dict(row.branches), row.step_since)
     fallback_at = ways.await_fallback(case, step, way, now)
     is_held = fallback_at is None and _go_past_message(case, now)
     messaging.begin_hand_over(
@@ -167,6 +166,7 @@ def send(
         now=now,
         destination=way.destination,
         rendered=parts.rendered,
+        came_from=before.as_json(),
     )
     outgoing = messaging.address(
         message=message,
@@ -179,9 +179,13 @@ def send(
         placement=step.placement,
         expires_at=_shown_until(step, offer or shown, now),
     )
-    return Leaving(
-        message, outgoing, *before, offer=offer, is_held=is_held, fallback_at=fallback_at
-    )
+    return Leaving(message, outgoing, before, offer, is_held=is_held, fallback_at=fallback_at)
+
+
+def _is_under_way(case: Case) -> bool:
+    """Tell whether another message of this enrollment is just being handed over."""
+    messages = Message.objects.of(case.enrollment.installation_id)
+    return messages.filter(enrollment=case.enrollment, status=MessageStatus.HANDING_OVER).exists()
 
 
 def _refuse(

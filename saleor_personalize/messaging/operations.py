@@ -1,8 +1,9 @@
 """One message to one person: decided in a transaction, handed over once, its outcome kept.
 
-The order of things is the promise: the row is written and committed first, the provider is called
-after. A crash in between leaves HANDING_OVER, which becomes UNCERTAIN and is never sent again by
-itself (at most once).
+The order of things is the promise: the row is written and committed first, then it is written down that
+the provider is called, then it is. A crash before that call leaves a message that surely did not go: it is
+decided anew. A crash in it leaves one that becomes UNCERTAIN and is never sent again by itself (at most
+once).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.db import transaction
+from django.db.models import Q, QuerySet
 
 from saleor_personalize.conf import build_backend, settings
 from saleor_personalize.enums import (
@@ -58,6 +60,7 @@ Claims = links.UnsubscribeClaims | links.PreferencesClaims | links.ConfirmationC
 HAND_OVER_LEASE = timedelta(minutes=10)
 #: How often a hand-over is tried when the provider certainly has not got the message.
 MAX_ATTEMPTS = 10
+_STOPPED_BEFORE = "The worker stopped before the hand-over. The message was not sent."
 
 
 @dataclass(frozen=True)
@@ -141,8 +144,12 @@ def begin_hand_over(
     now: datetime,
     destination: Destination | None = None,
     rendered: Rendered | None = None,
+    came_from: Mapping[str, Any] | None = None,
 ) -> None:
     """Write down that the message is about to leave. Must be the last act of the deciding transaction.
+
+    `came_from` is what the caller needs to decide anew, should its worker be killed now: it then takes the
+    message up again (`interrupted_before_hand_over`).
 
     Of a mail, `destination` says what providers will report about, and `rendered` is kept for whoever
     looks at it in a browser. A second decision of the same key fails on the unique constraint instead of becoming a second
@@ -151,7 +158,7 @@ def begin_hand_over(
     message.status, message.reason, message.error = MessageStatus.HANDING_OVER, "", ""
     message.decided_at, message.content, message.retry_at = now, dict(content), None
     message.address_hash = destination.value_hash if destination is not None else ""
-    message.attempts += 1
+    message.attempts, message.came_from = message.attempts + 1, dict(came_from or {})
     message.save()
     if rendered is not None and message.delivery_channel == DeliveryChannel.EMAIL:
         mail.keep_copy(message=message, html=rendered.html, now=now)
@@ -363,15 +370,17 @@ def give_up(
         return False
     logger.warning("Message %s was not handed over: %s", message.public_id, error)
     is_tried_again = is_retryable and message.attempts < MAX_ATTEMPTS
-    _settle(
+    is_ours = _settle(
         message,
         MessageStatus.FAILED,
         now,
+        among=own,
         reason=reason,
         error=error,
         is_final=not is_tried_again,
     )
-    return is_tried_again
+    # Else it was taken back, and perhaps handed over by another worker, between the question and now.
+    return is_ours and is_tried_again
 
 
 def _is_stopped(message: Message) -> bool:
@@ -417,19 +426,23 @@ def _settle(
     status: MessageStatus,
     now: datetime,
     *,
+    among: QuerySet[Message] | None = None,
     is_final: bool = True,
     handed_over_at: datetime | None = None,
     provider: str = "",
     reason: str = "",
     error: str = "",
     retry_at: datetime | None = None,
-) -> None:
+) -> bool:
+    """Write down what became of a message; return whether it was there, and still `among` these."""
     names = ["status", "reason", "error", "handed_over_at", "retry_at"]
     if provider:
         # A report may have named it before our answer came.
         names.append("provider_message_id")
     with transaction.atomic():
         rows = Message.objects.of(message.installation).filter(pk=message.pk)
+        if among is not None and not among.select_for_update().values_list("pk").first():
+            return False
         if status == MessageStatus.UNCERTAIN:
             list(rows.select_for_update(no_key=True).values_list("pk"))
             if outcomes.was_taken(message=message):
@@ -443,25 +456,61 @@ def _settle(
             outcomes.publish(message=message, now=now)
     signal = message_sent if status == MessageStatus.SENT else message_not_sent
     signal.send_robust(Message, installation=message.installation, message=message)
+    return bool(is_kept)
+
+
+def _interrupted(now: datetime) -> QuerySet[Message]:
+    """Return messages that never reported back: their worker was killed."""
+    return Message.objects.filter(
+        status=MessageStatus.HANDING_OVER, decided_at__lte=now - HAND_OVER_LEASE
+    )
+
+
+def interrupted_before_hand_over(*, now: datetime) -> QuerySet[Message]:
+    """Return messages that surely did not go, and that whoever decided them decides anew."""
+    return _interrupted(now).filter(handed_over_at=None).exclude(came_from={})
+
+
+def settle_unsent(
+    *,
+    message: Message,
+    status: MessageStatus,
+    reason: NotSentReason,
+    now: datetime,
+    is_final: bool = True,
+) -> None:
+    """Settle one of `interrupted_before_hand_over`. Must run in the transaction that holds its row.
+
+    A worker that was only slow can no longer hand it over.
+    """
+    message.status, message.reason, message.error = status, reason, _STOPPED_BEFORE
+    message.save(update_fields=["status", "reason", "error"])
+    if is_final:
+        outcomes.publish(message=message, now=now)
+    transaction.on_commit(
+        lambda: message_not_sent.send_robust(
+            Message, installation=message.installation, message=message
+        )
+    )
 
 
 def settle_interrupted(*, now: datetime) -> int:
     """Declare hand-overs that never reported back UNCERTAIN; return how many.
 
-    Their worker was killed. The provider may have the message, so it is not sent again.
+    Their worker was killed. The provider may have the message, so it is not sent again. Those that surely
+    did not go and are decided anew are left to whoever does that.
     """
     with transaction.atomic():
         interrupted = list(
-            Message.objects.filter(
-                status=MessageStatus.HANDING_OVER, decided_at__lte=now - HAND_OVER_LEASE
-            )
+            _interrupted(now)
+            .exclude(~Q(came_from={}), handed_over_at=None)
             .select_related("installation", "enrollment")
             .select_for_update(skip_locked=True, of=("self",))
         )
         for message in interrupted:
             message.status = MessageStatus.UNCERTAIN
             message.error = (
-                "The worker stopped before the hand-over. The message was not sent."
+                _STOPPED_BEFORE
                 if message.handed_over_at is None
                 else "The worker stopped during the hand-over. The message may have been sent."
             )

@@ -99,6 +99,7 @@ def send_due(*, now: datetime, limit: int = 100) -> int:
 
     Any number of workers may run this at once: each decision is made under the person's locks.
     """
+    _take_up_interrupted(now)
     taken = 0
     for profile in _due(now, limit):
         taken += 1
@@ -106,6 +107,23 @@ def send_due(*, now: datetime, limit: int = 100) -> int:
         if leaving is not None:
             _hand_over(*leaving, now)
     return taken
+
+
+def _take_up_interrupted(now: datetime) -> None:
+    """Let messages be tried again whose worker was killed before it handed them over."""
+    with transaction.atomic():
+        rows = operations.interrupted_before_hand_over(now=now).filter(template=KEY)
+        for message in rows.select_for_update(skip_locked=True, of=("self",)).select_related(
+            "installation", "enrollment"
+        ):
+            is_final = message.attempts >= operations.MAX_ATTEMPTS
+            operations.settle_unsent(
+                message=message,
+                status=MessageStatus.NOT_SENT if is_final else MessageStatus.FAILED,
+                reason=NotSentReason.INTERRUPTED,
+                is_final=is_final,
+                now=now,
+            )
 
 
 def _due(now: datetime, limit: int) -> list[Profile]:
@@ -188,7 +206,12 @@ def _decide(profile: Profile, now: datetime) -> tuple[Message, OutgoingMessage] 
             # The provider wants to be left alone: the next run looks again.
             return None
         operations.begin_hand_over(
-            message=message, content=content, now=now, destination=destination, rendered=rendered
+            message=message,
+            content=content,
+            now=now,
+            destination=destination,
+            rendered=rendered,
+            came_from={"line": newest.pk},
         )
         return message, operations.address(
             message=message, rendered=rendered, destination=destination

@@ -38,6 +38,9 @@ class Message(Scoped):
     content = models.JSONField(default=dict)
     decided_at = models.DateTimeField()
     handed_over_at = models.DateTimeField(null=True)
+    # What it takes to decide it anew, should its worker be killed before the hand-over: of a journey where the
+    # person stood before it; empty: nobody does. Nothing personal.
+    came_from = models.JSONField(default=dict)
     # How often a hand-over was started.
     attempts = models.PositiveSmallIntegerField(default=0)
     # Until then the provider wants to be left alone.

@@ -74,9 +74,7 @@ def reserve(
     installation = profile.installation
     if not settings.OFFERS or PERMISSION not in installation.permissions:
         return NotSentReason.OFFER_NOT_PERMITTED
-    earlier = Offer.objects.of(installation).filter(key=key, status__in=ALIVE)
-    for offer in earlier.select_for_update():
-        _void(offer, OfferReason.MESSAGE_FAILED, now)
+    void(installation=installation, key=key, now=now)
     reason = guard.objection(profile=profile, terms=terms, now=now)
     if reason is not None:
         return reason
@@ -216,6 +214,16 @@ def take_back(*, offer: Offer, now: datetime) -> bool:
         if row is not None:
             _void(row, OfferReason.STAFF, now)
         return row is not None
+
+
+def void(*, installation: Installation, key: str, now: datetime) -> None:
+    """Take back the offer of a decision whose message surely did not go; in the transaction that settles that.
+
+    Its code, if Saleor has it, is taken out by the next `sweep`.
+    """
+    alive = Offer.objects.of(installation).filter(key=key, status__in=ALIVE)
+    for offer in alive.select_for_update():
+        _void(offer, OfferReason.MESSAGE_FAILED, now)
 
 
 def _void(offer: Offer, reason: OfferReason, now: datetime) -> None:

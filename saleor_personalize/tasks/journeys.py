@@ -23,6 +23,7 @@ NEXT, LINGER = timedelta(seconds=1), 8.0
 @shared_task(name="personalize.advance_journeys")  # type: ignore[untyped-decorator,unused-ignore]
 def advance_journeys() -> None:
     """Decide about who is due. Each decision looks at the clock anew: a run may take minutes."""
+    journeys.resume_interrupted(now=timezone.now())
     messaging.settle_interrupted(now=timezone.now())
     lingers_until = time.monotonic() + LINGER
     try:

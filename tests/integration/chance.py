@@ -913,6 +913,7 @@ class Story:
 
     def _work(self) -> None:
         """Do what the tasks do, each decision by a new look at the clock."""
+        journeys.resume_interrupted(now=self.truth.now)
         messaging.settle_interrupted(now=self.truth.now)
         for _ in range(50):
             self.passes.append(Pass(self.truth.now))
@@ -1239,6 +1240,9 @@ class Story:
         assert not self._is_anything_open(), [
             (row.journey.key, row.path, row.held_by, row.due_at - truth.now)
             for row in Enrollment.objects.filter(status="waiting").select_related("journey")
+        ] + [
+            (row.idempotency_key, "is under way for ever")
+            for row in Message.objects.filter(status="handing_over")
         ]
         self._nothing_is_lost()
         self._no_code_is_left()
@@ -1259,6 +1263,7 @@ class Story:
                 assert given[key] == 1, f"{row.idempotency_key} is said to be sent"
             elif row.status == "uncertain":
                 assert row.error
+                assert row.handed_over_at, f"{row.idempotency_key} surely did not go, and is lost"
             else:
                 assert not given[key], f"{row.idempotency_key} went, and is said to be {row.status}"
                 assert row.reason, f"{row.idempotency_key} has no reason"
@@ -1312,6 +1317,8 @@ class Story:
                 return "stopped" in ever
             case "alert_cancelled":
                 return "cancelled an alert" in ever
+            case "interrupted":
+                return any(one.startswith("killed") for one in self.counts)
             case "channel_error":
                 return any(one.startswith("provider") for one in ever)
             case "offer_limit":

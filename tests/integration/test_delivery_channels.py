@@ -377,6 +377,37 @@ def test_b71_while_the_first_is_under_way_the_other_one_waits(
     assert told() == [("first", "push", "uncertain"), ("first:fallback", "email", "sent")]
 
 
+@pytest.mark.parametrize("way", ["push", "email"])
+def test_b71_a_worker_killed_before_either_way_costs_neither(
+    installation: Installation, alice: Profile, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """The other way waits until the first is settled, and each goes once."""
+    hand_over = messaging.hand_over
+    dying = [way]
+
+    def die(*, message: Message, **given: Any) -> bool:
+        if message.delivery_channel in dying:
+            dying.clear()
+            raise SystemExit
+        return hand_over(message=message, **given)
+
+    monkeypatch.setattr(messaging, "hand_over", die)
+    with_phone(alice)
+    come_in(publish(installation, pushed(after="5 minutes")), alice)
+    for minutes in range(60):
+        try:
+            journeys.resume_interrupted(now=NOW + minutes * MINUTE)
+            messaging.settle_interrupted(now=NOW + minutes * MINUTE)
+            advance(NOW + minutes * MINUTE)
+        except SystemExit:
+            assert dying == []
+        if minutes == 9:
+            assert reached() == ((0, 0) if way == "push" else (1, 0))
+    assert reached() == (1, 1)
+    assert told() == [("first", "push", "sent"), ("first:fallback", "email", "sent")]
+    assert the_one().status == EnrollmentStatus.DONE
+
+
 def test_b71_a_pause_of_the_person_counts_for_every_way(
     installation: Installation, alice: Profile
 ) -> None:

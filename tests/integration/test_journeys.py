@@ -835,12 +835,13 @@ def test_b44_a_worker_that_wakes_after_its_message_was_settled_does_not_send(
     hand_over = messaging.hand_over
 
     def late(**arguments: Any) -> bool:
-        assert messaging.settle_interrupted(now=NOW + 3 * HOUR) == 1
+        assert journeys.resume_interrupted(now=NOW + 3 * HOUR) == 1
+        assert messaging.settle_interrupted(now=NOW + 3 * HOUR) == 0
         return hand_over(**arguments)
 
     monkeypatch.setattr(messaging, "hand_over", late)
     world.advance()
-    assert world.decision() == (MessageStatus.UNCERTAIN, "")
+    assert world.decision() == (MessageStatus.FAILED, NotSentReason.INTERRUPTED)
     assert world.mails() == []
 
 

@@ -234,6 +234,21 @@ def _blind_retry(*, now: datetime) -> int:
     return rows.update(status="failed", handed_over_at=None)
 
 
+def _all_uncertain(*, now: datetime) -> int:
+    """Give up whatever was interrupted."""
+    rows = Message.objects.filter(status="handing_over", decided_at__lte=now - 10 * MINUTE)
+    return rows.update(status="uncertain", error="The worker stopped.")
+
+
+def _unasked(*, message: Message, **given: Any) -> bool:
+    """Hand over without asking whether the message is still one's own."""
+    Chance.told.reach("decided")
+    latest = Message.objects.get(pk=message.pk)
+    Message.objects.filter(pk=message.pk).update(status="handing_over", handed_over_at=None)
+    message.attempts = latest.attempts
+    return _hand_over(message=message, **given)
+
+
 def _random_key(case: Any, step: Any) -> Any:
     draft = _draft_of(case, step)
     return replace(draft, key=f"{draft.key}:{uuid4()}")
@@ -248,6 +263,7 @@ def _judged_once(case: Any, live: Any, now: datetime) -> Any:
 
 
 _leaving, _draft_of, _run = conditions.leaving, cases.draft_of, stepping._run
+_hand_over = messaging.hand_over
 _CART = ("cart", "ann", 0, {"mug": 1}, "guest", "at once")
 _BUYS = ("order", "ann", "guest", "tea", "full", "imported")
 FAULTS = {
@@ -281,6 +297,24 @@ FAULTS = {
         },
         (_CART, ("die", "handed over"), ("tick", 61), ("tick", 61)),
         "was told of so at",
+    ),
+    "nobody takes up what was interrupted before the hand-over": Fault(
+        lambda: {"journeys.operations.resume_interrupted": lambda **_: 0},
+        (_CART, ("die", "decided"), ("tick", 61), ("tick", 31)),
+        "is under way for ever",
+    ),
+    "what was interrupted before the hand-over is given up": Fault(
+        lambda: {
+            "journeys.operations.resume_interrupted": lambda **_: 0,
+            "messaging.operations.settle_interrupted": _all_uncertain,
+        },
+        (_CART, ("die", "decided"), ("tick", 61), ("tick", 31)),
+        "surely did not go, and is lost",
+    ),
+    "a slow worker may still hand over what was taken back": Fault(
+        lambda: {"messaging.operations.hand_over": _unasked},
+        (_CART, ("while_at", "decided", ("other_worker", 11)), ("tick", 61)),
+        "the same key again",
     ),
     "an unclear answer counts as a no": Fault(
         lambda: {

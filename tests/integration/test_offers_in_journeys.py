@@ -236,22 +236,78 @@ def test_c2_d2_what_comes_while_saleor_makes_the_code_is_not_too_late(
 
 
 @pytest.mark.parametrize("operation", ["OfferVoucherCreate", "OfferVoucherListings"])
-def test_c2_a_worker_killed_in_the_middle_sends_nothing_and_leaves_no_code(
+def test_c2_a_worker_killed_in_the_middle_leaves_no_code_and_the_next_one_sends_another(
     shop: FakeSaleor, installation: Installation, alice: Profile, operation: str
 ) -> None:
     come_in(publish(installation, OFFER, GIFT), alice)
     with pytest.raises(Killed):
         journeys.advance_due(now=NOW, outside=Outside(connect=dies("after", operation)))
     assert len(shop.vouchers.codes) == 1
-    later = NOW + offers.LEASE + HOUR / 60
+    assert mail.outbox == []
+    later = NOW + messaging.HAND_OVER_LEASE
+    assert journeys.resume_interrupted(now=later) == 1
+    assert Message.objects.get().error.endswith("The message was not sent.")
     messaging.settle_interrupted(now=later)
     journeys.advance_due(now=later)
-    offers.sweep(now=later)
-    assert decision() == (MessageStatus.UNCERTAIN, "")
-    assert Message.objects.get().error.endswith("The message was not sent.")
-    assert shop.vouchers.rows == {}
-    assert mail.outbox == []
-    assert Offer.objects.get().gone_at == later
+    assert decision() == (MessageStatus.SENT, "")
+    first, second = Offer.objects.order_by("pk")
+    assert (first.status, second.status) == (OfferStatus.WITHDRAWN, OfferStatus.MADE)
+    (sent,) = mail.outbox
+    assert second.code in sent.body
+    assert first.code not in sent.body
+    # Until its lease is over, the first worker might still put its code in: Saleor is asked twice.
+    for at in (later, NOW + offers.LEASE):
+        offers.sweep(now=at)
+        assert shop.vouchers.codes == {second.code: True}
+    first.refresh_from_db()
+    assert first.gone_at == NOW + offers.LEASE
+
+
+@pytest.mark.parametrize("what", [NotSentReason.ORDERED, NotSentReason.NO_CONSENT])
+def test_c2_d2_a_code_whose_worker_was_killed_ends_with_the_reason_for_none(
+    shop: FakeSaleor, installation: Installation, alice: Profile, what: NotSentReason
+) -> None:
+    come_in(publish(installation, OFFER, GIFT), alice)
+    with pytest.raises(Killed):
+        journeys.advance_due(
+            now=NOW, outside=Outside(connect=dies("after", "OfferVoucherListings"))
+        )
+    if what == NotSentReason.ORDERED:
+        order(installation, at=NOW + HOUR / 60)
+    else:
+        make_consent(alice, ConsentState.DENIED)
+    later = NOW + messaging.HAND_OVER_LEASE
+    journeys.resume_interrupted(now=later)
+    journeys.advance_due(now=later)
+    offers.sweep(now=NOW + offers.LEASE)
+    assert decision() == (MessageStatus.NOT_SENT, what)
+    assert (mail.outbox, shop.vouchers.codes) == ([], {})
+
+
+def test_d5_c2_a_worker_that_saleor_held_up_sends_no_dead_code(
+    shop: FakeSaleor, installation: Installation, alice: Profile
+) -> None:
+    """Its code is in Saleor when it comes back, another worker has sent another one meanwhile."""
+    later = NOW + messaging.HAND_OVER_LEASE
+    is_slow = [True]
+
+    @contextmanager
+    def slowly(of: Installation) -> Iterator[vouchers.Saleor]:
+        with vouchers.connect(of) as saleor:
+            yield saleor
+        if is_slow.pop():
+            assert journeys.resume_interrupted(now=later) == 1
+            journeys.advance_due(now=later)
+
+    come_in(publish(installation, OFFER, GIFT), alice)
+    is_slow.insert(0, False)
+    journeys.advance_due(now=NOW, outside=Outside(connect=slowly))
+    assert decision() == (MessageStatus.SENT, "")
+    (sent,) = mail.outbox
+    for at in (later, NOW + offers.LEASE, later + offers.LEASE):
+        offers.sweep(now=at)
+    (code,) = shop.vouchers.codes
+    assert code in sent.body
 
 
 def test_b55_a_first_order_code_is_void_with_the_order_and_the_next_journey_gives_none(

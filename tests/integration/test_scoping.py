@@ -60,6 +60,7 @@ ACROSS = {
     "messaging/pace.py",  # a provider of all shops rests for all of them; old rows of every shop
     "journeys/queries.py",  # whoever of every shop waits for a place in the pace
     "journeys/entering.py",  # looks for whom time brings into the journeys of every shop
+    "journeys/resuming.py",  # takes up the interrupted messages of every shop
     "journeys/claiming.py",  # claims due enrollments of every shop
     "messaging/channels/in_app.py",  # the key of a message says which shop
     "messaging/feedback.py",  # the secret in the address says which shop

@@ -25,6 +25,7 @@ from saleor_personalize.enums import (
 )
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.messaging import links, opt_in
+from saleor_personalize.messaging import operations as messaging
 from saleor_personalize.models import (
     Consent,
     Enrollment,
@@ -234,6 +235,31 @@ def test_b51_a_guest_confirms_first_where_the_law_says_so(shop: Shop) -> None:
 def test_b51_the_permission_is_for_this_and_nothing_else(shop: Shop) -> None:
     shop.sign_up(ALICE)
     assert list(Consent.objects.values_list("topic", "state")) == [("stock_alerts", "granted")]
+
+
+def test_b51_whose_worker_was_killed_keeps_their_turn(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looked at while it was under way, it was not told yet."""
+
+    def die(**_: Any) -> bool:
+        raise SystemExit
+
+    alert = shop.sign_up(ALICE)
+    shop.stock(3)
+    with monkeypatch.context() as patch:
+        patch.setattr(messaging, "hand_over", die)
+        with pytest.raises(SystemExit):
+            shop.pass_by(10 * MINUTE)
+    shop.pass_by(10 * MINUTE)
+    assert status_of(alert, shop) == StockAlertStatus.CONFIRMED
+    assert mail.outbox == []
+    assert journeys.resume_interrupted(now=shop.now) == 1
+    shop.pass_by(10 * MINUTE)
+    shop.pass_by(DAY)
+    assert shop.told() == [ALICE]
+    assert len(mail.outbox) == 1
+    assert status_of(alert, shop) == StockAlertStatus.TOLD
 
 
 def test_b51_many_forms_with_one_address_are_one_message(shop: Shop) -> None:

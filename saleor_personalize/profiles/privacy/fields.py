@@ -372,7 +372,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     ),
     Message: _persons(
         "messages", "messages", "idempotency_key", "profile", "enrollment", "attempts", "retry_at",
-        "provider_message_id", "error", "address_hash",
+        "came_from", "provider_message_id", "error", "address_hash",
         public_id="id", template="template", purpose="purpose",
         delivery_channel="delivery_channel", language_code="language", status="status",
         reason="reason", content="content", decided_at="decided_at",
