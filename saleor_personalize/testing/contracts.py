@@ -590,6 +590,9 @@ class TriggerTests:
         """Make happen what brings `case.profile` in, at NOW or soon after; telling it twice must be safe."""
         raise NotImplementedError
 
+    def prepare(self, installation: Installation) -> None:
+        """Make what the journey names, such as a segment: without it, it does not go live."""
+
     def _loaded(self) -> Definition:
         is_path = "\n" not in self.definition
         text = Path(self.definition).read_text() if is_path else self.definition
@@ -614,6 +617,7 @@ class TriggerTests:
             installed_at=NOW,
         )
         profile = Profile.objects.create(installation=shop, first_seen_at=NOW)
+        self.prepare(shop)
         definition = self._loaded()
         version = journeys.publish(
             installation=shop, definition=definition, source=JourneySource.FILE, now=NOW

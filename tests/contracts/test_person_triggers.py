@@ -28,6 +28,7 @@ from saleor_personalize.models import (
     Event,
     Favourite,
     Identity,
+    Installation,
     Message,
     Order,
     OrderLine,
@@ -268,24 +269,21 @@ class TestEnteredSegment(TriggerTests):
     trigger = EnteredSegment
     definition = built_in("segment_entered")
 
-    def _segment(self, case: TriggerCase) -> Segment:
-        made, _is_new = Segment.objects.get_or_create(
-            installation=case.installation,
+    def prepare(self, installation: Installation) -> None:
+        Segment.objects.create(
+            installation=installation,
             key="regulars",
-            defaults={
-                "name": "Regulars",
-                "definition": {"rule": "order_count", "at_least": 3},
-                "created_at": NOW,
-                "updated_at": NOW,
-            },
+            name="Regulars",
+            definition={"rule": "order_count", "at_least": 3},
+            created_at=NOW,
+            updated_at=NOW,
         )
-        return made
 
     def come_in(self, case: TriggerCase) -> None:
         known(case)
         SegmentMembership.objects.create(
             installation=case.installation,
-            segment=self._segment(case),
+            segment=Segment.objects.of(case.installation).get(),
             profile=case.profile,
             entered_at=NOW,
         )
