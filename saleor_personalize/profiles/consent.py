@@ -101,8 +101,20 @@ class Ledger:
     ) -> ConsentState | None:
         """Return what the person allows, or None when nothing was ever recorded."""
         key = (str(purpose), str(delivery_channel), topic)
-        found = {self.state_of(profile_id, key) for profile_id in self._lines}
-        return next((state for state in _STRICTEST_FIRST if state in found), None)
+        found = {profile_id: self.state_of(profile_id, key) for profile_id in self._lines}
+        if any(self._lines[one].get(key) and found[one] == ConsentState.GRANTED for one in found):
+            # A general question on one profile leaves what another of theirs said yes to by name.
+            found = {one: state for one, state in found.items() if not self._is_only_asked(one, key)}
+        return next((state for state in _STRICTEST_FIRST if state in found.values()), None)
+
+    def _is_only_asked(self, profile_id: int, key: Key) -> bool:
+        """Tell whether a profile was asked about everything, never said no to it, and said nothing of a topic."""
+        purpose, channel, _topic = key
+        lines = self._lines[profile_id]
+        whole = lines.get((purpose, channel, EVERYTHING), {})
+        if lines.get(key) or not whole or ConsentState.DENIED in whole:
+            return False
+        return _last(whole)[0] == ConsentState.PENDING
 
     def state_of(self, profile_id: int, key: Key) -> ConsentState | None:
         """Return what one profile of the person says."""
