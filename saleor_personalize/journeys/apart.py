@@ -23,15 +23,19 @@ from saleor_personalize.models import (
     Consent,
     Enrollment,
     Event,
+    InboxItem,
     Installation,
     Journey,
     JourneyVersion,
     Message,
+    MessageCopy,
+    MessageEvent,
     Offer,
     OfferVoucher,
     Order,
     OutgoingDelivery,
     OutgoingWebhook,
+    Pace,
     Profile,
     StockAlert,
     Suppression,
@@ -44,6 +48,8 @@ _COPIED = (
     JourneyVersion,
     Enrollment,
     Message,
+    InboxItem,
+    Pace,
     Offer,
     OfferVoucher,
     StockAlert,
@@ -54,14 +60,15 @@ _NEWER_THAN: Mapping[type[models.Model], str] = {
     Checkout: "last_changed_at",
 }
 KEPT = timedelta(days=400)
-#: Empty: nobody is told.
-_EMPTY = (OutgoingWebhook, OutgoingDelivery)
+#: Empty: nobody is told, and nobody looks at a mail that did not go.
+_EMPTY = (OutgoingWebhook, OutgoingDelivery, MessageCopy)
 #: What is hidden until its moment, and which moment that is.
 _HIDDEN: Mapping[type[models.Model], str] = {
     Order: "placed_at",
     Event: "occurred_at",
     Consent: "recorded_at",
     Suppression: "created_at",
+    MessageEvent: "recorded_at",
 }
 _MOMENT = "personalize.as_of"
 _MESSAGES = Message._meta.db_table

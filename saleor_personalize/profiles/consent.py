@@ -104,7 +104,9 @@ class Ledger:
         found = {profile_id: self.state_of(profile_id, key) for profile_id in self._lines}
         if any(self._lines[one].get(key) and found[one] == ConsentState.GRANTED for one in found):
             # A general question on one profile leaves what another of theirs said yes to by name.
-            found = {one: state for one, state in found.items() if not self._is_only_asked(one, key)}
+            found = {
+                one: state for one, state in found.items() if not self._is_only_asked(one, key)
+            }
         return next((state for state in _STRICTEST_FIRST if state in found.values()), None)
 
     def _is_only_asked(self, profile_id: int, key: Key) -> bool:

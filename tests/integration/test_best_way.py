@@ -47,6 +47,8 @@ def shop(installation: Installation, alice: Profile, settings: Any) -> Iterator[
     mail.outbox = []
     give_phone(alice)
     allow(alice, PUSH)
+    # Some journey chooses, so messages in the app are something that the shop has.
+    publish(installation, message("first", delivery_channel="best"), key="chooses")
     with time_machine.travel(NOW, tick=False):
         yield
 

@@ -209,7 +209,6 @@ class Oracle:
     def says(self, topic: str) -> ConsentState | None:
         return (self.parts or {}).get(topic, self.whole) if topic else self.whole
 
-
     def is_only_asked(self, topic: str) -> bool:
         return topic not in (self.parts or {}) and self.whole == PENDING and not self.was_refused
 

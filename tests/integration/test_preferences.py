@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,10 +16,12 @@ from django.test import Client
 from saleor_personalize.enums import (
     ConsentState,
     DeliveryChannel,
+    JourneySource,
     NotSentReason,
     Purpose,
     SuppressionReason,
 )
+from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.messaging import links, preferences
 from saleor_personalize.models import (
     Consent,
@@ -261,7 +264,7 @@ def test_b75_each_delivery_channel_is_chosen_apart(alice: Profile, settings: Any
     assert re.findall(r'value="([a-z_]+:[a-z_]+)"', shown) == [
         f"{channel}:{topic}"
         for topic in ("reminders", "offers", "news", "stock_alerts")
-        for channel in ("email", "push", "in_app")
+        for channel in ("email", "push")
     ]
     save(
         path,
@@ -285,9 +288,20 @@ def test_b75_only_ways_by_which_the_shop_can_send_are_offered_and_what_was_allow
     assert 'value="push:' not in page(path)
     assert {each.delivery_channel for each in preferences.standings(profile=alice)} == {
         "email",
-        "in_app",
         None,
     }
+    # From now on the shop has something to say on its pages.
+    built_in = journeys.built_in()["abandoned_checkout"]
+    in_app = replace(built_in.steps[0], delivery_channel="in_app")
+    published = journeys.publish(
+        installation=installation,
+        definition=replace(built_in, steps=(in_app,)),
+        source=JourneySource.FILE,
+        now=NOW,
+    )
+    assert 'value="in_app:' not in page(path)
+    journeys.go_live(journey=published.journey, now=NOW)
+    assert 'value="in_app:offers"' in page(path)
     # The shop sent push before, and may again.
     consent.record(
         profile=alice,

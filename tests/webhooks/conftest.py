@@ -12,7 +12,7 @@ from saleor_personalize.models import Installation
 from saleor_personalize.saleor_api import auth
 from saleor_personalize.tasks import broker
 from saleor_personalize.testing.keys import TEST_KEY, SigningKey
-from saleor_personalize.webhooks import saleor, wake, wsgi
+from saleor_personalize.webhooks import providers, saleor, wake, wsgi
 from tests.loopback import APP_ID, LoopbackShop, loopback_shop, with_loopback
 
 ISSUED_AT = "2026-03-02T11:59:58.042518+00:00"
@@ -51,7 +51,7 @@ def sent_tasks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             sent.append(name)
 
     monkeypatch.setattr(broker, "current_app", Broker())
-    for door in (saleor, wsgi):
+    for door in (providers, saleor, wsgi):
         monkeypatch.setattr(door, "bell", DirectBell("personalize.process_deliveries"))
     return sent
 

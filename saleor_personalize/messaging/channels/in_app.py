@@ -5,8 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
+from django.db.models import Q, TextField
+from django.db.models.functions import Cast
 from django.utils import timezone
 
+from saleor_personalize.enums import DeliveryChannel
 from saleor_personalize.exceptions import ChannelError
 from saleor_personalize.messaging import inbox
 from saleor_personalize.messaging.channels.base import (
@@ -15,13 +18,22 @@ from saleor_personalize.messaging.channels.base import (
     OutgoingMessage,
     SendResult,
 )
-from saleor_personalize.models import Message
+from saleor_personalize.models import Journey, Message
+
+#: How a definition says so, as PostgreSQL writes it.
+_IN_APP, _BEST = f'"{DeliveryChannel.IN_APP.value}"', '"delivery_channel": "best"'
 
 
 class InAppChannel(Channel):
     """Delivers exactly once: the message's own key makes a second item impossible."""
 
     capabilities = Capabilities(is_exactly_once=True)
+
+    def can_send(self, installation_id: int) -> bool:
+        """Tell whether a live journey may speak in the app: else the shop's pages may have no inbox."""
+        live = Journey.objects.of(installation_id).filter(is_live=True)
+        text = live.annotate(text=Cast("published__definition", TextField()))
+        return text.filter(Q(text__contains=_IN_APP) | Q(text__contains=_BEST)).exists()
 
     def send(self, message: OutgoingMessage) -> SendResult:
         row = Message.objects.filter(public_id=UUID(message.key)).select_related("profile").first()

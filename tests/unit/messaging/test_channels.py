@@ -178,17 +178,20 @@ SMTP = "django.core.mail.backends.smtp.EmailBackend"
 NOBODY_LISTENS = {"BACKEND": SMTP, "OPTIONS": {"host": "127.0.0.1", "port": 9}}
 
 
+@pytest.mark.django_db
 def test_b67_a_second_provider_takes_over() -> None:
     result = EmailChannel(providers=[NOBODY_LISTENS, LOCMEM]).send(MESSAGE)
     assert len(mail.outbox) == 1
     assert mail.outbox[0].extra_headers["Message-ID"] == result.provider_message_id
 
 
+@pytest.mark.django_db
 def test_b67_the_second_provider_is_left_alone_while_the_first_works() -> None:
     EmailChannel(providers=[LOCMEM, NOBODY_LISTENS]).send(MESSAGE)
     assert len(mail.outbox) == 1
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     "fault",
     [
@@ -210,6 +213,7 @@ def test_b67_no_second_provider_after_doubt_or_a_plain_no(
     assert mail.outbox == []
 
 
+@pytest.mark.django_db
 def test_b67_a_provider_that_does_not_exist_is_said_and_the_next_is_tried() -> None:
     with pytest.raises(ChannelError, match="settings are wrong"):
         EmailChannel(providers=["no.such.Backend"]).send(MESSAGE)
