@@ -24,7 +24,8 @@ class InAppChannel(Channel):
     capabilities = Capabilities(is_exactly_once=True)
 
     def send(self, message: OutgoingMessage) -> SendResult:
-        row = Message.objects.filter(public_id=UUID(message.key)).select_related("profile").first()
+        rows = Message.objects.of(message.installation_id).filter(public_id=UUID(message.key))
+        row = rows.select_related("profile").first()
         if row is None:
             raise ChannelError("Its person was erased.", is_permanent=True)
         data = message.data
