@@ -1,6 +1,6 @@
 """Stable strings of the domain. They are stored and published: add, never rename."""
 
-from django.db.models import TextChoices
+from django.db.models import IntegerChoices, TextChoices
 
 
 class InstallationStatus(TextChoices):
@@ -17,6 +17,13 @@ class DeliveryStatus(TextChoices):
     PROCESSED = "processed", "Its facts are recorded"
     IGNORED = "ignored", "Nothing to record"
     FAILED = "failed", "Kept with its error: replay after the cause is mended"
+
+
+class Lane(IntegerChoices):
+    """Where webhook deliveries wait: the patient lane never holds up the urgent one."""
+
+    URGENT = 0, "What the shop says, what people answer, and whom nothing must go to any more"
+    PATIENT = 1, "What else became of messages"
 
 
 class BackfillStatus(TextChoices):

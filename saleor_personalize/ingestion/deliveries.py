@@ -1,7 +1,8 @@
 """Webhook deliveries: stored as they came, then believed one by one.
 
 `store` is the door's; `process_waiting` is the workers'. A delivery that cannot be believed is kept
-with its error until somebody replays it; it never holds up the others.
+with its error until somebody replays it; it never holds up the others. Neither do a hundred thousand
+reports of a campaign: what became of mail waits in a lane of its own.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models import Q, QuerySet
 
 from saleor_personalize.conf import settings
-from saleor_personalize.enums import DeliveryStatus
+from saleor_personalize.enums import DeliveryStatus, Lane
 from saleor_personalize.exceptions import (
     MalformedPayload,
     PersonalizeError,
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 #: A delivery that fails for a passing reason is tried this often, then kept as failed.
 MAX_ATTEMPTS = 5
 RETRY_AFTER = timedelta(seconds=30)
+#: One in so many is taken from the patient lane first, however much waits in the urgent one.
+_PATIENT_EVERY = 5
 
 #: What providers of e-mail and of text messages tell is stored under their name with this before it.
 PROVIDER = "provider_"
@@ -87,16 +90,23 @@ def store_provider(
     query: str = "",
     error: str = "",
 ) -> None:
-    """Store what a provider of e-mail or of text messages tells; with an `error` as failed. The same body is stored once."""
+    """Store what a provider of e-mail or of text messages tells; with an `error` as failed.
+
+    The same body is stored once. But a STOP always counts: where a provider gives no ids, the second of a
+    person looks like the first, and between the two may have been a START. Twice the same is harmless.
+    """
+    lane, has_stop = _glance(provider, body, content_type, query)
+    salt = now.isoformat().encode() if has_stop else b""
     WebhookDelivery.objects.bulk_create(
         [
             WebhookDelivery(
                 installation=installation,
                 event=f"{PROVIDER}{provider}",
                 body=body,
-                body_hash=hashlib.sha256(body).digest(),
+                body_hash=hashlib.sha256(body + salt).digest(),
                 content_type=content_type[:200],
                 query=query,
+                lane=lane,
                 received_at=now,
                 status=DeliveryStatus.FAILED if error else DeliveryStatus.RECEIVED,
                 error=error,
@@ -106,29 +116,49 @@ def store_provider(
     )
 
 
-def process_waiting(*, now: datetime, limit: int = 100) -> int:
-    """Process up to `limit` waiting deliveries, oldest first; return how many were taken.
+def _glance(provider: str, body: bytes, content_type: str, query: str) -> tuple[Lane, bool]:
+    """Tell in which lane a body waits, and whether somebody wrote STOP in it."""
+    if provider == texts.PROVIDER:
+        is_urgent, has_stop = texts.glance(body=body, content_type=content_type, query=query)
+    else:
+        is_urgent = feedback.is_urgent(provider, body=body, content_type=content_type)
+        has_stop = False
+    return (Lane.URGENT if is_urgent else Lane.PATIENT), has_stop
 
-    Any number of workers may run this at once: each takes rows that no other holds.
+
+def process_waiting(*, now: datetime, limit: int = 100) -> int:
+    """Process up to `limit` waiting deliveries, the oldest of the urgent lane first; return how many were taken.
+
+    Of five one is the oldest of the patient lane, so that neither lane waits for the other to be empty. Any number of workers may run this at once: each takes rows that no other holds.
     """
     taken = 0
-    while taken < limit and _process_next(now=now):
+    while taken < limit:
+        is_patients_turn = taken % _PATIENT_EVERY == _PATIENT_EVERY - 1
+        lanes = (Lane.PATIENT, Lane.URGENT) if is_patients_turn else (Lane.URGENT, Lane.PATIENT)
+        if not _process_next(now=now, lanes=lanes):
+            break
         taken += 1
     return taken
 
 
-def _process_next(*, now: datetime) -> bool:
-    with transaction.atomic():
-        delivery = (
-            WebhookDelivery.objects.select_for_update(skip_locked=True, of=("self",))
-            .select_related("installation")
-            .filter(
-                Q(attempts=0) | Q(processed_at__lte=now - RETRY_AFTER),
-                status=DeliveryStatus.RECEIVED,
-            )
-            .order_by("id")
-            .first()
+def _next(lane: Lane, now: datetime) -> WebhookDelivery | None:
+    return (
+        WebhookDelivery.objects.select_for_update(skip_locked=True, of=("self",))
+        .select_related("installation")
+        .filter(
+            Q(attempts=0) | Q(processed_at__lte=now - RETRY_AFTER),
+            lane=lane,
+            status=DeliveryStatus.RECEIVED,
         )
+        .order_by("id")
+        .first()
+    )
+
+
+def _process_next(*, now: datetime, lanes: tuple[Lane, ...]) -> bool:
+    with transaction.atomic():
+        waiting = (_next(lane, now) for lane in lanes)
+        delivery = next((each for each in waiting if each is not None), None)
         if delivery is None:
             return False
         delivery.attempts += 1
@@ -267,7 +297,7 @@ def replay(*, installation: Installation, ids: list[int] | None = None) -> int:
 
 
 def purge(*, now: datetime) -> int:
-    """Delete raw deliveries past their retention; failed ones stay until they are replayed."""
+    """Delete raw deliveries past their retention; failed ones have one of their own (`RETENTION`)."""
     count, _ = WebhookDelivery.objects.filter(
         received_at__lt=now - settings.WEBHOOK_RAW_RETENTION,
         status__in=[DeliveryStatus.PROCESSED, DeliveryStatus.IGNORED],

@@ -17,13 +17,15 @@ from django.db.models import (
     QuerySet,
 )
 
-from saleor_personalize.enums import BackfillStatus, DeliveryStatus
+from saleor_personalize.enums import BackfillStatus, DeliveryStatus, Lane
 from saleor_personalize.models import Backfill, BackfillStage, Installation, WebhookDelivery
 
 #: Lags and counts speak of this long ago at most.
 RECENT = timedelta(hours=24)
 #: A delivery that waits longer than this has no worker to take it: beat looks every few seconds.
 WAITING_TOO_LONG = timedelta(minutes=1)
+#: What became of a large campaign takes its time, behind what is urgent.
+PATIENT_TOO_LONG = timedelta(hours=1)
 
 
 class _Percentile(Aggregate):
@@ -41,7 +43,8 @@ class _Percentile(Aggregate):
 class WebhookHealth:
     """Figures over the last `RECENT`, except `waiting` and `failed`, which count all that are kept.
 
-    `lag_p50` and `lag_p95` are from arrival to recorded; None when nothing was processed.
+    `lag_p50` and `lag_p95` are from arrival to recorded, of what is urgent; None when nothing was processed.
+    So is `oldest_waiting_at`; that of the patient lane is `oldest_patient_at`.
     """
 
     last_received_at: datetime | None
@@ -51,12 +54,15 @@ class WebhookHealth:
     failed: int
     lag_p50: timedelta | None
     lag_p95: timedelta | None
+    oldest_patient_at: datetime | None = None
 
     def is_stuck(self, now: datetime) -> bool:
         """Tell whether deliveries wait so long that no worker can be running."""
-        return (
-            self.oldest_waiting_at is not None and self.oldest_waiting_at < now - WAITING_TOO_LONG
+        oldest = (
+            (self.oldest_waiting_at, WAITING_TOO_LONG),
+            (self.oldest_patient_at, PATIENT_TOO_LONG),
         )
+        return any(at is not None and at < now - most for at, most in oldest)
 
 
 def webhook_health(*, installation: Installation, now: datetime) -> WebhookHealth:
@@ -73,7 +79,8 @@ def _health(deliveries: QuerySet[WebhookDelivery], now: datetime) -> WebhookHeal
     """Look at the recent ones and at those that are not done; the bulk of the table is neither."""
     since = now - RECENT
     lag = ExpressionWrapper(F("processed_at") - F("received_at"), output_field=DurationField())
-    done = Q(
+    urgent = Q(lane=Lane.URGENT)
+    done = urgent & Q(
         status__in=[DeliveryStatus.PROCESSED, DeliveryStatus.IGNORED], processed_at__isnull=False
     )
     recent = deliveries.filter(received_at__gte=since).aggregate(
@@ -82,7 +89,9 @@ def _health(deliveries: QuerySet[WebhookDelivery], now: datetime) -> WebhookHeal
         lag_p95=_Percentile(lag, fraction=0.95, filter=done),
     )
     waiting = deliveries.filter(status=DeliveryStatus.RECEIVED).aggregate(
-        waiting=Count("pk"), oldest_waiting_at=Min("received_at")
+        waiting=Count("pk"),
+        oldest_waiting_at=Min("received_at", filter=urgent),
+        oldest_patient_at=Min("received_at", filter=~urgent),
     )
     newest = deliveries.order_by("-received_at").values_list("received_at", flat=True).first()
     return WebhookHealth(

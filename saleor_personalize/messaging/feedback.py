@@ -147,6 +147,14 @@ def believe(
     return Taken(any(results), is_of_erased, reading.unreadable)
 
 
+def is_urgent(provider: str, *, body: bytes, content_type: str) -> bool:
+    """Tell whether a body that was not believed yet speaks of an address that nothing must go to any more."""
+    return any(
+        told.kind in _STOPPING and (told.is_hard or told.kind != MessageEventKind.BOUNCED)
+        for told in tracking.glance(provider, body=body, content_type=content_type)
+    )
+
+
 def _hold(installation: Installation, address_hashes: Collection[str]) -> None:
     """Let decisions under way about these addresses finish first; a later one sees what is written.
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import Q, QuerySet
 
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import IdentityKind, MessageEventKind
@@ -29,7 +29,7 @@ from saleor_personalize.models import (
     Profile,
 )
 from saleor_personalize.models.fields import keyed_hash
-from saleor_personalize.profiles import identity, merging
+from saleor_personalize.profiles import identity, items, merging
 
 #: Items of one answer, and of one report.
 MAX_ITEMS = 100
@@ -84,25 +84,15 @@ def deliver(*, message: Message, words: Words, now: datetime) -> InboxItem:
         )
         if is_new:
             outcomes.record(message=message, kind=MessageEventKind.DELIVERED, at=now, now=now)
-            _mark_changed(message.installation, merging.readable(message.profile))
+            items.mark_changed(message.installation, merging.readable(message.profile))
     return item
 
 
 def take_down(*, enrollment: Enrollment, now: datetime) -> int:
     """Show no longer what a journey told somebody; return how many items. Must run in the deciding transaction."""
-    rows = InboxItem.objects.of(enrollment.installation_id).filter(
-        message__enrollment=enrollment, dismissed_at=None, expires_at__gt=now
-    )
-    owners = list(
-        Profile.objects.of(enrollment.installation_id)
-        .filter(pk__in=rows.values("profile"))
-        .select_related("installation")
-    )
-    count = rows.update(expires_at=now)
-    members = {pk for owner in owners for pk in merging.readable(owner)}
-    if members:
-        _mark_changed(enrollment.installation, members)
-    return count
+    rows = items.standing(installation=enrollment.installation, now=now)
+    rows = rows.filter(message__enrollment=enrollment)
+    return items.take_down(installation=enrollment.installation, rows=rows, now=now)
 
 
 def _web_address(url: str, schemes: Collection[str]) -> str:
@@ -112,15 +102,6 @@ def _web_address(url: str, schemes: Collection[str]) -> str:
     except ValueError:
         return ""
     return url if parts.scheme in schemes and parts.netloc else ""
-
-
-def _mark_changed(installation: Installation, members: Collection[int]) -> None:
-    """Let whoever polls for one of these profiles read anew; must run in the transaction that changes."""
-    rows = Profile.objects.of(installation).filter(pk__in=members)
-    if len(members) > 1:
-        # In one order, so that no two transactions wait for each other.
-        list(rows.order_by("pk").select_for_update().values_list("pk", flat=True))
-    rows.update(inbox_version=F("inbox_version") + 1)
 
 
 # -- reading -----------------------------------------------------------------------------------------------
@@ -153,11 +134,11 @@ def page(
     found = list(
         rows.order_by("-created_at", "-pk").select_related("message")[: min(first, MAX_ITEMS) + 1]
     )
-    items = found[:first][:MAX_ITEMS]
+    shown_now = found[:first][:MAX_ITEMS]
     return Page(
-        items=items,
+        items=shown_now,
         unread_count=shown.filter(read_at=None).count(),
-        end_cursor=items[-1].public_id.hex if len(found) > len(items) else "",
+        end_cursor=shown_now[-1].public_id.hex if len(found) > len(shown_now) else "",
         changes_at=shown.order_by("expires_at").values_list("expires_at", flat=True).first(),
     )
 
@@ -194,9 +175,9 @@ def report(
             rows = rows.filter(public_id__in=_public_ids(ids))
         if kind == MessageEventKind.READ:
             rows = rows.filter(read_at=None)
-        items = list(rows.select_related("message").order_by("pk").select_for_update(of=("self",)))
+        found = list(rows.select_related("message").order_by("pk").select_for_update(of=("self",)))
         news = 0
-        for item in items:
+        for item in found:
             item.read_at = item.read_at or now
             if kind == MessageEventKind.DISMISSED:
                 item.dismissed_at = now
@@ -206,9 +187,9 @@ def report(
                 message=item.message, kind=kind, at=now, now=now, provider_event_id=known_as
             )
             news += event is not None
-        InboxItem.objects.bulk_update(items, ["read_at", "dismissed_at"])
-        if items:
-            _mark_changed(profile.installation, members)
+        InboxItem.objects.bulk_update(found, ["read_at", "dismissed_at"])
+        if found:
+            items.mark_changed(profile.installation, members)
     return news
 
 

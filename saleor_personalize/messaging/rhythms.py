@@ -6,17 +6,26 @@ visit. Whoever refused profiling teaches nothing and has no hours of their own.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any
 
 import numpy as np
 from django.db import transaction
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce
+from numpy.typing import NDArray
 
 from saleor_personalize.conf import settings
-from saleor_personalize.enums import DeliveryChannel, MessageEventKind, TimeReason
+from saleor_personalize.enums import (
+    DeliveryChannel,
+    InstallationStatus,
+    MessageEventKind,
+    TimeReason,
+)
+from saleor_personalize.exceptions import kind_and_place
 from saleor_personalize.messaging import arbitration, clocks
 from saleor_personalize.messaging.queries import REACHED
 from saleor_personalize.ml import hours
@@ -30,6 +39,8 @@ from saleor_personalize.models import (
 )
 from saleor_personalize.models.locks import lock
 from saleor_personalize.profiles import consent, merging
+
+logger = logging.getLogger(__name__)
 
 #: What is older says nothing of today.
 RECENT = timedelta(days=180)
@@ -47,6 +58,8 @@ LOST = (
 )
 #: More reactions teach nothing more.
 _MOST = 2_000_000
+#: So many of them are in memory as rows at once.
+_CHUNK = 5_000
 #: Of one person.
 _MOST_OWN = 300
 #: So long before it is too late a message goes at last: its first hand-over may fail.
@@ -160,73 +173,100 @@ def _reactions(
 # -- a whole shop -------------------------------------------------------------------------------------
 
 
+#: Whose reaction, in which hour of the week, and when (in days).
+_REACTION = np.dtype([("person", np.int64), ("hour", np.int64), ("day", np.float64)])
+Reactions = NDArray[np.void]
+
+
+def learn_all(*, now: datetime) -> int:
+    """Learn anew in every active shop; return for how many delivery channels. One shop's fault stops no other."""
+    count = 0
+    for installation in Installation.objects.filter(status=InstallationStatus.ACTIVE):
+        try:
+            count += len(learn(installation=installation, now=now))
+        except Exception as error:
+            # Its text may quote a row.
+            logger.error(  # noqa: TRY400
+                "The rhythms of installation %s were not learnt: %s",
+                installation.pk, kind_and_place(error),
+            )  # fmt: skip
+    return count
+
+
 def learn(*, installation: Installation, now: datetime) -> list[Rhythm]:
     """Learn anew how much and when the people of a shop react, for every delivery channel; return the rows.
 
-    A person's own hours are gone by only where they foretold better than those of all.
+    A person's own hours are gone by only where they foretold better than those of all. Nothing is locked
+    while it works; only what was found is written under a lock.
     """
     refused = consent.refused_profiling(installation=installation)
     zones = _zones(installation)
-    visits = [
-        each
-        for each in Session.objects.of(installation)
+    counts = _counts(installation, now)
+    seen = (
+        Session.objects.of(installation)
         .filter(started_at__gt=now - RECENT, started_at__lte=now)
         .order_by("-started_at")
-        .values_list(Coalesce("profile__merged_into_id", "profile_id"), "started_at")[:_MOST]
-        if each[0] not in refused
-    ]
-    counts = _counts(installation, now)
+        .values_list(Coalesce("profile__merged_into_id", "profile_id"), "started_at")
+    )
+    visits = _taken(seen, refused, zones)
+    found = {
+        channel: _found(installation, channel, visits, refused, zones, counts, now)
+        for channel in DeliveryChannel
+        if channel.value in settings.CHANNELS
+    }
     with transaction.atomic():
         lock(installation, ["rhythms"])
         return [
-            _save(installation, channel, visits, refused, zones, counts.get(channel, (0, 0)), now)
-            for channel in DeliveryChannel
-            if channel.value in settings.CHANNELS
+            Rhythm.objects.update_or_create(
+                installation=installation, delivery_channel=channel, defaults=values
+            )[0]
+            for channel, values in found.items()
         ]
 
 
-def _save(
+def _found(
     installation: Installation,
     channel: DeliveryChannel,
-    visits: list[tuple[int, datetime]],
+    visits: Reactions,
     refused: set[int],
     zones: dict[int, tzinfo],
-    counts: tuple[int, int],
+    counts: dict[DeliveryChannel, tuple[int, int]],
     now: datetime,
-) -> Rhythm:
-    seen = _reactions(installation, channel, now).order_by("-at")
+) -> dict[str, Any]:
+    """Return what is found out of a delivery channel."""
     person = Coalesce("message__profile__merged_into_id", "message__profile_id")
-    mine = [each for each in seen.values_list(person, "at")[:_MOST] if each[0] not in refused]
-    found = _learnt([*visits, *mine], zones)
-    sent, looked_at = counts
-    row, _is_new = Rhythm.objects.update_or_create(
-        installation=installation,
-        delivery_channel=channel,
-        defaults={
-            "learnt_at": now,
-            "sent": sent,
-            "seen": looked_at,
-            "curve": [] if found is None else [round(float(one), 6) for one in found.curve],
-            "is_personal": found is not None and found.is_personal,
-            "strength": 0.0 if found is None else found.strength,
-            "figures": {"reactions": len(visits) + len(mine)} if found is None else found.figures,
-        },
-    )
-    return row
+    seen = _reactions(installation, channel, now).order_by("-at").values_list(person, "at")
+    reactions = np.concatenate([visits, _taken(seen, refused, zones)])
+    found = hours.learn(people=reactions["person"], hours=reactions["hour"], days=reactions["day"])
+    sent, looked_at = counts.get(channel, (0, 0))
+    return {
+        "learnt_at": now,
+        "sent": sent,
+        "seen": looked_at,
+        "curve": [] if found is None else [round(float(one), 6) for one in found.curve],
+        "is_personal": found is not None and found.is_personal,
+        "strength": 0.0 if found is None else found.strength,
+        "figures": {"reactions": len(reactions)} if found is None else found.figures,
+    }
 
 
-def _learnt(reactions: list[tuple[int, datetime]], zones: dict[int, tzinfo]) -> hours.Learnt | None:
+def _taken(
+    rows: QuerySet[Any, tuple[int, datetime]], refused: set[int], zones: dict[int, tzinfo]
+) -> Reactions:
+    """Return (person, moment) of the newest as numbers; the rows come from the database bit by bit."""
     shop = clocks.shop_zone()
-    return hours.learn(
-        people=np.array([person for person, _at in reactions], dtype=np.int64),
-        hours=np.array(
-            [
-                hours.hour_of_week(at.astimezone(zones.get(person, shop)))
-                for person, at in reactions
-            ],
-            dtype=np.int64,
+    newest = rows[:_MOST].iterator(chunk_size=_CHUNK)
+    return np.fromiter(
+        (
+            (
+                person,
+                hours.hour_of_week(at.astimezone(zones.get(person, shop))),
+                at.timestamp() / 86_400,
+            )
+            for person, at in newest
+            if person not in refused
         ),
-        days=np.array([at.timestamp() / 86_400 for _person, at in reactions]),
+        dtype=_REACTION,
     )
 
 
@@ -237,9 +277,11 @@ def _zones(installation: Installation) -> dict[int, tzinfo]:
     )
     found: dict[int, tzinfo] = {}
     # Whoever speaks for the person first.
-    for pk, speaker, traits, country in rows.order_by(
-        Coalesce("merged_into_id", "pk"), "-merged_into_id", "pk"
-    ).values_list("pk", "merged_into_id", "traits", "country_code"):
+    for pk, speaker, traits, country in (
+        rows.order_by(Coalesce("merged_into_id", "pk"), "-merged_into_id", "pk")
+        .values_list("pk", "merged_into_id", "traits", "country_code")
+        .iterator(chunk_size=_CHUNK)
+    ):
         zone = clocks.zone_told(traits.get(clocks.TRAIT), country)
         if zone is not None and (speaker is None or speaker not in found):
             found[speaker or pk] = zone

@@ -6,6 +6,7 @@ a filter that pads a name to a gigabyte. Each is a TemplateBroken; the process l
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sized
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from django.template import Context, Library, Origin, TemplateDoesNotExist, TemplateSyntaxError
 from django.template.base import Parser, Token
-from django.template.defaultfilters import add, center, ljust, rjust, stringformat
+from django.template.defaultfilters import add, center, floatformat, ljust, rjust, stringformat
 from django.template.loaders import app_directories, filesystem
 
 from saleor_personalize.exceptions import TemplateBroken
@@ -161,6 +162,14 @@ def _stringformat(value: Any, how: Any) -> str:
     for part in "".join(one if one.isdigit() else " " for one in str(how)).split():
         _narrow(value, part)
     return str(stringformat(value, how))
+
+
+@register.filter("floatformat", is_safe=True)
+def _floatformat(value: Any, places: Any = -1) -> Any:
+    with contextlib.suppress(OverflowError, TypeError, ValueError):
+        # As Django reads them; what it cannot read does nothing.
+        _narrow(value, abs(int(places.rstrip("gu") if isinstance(places, str) else places)))
+    return floatformat(value, places)
 
 
 @register.filter("add")

@@ -71,6 +71,25 @@ def is_on() -> bool:
     return True
 
 
+def glance(*, body: bytes, content_type: str, query: str) -> tuple[bool, bool]:
+    """Tell of a body that was not believed yet whether it is urgent, and whether somebody wrote STOP in it.
+
+    Urgent is what people write, and what ends messages to a number; a body that cannot be read may be either.
+    """
+    callback = Callback(url="", body=body, content_type=content_type, query=dict(parse_qsl(query)))
+    try:
+        told = channel().read(callback)
+        written = [each for each in told if isinstance(each, Written)]
+        reports = [each for each in told if isinstance(each, Report)]
+        has_stop = any((each.reply or reply_of(each.text)) == Reply.STOP for each in written)
+    except Exception:
+        # A plug-in may raise anything. It is stored first; what is wrong with it, its worker tells.
+        return True, False
+    stops = (MessageEventKind.UNSUBSCRIBED, MessageEventKind.COMPLAINED)
+    is_stopping = any(each.kind in stops or each.is_hard for each in reports)
+    return bool(written) or is_stopping, has_stop
+
+
 def believe(
     *,
     installation: Installation,

@@ -1076,6 +1076,7 @@ class Migration(migrations.Migration):
                 ('query', models.CharField(blank=True, db_default='', default='', max_length=500)),
                 ('received_at', models.DateTimeField()),
                 ('issued_at', models.DateTimeField(null=True)),
+                ('lane', models.PositiveSmallIntegerField(choices=[(0, 'What the shop says, what people answer, and whom nothing must go to any more'), (1, 'What else became of messages')], db_default=0, default=0)),
                 ('status', models.CharField(choices=[('received', 'Stored, waiting for a worker'), ('processed', 'Its facts are recorded'), ('ignored', 'Nothing to record'), ('failed', 'Kept with its error: replay after the cause is mended')], default='received', max_length=12)),
                 ('attempts', models.PositiveSmallIntegerField(default=0)),
                 ('error', models.TextField(blank=True)),
@@ -1433,6 +1434,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='enrollment',
+            index=models.Index(condition=models.Q(('held_by', 'throttled'), ('status', 'waiting')), fields=['due_at'], name='enrollment_throttled'),
+        ),
+        migrations.AddIndex(
+            model_name='enrollment',
             index=models.Index(condition=models.Q(('status', 'waiting')), fields=['installation', 'subject_saleor_id'], name='enrollment_of_subject'),
         ),
         migrations.AddIndex(
@@ -1581,7 +1586,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='webhookdelivery',
-            index=models.Index(condition=models.Q(('status', 'received')), fields=['id'], name='delivery_waiting'),
+            index=models.Index(condition=models.Q(('status', 'received')), fields=['lane', 'id'], name='delivery_waiting'),
         ),
         migrations.AddIndex(
             model_name='webhookdelivery',

@@ -94,6 +94,12 @@ class Enrollment(Scoped):
                 name="enrollment_due",
                 condition=models.Q(status="waiting"),
             ),
+            # The first place that gets free, over all journeys: asked with every look.
+            models.Index(
+                fields=["due_at"],
+                name="enrollment_throttled",
+                condition=models.Q(status="waiting", held_by="throttled"),
+            ),
             models.Index(
                 fields=["installation", "subject_saleor_id"],
                 name="enrollment_of_subject",

@@ -2,7 +2,7 @@
 
 from django.db import models
 
-from saleor_personalize.enums import DeliveryStatus
+from saleor_personalize.enums import DeliveryStatus, Lane
 from saleor_personalize.models.fields import EncryptedTextField
 from saleor_personalize.models.installation import Scoped
 
@@ -19,6 +19,9 @@ class WebhookDelivery(Scoped):
     query = models.CharField(max_length=500, blank=True, default="", db_default="")
     received_at = models.DateTimeField()
     issued_at = models.DateTimeField(null=True)
+    lane = models.PositiveSmallIntegerField(
+        choices=Lane, default=Lane.URGENT, db_default=Lane.URGENT.value
+    )
     status = models.CharField(
         max_length=12, choices=DeliveryStatus, default=DeliveryStatus.RECEIVED
     )
@@ -35,7 +38,9 @@ class WebhookDelivery(Scoped):
         ]
         indexes = [
             models.Index(
-                fields=["id"], name="delivery_waiting", condition=models.Q(status="received")
+                fields=["lane", "id"],
+                name="delivery_waiting",
+                condition=models.Q(status="received"),
             ),
             models.Index(
                 fields=["installation"],

@@ -40,7 +40,7 @@ from saleor_personalize.models import (
     Session,
     Suppression,
 )
-from saleor_personalize.profiles import consent_rules, identity, merging
+from saleor_personalize.profiles import consent_rules, identity, items, merging
 from saleor_personalize.profiles.changes import mark_changed
 from saleor_personalize.profiles.consent_rules import Ruling
 from saleor_personalize.signals import consent_changed
@@ -261,6 +261,8 @@ def record(
         # Their number is nobody's business before.
         rows = Profile.objects.of(profile.installation).filter(pk=profile.pk)
         rows.exclude(identities__kind=IdentityKind.PHONE).update(phone_wanted_at=now)
+    if delivery_channel == DeliveryChannel.IN_APP and state == ConsentState.DENIED:
+        items.end_refused(profile=profile, purpose=purpose, topic=topic, now=now)
     bus.publish(
         installation=profile.installation,
         event=BusEvent.CONSENT_CHANGED,

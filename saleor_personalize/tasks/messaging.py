@@ -3,9 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
-from saleor_personalize.enums import InstallationStatus
 from saleor_personalize.messaging import opt_in, rhythms
-from saleor_personalize.models import Installation
 
 #: People that one run takes up; beat wakes the next run.
 LIMIT = 100
@@ -20,7 +18,4 @@ def confirm_opt_ins() -> int:
 @shared_task(name="personalize.learn_rhythms")  # type: ignore[untyped-decorator,unused-ignore]
 def learn_rhythms() -> int:
     """Learn how much and when people react in every active shop; return for how many delivery channels."""
-    return sum(
-        len(rhythms.learn(installation=row, now=timezone.now()))
-        for row in Installation.objects.filter(status=InstallationStatus.ACTIVE)
-    )
+    return rhythms.learn_all(now=timezone.now())

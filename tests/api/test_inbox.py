@@ -66,6 +66,7 @@ def send(message: Message, **given: Any) -> str:
         "text": "It is back.\n",
         "html": "",
         "link": "https://shop.example/tea",
+        "installation_id": message.installation_id,
         **given,
     }
     return InAppChannel().send(OutgoingMessage(**outgoing)).provider_message_id

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 import time_machine
 from django.core import mail
@@ -28,6 +29,7 @@ from saleor_personalize.journeys import definitions
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.triggers import About
 from saleor_personalize.messaging import outcomes, rhythms
+from saleor_personalize.ml import hours as curves
 from saleor_personalize.models import (
     Enrollment,
     Installation,
@@ -551,6 +553,49 @@ def test_b78_beat_learns_every_week_and_a_command_shows_the_figures(
     told = json.loads(command("learn", "--json"))
     email = next(one for one in told if one["deliveryChannel"] == "email")
     assert (email["isPersonal"], len(email["curve"])) == (True, 168)
+
+
+def test_b78_nothing_is_locked_while_it_learns(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two million reactions take their time, and are numbers by then, not rows."""
+    people_who_come(installation, lambda person, day: 7)
+    said: list[str] = []
+    learnt = curves.learn
+
+    def noted(**given: Any) -> Any:
+        said.append("learn")
+        assert all(type(each) is np.ndarray for each in given.values())
+        return learnt(**given)
+
+    monkeypatch.setattr(curves, "learn", noted)
+    monkeypatch.setattr(rhythms, "lock", lambda *_: said.append("lock"))
+    rows = learn(installation)
+    assert said == ["learn"] * len(rows) + ["lock"]
+    monkeypatch.setattr(rhythms, "_MOST", 500)
+    assert learn(installation)[0].figures["reactions"] == 500
+
+
+def test_b78_the_fault_of_one_shop_stops_no_other(
+    installation: Installation,
+    other_installation: Installation,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    counted, address = rhythms._counts, "alice@example.com"
+
+    def faulty(of: Installation, now: datetime) -> Any:
+        if of == installation:
+            raise ValueError(address)
+        return counted(of, now)
+
+    monkeypatch.setattr(rhythms, "_counts", faulty)
+    assert tasks.learn_rhythms() == Rhythm.objects.of(other_installation).count() > 0
+    assert not Rhythm.objects.of(installation).exists()
+    assert (
+        f"The rhythms of installation {installation.pk} were not learnt: ValueError" in caplog.text
+    )
+    assert address not in caplog.text
 
 
 def learn(installation: Installation) -> list[Rhythm]:

@@ -22,6 +22,7 @@ from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.definitions import InvalidJourney
 from saleor_personalize.messaging import inbox
 from saleor_personalize.models import Consent, InboxItem, Installation, Message, Profile
+from saleor_personalize.profiles import consent
 from tests.conftest import NOW
 from tests.integration.reminders import Saleor, order_data
 from tests.integration.signal_trigger import Signal, come_in, message, publish
@@ -139,6 +140,45 @@ def test_b69_a_mail_has_no_place_in_the_shop(
 ) -> None:
     with pytest.raises(InvalidJourney, match="only a message in the app has it"):
         publish(installation, message("first", **given))
+
+
+@pytest.mark.parametrize(
+    ("topic", "left"),
+    [
+        ("", {"alice": 0, "bob": 1}),
+        ("other", {"alice": 1, "bob": 1}),
+        ("reminders", {"alice": 0, "bob": 1}),
+    ],
+)
+def test_b69_who_wants_nothing_more_in_the_shop_sees_nothing_more(
+    installation: Installation, alice: Profile, bob: Profile, topic: str, left: dict[str, int]
+) -> None:
+    """What asks for a sale ends with the no, on all devices; what an order needs stays."""
+    journey = publish(
+        installation, message("first", delivery_channel="in_app", placement="home_top")
+    )
+    for person in (alice, bob):
+        allow(person)
+        come_in(journey, person, f"object-{person.pk}")
+    advance(NOW)
+    needed = Message.objects.create(
+        installation=installation, idempotency_key="needed", profile=alice, template="thanks",
+        purpose=Purpose.TRANSACTIONAL, delivery_channel=DeliveryChannel.IN_APP,
+        status=MessageStatus.SENT, decided_at=NOW,
+    )  # fmt: skip
+    inbox.deliver(message=needed, words=inbox.Words(text="It is on its way."), now=NOW)
+    version = Profile.objects.get(pk=alice.pk).inbox_version
+
+    no = consent.Choice(Purpose.MARKETING, DeliveryChannel.IN_APP, topic, is_allowed=False)
+    consent.choose(profile=alice, choices=[no], source="test", now=NOW + HOUR)
+
+    shown = inbox.page(profile=alice, now=NOW + HOUR).items
+    assert [item.message.purpose for item in shown].count(Purpose.MARKETING) == left["alice"]
+    assert needed in [item.message for item in shown]
+    assert len(inbox.page(profile=bob, now=NOW + HOUR).items) == left["bob"]
+    # Pages that poll see it as well.
+    changed = Profile.objects.get(pk=alice.pk).inbox_version > version
+    assert changed == (left["alice"] == 0)
 
 
 @pytest.mark.parametrize("is_over", [True, False])

@@ -14,10 +14,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import time_machine
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from saleor_personalize.enums import ConsentState, DeliveryChannel, IdentityKind, Purpose
 from saleor_personalize.journeys import operations as journeys
+from saleor_personalize.journeys import queries
 from saleor_personalize.journeys.triggers import About
 from saleor_personalize.messaging import opt_in, pace
 from saleor_personalize.models import Enrollment, Installation, Message, Pace, Profile
@@ -410,3 +412,18 @@ def test_b80_a_worker_waits_for_the_next_place_in_the_pace_if_it_comes_soon(
     last = Message.objects.order_by("-decided_at").first()
     assert last is not None
     assert timedelta(milliseconds=500) <= last.decided_at - NOW <= SECOND
+
+
+@pytest.mark.django_db
+def test_b80_the_next_place_is_found_without_looking_at_all_who_wait(
+    installation: Installation,
+) -> None:
+    with CaptureQueriesContext(connection) as caught:
+        queries.next_place(now=NOW, within=timedelta(seconds=30))
+    (asked,) = caught.captured_queries
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute(f"EXPLAIN {asked['sql']}")
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert "enrollment_throttled" in plan
+    assert "Sort" not in plan

@@ -62,7 +62,6 @@ ACROSS = {
     "journeys/entering.py",  # looks for whom time brings into the journeys of every shop
     "journeys/resuming.py",  # takes up the interrupted messages of every shop
     "journeys/claiming.py",  # claims due enrollments of every shop
-    "messaging/channels/in_app.py",  # the key of a message says which shop
     "messaging/feedback.py",  # the secret in the address says which shop
     "journeys/time_machine.py",  # moves the clock of a whole database that is its own
     "messaging/clocks.py",  # part of a query that is held to one shop: who is one with whom

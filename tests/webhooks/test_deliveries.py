@@ -12,8 +12,8 @@ from django.db import OperationalError, connection, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from saleor_personalize.enums import DeliveryStatus
-from saleor_personalize.ingestion import deliveries
+from saleor_personalize.enums import DeliveryStatus, Lane
+from saleor_personalize.ingestion import deliveries, queries
 from saleor_personalize.models import (
     Checkout,
     Identity,
@@ -142,6 +142,61 @@ def test_a_passing_fault_is_tried_again_after_a_while_and_not_for_ever(
     assert tries == [1] * deliveries.MAX_ATTEMPTS
     failed = WebhookDelivery.objects.get()
     assert (failed.status, failed.error) == (DeliveryStatus.FAILED, "OperationalError")
+
+
+def reports(installation: Installation, count: int) -> None:
+    for number in range(count):
+        deliveries.store_provider(
+            installation=installation,
+            provider="postmark",
+            body=b'{"RecordType": "Delivery", "MessageID": "%d", "Recipient": "a@b.cd", "Metadata": {}}'
+            % number,
+            content_type="application/json",
+            now=NOW,
+        )
+
+
+@pytest.mark.django_db
+def test_b79_a_campaigns_reports_hold_up_no_order_and_are_read_all_the_same(
+    installation: Installation,
+) -> None:
+    reports(installation, 30)
+    row = one("order", "order_created")
+    store(installation, *(row.changed(number=str(number)) for number in range(12)))
+
+    def left() -> tuple[int, int]:
+        waiting = WebhookDelivery.objects.filter(status=DeliveryStatus.RECEIVED)
+        return (
+            waiting.filter(lane=Lane.URGENT).count(),
+            waiting.filter(lane=Lane.PATIENT).count(),
+        )
+
+    assert left() == (12, 30)
+    assert deliveries.process_waiting(now=NOW, limit=1) == 1
+    assert left() == (11, 30)
+    # Neither waits until the other is empty.
+    assert deliveries.process_waiting(now=NOW, limit=10) == 10
+    assert left() == (3, 28)
+    assert deliveries.process_waiting(now=NOW) == 31
+    assert left() == (0, 0)
+
+
+@pytest.mark.django_db
+def test_b119_reports_that_wait_are_no_worker_that_is_gone(installation: Installation) -> None:
+    reports(installation, 2)
+    deliver(installation, [one("order", "order_created")], now=NOW)
+    reports(installation, 5)
+    later = NOW + timedelta(minutes=30)
+    found = queries.webhook_health(installation=installation, now=later)
+    assert (found.waiting, found.is_stuck(later)) == (3, False)
+    assert found.lag_p95 == timedelta(0)
+    # Nobody reads them at all.
+    assert found.is_stuck(NOW + timedelta(minutes=61))
+    # An order that waits tells so at once.
+    store(installation, one("order", "order_created").changed(number="2"))
+    found = queries.webhook_health(installation=installation, now=later)
+    assert found.is_stuck(NOW + timedelta(seconds=61))
+    assert not found.is_stuck(NOW + timedelta(seconds=59))
 
 
 @pytest.mark.django_db

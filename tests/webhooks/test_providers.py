@@ -20,6 +20,7 @@ from saleor_personalize.enums import (
     ConsentState,
     DeliveryChannel,
     DeliveryStatus,
+    Lane,
     MessageStatus,
     Purpose,
 )
@@ -52,6 +53,64 @@ Report = Callable[..., Any]
 def _at() -> Any:
     with time_machine.travel(NOW.replace(hour=13), tick=False):
         yield
+
+
+def delivered(number: int) -> dict[str, Any]:
+    return {
+        "RecordType": "Delivery", "MessageID": f"id-{number}", "Recipient": ALICE,
+        "DeliveredAt": AT_TEXT, "Metadata": {},
+    }  # fmt: skip
+
+
+def complaint() -> dict[str, Any]:
+    return postmark(RecordType="SpamComplaint", Type="SpamComplaint", Details="")
+
+
+def soft_bounce() -> dict[str, Any]:
+    return postmark(Type="SoftBounce", Details="smtp;452 4.2.2 mailbox full")
+
+
+def test_b79_a_bounce_or_a_complaint_waits_behind_no_report(
+    installation: Installation, alice: Profile, report: Report
+) -> None:
+    sent_to(alice)
+    for number in range(20):
+        assert report("postmark", delivered(100 + number)).status_code == 200
+    assert report("postmark", complaint()).status_code == 200
+    assert deliveries.process_waiting(now=timezone.now(), limit=1) == 1
+    assert suppressed(installation) == ["complaint"]
+    assert process() == 20
+
+
+def test_b79_in_which_lane_a_report_waits(report: Report) -> None:
+    told = [
+        ("postmark", postmark(), Lane.URGENT),
+        ("postmark", soft_bounce(), Lane.PATIENT),
+        ("postmark", delivered(1), Lane.PATIENT),
+        ("postmark", {"what": "is this"}, Lane.PATIENT),
+        ("sendgrid", told_by_sendgrid("delivered", ALICE), Lane.PATIENT),
+        ("sendgrid", [{"what": "is this"}, *told_by_sendgrid("spamreport", ALICE)], Lane.URGENT),
+        ("sendgrid", told_by_sendgrid("unsubscribe", ALICE), Lane.URGENT),
+    ]
+    for provider, body, lane in told:
+        report(provider, body)
+        assert WebhookDelivery.objects.latest("pk").lane == lane, body
+
+
+def test_b67_nobody_hears_of_a_report_before_it_is_believed(report: Report) -> None:
+    heard: list[Any] = []
+
+    def receiver(**given: Any) -> None:
+        heard.append(given["event"])
+
+    anymail_tracking.connect(receiver)
+    try:
+        report("postmark", postmark())
+        assert heard == []
+        process()
+        assert len(heard) == 1
+    finally:
+        anymail_tracking.disconnect(receiver)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from saleor_personalize.enums import (
     ConsentState,
     DeliveryChannel,
     DeliveryStatus,
+    Lane,
     MessageEventKind,
     MessageStatus,
     Purpose,
@@ -24,6 +25,7 @@ from saleor_personalize.enums import (
 )
 from saleor_personalize.ingestion import deliveries, erasure
 from saleor_personalize.messaging import feedback
+from saleor_personalize.messaging.channels.sms import Callback, Written
 from saleor_personalize.models import (
     Consent,
     Installation,
@@ -147,9 +149,55 @@ def test_b70_stop_twice_and_told_twice_is_one_no(alice: Profile, call: Call) -> 
     with_number(alice)
     texted(alice)
     assert [call(STOP), call(STOP), call({**STOP, "MessageSid": "SM101"})] == [200] * 3
+    # In one moment: it is the same call, made again.
     assert process() == 2
+    with time_machine.travel(NOW.replace(hour=13, minute=1), tick=False):
+        assert call(STOP) == 200
+        assert process() == 1
+    assert MessageEvent.objects.count() == 2
     assert Consent.objects.filter(state=ConsentState.DENIED).count() == 2
     assert Suppression.objects.count() == 1
+
+
+def test_b70_a_second_stop_counts_where_a_provider_gives_no_ids(
+    alice: Profile, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing tells it from the first, but that there was a START in between."""
+
+    def read(_self: Any, callback: Callback) -> list[Written]:
+        return [Written(event_id="", number=callback.form["From"], text=callback.form["Body"])]
+
+    monkeypatch.setattr("twilio_messages.TwilioChannel.read", read)
+    with_number(alice)
+    stop, start = ({"From": ANA, "To": SHOP, "Body": word} for word in ("STOP", "START"))
+    for minute, form in enumerate((stop, start, stop)):
+        with time_machine.travel(NOW.replace(hour=13, minute=minute), tick=False):
+            assert call(form) == 200
+            assert process() == 1
+    assert state(alice) == ConsentState.DENIED
+    assert reasons() == [SuppressionReason.UNSUBSCRIBED]
+    # What only looks like a START said again takes nothing back.
+    with time_machine.travel(NOW.replace(hour=14), tick=False):
+        assert call(start) == 200
+        assert process() == 0
+    assert state(alice) == ConsentState.DENIED
+
+
+@pytest.mark.parametrize(
+    ("form", "lane"),
+    [
+        (STOP, Lane.URGENT),
+        ({**STOP, "Body": "Thank you"}, Lane.URGENT),
+        ({"MessageSid": "SM1", "MessageStatus": "delivered", "To": ANA}, Lane.PATIENT),
+        ({"MessageSid": "SM1", "MessageStatus": "sent", "To": ANA}, Lane.PATIENT),
+        ({"nothing": "of this"}, Lane.URGENT),
+    ],
+)
+def test_b70_what_people_write_waits_behind_no_report(
+    alice: Profile, call: Call, form: dict[str, str], lane: Lane
+) -> None:
+    assert call(form) == 200
+    assert WebhookDelivery.objects.get().lane == lane
 
 
 @pytest.mark.parametrize(

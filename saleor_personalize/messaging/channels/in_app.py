@@ -36,7 +36,8 @@ class InAppChannel(Channel):
         return text.filter(Q(text__contains=_IN_APP) | Q(text__contains=_BEST)).exists()
 
     def send(self, message: OutgoingMessage) -> SendResult:
-        row = Message.objects.filter(public_id=UUID(message.key)).select_related("profile").first()
+        rows = Message.objects.of(message.installation_id).filter(public_id=UUID(message.key))
+        row = rows.select_related("profile").first()
         if row is None:
             raise ChannelError("Its person was erased.", is_permanent=True)
         data = message.data

@@ -6,6 +6,7 @@ What it does not tell apart, a bounce for good and one for now, people and machi
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import io
@@ -170,6 +171,20 @@ def read(provider: str, *, body: bytes, content_type: str) -> Reading:
     return Reading(told, unreadable)
 
 
+def glance(provider: str, *, body: bytes, content_type: str) -> list[Told]:
+    """Return what a body seems to tell, nobody hearing of it and nothing being asked; [] for what cannot be read."""
+    if b"SubscriptionConfirmation" in body:
+        # Anymail may answer Amazon on reading it.
+        return []
+    told: list[Told] = []
+    with contextlib.suppress(MalformedPayload):
+        return [each for each in _parsed(provider, body, content_type)[2] if each is not None]
+    for row in _rows(body):
+        with contextlib.suppress(MalformedPayload):
+            told += [each for each in _parsed(provider, row, content_type)[2] if each is not None]
+    return told
+
+
 def _rows(body: bytes) -> list[bytes]:
     try:
         rows = json.loads(body)
@@ -179,6 +194,17 @@ def _rows(body: bytes) -> list[bytes]:
 
 
 def _told(provider: str, body: bytes, content_type: str) -> list[Told]:
+    view, events, told = _parsed(provider, body, content_type)
+    for event in events:
+        # For receivers of the shop's own, as if Anymail's own view had been called.
+        tracking.send_robust(sender=type(view), event=event, esp_name=view.esp_name)
+    return [each for each in told if each is not None]
+
+
+def _parsed(
+    provider: str, body: bytes, content_type: str
+) -> tuple[Any, list[Any], list[Told | None]]:
+    """Return Anymail's view, its events and what we read in each. Raises MalformedPayload."""
     view = _view(provider)
     try:
         events = view.parse_events(_request(body, content_type))
@@ -196,10 +222,7 @@ def _told(provider: str, body: bytes, content_type: str) -> list[Told]:
         raise MalformedPayload(
             f"Not what {provider} sends ({type(error).__name__}): see its documentation of webhooks."
         ) from None
-    for event in events:
-        # For receivers of the shop's own, as if Anymail's own view had been called.
-        tracking.send_robust(sender=type(view), event=event, esp_name=view.esp_name)
-    return [each for each in told if each is not None]
+    return view, events, told
 
 
 def _request(body: bytes, content_type: str) -> HttpRequest:

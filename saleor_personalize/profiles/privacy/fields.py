@@ -421,7 +421,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     # -- as it came -------------------------------------------------------------------------------
     WebhookDelivery: _persons(
         "", "deliveries", "event", "body", "body_hash", "content_type", "query", "received_at",
-        "issued_at", "status", "attempts", "error", "processed_at", erased=Erased.SEARCHED,
+        "issued_at", "lane", "status", "attempts", "error", "processed_at", erased=Erased.SEARCHED,
     ),
     Import: _persons(
         "", "import_rejects", "status", "is_dry_run", "file_name", "path", "digest", "columns",

@@ -53,6 +53,9 @@ def ours(**context: Any) -> Rendered:
         ('{{ "a"|center:"999999999" }}', "padded"),
         ('{{ "a"|rjust:"999999999" }}', "padded"),
         ('{{ 1|stringformat:"0999999999d" }}', "padded"),
+        ('{{ 1.5|floatformat:"30000000" }}', "padded"),
+        ('{{ 1.5|floatformat:"-30_000_000gu" }}', "padded"),
+        ("{{ 1.5|floatformat:30000000 }}", "padded"),
         (
             '{% with a="xxxxxxxxxxxxxxxx" %}'
             + "{% with a=a|add:a %}" * 40
