@@ -39,8 +39,9 @@ def hand_over(
     elif message.status == MessageStatus.FAILED and leaving.fallback_at is not None:
         row.filter(status=EnrollmentStatus.WAITING, due_at=leaving.fallback_at).update(due_at=now)
     elif message.status == MessageStatus.FAILED:
-        # An address that is refused once is refused again.
-        row.update(status=EnrollmentStatus.EXITED, exit_reason=message.reason, finished_at=now)
+        # An address that is refused once is refused again. Whoever left meanwhile left for another reason.
+        inside = row.filter(status__in=[EnrollmentStatus.WAITING, EnrollmentStatus.DONE])
+        inside.update(status=EnrollmentStatus.EXITED, exit_reason=message.reason, finished_at=now)
     elif leaving.is_held:
         # Whoever goes on at once was only held while the message was under way.
         row.filter(status=EnrollmentStatus.WAITING, due_at=now + claiming.CLAIM).update(due_at=now)

@@ -27,12 +27,14 @@ from saleor_personalize.enums import (
     Purpose,
 )
 from saleor_personalize.events import operations as events
-from saleor_personalize.exceptions import UnknownAlias
+from saleor_personalize.exceptions import ChannelError, UnknownAlias
 from saleor_personalize.journeys import definitions, splitting
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.live import AboutOrders
+from saleor_personalize.journeys.outside import Outside
 from saleor_personalize.journeys.triggers import Entry, OrderChanged, Subject
 from saleor_personalize.messaging import operations as messaging
+from saleor_personalize.messaging.channels.base import Channel, OutgoingMessage, SendResult
 from saleor_personalize.models import (
     Enrollment,
     Event,
@@ -723,6 +725,20 @@ def test_d2_no_step_sends_where_no_permission_is_asked_for(
     set_to(settings, CHANNELS={"pigeon": "saleor_personalize.messaging.channels.console.Console"})
     with pytest.raises(definitions.InvalidJourney, match="delivery_channel: 'pigeon'"):
         publish(installation, message("first", delivery_channel="pigeon"))
+
+
+def test_b60_an_order_during_a_refused_hand_over_stays_the_reason(
+    installation: Installation, alice: Profile
+) -> None:
+    class Refusing(Channel):
+        def send(self, message: OutgoingMessage) -> SendResult:
+            order(installation, at=NOW + timedelta(seconds=1))
+            raise ChannelError("No such mailbox.", is_permanent=True)
+
+    come_in(publish(installation, MESSAGE, {"wait": {"for": "1 day"}}, message("second")), alice)
+    journeys.advance_due(now=NOW, outside=Outside(ask=SALEOR, channel=Refusing()))
+    assert (the_one().status, the_one().exit_reason) == ("reached", "ordered")
+    assert sent() == []
 
 
 # -- pause, and the one switch -------------------------------------------------------------------------
