@@ -532,6 +532,16 @@ def _texts() -> Iterator[CheckMessage]:
             hint='Add "stop" beside the words of your languages.',
             id=f"{APP}.E171",
         )
+    known = Defaults().PHONE_CODES_PER_HOUR
+    most_codes = settings.PHONE_CODES_PER_HOUR
+    if set(most_codes) != set(known) or any(
+        type(limit) is not int or limit < 1 for limit in most_codes.values()
+    ):
+        yield Error(
+            f"{_at('PHONE_CODES_PER_HOUR')} is {most_codes}: each code is paid for, and each has a limit.",
+            hint=f"Set whole numbers above 0 for {', '.join(known)}.",
+            id=f"{APP}.E173",
+        )
     both = {word.casefold() for word in settings.SMS_STOP_WORDS} & {
         word.casefold() for word in settings.SMS_START_WORDS
     }

@@ -258,6 +258,10 @@ def _incentive_guard() -> dict[str, int | None]:
     return {"days_after_full_price": 30, "offers_per_year": 4}
 
 
+def _phone_codes() -> dict[str, int]:
+    return {"person": 3, "number": 3, "shop": 300}
+
+
 def _segment_rules() -> list[str]:
     names = (
         "Trait Language Country ConsentGiven EventCount Visits OrderCount TotalSpent LastOrder Bought "
@@ -414,6 +418,8 @@ class Defaults:
     # What people answer to a text message to end them, and to go on after all; case and signs do not matter.
     SMS_STOP_WORDS: Sequence[str] = field(default_factory=_stop_words)
     SMS_START_WORDS: Sequence[str] = ("start", "unstop")
+    # How many codes that prove a number go in an hour: to a person, to a number, and for a whole shop.
+    PHONE_CODES_PER_HOUR: Mapping[str, Any] = field(default_factory=_phone_codes)
     # Render and record, send nothing.
     DRY_RUN: bool = False
 
@@ -525,6 +531,7 @@ _MERGED = (
     "DAILY_MAXIMUM",
     "WARM_UP",
     "INCENTIVE_GUARD",
+    "PHONE_CODES_PER_HOUR",
 )
 
 

@@ -82,6 +82,14 @@ class LinkExpired(InvalidToken):
     """A signed link is one of ours, but its time is over."""
 
 
+class CodeRefused(PersonalizeError):
+    """A code proves nothing: it is not the one that was sent, or (`is_over`) a new one has to be asked for."""
+
+    def __init__(self, message: str, *, is_over: bool = False) -> None:
+        super().__init__(message)
+        self.is_over = is_over
+
+
 class AccessDenied(PersonalizeError):
     """The caller is known but may not do this."""
 

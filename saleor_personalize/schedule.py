@@ -13,6 +13,7 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "offers: sweep": {"task": "personalize.sweep_offers", "schedule": 10.0},
     "permissions: refresh": {"task": "personalize.refresh_permissions", "schedule": 1800.0},
     "opt-ins: confirm": {"task": "personalize.confirm_opt_ins", "schedule": 10.0},
+    "phones: confirm": {"task": "personalize.confirm_phones", "schedule": 10.0},
     "hints: drop-off": {
         "task": "personalize.measure_drop_off",
         "schedule": crontab(hour="3", minute="41"),

@@ -125,6 +125,7 @@ TEMPLATES = {
     "abandoned_checkout": gettext_lazy("Cart reminder"),
     "abandoned_checkout_again": gettext_lazy("Second cart reminder"),
     "confirm_opt_in": gettext_lazy("Confirmation of a sign-up"),
+    "confirm_phone": gettext_lazy("Code that proves a phone number"),
     # Those below are called as their subject.
     "back_in_stock": gettext_lazy("It is back in stock"),
     "birthday": gettext_lazy("Happy birthday!"),

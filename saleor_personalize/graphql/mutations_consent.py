@@ -14,14 +14,15 @@ from graphql import GraphQLError
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import ConsentState, DeliveryChannel, IdentityKind, Purpose
 from saleor_personalize.events import rates
-from saleor_personalize.exceptions import AccessDenied
+from saleor_personalize.exceptions import AccessDenied, CodeRefused
 from saleor_personalize.graphql import types, types_consent
-from saleor_personalize.messaging import opt_in, preferences
+from saleor_personalize.messaging import opt_in, phone_codes, preferences
 from saleor_personalize.profiles import consent, identity, phones
 from saleor_personalize.tasks.broker import ask_for
 
 _WORD = re.compile(r"[A-Za-z0-9_.:-]{0,60}")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8}){0,3}")
+_ONE_PERSON = "Name one person: userId, anonymousId or email."
 _COUNTRY = re.compile(r"[A-Za-z]{2}")
 
 
@@ -87,12 +88,15 @@ class ConsentUpdate(graphene.Mutation):
         wording_version = graphene.String(description="Of the text beside the switch.")
         language_code = graphene.String()
         phone = graphene.String(
-            description="With a yes to SMS: the number to write to, as the shopper writes it. Left out: that of "
-            "their addresses in Saleor."
+            description="With a yes to SMS: the number to write to, as the shopper writes it. A code is sent there, "
+            "and until `phoneConfirm` gets it nothing else is. Left out: that of their addresses in Saleor."
         )
         country_code = graphene.String(description="Of a number that is written without one.")
 
     state = graphene.Field(types_consent.ConsentAnswer, required=True)
+    awaits_code = graphene.Boolean(
+        required=True, description="`phone` has to be proved: `phoneConfirm` takes the code."
+    )
 
     @staticmethod
     def mutate(root: None, info: Any, is_allowed: bool, **given: Any) -> ConsentUpdate:
@@ -107,6 +111,13 @@ class ConsentUpdate(graphene.Mutation):
             shown={IdentityKind.SALEOR_USER: caller.user_id},
             now=now,
         )
+        awaits_code = bool(number) and not phones.is_theirs(profile=profile, number=number)
+        if (
+            awaits_code
+            and not phones.was_just_claimed(profile=profile, number=number, now=now)
+            and phone_codes.had_enough(profile=profile, now=now)
+        ):
+            raise _refused("RATE_LIMITED", "Too many codes in an hour. Try again later.")
         state = preferences.update(
             profile=profile,
             choice=consent.Choice(purpose, channel, topic, is_allowed),
@@ -117,7 +128,9 @@ class ConsentUpdate(graphene.Mutation):
         )
         if channel == DeliveryChannel.SMS:
             ask_for("personalize.learn_phones")
-        return ConsentUpdate(state=_answer(state))
+        if awaits_code:
+            ask_for("personalize.confirm_phones")
+        return ConsentUpdate(state=_answer(state), awaits_code=awaits_code)
 
 
 class ConsentRecord(graphene.Mutation):
@@ -135,14 +148,15 @@ class ConsentRecord(graphene.Mutation):
         is_allowed = graphene.Boolean(required=True)
         is_confirmed = graphene.Boolean(
             default_value=False,
-            description="The owner of the address confirmed it to you: they are not asked again.",
+            description="The owner of the address, or of `phone`, confirmed it to you: they are not asked again.",
         )
         source = graphene.String(default_value="server", description='Such as "till" or "hotline".')
         wording_version = graphene.String()
         language_code = graphene.String()
         country_code = graphene.String()
         phone = graphene.String(
-            description="With a yes to SMS: the number to write to; without its country one of `countryCode`."
+            description="With a yes to SMS: the number to write to; without its country one of `countryCode`. Unless "
+            "`isConfirmed`, a code is sent there, and nothing else until `phoneConfirm` gets it."
         )
 
     is_recorded = graphene.Boolean(required=True, description="False: it said so already, or no.")
@@ -169,7 +183,7 @@ class ConsentRecord(graphene.Mutation):
         if email:
             shown[IdentityKind.EMAIL] = read_address(email)
         if len(shown) != 1:
-            raise _refused("BAD_REQUEST", "Name one person: userId, anonymousId or email.")
+            raise _refused("BAD_REQUEST", _ONE_PERSON)
         purpose, channel, topic = _subject(given)
         if not source or not _WORD.fullmatch(source):
             raise _refused("INVALID_TEXT", "`source` takes 1 to 60 letters, digits, '_', '.', '-'.")
@@ -186,8 +200,55 @@ class ConsentRecord(graphene.Mutation):
         )
         if channel == DeliveryChannel.SMS:
             ask_for("personalize.learn_phones")
+            ask_for("personalize.confirm_phones")
         ask_for("personalize.confirm_opt_ins")
         return ConsentRecord(is_recorded=is_recorded, state=_answer(state))
+
+
+class PhoneConfirm(graphene.Mutation):
+    """Prove that a number is yours by the code that was sent there; the yes that came with it counts from now on.
+
+    The signed-in shopper, for the number that they gave last; the shop's server names one person.
+    """
+
+    class Arguments:
+        code = graphene.String(
+            required=True, description="Six digits, as they stand in the message."
+        )
+        user_id = graphene.ID(description="Server only.")
+        anonymous_id = graphene.String(description="Server only.")
+        email = graphene.String(description="Server only.")
+
+    is_confirmed = graphene.Boolean(required=True, description="True; all else is an error.")
+
+    @staticmethod
+    def mutate(
+        root: None,
+        info: Any,
+        code: str,
+        user_id: str | None = None,
+        anonymous_id: str | None = None,
+        email: str | None = None,
+    ) -> PhoneConfirm:
+        caller, now = info.context.caller, timezone.now()
+        if not caller.is_server and (anonymous_id or email or not caller.user_id):
+            raise AccessDenied("Only a signed-in shopper, or a server with a server key.")
+        shown = {IdentityKind.SALEOR_USER: caller.user_id}
+        if caller.is_server or user_id:
+            speaking = caller.speaking_of(user_id=types.text(user_id), anonymous_id=anonymous_id)
+            shown = dict(speaking.shown)
+            if email:
+                shown[IdentityKind.EMAIL] = read_address(email)
+            if len(shown) != 1:
+                raise _refused("BAD_REQUEST", _ONE_PERSON)
+        profile = identity.resolve_profile(installation=caller.installation, shown=shown, now=now)
+        try:
+            phone_codes.confirm(profile=profile, code=str(types.text(code)), now=now)
+        except CodeRefused as error:
+            raise _refused(
+                "CODE_EXPIRED" if error.is_over else "INVALID_CODE", str(error)
+            ) from None
+        return PhoneConfirm(is_confirmed=True)
 
 
 class ConsentMutations(graphene.ObjectType):
@@ -196,6 +257,7 @@ class ConsentMutations(graphene.ObjectType):
     subscribe = Subscribe.Field(required=True)
     consent_update = ConsentUpdate.Field(required=True)
     consent_record = ConsentRecord.Field(required=True)
+    phone_confirm = PhoneConfirm.Field(required=True)
 
 
 def _subject(given: dict[str, Any]) -> tuple[Purpose, str, str]:

@@ -1,6 +1,9 @@
 """Phone numbers from Saleor: of those alone who said yes to text messages, asked when they did.
 
-No webhook of ours brings a number, and nothing keeps one of somebody who never said yes.
+No webhook of ours brings a number, and nothing keeps one of somebody who never said yes. What the account
+says is the shop's own record and needs no code, but takes no number from somebody else: anybody may type
+another's into their address. Of addresses that are a parcel's and not the account's, one is taken only if it
+bears the account's name: a present goes to somebody else's number.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from saleor_personalize.conf import settings
-from saleor_personalize.enums import ConsentState, DeliveryChannel, Purpose
+from saleor_personalize.enums import DeliveryChannel
 from saleor_personalize.exceptions import MalformedPayload, PersonErased, SaleorApiError
 from saleor_personalize.models import Installation, Profile
 from saleor_personalize.profiles import consent, phones
@@ -41,10 +44,12 @@ def learn(*, installation: Installation, now: datetime) -> int:
                 # They may have said no while Saleor was asked.
                 if number is not None and _allows(profile):
                     try:
-                        phones.record(profile=profile, number=number, now=now)
+                        kept = phones.record(
+                            profile=profile, number=number, now=now, takes_over=False
+                        )
                     except PersonErased:
                         continue
-                    count += 1
+                    count += kept is not None
             phones.sought(profile=profile)
     return count
 
@@ -64,27 +69,21 @@ def _number_of(client: SaleorClient, profile: Profile, user_id: str, now: dateti
 
 
 def _allows(profile: Profile) -> bool:
-    standing = consent.Standing(profile)
-    topics = ("", *settings.TOPICS)
-    return (
-        any(
-            standing.state(Purpose.MARKETING, DeliveryChannel.SMS, topic) == ConsentState.GRANTED
-            for topic in topics
-        )
-        or standing.state(Purpose.TRANSACTIONAL, DeliveryChannel.SMS) == ConsentState.GRANTED
-    )
+    return consent.allows_any(profile=profile, delivery_channel=DeliveryChannel.SMS)
 
 
 def _numbers(answer: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the numbers of a customer that can get text messages, that of the default address first."""
+    """Yield the numbers of a customer that can get text messages, that of the billing address first."""
     user = answer.get("user")
     if user is None:
         return
     try:
-        addresses = [
-            user["defaultShippingAddress"], user["defaultBillingAddress"], *user["addresses"]
-        ]  # fmt: skip
-        told = [(str(one["phone"] or ""), str(one["country"]["code"])) for one in addresses if one]
+        billing, name = user["defaultBillingAddress"], _name(user)
+        others = [user["defaultShippingAddress"], *user["addresses"]]
+        own = [one for one in others if one and name and _name(one) == name]
+        told = [
+            (str(one["phone"] or ""), str(one["country"]["code"])) for one in [billing, *own] if one
+        ]
     except (KeyError, TypeError):
         raise MalformedPayload(
             "Saleor's answer about a customer's addresses says too little."
@@ -93,3 +92,8 @@ def _numbers(answer: Mapping[str, Any]) -> Iterator[str]:
         number = phones.read(text, country_code=country)
         if number is not None:
             yield number
+
+
+def _name(named: Mapping[str, Any]) -> str:
+    """Return how an account or an address calls somebody, whatever case and spaces."""
+    return " ".join(f"{named['firstName']} {named['lastName']}".casefold().split())

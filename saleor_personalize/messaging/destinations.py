@@ -137,8 +137,8 @@ def _in_app(profile: Profile, preferred_hash: str) -> Destination:
 
 
 def _sms(profile: Profile, preferred_hash: str) -> Destination | None:
-    """The number that the person gave last: whatever a message is about, there is no other."""
-    rows = _identities(profile, IdentityKind.PHONE)
+    """The number that the person proved last: whatever a message is about, there is no other."""
+    rows = [row for row in _identities(profile, IdentityKind.PHONE) if row.confirmed_at is not None]
     return _of_identity(DeliveryChannel.SMS, rows[0]) if rows else None
 
 

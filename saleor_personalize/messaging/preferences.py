@@ -324,12 +324,14 @@ def update(
 ) -> ConsentState | None:
     """Record what the owner of a Saleor login chose in their account; return what holds now.
 
-    `number` (E.164) is kept with a yes to text messages.
+    `number` (E.164) is that of a yes to text messages. Until somebody proved that it is theirs, by the code
+    that is sent there, it is only claimed, and the yes waits with it; what they allowed before goes on.
 
     A login proves the account. That its address is theirs as well they prove by confirming it: until
     then, their yes to mail is one that anybody may have given where the country asks for a double opt-in.
     """
     is_yes_to_mail = choice.is_allowed and choice.delivery_channel == DeliveryChannel.EMAIL
+    is_claim = bool(number) and not phones.is_theirs(profile=profile, number=number)
     with transaction.atomic():
         consent.hold(profile=profile)
         confirmed = list(
@@ -349,14 +351,27 @@ def update(
                 asks_again=True,
             )
             return _state(profile, choice)
-        consent.choose(
-            profile=profile,
-            choices=[choice],
-            source="account",
-            now=now,
-            language_code=language_code,
-            wording_version=wording_version,
-        )
+        if is_claim:
+            consent.record_yes(
+                profile=profile,
+                delivery_channel=DeliveryChannel.SMS,
+                topics=[choice.topic] if choice.topic else (),
+                source="account",
+                now=now,
+                language_code=language_code,
+                wording_version=wording_version,
+                asks_again=True,
+                must_confirm=True,
+            )
+        else:
+            consent.choose(
+                profile=profile,
+                choices=[choice],
+                source="account",
+                now=now,
+                language_code=language_code,
+                wording_version=wording_version,
+            )
         if is_yes_to_mail:
             consent.lift_suppression(
                 installation=profile.installation,
@@ -364,14 +379,9 @@ def update(
                 address_hashes=confirmed,
             )
         state = _state(profile, choice)
-    _keep_number(profile, number, state, now)
+    if is_claim:
+        phones.claim(profile=profile, number=number, now=now, language_code=language_code)
     return state
-
-
-def _keep_number(profile: Profile, number: str, state: ConsentState | None, now: datetime) -> None:
-    """Keep the number of somebody who said yes to text messages, after the yes: what came between asks Saleor."""
-    if number and state == ConsentState.GRANTED:
-        phones.record(profile=profile, number=number, now=now)
 
 
 def _must_confirm(profile: Profile) -> bool:
@@ -393,12 +403,16 @@ def record(
 ) -> tuple[bool, ConsentState | None]:
     """Record what the shop's own system heard; return whether that is new, and what holds now.
 
-    `number` (E.164) is kept with a yes to text messages.
+    `number` (E.164) is that of a yes to text messages: kept if it is known to be theirs (`is_confirmed`), else
+    claimed until the code that is sent there comes back.
 
     A no holds for the whole person. A yes follows the rule of the country (`is_confirmed`: its owner
     confirmed the address to the shop), and never overrules a no.
     """
     profile = identity.resolve_profile(installation=installation, shown=shown, now=now)
+    is_claim = (
+        bool(number) and not is_confirmed and not phones.is_theirs(profile=profile, number=number)
+    )
     with transaction.atomic():
         consent.hold(profile=profile)
         known = _state(profile, choice)
@@ -425,6 +439,7 @@ def record(
                     language_code=language_code,
                     wording_version=wording_version,
                     is_confirmed=is_confirmed,
+                    must_confirm=is_claim,
                 )
             )
         else:
@@ -441,7 +456,11 @@ def record(
                     wording_version=wording_version,
                 )
         state = _state(profile, choice)
-    _keep_number(profile, number, state, now)
+    if is_claim and state != ConsentState.DENIED:
+        phones.claim(profile=profile, number=number, now=now, language_code=language_code)
+    elif number and state == ConsentState.GRANTED:
+        # After the yes: what came between asks Saleor.
+        phones.record(profile=profile, number=number, now=now)
     return is_new, state
 
 

@@ -67,6 +67,9 @@ def _have_way(
         return set(devices.values_list(_SPEAKER, flat=True))
     if channel in _IDENTITIES:
         ids = Identity.objects.of(installation).filter(_of(people), kind=_IDENTITIES[channel])
+        if channel == DeliveryChannel.SMS:
+            # A number is nobody's before it is proved.
+            ids = ids.exclude(confirmed_at=None)
         return set(ids.values_list(_SPEAKER, flat=True))
     return set(people)
 

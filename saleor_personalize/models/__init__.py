@@ -37,7 +37,14 @@ from saleor_personalize.models.offers import Offer, OfferVoucher
 from saleor_personalize.models.pace import Pace
 from saleor_personalize.models.placements import Exposure, MerchandisingRule, Placement
 from saleor_personalize.models.privacy import Erasure
-from saleor_personalize.models.profiles import Consent, Identity, Merge, Profile, Suppression
+from saleor_personalize.models.profiles import (
+    Consent,
+    Identity,
+    Merge,
+    PhoneClaim,
+    Profile,
+    Suppression,
+)
 from saleor_personalize.models.recommendations import TrainedModel, Training
 from saleor_personalize.models.segments import ChangedProfile, Segment, SegmentMembership
 from saleor_personalize.models.traits import ComputedTraits, Predictor, Yardstick
@@ -83,6 +90,7 @@ __all__ = [
     "PageDropOff",
     "PageTranslation",
     "PendingToken",
+    "PhoneClaim",
     "Placement",
     "Predictor",
     "PriceChange",

@@ -94,6 +94,35 @@ class Identity(Scoped):
         ]
 
 
+class PhoneClaim(Scoped):
+    """A number that somebody says is theirs, until they prove it by the code that was sent there.
+
+    It takes nothing from whoever has the number, and nothing but that code goes to it.
+    """
+
+    profile = models.OneToOneField(Profile, on_delete=models.CASCADE, related_name="phone_claim")
+    number = EncryptedTextField()
+    number_hash = models.CharField(max_length=64)
+    language_code = models.CharField(max_length=35, blank=True)
+    asked_at = models.DateTimeField()
+    # When to decide about the message with the code; None: it was decided about.
+    due_at = models.DateTimeField(null=True)
+    # Keyed hash of the code that went last; empty: none did.
+    code_hash = models.CharField(max_length=64, blank=True)
+    expires_at = models.DateTimeField(null=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["due_at"],
+                name="phone_claim_due",
+                condition=models.Q(due_at__isnull=False),
+            ),
+            models.Index(fields=["asked_at"], name="phone_claim_oldest"),
+        ]
+
+
 class Merge(Scoped):
     """One reason to believe that two profiles are one person. The log and the graph are this table.
 

@@ -202,6 +202,18 @@ def is_granted(
     )
 
 
+def allows_any(*, profile: Profile, delivery_channel: DeliveryChannel) -> bool:
+    """Tell whether anything may go to a person over a delivery channel that takes a yes: of whatever topic."""
+    standing = Standing(profile)
+    return (
+        any(
+            standing.state(Purpose.MARKETING, delivery_channel, topic) == ConsentState.GRANTED
+            for topic in (EVERYTHING, *settings.TOPICS)
+        )
+        or standing.state(Purpose.TRANSACTIONAL, delivery_channel) == ConsentState.GRANTED
+    )
+
+
 def may_profile(*, profile: Profile) -> bool:
     """Tell whether what the person does may be recorded and used: until one of their profiles refused."""
     return state(profile=profile, purpose=Purpose.PROFILING) != ConsentState.DENIED
@@ -260,7 +272,10 @@ def record(
     if delivery_channel == DeliveryChannel.SMS and state == ConsentState.GRANTED:
         # Their number is nobody's business before.
         rows = Profile.objects.of(profile.installation).filter(pk=profile.pk)
-        rows.exclude(identities__kind=IdentityKind.PHONE).update(phone_wanted_at=now)
+        known = Identity.objects.of(profile.installation).filter(
+            profile=profile, kind=IdentityKind.PHONE, confirmed_at__isnull=False
+        )
+        rows.exclude(pk__in=known.values("profile")).update(phone_wanted_at=now)
     if delivery_channel == DeliveryChannel.IN_APP and state == ConsentState.DENIED:
         items.end_refused(profile=profile, purpose=purpose, topic=topic, now=now)
     bus.publish(
@@ -299,12 +314,14 @@ def record_yes(
     wording_version: str = "",
     is_confirmed: bool = False,
     asks_again: bool = False,
+    must_confirm: bool = False,
 ) -> list[Consent]:
     """Record a yes to marketing of which we do not know that the person gave it; return what is new.
 
     Anybody can type an address into a form. The rule of the country decides what it leads to: GRANTED,
     or PENDING until they confirm (`is_confirmed`: they did, elsewhere). It never turns a NO into a YES:
     after a NO nothing is recorded, or with `asks_again` a PENDING, so that the person is asked by mail.
+    `must_confirm`: PENDING whatever the rule, since nobody knows yet whose the address is.
     No `topics` means everything.
     """
     ruling = consent_rules.ruling(profile=profile, told=country_code)
@@ -322,7 +339,7 @@ def record_yes(
             delivery_channel=delivery_channel,
             topic=topic,
             ruling=ruling,
-            must_confirm=is_refused,
+            must_confirm=is_refused or must_confirm,
             is_confirmed=is_confirmed and not is_refused,
             source=source,
             now=now,
@@ -409,7 +426,7 @@ def _by_rule(
     is_open = must_confirm or (
         is_mail and ruling.rule == ConsentRule.DOUBLE_OPT_IN and not is_confirmed
     )
-    if is_open and _was_asked(profile, delivery_channel, topic, now):
+    if is_open and is_mail and _was_asked(profile, delivery_channel, topic, now):
         return None
     return record(
         profile=profile,

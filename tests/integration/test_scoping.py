@@ -66,6 +66,7 @@ ACROSS = {
     "journeys/time_machine.py",  # moves the clock of a whole database that is its own
     "messaging/clocks.py",  # part of a query that is held to one shop: who is one with whom
     "messaging/opt_in.py",  # asks the people of every shop
+    "messaging/phone_codes.py",  # sends the codes of every shop
     "offers/operations.py",  # claims the offers of every shop that are due
     "messaging/operations.py",  # settles interrupted messages of every shop
     "recommendations/queries.py",  # the health endpoint counts over shops

@@ -30,7 +30,7 @@ from saleor_personalize.ingestion import deliveries
 from saleor_personalize.ingestion import phones as learning
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.management import doctor
-from saleor_personalize.messaging import texts
+from saleor_personalize.messaging import destinations, reach, texts
 from saleor_personalize.models import (
     Consent,
     Identity,
@@ -342,14 +342,19 @@ def test_b70_b71_without_devices_and_without_a_number_the_mail_goes_at_once(
 # -- numbers ---------------------------------------------------------------------------------------------
 
 
+ALICE, GERMANY = {"firstName": "Alice", "lastName": "Able"}, {"code": "DE"}
+
+
+def address(phone: str, **name: str) -> dict[str, Any]:
+    return {**ALICE, **name, "phone": phone, "country": GERMANY}
+
+
 CUSTOMER = {
     "user": {
-        "defaultShippingAddress": {"phone": "030 123456", "country": {"code": "DE"}},
-        "defaultBillingAddress": None,
-        "addresses": [
-            {"phone": "", "country": {"code": "DE"}},
-            {"phone": "0171 1234567", "country": {"code": "DE"}},
-        ],
+        **ALICE,
+        "defaultBillingAddress": {"phone": "030 123456", "country": GERMANY},
+        "defaultShippingAddress": address("0160 1234567", firstName="Aunt"),
+        "addresses": [address(""), address("0171 1234567", firstName="ALICE ")],
     }
 }
 
@@ -384,6 +389,53 @@ def test_b70_saleor_is_asked_for_a_number_after_a_yes_and_never_before(
     assert Identity.objects.get(kind="phone").profile == alice
     assert learning.learn(installation=installation, now=NOW) == 0
     assert len(shop.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"defaultBillingAddress": address("0171 1234567", lastName="Other")}, ANA),
+        ({"defaultShippingAddress": address("0151 12345678")}, "+4915112345678"),
+        ({"addresses": []}, None),
+        ({"firstName": "", "lastName": ""}, None),
+    ],
+)
+def test_b70_the_billing_address_comes_first_and_a_parcels_counts_by_its_name(
+    installation: Installation,
+    alice: Profile,
+    shop: LoopbackShop,
+    twilio: Any,
+    changes: dict[str, Any],
+    found: str | None,
+) -> None:
+    shop.answers["PhonesOfCustomer"] = [{"data": {"user": {**CUSTOMER["user"], **changes}}}]
+    allow(alice)
+    assert learning.learn(installation=installation, now=NOW) == (found is not None)
+    assert numbers() == ([found] if found else [])
+
+
+def test_b70_an_address_in_saleor_takes_no_number_from_who_has_it(
+    installation: Installation, alice: Profile, bob: Profile, shop: LoopbackShop, twilio: Any
+) -> None:
+    with_number(bob)
+    allow(alice)
+    assert learning.learn(installation=installation, now=NOW) == 0
+    assert Identity.objects.get(kind="phone").profile == bob
+
+
+def test_b70_a_number_that_nobody_proved_is_no_way_to_anybody(
+    installation: Installation, alice: Profile, twilio: Any
+) -> None:
+    with_number(alice)
+    Identity.objects.filter(kind="phone").update(confirmed_at=None)
+    asked: dict[str, Any] = {"people": [alice.pk], "delivery_channels": ["sms"], "agreed": True}
+    assert reach.reachable(installation=installation, **asked) == set()
+    assert destinations.destination_of(profile=alice, delivery_channel="sms") is None
+    come_in(publish(installation, texted()), alice)
+    advance()
+    assert (told(), twilio.messages) == ([("first", "sms", "no_address")], [])
+    phones.record(profile=alice, number=ANA, now=NOW)
+    assert reach.reachable(installation=installation, **asked) == {alice.pk}
 
 
 def test_b70_a_no_while_saleor_is_asked_keeps_the_number_out(
@@ -466,7 +518,7 @@ def test_b70_a_number_is_encrypted_exported_and_erased(
     assert Suppression.objects.get().address_hash == value
 
 
-def test_b70_a_number_belongs_to_who_gave_it_last_and_what_was_stopped_stays(
+def test_b70_a_number_belongs_to_who_proved_it_last_and_what_was_stopped_stays(
     installation: Installation,
     alice: Profile,
     bob: Profile,

@@ -76,6 +76,9 @@ def test_settings_in_order_have_nothing_to_tell(settings: Any) -> None:
         ("E012", {"HINTS_MAX_PER_DAY": -1}, "HINTS_MAX_PER_DAY"),
         ("E170", {"SMS_MAX_SEGMENTS": 0}, "SMS_MAX_SEGMENTS'] is 0"),
         ("E170", {"SMS_MAX_SEGMENTS": 11}, "SMS_MAX_SEGMENTS'] is 11"),
+        ("E173", {"PHONE_CODES_PER_HOUR": {"person": 0}}, "each has a limit"),
+        ("E173", {"PHONE_CODES_PER_HOUR": {"shop": None}}, "each has a limit"),
+        ("E173", {"PHONE_CODES_PER_HOUR": {"street": 1}}, "each has a limit"),
         ("E171", {"SMS_STOP_WORDS": ["ende"]}, "SMS_STOP_WORDS'] does not hold"),
         ("E172", {"SMS_START_WORDS": ["Stop", "start"]}, "both hold stop"),
         (

@@ -33,6 +33,7 @@ from saleor_personalize.models import (
     OrderLine,
     OutgoingDelivery,
     OutgoingWebhook,
+    PhoneClaim,
     Profile,
     SegmentMembership,
     Session,
@@ -100,6 +101,7 @@ def _rows(
         Suppression,
         Suppression.objects.of(installation).filter(address_hash__in=hashes).order_by("pk"),
     )
+    yield of(PhoneClaim)
     yield of(Consent)
     yield of(Device, "registered_at")
     yield of(Event, "occurred_at")

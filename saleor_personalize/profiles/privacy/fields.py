@@ -51,6 +51,7 @@ from saleor_personalize.models import (
     PageDropOff,
     PageTranslation,
     PendingToken,
+    PhoneClaim,
     Placement,
     Predictor,
     PriceChange,
@@ -269,6 +270,10 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         "ids", "person", "profile",
         kind="kind", value="value", address="address", first_seen_at="first_seen_at",
         confirmed_at="confirmed_at",
+    ),
+    PhoneClaim: _persons(
+        "phone_claims", "person", "profile", "number_hash", "due_at", "code_hash", "attempts",
+        number="number", language_code="language", asked_at="asked_at", expires_at="expires_at",
     ),
     Merge: _persons(
         "merges", "person", "first", "second", "waits_for", "decided_by",

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from saleor_personalize.messaging.rendering import channels_of, known_templates, landing, render
+from saleor_personalize.messaging.segments import segments_of
 
 PRODUCT = {
     "name": "Blue shoe",
@@ -22,7 +23,9 @@ CONTEXT: dict[str, Any] = {
 }
 #: Asks the owner of an address, so it goes to that address alone.
 BY_MAIL_ALONE = {"confirm_opt_in"}
-OURS = sorted(known_templates() - BY_MAIL_ALONE)
+#: Proves a number, so it goes there alone.
+BY_TEXT_ALONE = {"confirm_phone"}
+OURS = sorted(known_templates() - BY_MAIL_ALONE - BY_TEXT_ALONE)
 
 
 def test_b71_there_are_messages_and_each_has_words_for_every_way() -> None:
@@ -31,6 +34,22 @@ def test_b71_there_are_messages_and_each_has_words_for_every_way() -> None:
         OURS, frozenset({"email", "push", "in_app", "sms"})
     )
     assert channels_of("confirm_opt_in") == {"email"}
+    assert channels_of("confirm_phone") == {"sms"}
+
+
+def test_b70_the_code_is_said_in_five_languages_in_three_segments_at_most() -> None:
+    said = {
+        language: render(
+            template="confirm_phone",
+            context={"shop_name": "Sock Shop", "code": "012345", "minutes": 10},
+            language_code=language,
+            delivery_channel="sms",
+        ).text
+        for language in ("EN", "DE", "FR", "ES", "PL")
+    }
+    assert len(set(said.values())) == 5
+    assert all("012345" in text and "10" in text for text in said.values())
+    assert max(segments_of(text).count for text in said.values()) <= 3
 
 
 @pytest.mark.parametrize("template", OURS)
