@@ -229,21 +229,22 @@ def confirm(*, profile: Profile, code: str, now: datetime) -> None:
 
 
 def _proved(profile: Profile, code: str, now: datetime) -> PhoneClaim:
-    """Return the claim that a code proves; a try that fails is written down before this raises."""
+    """Return the claim that a code proves; a try that fails is written down before this raises.
+
+    Where no code went, as to a number that was stopped, every code is wrong: that it did not is not told.
+    """
     with transaction.atomic():
         rows = PhoneClaim.objects.of(profile.installation).filter(profile=profile)
         claim = rows.select_for_update().first()
         if (
             claim is None
-            or not claim.code_hash
-            or claim.expires_at is None
-            or claim.expires_at <= now
+            or (claim.expires_at or claim.asked_at + EXPIRY) <= now
             or claim.attempts >= MAX_ATTEMPTS
-            or _is_suppressed(claim)
             or not _is_wanted(profile)
         ):
             raise CodeRefused(_OVER, is_over=True)
-        if compare_digest(claim.code_hash, _hash(claim, "".join(code.split()))):
+        is_right = compare_digest(claim.code_hash, _hash(claim, "".join(code.split())))
+        if is_right and not _is_suppressed(claim):
             return claim
         claim.attempts += 1
         claim.save(update_fields=["attempts"])

@@ -229,12 +229,15 @@ def test_b70_a_stopped_number_gets_no_code_and_proves_nothing(
     assert gql(UPDATE, {"phone": ANA}, token=token_of(ALICE)).data == WAITS
     send(now)
     assert (twilio.messages, reasons()) == ([], ["suppressed"])
+    # As after a code that went.
+    answer = gql(CONFIRM, {"code": "123456"}, token=token_of(ALICE))
+    assert answer.refusal == (200, "INVALID_CODE")
     # STOP in answer to the code.
     gql(UPDATE, {"phone": OTHER}, token=token_of(BOB))
     send(now)
     texts.stop(installation=installation, hashed=phones.number_hash(OTHER), now=now)
     answer = gql(CONFIRM, {"code": code_of(twilio)}, token=token_of(BOB))
-    assert (answer.refusal, numbers()) == ((200, "CODE_EXPIRED"), [])
+    assert (answer.refusal, numbers()) == ((200, "INVALID_CODE"), [])
 
 
 def test_b70_a_no_ends_what_waits_for_the_code(
