@@ -209,6 +209,8 @@ class Bought:
     products: tuple[str, ...]
     is_full_price: bool
     is_in_saleor: bool
+    #: What was cancelled nobody has: it may be recommended again.
+    is_cancelled: bool = False
 
 
 @dataclass
@@ -647,6 +649,7 @@ class Story:
             tuple(cart.lines) if cart else (product,),
             price == "full",
             how != "imported",
+            price == "cancelled",
         )
         truth.orders.append(bought)
         truth.ever.add(f"ordered {person}")
@@ -1201,7 +1204,9 @@ class Story:
 
     def _recommends(self, products: list[str], mail: Mail, orders: list[Bought]) -> Iterator[str]:
         """What is shown can be bought, and was not just bought."""
-        known = [order for order in orders if order in self.truth.known_orders]
+        known = [
+            order for order in orders if order in self.truth.known_orders and not order.is_cancelled
+        ]
         for product in products:
             if self.truth.told_stock[product] < 1:
                 yield f"{product} is sold out"

@@ -49,7 +49,7 @@ from tests.integration.chance import (
 
 #: Stories told; `make bench-never-wrong` sets it, and how many processes share them.
 STORIES = int(os.environ.get("NEVER_WRONG_STORIES", "0"))
-SHARES = int(os.environ.get("NEVER_WRONG_SHARES", "1"))
+SHARES = int(os.environ.get("NEVER_WRONG_SHARES", "10"))
 #: In the suite: so many, the same each time.
 FEW = 25
 STEPS = 12
