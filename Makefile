@@ -12,14 +12,16 @@ help: ## print this
 $(STAMP): requirements/dev.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing into .venv; this takes some minutes the first time"
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --no-deps -e .
 	@touch $(STAMP)
 
 install: $(STAMP) ## make .venv from the lock file
 
+PORT ?= 8700
 demo: $(STAMP) ## a made-up shop, this app and a mailbox on this machine; prints the URLs
-	$(BIN)/saleor-personalize demo
+	$(BIN)/saleor-personalize demo --port $(PORT)
 
 # Apollo's composition and gateway, for the tests of federation. Without Node they are skipped, and say so.
 GATEWAY := examples/federation/node_modules/.package-lock.json

@@ -274,7 +274,7 @@ def _mail(installation: Installation) -> Iterator[Finding]:
             "Set it on the app's page in the Dashboard, or DEFAULT_SENDER.",
         )
     elif Journey.objects.of(installation).filter(is_live=True).exists():
-        found = list(go_live.examine(installation=installation))
+        found = [go_live.for_terminal(each) for each in go_live.examine(installation=installation)]
         faults = [each for each in found if each.level != go_live.GOOD]
         for each in faults:
             yield Finding(f"go-live {each.check}", each.level, each.text, each.fix)

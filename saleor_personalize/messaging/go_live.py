@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from email.utils import parseaddr
 from urllib.parse import urlsplit
@@ -64,6 +64,17 @@ class _Policy:
 
     domain: str
     tags: dict[str, str]
+
+
+def for_terminal(finding: Finding) -> Finding:
+    """Return a finding as a terminal tells it, where there is no page to look at."""
+    if finding.check != "reports" or not finding.fix:
+        return finding
+    fix = (
+        "Give your provider the address of the webhook: "
+        "`saleor-personalize go-live-check --webhook PROVIDER` prints it."
+    )
+    return replace(finding, fix=fix)
 
 
 def examine(*, installation: Installation) -> Iterator[Finding]:

@@ -13,7 +13,8 @@ REACHED = (MessageStatus.HANDING_OVER, MessageStatus.SENT, MessageStatus.UNCERTA
 
 def newest_messages(*, installation: Installation, limit: int) -> list[Message]:
     """Return the newest messages, sent or not, newest first; `reason` says why not."""
-    return list(Message.objects.of(installation).order_by("-decided_at", "-pk")[:limit])
+    rows = Message.objects.of(installation).select_related("enrollment__journey")
+    return list(rows.order_by("-decided_at", "-pk")[:limit])
 
 
 def uncertain_messages(*, installation: Installation, limit: int) -> list[Message]:

@@ -304,6 +304,9 @@ def run(*words: str, exits: int = 0) -> str:
 def test_b81_by_command(installation: Installation, zone: Zone) -> None:
     assert "OK    spf: The SPF record of shop.example allows your provider." in run("--no-color")
     zone.text("shop.example", "v=spf1 +all")
+    told = run("--no-color", exits=1)
+    assert "on this page" not in told
+    assert "`saleor-personalize go-live-check --webhook PROVIDER` prints it." in told
     answer = json.loads(run("--json", exits=1))
     assert answer["is_well"] is False
     [spf] = [each for each in answer["findings"] if each["check"] == "spf"]
@@ -317,6 +320,8 @@ def test_b81_the_address_for_a_provider_by_command(installation: Installation, z
     assert run("--webhook", "mailgun", "--new-secret").strip() != url
     with pytest.raises(CommandError, match="'pigeon' is no provider"):
         run("--webhook", "pigeon")
+    with pytest.raises(CommandError, match=r'named as CHANNELS\["sms"\]'):
+        run("--webhook", "sms")
 
 
 def test_b81_doctor_tells_it_once_messages_go_out(

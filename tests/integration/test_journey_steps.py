@@ -640,8 +640,17 @@ def test_b110_journeys_are_files_that_are_checked_applied_and_printed(
 ) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(run("export", "abandoned_checkout").replace("80", "81"))
-    assert "abandoned_checkout" in run("check", str(path))
-    assert "version=2" in run("apply", str(path))
+    checked = run("check", str(path))
+    assert "abandoned_checkout" in checked
+    assert "text_messages" not in checked
+    assert checked.endswith(f"Next: saleor-personalize journeys apply {path}\n")
+    applied = run("apply", str(path))
+    assert "version=2" in applied
+    assert applied.endswith("Next: saleor-personalize journeys go-live abandoned_checkout\n")
+    run("go-live", "abandoned_checkout")
+    assert "Next" not in run("apply", str(path))
+    run("pause", "abandoned_checkout")
+    assert "Next: saleor-personalize journeys resume abandoned_checkout" in run("apply", str(path))
     assert "priority: 81" in run("export", "abandoned_checkout")
     assert "source=file" in run("versions", "abandoned_checkout")
     assert "version=3" in run("roll-back", "abandoned_checkout", "1")
@@ -775,11 +784,13 @@ def test_b64_one_switch_stops_every_send_of_the_shop(
 ) -> None:
     for key in ("one", "two"):
         come_in(publish(installation, MESSAGE, key=key), alice)
-    assert "sends_stopped_at=2" in run("stop-sends")
+    assert run("stop-sends").startswith("All sends are stopped since 2")
+    assert run("list").startswith("All sends are stopped since 2")
     advance(NOW)
     assert sent() == []
     assert not Message.objects.exists()
-    run("resume-sends")
+    assert run("resume-sends") == "Sends go on.\n"
+    assert "stopped" not in run("list")
     advance(NOW + HOUR)
     assert sent() == ["first"]
 

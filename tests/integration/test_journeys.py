@@ -956,10 +956,13 @@ def test_b44_the_terminal_shows_who_waits_and_why_not(world: World) -> None:
     world.checkout()
     (waiting,) = json.loads(run("waiting", "--json"))
     assert waiting["subject"] == "checkout-1"
+    assert waiting["step_id"] == "first"
     world.order(email="alice@example.com")
     assert json.loads(run("waiting", "--json")) == []
     (message,) = json.loads(run("messages", "--json"))
     assert (message["status"], message["reason"]) == ("not_sent", "ordered")
+    assert (message["journey"], message["step"]) == ("abandoned_checkout", "first")
+    assert message["delivery_channel"] == "email"
     assert "alice" not in run("messages")
 
 

@@ -584,7 +584,7 @@ def test_b70_a_text_message_of_a_journey_needs_a_channel(
         "journey: mine\ntopic: reminders\ntrigger: {type: signal}\nsteps:\n"
         "  - message: {id: hello, template: abandoned_checkout, delivery_channel: sms}\n"
     )
-    with pytest.raises(CommandError, match="sms"):
+    with pytest.raises(CommandError, match=r'named as CHANNELS\["sms"\], see docs/howto/sms\.md'):
         checked(path)
 
 

@@ -70,6 +70,8 @@ def test_b87_staff_see_what_is_open_and_settle_it_by_command(world: World, lost:
     output_of("settle", str(lost.public_id), "--not-sent")
     assert fate(lost) == ("not_sent", "channel_error")
     assert json.loads(output_of("uncertain", "--json")) == []
+    with pytest.raises(CommandError, match="ids stand in `saleor-personalize messages uncertain`"):
+        output_of("settle", "1", "--sent")
     with pytest.raises(CommandError, match="no uncertain message"):
         output_of("settle", str(lost.public_id), "--sent")
     assert fate(lost) == ("not_sent", "channel_error")

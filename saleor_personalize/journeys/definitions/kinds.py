@@ -38,9 +38,10 @@ class Text(Kind):
         if self.names and reader.known is not None:
             known = getattr(reader.known, self.names)
             if known is not None and value not in known:
-                return reader.unknown(
-                    path, f"there is no such {_SINGULAR[self.names]}", value, known
-                )
+                needs = f"there is no such {_SINGULAR[self.names]}"
+                if self.names == "delivery_channels" and value == "sms":
+                    needs += ': a class must be named as CHANNELS["sms"], see docs/howto/sms.md'
+                return reader.unknown(path, needs, value, known)
         return value
 
     def schema(self) -> dict[str, Any]:

@@ -39,7 +39,9 @@ class Command(BaseCommand):
         if options["webhook"]:
             self._webhook(installation, options["webhook"], options["new_secret"])
             return
-        findings = list(go_live.examine(installation=installation))
+        findings = [
+            go_live.for_terminal(each) for each in go_live.examine(installation=installation)
+        ]
         is_well = all(finding.level != go_live.BAD for finding in findings)
         if options["json"]:
             told = [finding.as_dict() for finding in findings]
@@ -60,6 +62,11 @@ class Command(BaseCommand):
 
     def _webhook(self, installation: Installation, provider: str, is_new: bool) -> None:
         there = tracking.providers() | ({texts.PROVIDER} if texts.is_on() else set())
+        if provider == texts.PROVIDER and provider not in there:
+            raise CommandError(
+                'Nothing writes text messages yet: a class must be named as CHANNELS["sms"], see '
+                "docs/howto/sms.md."
+            )
         if provider not in there:
             known = ", ".join(sorted(there))
             raise CommandError(f"{provider!r} is no provider. Known: {known}.")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 from argparse import ArgumentParser
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from saleor_personalize.journeys.our_word import OnlySaleorKnows
 from saleor_personalize.journeys.queries import waiting
 from saleor_personalize.management import dry_run
 from saleor_personalize.messaging.queries import newest_messages
-from saleor_personalize.models import Installation, Journey
+from saleor_personalize.models import Enrollment, Installation, Journey, Message
 
 
 class Command(BaseCommand):
@@ -88,8 +89,8 @@ class Command(BaseCommand):
         if action == "export":
             self.stdout.write(str(rows[0]["definition"]), ending="")
             return
-        for row in rows:
-            self.stdout.write("  ".join(f"{name}={value}" for name, value in row.items()))
+        for line in _LINES.get(action, _plain)(rows):
+            self.stdout.write(line)
         if not rows:
             self.stdout.write("Nothing there.")
 
@@ -190,7 +191,12 @@ def _apply(installation: Installation, options: dict[str, Any]) -> list[dict[str
         for definition in found
     ]
     return [
-        {"journey": definition.journey, "version": version.number}
+        {
+            "journey": definition.journey,
+            "version": version.number,
+            "is_live": version.journey.is_live,
+            "live_at": version.journey.live_at,
+        }
         for definition, version in zip(found, versions, strict=True)
     ]
 
@@ -247,16 +253,25 @@ def _waiting(installation: Installation, options: dict[str, Any]) -> list[dict[s
             "subject": row.subject_saleor_id,
             "due_at": row.due_at,
             "step": definitions.path_text(tuple(row.path)),
+            "step_id": _step_id(row),
             "held_by": row.held_by,
         }
-        for row in waiting(installation=installation)
+        for row in waiting(installation=installation).select_related("journey", "version")
     ]
+
+
+def _step_id(row: Enrollment) -> str:
+    step = definitions.step_at(operations.definition_of(row.version), tuple(row.path))
+    return str(getattr(step, "id", ""))
 
 
 def _messages(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "id": message.public_id,
+            "journey": message.enrollment.journey.key if message.enrollment else "",
+            "step": _step_of(message),
+            "delivery_channel": message.delivery_channel,
             "template": message.template,
             "status": message.status,
             "reason": message.reason,
@@ -266,6 +281,15 @@ def _messages(installation: Installation, options: dict[str, Any]) -> list[dict[
         }
         for message in newest_messages(installation=installation, limit=options["limit"])
     ]
+
+
+def _step_of(message: Message) -> str:
+    """Return the id of the step that a message came from; "" when it came from no journey."""
+    row = message.enrollment
+    prefix = f"{row.journey.key}:{row.entry_key}:" if row is not None else ""
+    if not prefix or not message.idempotency_key.startswith(prefix):
+        return ""
+    return message.idempotency_key.removeprefix(prefix).partition(":")[0]
 
 
 def _dry_run(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
@@ -288,4 +312,62 @@ _ACTIONS = {
     "look": _look,
     "waiting": _waiting,
     "messages": _messages,
+}
+
+
+# -- as people read it ----------------------------------------------------------------------------------
+
+
+def _plain(rows: list[dict[str, Any]]) -> list[str]:
+    return ["  ".join(f"{name}={value}" for name, value in row.items()) for row in rows]
+
+
+def _list_lines(rows: list[dict[str, Any]]) -> list[str]:
+    # The same in each row.
+    stopped_at = rows[0]["sends_stopped_at"] if rows else None
+    shown = [
+        {name: value for name, value in row.items() if name != "sends_stopped_at"} for row in rows
+    ]
+    return [*([_stopped(stopped_at)] if stopped_at else []), *_plain(shown)]
+
+
+def _sends_lines(rows: list[dict[str, Any]]) -> list[str]:
+    stopped_at = rows[0]["sends_stopped_at"]
+    return [_stopped(stopped_at) if stopped_at else "Sends go on."]
+
+
+def _stopped(at: datetime) -> str:
+    return (
+        f"All sends are stopped since {at:%Y-%m-%d %H:%M} UTC; "
+        "`saleor-personalize journeys resume-sends` lets them go on."
+    )
+
+
+def _check_lines(rows: list[dict[str, Any]]) -> list[str]:
+    found = []
+    for row in rows:
+        shown = {name: value for name, value in row.items() if value or name != "text_messages"}
+        command = f"saleor-personalize journeys apply {shlex.quote(row['file'])}"
+        found.append(f"{_plain([shown])[0]}  No fault. Next: {command}")
+    return found
+
+
+def _apply_lines(rows: list[dict[str, Any]]) -> list[str]:
+    found = []
+    for row in rows:
+        line = f"journey={row['journey']}  version={row['version']}"
+        if not row["is_live"]:
+            # Whoever was held by a pause goes on after `resume`, and is let go by `go-live`.
+            action = "resume" if row["live_at"] else "go-live"
+            line += f"  Next: saleor-personalize journeys {action} {row['journey']}"
+        found.append(line)
+    return found
+
+
+_LINES = {
+    "list": _list_lines,
+    "stop-sends": _sends_lines,
+    "resume-sends": _sends_lines,
+    "check": _check_lines,
+    "apply": _apply_lines,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -40,7 +40,7 @@ class Command(BaseCommand):
         parked.add_argument("--limit", type=int, default=100)
         parked.add_argument("--json", action="store_true", dest="as_json")
         settled = actions.add_parser("settle", help="say what became of one of them")
-        settled.add_argument("message", type=UUID, metavar="ID")
+        settled.add_argument("message", type=_public_id, metavar="ID")
         fate = settled.add_mutually_exclusive_group(required=True)
         fate.add_argument("--sent", action="store_true", dest="is_sent")
         fate.add_argument("--not-sent", action="store_false", dest="is_sent")
@@ -143,6 +143,15 @@ class Command(BaseCommand):
             self.stdout.write(f"{'! ' if each.is_blocking else '- '}{each.text}")
         if words is not None:
             self.stdout.write(f"{words.subject or words.title}\n\n{words.text}")
+
+
+def _public_id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise ArgumentTypeError(
+            f"{text!r} is no id of a message: ids stand in `saleor-personalize messages uncertain`."
+        ) from None
 
 
 def _person(installation: Installation, text: str) -> Profile:

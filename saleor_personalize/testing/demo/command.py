@@ -114,6 +114,10 @@ def _play(console: Console, *, once: bool, as_json: bool, port: int) -> None:
                     happened = story.play()
                     pages.told = None
                     console.print("\nThe story is over. Ctrl-C ends it all.")
+                    console.print(
+                        "`doctor` tells FAILs about the sender's domain here: the demo writes from "
+                        "example.com, which is nobody's to send from. The rest it tells as of your own."
+                    )
                     if as_json:
                         _print_json(happened)
                     while True:
