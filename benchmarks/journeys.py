@@ -308,13 +308,19 @@ def _render() -> dict[str, float]:
     return {"began": began, "ended": time.time()}
 
 
+def warm_up() -> None:
+    """Have everything imported and connected, as a worker has that runs for a while."""
+    from saleor_personalize.journeys import operations  # noqa: F401 (its imports are the point)
+    from saleor_personalize.models import Installation
+
+    Installation.objects.count()
+
+
 def _work(task: str) -> dict[str, float]:
     import django
 
     django.setup()
-    from saleor_personalize.models import Installation
-
-    Installation.objects.count()
+    warm_up()
     print("ready", flush=True)
     sys.stdin.readline()
     if task == "tick":

@@ -15,7 +15,12 @@ from typing import Any
 from saleor_personalize.bus.queries import aliases, find
 from saleor_personalize.enums import BusEvent
 from saleor_personalize.exceptions import UnknownAlias
-from saleor_personalize.models import Installation, OutgoingDelivery, OutgoingWebhook
+from saleor_personalize.models import (
+    Installation,
+    OutgoingDelivery,
+    OutgoingWebhook,
+    prepared,
+)
 
 #: What a step of a journey sends; nobody subscribes to it, the step names the webhook.
 STEP = "journey.step"
@@ -26,6 +31,10 @@ PATIENCE = timedelta(hours=24)
 
 _NAMESPACE = uuid.UUID("5f1c8a52-6b0e-4a7e-9d3b-0c1f5a0b7e11")
 _CHUNK = 1_000
+_LISTENING = f"""
+SELECT {prepared.columns(OutgoingWebhook, "webhook")} FROM {OutgoingWebhook._meta.db_table} AS webhook
+WHERE installation_id = %(shop)s AND is_active AND events ? %(event)s
+"""  # noqa: S608 (the names of the tables are ours)
 
 
 @dataclass(frozen=True)
@@ -77,9 +86,7 @@ def publish_each(
     *, installation: Installation, event: BusEvent, facts: Iterable[Fact], now: datetime
 ) -> int:
     """Write down many facts of one kind, as `publish` does; return how many rows were asked for."""
-    webhooks = list(
-        OutgoingWebhook.objects.of(installation).filter(is_active=True, events__contains=[event])
-    )
+    webhooks = _listening(installation, event)
     if not webhooks:
         return 0
     count = 0
@@ -90,6 +97,13 @@ def publish_each(
         OutgoingDelivery.objects.bulk_create(rows, ignore_conflicts=True)
         count += len(rows)
     return count
+
+
+def _listening(installation: Installation, event: BusEvent) -> list[OutgoingWebhook]:
+    """Return the webhooks that want an event: asked at every message."""
+    with prepared.cursor() as cursor:
+        cursor.execute(_LISTENING, {"shop": installation.pk, "event": event.value})
+        return [prepared.made(OutgoingWebhook, row) for row in cursor.fetchall()]
 
 
 def send_to(

@@ -8,8 +8,8 @@ from datetime import datetime
 from django.db.models import Q, QuerySet
 
 from saleor_personalize.enums import IdentityKind
-from saleor_personalize.models import Checkout, Identity, Order, Profile
-from saleor_personalize.profiles import merging
+from saleor_personalize.models import Checkout, Order, Profile
+from saleor_personalize.profiles import identity, merging
 
 #: States of an order that was never carried out: it counts nowhere.
 NOT_CARRIED_OUT = ("CANCELED", "EXPIRED")
@@ -34,14 +34,7 @@ def ordered_since(checkout: Checkout) -> bool:
     last change.
     """
     perhaps = merging.perhaps_of(installation=checkout.installation, checkout_id=checkout.saleor_id)
-    ids = list(
-        Identity.objects.of(checkout.installation)
-        .filter(
-            profile__in=checkout.profile.person(),
-            kind__in=[IdentityKind.SALEOR_USER, IdentityKind.EMAIL],
-        )
-        .values_list("kind", "value")
-    )
+    ids = identity.ids_of(checkout.profile)
     users = {value for kind, value in ids if kind == IdentityKind.SALEOR_USER}
     hashes = {value for kind, value in ids if kind == IdentityKind.EMAIL}
     users |= {checkout.user_saleor_id} - {""}
@@ -55,8 +48,7 @@ def ordered_since(checkout: Checkout) -> bool:
                 | Q(checkout_saleor_id="", saleor_updated_at__gte=checkout.orders_count_from)
             )
             & (
-                Q(profile__in=checkout.profile.person())
-                | Q(profile__in=perhaps)
+                Q(profile__in=checkout.profile.members() | perhaps)
                 | Q(user_saleor_id__in=users)
                 | Q(email_hash__in=hashes)
             )
@@ -93,8 +85,7 @@ def orders_of(*, profile: Profile, identities: Collection[tuple[str, str]] = ())
 
     By their profiles, accounts and addresses, and by `identities`, further (kind, value) that are theirs.
     """
-    own = Identity.objects.of(profile.installation_id).filter(profile__in=profile.person())
-    ids = {*identities, *own.values_list("kind", "value")}
+    ids = {*identities, *identity.ids_of(profile)}
 
     def values(kind: IdentityKind) -> list[str]:
         return [value for found, value in ids if found == kind and value]
@@ -102,7 +93,7 @@ def orders_of(*, profile: Profile, identities: Collection[tuple[str, str]] = ())
     given = [value for found, value in identities if found == IdentityKind.CHECKOUT]
     return Order.objects.of(profile.installation_id).filter(
         Q(checkout_saleor_id__in=given)
-        | Q(profile__in=profile.person())
+        | Q(profile__in=profile.members())
         | Q(user_saleor_id__in=values(IdentityKind.SALEOR_USER))
         | Q(email_hash__in=values(IdentityKind.EMAIL))
     )

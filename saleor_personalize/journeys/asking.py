@@ -16,7 +16,8 @@ from saleor_personalize.journeys.live import AboutOrders
 from saleor_personalize.journeys.outside import Ask
 from saleor_personalize.journeys.triggers import AskSaleor, Go, Question
 from saleor_personalize.messaging import guards
-from saleor_personalize.models import Identity
+from saleor_personalize.models import Identity, Profile
+from saleor_personalize.models.held import once
 from saleor_personalize.saleor_api import installations
 
 logger = logging.getLogger(__name__)
@@ -64,11 +65,9 @@ def about_orders(case: Case, now: datetime) -> AboutOrders | None:
     else:
         return None
     recipient = guards.address_identity(profile=row.profile, preferred_hash=case.about.address_hash)
-    own = Identity.objects.of(row.installation_id).filter(profile__in=row.profile.person())
-    users = list(
-        own.filter(kind=IdentityKind.SALEOR_USER).order_by("pk").values_list("value", flat=True)
-    )[:MOST_IDS]
-    mails = own.filter(kind=IdentityKind.EMAIL).exclude(address="").order_by("-pk")
+    own = _known_by(row.profile)
+    users = [one.value for one in own if one.kind == IdentityKind.SALEOR_USER][:MOST_IDS]
+    mails = [one for one in reversed(own) if one.kind == IdentityKind.EMAIL and one.address]
     others = [one.address for one in mails[:MOST_IDS] if recipient is None or one != recipient]
     addresses = [*([recipient.address] if recipient else []), *others][:MOST_IDS]
     if not addresses and not users:
@@ -85,6 +84,14 @@ def about_orders(case: Case, now: datetime) -> AboutOrders | None:
         since=since,
         others=tuple(further),
     )
+
+
+def _known_by(profile: Profile) -> list[Identity]:
+    """Return the accounts and e-mail addresses of a person, oldest first."""
+    rows = Identity.objects.of(profile.installation_id).filter(
+        profile__in=profile.members(), kind__in=[IdentityKind.SALEOR_USER, IdentityKind.EMAIL]
+    )
+    return once(("known by", profile.pk), lambda: list(rows.order_by("pk")))
 
 
 def ends_with_order(case: Case) -> bool:

@@ -16,6 +16,7 @@ from saleor_personalize.journeys.versions import definition_of, priority_of
 from saleor_personalize.messaging.arbitration import Rival
 from saleor_personalize.messaging.queries import REACHED
 from saleor_personalize.models import Enrollment, Message
+from saleor_personalize.models.held import once
 
 #: How long after a more significant occasion of the same person this one is looked at again.
 AFTER_OTHER = timedelta(minutes=1)
@@ -27,7 +28,7 @@ def is_told(case: Case, step: definitions.Message, now: datetime) -> bool:
     told = (
         Message.objects.of(row.installation_id)
         .filter(
-            profile__in=row.profile.person(),
+            profile__in=row.profile.members(),
             enrollment__journey=row.journey_id,
             template=step.template,
             status__in=REACHED,
@@ -49,17 +50,30 @@ def more_significant(case: Case, now: datetime) -> Wait | Stop | None:
     trigger, row = case.trigger, case.enrollment
     if not trigger.family:
         return None
-    inside = Enrollment.objects.of(row.installation_id).filter(
-        profile__in=row.profile.person(), journey__is_live=True
-    )
-    rows = inside.exclude(pk=row.pk).select_related("version", "journey")
     since = row.occurred_at - settings.ARBITRATION_WINDOW
-    told = rows.filter(messages__status__in=REACHED, messages__decided_at__gte=since)
-    if any(_outshines(other, trigger) for other in told.distinct()):
+    told = Message.objects.of(row.installation_id).filter(
+        profile__in=row.profile.members(),
+        enrollment__journey__is_live=True,
+        status__in=REACHED,
+        decided_at__gte=since,
+    )
+    others = told.exclude(enrollment=row).select_related("enrollment__version")
+    if any(one.enrollment and _outshines(one.enrollment, trigger) for one in others):
         return Stop(NotSentReason.OUTSHONE)
-    waiting = rows.filter(status=EnrollmentStatus.WAITING, path=[0])
+    waiting = [other for other in _waiting(row) if other.path == [0]]
     until = [other.due_at for other in waiting if _outshines(other, trigger)]
     return Wait(max(*until, now) + AFTER_OTHER) if until else None
+
+
+def _waiting(row: Enrollment) -> list[Enrollment]:
+    """Return where else the person waits, in live journeys."""
+    rows = Enrollment.objects.of(row.installation_id).filter(
+        profile__in=row.profile.members(),
+        status=EnrollmentStatus.WAITING,
+        journey__is_live=True,
+    )
+    others = rows.exclude(pk=row.pk).select_related("journey", "version")
+    return once(("waits elsewhere", row.pk), lambda: list(others))
 
 
 def _outshines(other: Enrollment, trigger: Trigger) -> bool:
@@ -73,22 +87,11 @@ def _outshines(other: Enrollment, trigger: Trigger) -> bool:
 
 def rivals_of(row: Enrollment, now: datetime) -> Iterable[Rival]:
     """Return the other messages that this person waits for, in whatever live journey."""
-    others = (
-        Enrollment.objects.of(row.installation_id)
-        .filter(
-            profile__in=row.profile.person(),
-            status=EnrollmentStatus.WAITING,
-            journey__is_live=True,
-            due_at__lte=now + settings.ARBITRATION_WINDOW,
-        )
-        .exclude(pk=row.pk)
-        .exclude(journey=row.journey_id)
-        .select_related("journey", "version")
-    )
+    until = now + settings.ARBITRATION_WINDOW
     return [
         Rival(priority_of(other.journey, other.version), other.due_at)
-        for other in others
-        if _is_message_next(other)
+        for other in _waiting(row)
+        if other.journey_id != row.journey_id and other.due_at <= until and _is_message_next(other)
     ]
 
 

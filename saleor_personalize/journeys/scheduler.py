@@ -15,6 +15,7 @@ from saleor_personalize.journeys import asking, cases, claiming, handing_over, s
 from saleor_personalize.journeys.outside import Ask, Outside, ask_saleor
 from saleor_personalize.journeys.triggers import SubjectGone
 from saleor_personalize.models import Enrollment
+from saleor_personalize.models.held import held
 
 
 def advance_due(
@@ -39,20 +40,23 @@ def advance_due(
 
 def _advance(enrollment: Enrollment, now: datetime, outside: Outside) -> None:
     """Take a claimed enrollment as far as it can go now."""
-    try:
-        case = cases.case_of(enrollment)
-    except SubjectGone as gone:
-        # The object went to somebody else, and then with them: they were erased.
-        cases.finish(enrollment, EnrollmentStatus.EXITED, now, gone.reason)
-        return
     live: dict[str, Any] = {}
-    questions = () if cases.why_leave(case, now) else asking.questions(case, now)
+    # Only to know whom to lock and what to ask: all of it is read anew under the locks.
+    with held():
+        try:
+            case = cases.case_of(enrollment)
+        except SubjectGone as gone:
+            # The object went to somebody else, and then with them: they were erased.
+            cases.finish(enrollment, EnrollmentStatus.EXITED, now, gone.reason)
+            return
+        ids = cases.ids_of(enrollment)
+        questions = () if cases.why_leave(case, now) else asking.questions(case, now)
     if questions:
         answers = asking.ask_shop(case, questions, outside.ask, now)
         if answers is None:
             cases.move(enrollment, cases.retry_at(case, now))
             return
         live = answers
-    leaving = stepping.decide(enrollment, live, now)
+    leaving = stepping.decide(enrollment, ids, live, now)
     if leaving is not None:
         handing_over.hand_over(enrollment, leaving, case, now, outside)

@@ -25,6 +25,7 @@ from saleor_personalize.journeys.triggers import Live, Stop, SubjectGone, Wait, 
 from saleor_personalize.journeys.versions import definition_of
 from saleor_personalize.messaging import operations as messaging
 from saleor_personalize.models import Enrollment
+from saleor_personalize.models.held import held
 from saleor_personalize.profiles import identity
 
 logger = logging.getLogger(__name__)
@@ -33,11 +34,15 @@ logger = logging.getLogger(__name__)
 _MAX_STEPS = definitions.MAX_STEPS + 1
 
 
-def decide(enrollment: Enrollment, live: Live, now: datetime) -> Leaving | None:
-    """Decide under the locks of the person; return what is to be handed over after the commit."""
+def decide(
+    enrollment: Enrollment, ids: set[tuple[str, str]], live: Live, now: datetime
+) -> Leaving | None:
+    """Decide under the locks of the person; return what is to be handed over after the commit.
+
+    `ids` is what they were known by a moment ago (`cases.ids_of`): if there are more by now, nothing is decided.
+    """
     with transaction.atomic():
-        held = cases.ids_of(enrollment)
-        identity.lock_identities(enrollment.installation, held)
+        identity.lock_identities(enrollment.installation, ids)
         trigger = trigger_of(definition_of(enrollment.version).trigger)
         trigger.lock(enrollment)
         row = (
@@ -50,15 +55,16 @@ def decide(enrollment: Enrollment, live: Live, now: datetime) -> Leaving | None:
         if row is None:
             # Ended, changed or claimed by somebody else since.
             return None
-        if not row.journey.is_live or cases.ids_of(row) - held:
-            # Switched off, or the person became known under another id: begin again.
-            cases.move(row, now)
-            return None
-        try:
-            return _run(cases.case_of(row), live, now)
-        except SubjectGone as gone:
-            cases.finish(row, EnrollmentStatus.EXITED, now, gone.reason)
-            return None
+        with held():
+            if not row.journey.is_live or cases.ids_of(row) - ids:
+                # Switched off, or the person became known under another id: begin again.
+                cases.move(row, now)
+                return None
+            try:
+                return _run(cases.case_of(row), live, now)
+            except SubjectGone as gone:
+                cases.finish(row, EnrollmentStatus.EXITED, now, gone.reason)
+                return None
 
 
 def _run(case: Case, live: Live, now: datetime) -> Leaving | None:

@@ -141,7 +141,7 @@ def _quiet_hours(delivery_channel: str) -> tuple[str, str] | None:
 
 def _sent(profile: Profile, since: datetime) -> QuerySet[Message]:
     return Message.objects.of(profile.installation_id).filter(
-        profile__in=profile.person(),
+        profile__in=profile.members(),
         purpose=Purpose.MARKETING,
         status__in=REACHED,
         decided_at__gt=since,

@@ -228,7 +228,7 @@ def _last_messages(
     return (
         Message.objects.of(profile.installation_id)
         .filter(
-            profile__in=profile.person(),
+            profile__in=profile.members(),
             delivery_channel__in=list(candidates),
             status__in=REACHED,
             decided_at__range=(now - rhythms.RECENT, now),

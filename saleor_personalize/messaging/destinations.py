@@ -9,6 +9,7 @@ from datetime import datetime
 from saleor_personalize.conf import build_backend, settings
 from saleor_personalize.enums import DeliveryChannel, DeviceGone, IdentityKind, SuppressionReason
 from saleor_personalize.models import Identity, Installation, Profile, email_hash
+from saleor_personalize.models.held import once
 from saleor_personalize.profiles import consent, devices, merging, phones
 
 
@@ -150,13 +151,17 @@ def _of_identity(channel: DeliveryChannel, row: Identity) -> Destination:
 
 def _identities(profile: Profile, kind: IdentityKind) -> list[Identity]:
     """Return the addresses that may stand for a person, newest first."""
-    return list(
-        Identity.objects.of(profile.installation)
-        .filter(profile__in=merging.with_own_addresses(profile), kind=kind)
-        .exclude(address="")
-        .order_by("-first_seen_at", "-pk")
-        .select_related("profile__installation")
-    )
+
+    def read() -> list[Identity]:
+        rows = (
+            Identity.objects.of(profile.installation)
+            .filter(profile__in=merging.with_own_addresses(profile), kind=kind)
+            .exclude(address="")
+            .order_by("-first_seen_at", "-pk")
+        )
+        return list(rows.select_related("profile__installation"))
+
+    return once(("addresses", profile.pk, kind), read)
 
 
 def _preferred(rows: Iterable[Identity], value_hash: str) -> Identity | None:

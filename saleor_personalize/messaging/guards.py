@@ -113,7 +113,8 @@ def _refusal(
 
 def _wish(profile: Profile, now: datetime) -> NotSentReason | None:
     """Follow what the person set in the preference centre, on whichever of their profiles."""
-    set_by_person = profile.person().aggregate(
+    of_person = Profile.objects.of(profile.installation_id).filter(pk__in=profile.members())
+    set_by_person = of_person.aggregate(
         until=Max("paused_until"), most=Min("max_messages_per_week")
     )
     if set_by_person["until"] is not None and set_by_person["until"] > now:

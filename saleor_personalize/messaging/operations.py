@@ -48,7 +48,7 @@ from saleor_personalize.messaging.channels import connections
 from saleor_personalize.messaging.channels.base import Channel, OutgoingMessage
 from saleor_personalize.messaging.destinations import Destination
 from saleor_personalize.messaging.rendering import Rendered
-from saleor_personalize.models import Enrollment, Installation, Message, Profile
+from saleor_personalize.models import Enrollment, Installation, Message, Profile, prepared
 from saleor_personalize.profiles import consent, devices, identity
 from saleor_personalize.signals import message_not_sent, message_sent
 
@@ -60,6 +60,25 @@ Claims = links.UnsubscribeClaims | links.PreferencesClaims | links.ConfirmationC
 HAND_OVER_LEASE = timedelta(minutes=10)
 #: How often a hand-over is tried when the provider certainly has not got the message.
 MAX_ATTEMPTS = 10
+#: Both are done for every message that goes: planned once.
+_CLAIM = f"""
+UPDATE {Message._meta.db_table} AS message SET handed_over_at = %(now)s
+FROM {Installation._meta.db_table} AS installation
+WHERE message.id = %(message)s AND message.installation_id = %(shop)s AND installation.id = %(shop)s
+  AND message.status = '{MessageStatus.HANDING_OVER.value}' AND message.attempts = %(attempts)s
+  AND message.handed_over_at IS NULL
+  -- Whoever presses the switch now has the last word on this one, too.
+  AND installation.sends_stopped_at IS NULL
+"""  # noqa: S608 (the names of the tables are ours)
+_OUTCOME = ("status", "reason", "error", "handed_over_at", "retry_at", "provider_message_id")
+_SETTLE = f"""
+UPDATE {Message._meta.db_table}
+SET status = %(status)s, reason = %(reason)s, error = %(error)s, handed_over_at = %(handed_over_at)s,
+  retry_at = %(retry_at)s,
+  -- A report may have named it before our answer came.
+  provider_message_id = COALESCE(NULLIF(%(provider_message_id)s, ''), provider_message_id)
+WHERE installation_id = %(shop)s AND id = %(message)s
+"""  # noqa: S608 (the names of the tables are ours)
 _STOPPED_BEFORE = "The worker stopped before the hand-over. The message was not sent."
 
 
@@ -274,19 +293,8 @@ def hand_over(
             reason = NotSentReason.NO_ADDRESS
             return give_up(message=message, reason=reason, error=text, is_retryable=True, now=now)
         outgoing = replace(outgoing, recipient=tokens[0], recipients=tokens)
-    claimed = (
-        Message.objects.of(message.installation)
-        .filter(
-            pk=message.pk,
-            status=MessageStatus.HANDING_OVER,
-            attempts=message.attempts,
-            handed_over_at=None,
-            # Whoever presses the switch now has the last word on this one, too.
-            installation__sends_stopped_at=None,
-        )
-        .update(handed_over_at=now)
-    )
-    if not claimed and _is_stopped(message):
+    is_ours = _claim(message, now)
+    if not is_ours and _is_stopped(message):
         text = "All sends were stopped before the hand-over."
         return give_up(
             message=message,
@@ -295,7 +303,7 @@ def hand_over(
             is_retryable=True,
             now=now,
         )
-    if not claimed:
+    if not is_ours:
         logger.warning("Message %s was settled before its hand-over: not sent", message.public_id)
         return False
     try:
@@ -383,6 +391,14 @@ def give_up(
     return is_ours and is_tried_again
 
 
+def _claim(message: Message, now: datetime) -> bool:
+    """Write down that the provider is called now; tell whether this worker may call it."""
+    which = {"shop": message.installation_id, "message": message.pk, "attempts": message.attempts}
+    with prepared.cursor() as cursor:
+        cursor.execute(_CLAIM, {**which, "now": now})
+        return bool(cursor.rowcount)
+
+
 def _is_stopped(message: Message) -> bool:
     return (
         Message.objects.of(message.installation)
@@ -435,10 +451,6 @@ def _settle(
     retry_at: datetime | None = None,
 ) -> bool:
     """Write down what became of a message; return whether it was there, and still `among` these."""
-    names = ["status", "reason", "error", "handed_over_at", "retry_at"]
-    if provider:
-        # A report may have named it before our answer came.
-        names.append("provider_message_id")
     with transaction.atomic():
         rows = Message.objects.of(message.installation).filter(pk=message.pk)
         if among is not None and not among.select_for_update().values_list("pk").first():
@@ -451,12 +463,17 @@ def _settle(
         message.provider_message_id = provider
         message.handed_over_at, message.retry_at = handed_over_at, retry_at
         # Its person may have been erased meanwhile: then there is nothing to write the outcome to.
-        is_kept = rows.update(**{name: getattr(message, name) for name in names})
+        with prepared.cursor() as cursor:
+            kept = {name: getattr(message, name) for name in _OUTCOME}
+            cursor.execute(
+                _SETTLE, {**kept, "shop": message.installation_id, "message": message.pk}
+            )
+            is_kept = bool(cursor.rowcount)
         if is_kept and is_final:
             outcomes.publish(message=message, now=now)
     signal = message_sent if status == MessageStatus.SENT else message_not_sent
     signal.send_robust(Message, installation=message.installation, message=message)
-    return bool(is_kept)
+    return is_kept
 
 
 def _interrupted(now: datetime) -> QuerySet[Message]:

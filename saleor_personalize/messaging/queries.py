@@ -30,7 +30,7 @@ def reached_by(*, enrollment: Enrollment, since: datetime) -> bool:
     return (
         Message.objects.of(enrollment.installation_id)
         .filter(
-            profile__in=enrollment.profile.person(),
+            profile__in=enrollment.profile.members(),
             enrollment__journey=enrollment.journey_id,
             status__in=REACHED,
             decided_at__gte=since,
@@ -45,7 +45,7 @@ def marketing_since(*, profile: Profile, since: datetime) -> int:
     return (
         Message.objects.of(profile.installation)
         .filter(
-            profile__in=profile.person(),
+            profile__in=profile.members(),
             purpose=Purpose.MARKETING,
             status__in=REACHED,
             decided_at__gt=since,

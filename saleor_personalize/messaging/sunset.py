@@ -29,7 +29,7 @@ def is_asleep(*, profile: Profile, delivery_channel: DeliveryChannel, now: datet
     times = (
         Message.objects.of(profile.installation_id)
         .filter(
-            profile__in=profile.person(),
+            profile__in=profile.members(),
             purpose=Purpose.MARKETING,
             delivery_channel=delivery_channel,
             status__in=REACHED,
@@ -47,10 +47,10 @@ def is_asleep(*, profile: Profile, delivery_channel: DeliveryChannel, now: datet
 def _has_shown_up(profile: Profile, since: datetime) -> bool:
     def of(model: type[Event] | type[Order] | type[Consent]) -> QuerySet[Event | Order | Consent]:
         rows: QuerySet[Event | Order | Consent] = model.objects.of(profile.installation_id)
-        return rows.filter(profile__in=profile.person())
+        return rows.filter(profile__in=profile.members())
 
     seen = MessageEvent.objects.of(profile.installation_id).filter(
-        message__profile__in=profile.person(), kind__in=outcomes.SEEN, is_machine=False
+        message__profile__in=profile.members(), kind__in=outcomes.SEEN, is_machine=False
     )
     return (
         of(Event).filter(occurred_at__gt=since).exists()

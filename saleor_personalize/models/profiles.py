@@ -19,7 +19,9 @@ from saleor_personalize.enums import (
     Purpose,
     SuppressionReason,
 )
+from saleor_personalize.models import prepared
 from saleor_personalize.models.fields import EncryptedTextField
+from saleor_personalize.models.held import once
 from saleor_personalize.models.installation import Scoped
 
 
@@ -75,6 +77,31 @@ class Profile(Scoped):
         return Profile.objects.of(self.installation_id).filter(
             models.Q(pk=representative) | models.Q(merged_into=representative)
         )
+
+    def members(self) -> frozenset[int]:
+        """Return the primary keys of `person`; within a decision they are read once."""
+        return once(("person", self.pk), self._read_members)
+
+    def _read_members(self) -> frozenset[int]:
+        with prepared.cursor() as cursor:
+            cursor.execute(_MEMBERS, {"installation": self.installation_id, "profile": self.pk})
+            return frozenset(pk for (pk,) in cursor.fetchall())
+
+
+# `Profile.person` as SQL, for what is asked all the time.
+PERSON = f"""
+me AS (
+  SELECT COALESCE(merged_into_id, id) AS person FROM {Profile._meta.db_table}
+  WHERE installation_id = %(installation)s AND id = %(profile)s
+), member AS (
+  SELECT id FROM {Profile._meta.db_table}
+  WHERE installation_id = %(installation)s AND id = (SELECT person FROM me)
+  UNION ALL
+  SELECT id FROM {Profile._meta.db_table}
+  WHERE installation_id = %(installation)s AND merged_into_id = (SELECT person FROM me)
+)
+"""  # noqa: S608 (the names of the tables are ours)
+_MEMBERS = f"WITH {PERSON} SELECT id FROM member"  # noqa: S608 (the names of the tables are ours)
 
 
 class Identity(Scoped):

@@ -46,13 +46,13 @@ def orders_of(profile: Profile) -> QuerySet[Order]:
     ids = list(
         Identity.objects.of(profile.installation)
         .filter(
-            profile__in=profile.person(),
+            profile__in=profile.members(),
             kind__in=[IdentityKind.SALEOR_USER, IdentityKind.EMAIL],
         )
         .values_list("kind", "value")
     )
     return Order.objects.of(profile.installation).filter(
-        Q(profile__in=profile.person())
+        Q(profile__in=profile.members())
         | Q(user_saleor_id__in=[value for kind, value in ids if kind == IdentityKind.SALEOR_USER])
         | Q(email_hash__in=[value for kind, value in ids if kind == IdentityKind.EMAIL]),
         deleted_at=None,
@@ -76,7 +76,7 @@ def given_since(*, profile: Profile, since: datetime) -> int:
     """
     return (
         Offer.objects.of(profile.installation)
-        .filter(profile__in=profile.person(), reserved_at__gt=since)
+        .filter(profile__in=profile.members(), reserved_at__gt=since)
         .exclude(
             status=OfferStatus.WITHDRAWN,
             reason__in=[OfferReason.MESSAGE_FAILED, OfferReason.INTERRUPTED],

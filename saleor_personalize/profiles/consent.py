@@ -87,7 +87,7 @@ class Ledger:
 
     def __init__(self, profile: Profile, lines: QuerySet[Consent] | None = None) -> None:
         if lines is None:
-            lines = Consent.objects.of(profile.installation).filter(profile__in=profile.person())
+            lines = Consent.objects.of(profile.installation).filter(profile__in=profile.members())
         parts = ("profile", "purpose", "delivery_channel", "topic", "state")
         #: profile -> what it is about -> state -> number of the newest line that says so
         self._lines: dict[int, dict[Key, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
@@ -152,7 +152,8 @@ class Standing:
     def __init__(self, profile: Profile) -> None:
         own = merging.with_own_addresses(profile)
         lines = Consent.objects.of(profile.installation).filter(profile__in=own)
-        self._person, self._own = Ledger(profile), Ledger(profile, lines)
+        self._person = Ledger(profile)
+        self._own = self._person if own == profile.members() else Ledger(profile, lines)
 
     def state(
         self, purpose: Purpose, delivery_channel: DeliveryChannel | str = "", topic: str = ""

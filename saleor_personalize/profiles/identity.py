@@ -10,8 +10,10 @@ from typing import NamedTuple
 from django.db import connection, transaction
 
 from saleor_personalize.enums import IdentityKind, MergeProof
-from saleor_personalize.models import Identity, Installation, Profile, bulk, email_hash
+from saleor_personalize.models import Identity, Installation, Profile, bulk, email_hash, prepared
+from saleor_personalize.models.held import once
 from saleor_personalize.models.locks import lock
+from saleor_personalize.models.profiles import PERSON
 from saleor_personalize.profiles import merging, tombstones
 from saleor_personalize.profiles.merging import lock_graph
 
@@ -34,6 +36,12 @@ NAMES = frozenset(
         IdentityKind.ANONYMOUS_ID,
     }
 )
+
+_IDS = f"""
+WITH {PERSON}
+SELECT kind, value FROM {Identity._meta.db_table}
+WHERE profile_id IN (SELECT id FROM member) AND installation_id = %(installation)s
+"""  # noqa: S608 (the names of the tables are ours)
 
 #: What a shopper shows, by kind; an e-mail in plain text, empty values are ignored.
 Shown = Mapping[IdentityKind, str]
@@ -69,6 +77,18 @@ def lock_identities(
 ) -> None:
     """Hold ids given as they are stored (see `lock_people`)."""
     lock(installation, [f"identity:{kind!s}:{value}" for kind, value in identities])
+
+
+def ids_of(profile: Profile) -> frozenset[tuple[str, str]]:
+    """Return every id of a person as they are stored, (kind, value); within a decision they are read once."""
+
+    def read() -> frozenset[tuple[str, str]]:
+        with prepared.cursor() as cursor:
+            whose = {"installation": profile.installation_id, "profile": profile.pk}
+            cursor.execute(_IDS, whose)
+            return frozenset(cursor.fetchall())
+
+    return once(("ids", profile.pk), read)
 
 
 class Owner(NamedTuple):

@@ -24,6 +24,7 @@ from saleor_personalize.models import (
     prepared,
 )
 from saleor_personalize.models.locks import lock
+from saleor_personalize.models.profiles import PERSON
 from saleor_personalize.profiles.changes import mark_changed
 
 _OVER_CARTS = frozenset({MergeProof.CHECKOUT, MergeProof.CHECKOUT_COMPLETED})
@@ -41,19 +42,6 @@ _OUTWEIGHS = {
 #: Kinds of ids that are a name of their own.
 _NAMING = (IdentityKind.SALEOR_USER, IdentityKind.EMAIL, IdentityKind.EXTERNAL_ID)
 
-# `Profile.person` as SQL, for what every request of a shopper asks.
-PERSON = f"""
-me AS (
-  SELECT COALESCE(merged_into_id, id) AS person FROM {Profile._meta.db_table}
-  WHERE installation_id = %(installation)s AND id = %(profile)s
-), member AS (
-  SELECT id FROM {Profile._meta.db_table}
-  WHERE installation_id = %(installation)s AND id = (SELECT person FROM me)
-  UNION ALL
-  SELECT id FROM {Profile._meta.db_table}
-  WHERE installation_id = %(installation)s AND merged_into_id = (SELECT person FROM me)
-)
-"""  # noqa: S608 (the names of the tables are ours)
 _KINDS = f"""
 WITH {PERSON}
 SELECT DISTINCT kind FROM {Identity._meta.db_table}
@@ -289,7 +277,7 @@ def regroup(*, installation: Installation, profile_ids: set[int], now: datetime)
 def _reachable(
     profile: Profile, *, without: Collection[MergeProof], with_disputed: bool = True
 ) -> set[int]:
-    if not profile.person().exclude(pk=profile.pk).exists():
+    if profile.members() <= {profile.pk}:
         return {profile.pk}
     return _connected(
         profile.installation, profile.pk, without=without, with_disputed=with_disputed

@@ -22,6 +22,7 @@ from saleor_personalize.models import (
     prepared,
 )
 from saleor_personalize.models.fields import month_of
+from saleor_personalize.models.profiles import PERSON
 from saleor_personalize.profiles import merging
 
 #: A visit ends with a rest of this length.
@@ -46,7 +47,7 @@ _TAKEN_BACK = {
 
 # Each part is bounded and served by an index of its own.
 _READ = f"""
-WITH {merging.PERSON}
+WITH {PERSON}
 (SELECT 'event', profile_id, product_saleor_id, type, occurred_at, '', FALSE, 0
  FROM {Event._meta.db_table}
  WHERE profile_id IN (SELECT id FROM member) AND installation_id = %(installation)s

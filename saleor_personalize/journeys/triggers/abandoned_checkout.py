@@ -53,6 +53,7 @@ from saleor_personalize.models import (
     ProductListing,
     ProductVariant,
 )
+from saleor_personalize.models.held import once
 
 #: Where `Enrollment.context` keeps the carts that were told along: later messages show them again.
 _ALONG = "along"
@@ -183,6 +184,14 @@ class AbandonedCheckout(Trigger):
     def _judge_live(
         self, checkout: Checkout, live: LiveCheckout, now: datetime
     ) -> Wait | Stop | _Cart:
+        return once(
+            ("live cart", checkout.pk, live, self._after, now),
+            lambda: self._compare(checkout, live, now),
+        )
+
+    def _compare(
+        self, checkout: Checkout, live: LiveCheckout, now: datetime
+    ) -> Wait | Stop | _Cart:
         if live.is_ordered:
             return Stop(NotSentReason.ORDERED)
         if not live.exists:
@@ -235,10 +244,18 @@ class AbandonedCheckout(Trigger):
 
         Not those that were told more often than this one: nobody hears of a cart twice as the first time.
         """
+        return once(
+            ("other carts", enrollment.pk, checkout.pk),
+            lambda: self._read_others(enrollment, checkout),
+        )
+
+    def _read_others(
+        self, enrollment: Enrollment, checkout: Checkout
+    ) -> list[tuple[Enrollment | None, Checkout]]:
         carts = {
             row.saleor_id: row
             for row in Checkout.objects.of(enrollment.installation_id)
-            .filter(profile__in=checkout.profile.person(), closed_at=None)
+            .filter(profile__in=checkout.profile.members(), closed_at=None)
             .exclude(saleor_id=checkout.saleor_id)
             .select_related("installation", "profile__installation")
             .order_by("-last_changed_at", "-pk")
@@ -318,11 +335,12 @@ _AFTER_NEWER = timedelta(minutes=1)
 
 def _checkout_of(enrollment: Enrollment) -> Checkout:
     """Return the checkout of an enrollment. Raises SubjectGone after an erasure."""
-    found = (
-        Checkout.objects.of(enrollment.installation_id)
-        .filter(saleor_id=enrollment.subject_saleor_id)
-        .select_related("installation", "profile__installation")
-        .first()
+    rows = Checkout.objects.of(enrollment.installation_id).filter(
+        saleor_id=enrollment.subject_saleor_id
+    )
+    found = once(
+        ("checkout", enrollment.installation_id, enrollment.subject_saleor_id),
+        rows.select_related("installation", "profile__installation").first,
     )
     if found is None:
         raise SubjectGone(NotSentReason.CHECKOUT_GONE)

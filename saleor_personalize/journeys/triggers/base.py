@@ -22,6 +22,7 @@ from saleor_personalize.models import (
     Order,
     Profile,
 )
+from saleor_personalize.profiles import identity
 
 # -- facts: what is told as it is recorded ------------------------------------------------------------
 
@@ -277,14 +278,7 @@ class Trigger:
 
 def identities_of(profile: Profile, about: About) -> set[tuple[str, str]]:
     """Return every identity by which an order of this person may be known: what a decision locks."""
-    from saleor_personalize.models import Identity
-
-    of_person = (
-        Identity.objects.of(profile.installation_id)
-        .filter(profile__in=profile.person())
-        .values_list("kind", "value")
-    )
-    return {(kind, value) for kind, value in {*about.identities, *of_person} if value}
+    return {(kind, value) for kind, value in about.identities | identity.ids_of(profile) if value}
 
 
 def known_facts() -> Collection[type[Fact]]:
