@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -38,21 +37,12 @@ from saleor_personalize.models import (
 from saleor_personalize.profiles import consent, consent_rules, merging, queries
 from saleor_personalize.profiles.consent import EVERYTHING, Choice
 from tests.conftest import NOW, make_installation, make_profile
-from tests.integration.reminders import HOUR, World, mailbox, use_smtp
+from tests.integration.reminders import HOUR, World
 
 GRANTED, DENIED, PENDING = ConsentState.GRANTED, ConsentState.DENIED, ConsentState.PENDING
 MARKETING, EMAIL = Purpose.MARKETING, DeliveryChannel.EMAIL
 STRICTNESS = {DENIED: 0, PENDING: 1, GRANTED: 2}
 DAY = timedelta(days=1)
-
-
-@pytest.fixture
-def world(installation: Installation, alice: Profile, settings: Any) -> Iterator[World]:
-    with mailbox() as box:
-        use_smtp(settings, box.port)
-        made = World(installation, box)
-        made.go_live()
-        yield made
 
 
 def say(profile: Profile, state: ConsentState, topic: str = EVERYTHING, **more: Any) -> Consent:

@@ -19,12 +19,12 @@ from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.messaging import operations as messaging
 from saleor_personalize.messaging import opt_in
 from saleor_personalize.messaging.channels.email import EmailChannel
-from saleor_personalize.models import Enrollment, Installation, Message, Profile
+from saleor_personalize.models import Enrollment, Message
 from saleor_personalize.profiles.privacy import export
 from saleor_personalize.signals import message_not_sent
 from saleor_personalize.tasks.journeys import advance_journeys
 from tests.conftest import NOW
-from tests.integration.reminders import HOUR, MINUTE, World, mailbox, use_smtp
+from tests.integration.reminders import HOUR, MINUTE, World
 
 DUE = NOW + 2 * HOUR
 LEASE = messaging.HAND_OVER_LEASE
@@ -46,15 +46,6 @@ def killed() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(messaging, "hand_over", die)
         yield
-
-
-@pytest.fixture
-def world(installation: Installation, alice: Profile, settings: Any) -> Iterator[World]:
-    with mailbox() as box:
-        use_smtp(settings, box.port)
-        made = World(installation, box)
-        made.go_live()
-        yield made
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from email.message import Message as Mail
@@ -61,15 +61,6 @@ from tests.integration.reminders import (
 from tests.loopback import loopback_shop, with_loopback
 
 SENT = (MessageStatus.SENT, "")
-
-
-@pytest.fixture
-def world(installation: Installation, alice: Profile, settings: Any) -> Iterator[World]:
-    with mailbox() as box:
-        use_smtp(settings, box.port)
-        made = World(installation, box)
-        made.go_live()
-        yield made
 
 
 def not_sent(reason: NotSentReason) -> tuple[str, str]:

@@ -1,15 +1,10 @@
 """Carts that change in ways the journey is not told of: a back-fill beside it, a new owner, an erasure."""
 
-from collections.abc import Iterator
-from typing import Any
-
-import pytest
-
 from saleor_personalize.enums import ConsentState, NotSentReason
 from saleor_personalize.events import operations as events
 from saleor_personalize.ingestion.subscriptions.base import Envelope
 from saleor_personalize.ingestion.subscriptions.shoppers import CheckoutSaved
-from saleor_personalize.models import Checkout, Enrollment, Installation, Message, Profile
+from saleor_personalize.models import Checkout, Enrollment, Installation, Message
 from saleor_personalize.saleor_api.nodes import CheckoutData
 from tests.conftest import NOW, make_consent, make_profile
 from tests.integration.reminders import (
@@ -17,20 +12,9 @@ from tests.integration.reminders import (
     MINUTE,
     World,
     checkout_data,
-    mailbox,
-    use_smtp,
 )
 
 USER = "VXNlcjox"
-
-
-@pytest.fixture
-def world(installation: Installation, alice: Profile, settings: Any) -> Iterator[World]:
-    with mailbox() as box:
-        use_smtp(settings, box.port)
-        made = World(installation, box)
-        made.go_live()
-        yield made
 
 
 def webhook(world: World, data: CheckoutData) -> bool:

@@ -1,6 +1,6 @@
 """What the shop answers just before a send, read so that nobody is written to wrongly, or not at all."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -9,22 +9,13 @@ import pytest
 from saleor_personalize.enums import EnrollmentStatus, MessageStatus, NotSentReason
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.live import AboutOrders, LiveCheckout, read_answer
-from saleor_personalize.models import Installation, Message, Profile
+from saleor_personalize.models import Message
 from tests.conftest import NOW
-from tests.integration.reminders import HOUR, MINUTE, World, mailbox, use_smtp
+from tests.integration.reminders import HOUR, MINUTE, World
 
 ALICE = "alice@example.com"
 USER = "VXNlcjox"
 EMPTY = (MessageStatus.NOT_SENT, NotSentReason.CHECKOUT_EMPTY)
-
-
-@pytest.fixture
-def world(installation: Installation, alice: Profile, settings: Any) -> Iterator[World]:
-    with mailbox() as box:
-        use_smtp(settings, box.port)
-        made = World(installation, box)
-        made.go_live()
-        yield made
 
 
 def node(**changes: Any) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html as html_module
 import json
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 from email.message import Message as Mail
 from pathlib import Path
@@ -35,7 +34,7 @@ from saleor_personalize.models import (
 from saleor_personalize.profiles import privacy, retention
 from saleor_personalize.schedule import BEAT_SCHEDULE
 from tests.conftest import NOW
-from tests.integration.reminders import HOUR, World, mailbox, use_smtp
+from tests.integration.reminders import HOUR, World
 
 SENT = NOW + 2 * HOUR
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -53,15 +52,6 @@ SCANNERS = [
     "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 HeadlessChrome/141.0",
 ]
 TEMPLATES = Path(saleor_personalize.__file__).parent / "templates/saleor_personalize/messages"
-
-
-@pytest.fixture
-def world(installation: Installation, alice: Profile, settings: Any) -> Iterator[World]:
-    with mailbox() as box:
-        use_smtp(settings, box.port)
-        made = World(installation, box)
-        made.go_live()
-        yield made
 
 
 @pytest.fixture

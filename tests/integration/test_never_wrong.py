@@ -4,7 +4,7 @@ Every case ends with an empty SMTP server and the reason on record.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from saleor_personalize.enums import EnrollmentStatus, IdentityKind, MessageStatus, NotSentReason
 from saleor_personalize.events import operations as events
 from saleor_personalize.journeys.triggers.abandoned_checkout import AbandonedCheckout
-from saleor_personalize.models import Enrollment, Installation, Merge, Message, Order, Profile
+from saleor_personalize.models import Enrollment, Installation, Merge, Message, Order
 from saleor_personalize.profiles import identity, merging
 from saleor_personalize.saleor_api.nodes import OrderLineData
 from saleor_personalize.testing.stack import wait_until
@@ -25,23 +25,12 @@ from tests.integration.reminders import (
     MINUTE,
     World,
     checkout_data,
-    mailbox,
     order_data,
     run_threads,
-    use_smtp,
 )
 
 USER = "VXNlcjox"
 ORDERED = (MessageStatus.NOT_SENT, NotSentReason.ORDERED)
-
-
-@pytest.fixture
-def world(installation: Installation, alice: Profile, settings: Any) -> Iterator[World]:
-    with mailbox() as box:
-        use_smtp(settings, box.port)
-        made = World(installation, box)
-        made.go_live()
-        yield made
 
 
 def test_d2_without_an_order_the_reminder_goes_out(world: World) -> None:

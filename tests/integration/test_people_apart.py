@@ -1,7 +1,6 @@
 """One person's address, consent or history never becomes another's (B106, D6)."""
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,24 +17,13 @@ from tests.integration.reminders import (
     HOUR,
     MINUTE,
     World,
-    mailbox,
     order_data,
     run_threads,
-    use_smtp,
 )
 
 ERIN = {"user_id": "VXNlcjo3", "user_email": "erin@example.com"}
 FRIEND = "friend@example.com"
 TICKED = {"marketing_opt_in": "true"}
-
-
-@pytest.fixture
-def world(installation: Installation, alice: Profile, settings: Any) -> Iterator[World]:
-    with mailbox() as box:
-        use_smtp(settings, box.port)
-        made = World(installation, box)
-        made.go_live()
-        yield made
 
 
 def owner_of(address: str) -> Profile | None:

@@ -33,7 +33,7 @@ from saleor_personalize.models import (
 )
 from saleor_personalize.profiles import consent, merging
 from tests.conftest import NOW, make_profile
-from tests.integration.reminders import HOUR, World, mailbox, use_smtp
+from tests.integration.reminders import HOUR, World
 
 ALICE = "alice@example.com"
 client = Client(enforce_csrf_checks=True)
@@ -43,15 +43,6 @@ client = Client(enforce_csrf_checks=True)
 def _clock() -> Iterator[None]:
     with time_machine.travel(NOW, tick=False):
         yield
-
-
-@pytest.fixture
-def world(installation: Installation, alice: Profile, settings: Any) -> Iterator[World]:
-    with mailbox() as box:
-        use_smtp(settings, box.port)
-        made = World(installation, box)
-        made.go_live()
-        yield made
 
 
 def with_channels(settings: Any, *names: str) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from io import StringIO
-from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -16,19 +14,10 @@ from saleor_personalize.exceptions import ChannelError
 from saleor_personalize.messaging import operations, outcomes
 from saleor_personalize.messaging.channels.base import OutgoingMessage, SendResult
 from saleor_personalize.messaging.channels.email import EmailChannel
-from saleor_personalize.models import Installation, Message, Profile
+from saleor_personalize.models import Installation, Message
 from tests.conftest import NOW
-from tests.integration.reminders import HOUR, World, mailbox, use_smtp
+from tests.integration.reminders import HOUR, World
 from tests.integration.test_dashboard import headers
-
-
-@pytest.fixture
-def world(installation: Installation, alice: Profile, settings: Any) -> Iterator[World]:
-    with mailbox() as box:
-        use_smtp(settings, box.port)
-        made = World(installation, box)
-        made.go_live()
-        yield made
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import re
 import threading
 import zlib
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -28,7 +27,7 @@ from saleor_personalize.models import (
 from saleor_personalize.profiles.identity import resolve_profile
 from saleor_personalize.testing.stack import wait_until
 from tests.conftest import NOW, make_consent, make_profile
-from tests.integration.reminders import HOUR, World, mailbox, run_threads, use_smtp
+from tests.integration.reminders import HOUR, World, run_threads
 
 ALICE = "alice@example.com"
 client = Client(enforce_csrf_checks=True)
@@ -53,15 +52,6 @@ def ledger(profile: Profile) -> list[tuple[str, str]]:
     return list(
         Consent.objects.filter(profile=profile).order_by("pk").values_list("state", "source")
     )
-
-
-@pytest.fixture
-def world(installation: Installation, alice: Profile, settings: Any) -> Iterator[World]:
-    with mailbox() as box:
-        use_smtp(settings, box.port)
-        made = World(installation, box)
-        made.go_live()
-        yield made
 
 
 def test_b74_one_click_works_at_once_and_without_login(
