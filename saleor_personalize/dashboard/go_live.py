@@ -13,7 +13,7 @@ from saleor_personalize.dashboard.words import State
 from saleor_personalize.messaging import feedback, go_live
 from saleor_personalize.messaging.channels import tracking
 
-_STATES = {go_live.GOOD: "good", go_live.WARN: "warn", go_live.BAD: "bad"}
+_STATES = {go_live.OK: "good", go_live.WARN: "warn", go_live.FAIL: "bad"}
 
 
 @staff_view()
@@ -24,12 +24,12 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
 @staff_view()
 def check(request: HttpRequest, staff: Staff) -> HttpResponse:
     """Ask the DNS and our own address, now that somebody wants to know."""
-    titles = {go_live.GOOD: _("Fine"), go_live.WARN: _("Look at it"), go_live.BAD: _("Mend it")}
+    titles = {go_live.OK: _("Fine"), go_live.WARN: _("Look at it"), go_live.FAIL: _("Mend it")}
     found = [
         {"finding": finding, "state": State(_STATES[finding.level], titles[finding.level])}
         for finding in go_live.examine(installation=staff.installation)
     ]
-    is_well = all(each["finding"].level != go_live.BAD for each in found)  # type: ignore[attr-defined]
+    is_well = all(each["finding"].level != go_live.FAIL for each in found)  # type: ignore[attr-defined]
     return _page(request, staff, found=found, is_well=is_well)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -39,6 +38,7 @@ from saleor_personalize.exceptions import (
 from saleor_personalize.ingestion.permissions import events_of, needed_permissions
 from saleor_personalize.ingestion.queries import latest_backfill, webhook_health
 from saleor_personalize.messaging import go_live, push_accounts, texts
+from saleor_personalize.messaging.go_live import FAIL, OK, WARN, Finding
 from saleor_personalize.messaging.operations import sender_of
 from saleor_personalize.ml import ArtefactError
 from saleor_personalize.models import Erasure, Installation, Journey, SalesChannel
@@ -57,24 +57,10 @@ from saleor_personalize.saleor_api.client import AppIdentity, SaleorClient
 from saleor_personalize.tasks.broker import broker_fault, workers_seen
 
 TIMEOUT = 4.0
-OK, WARN, FAIL = "ok", "warn", "fail"
 #: An erasure is complete within 24 hours; beat has tried for long by then.
 _SWEPT = timedelta(hours=12)
 #: How long a code that was taken back may still be in Saleor.
 _WITHDRAWN = timedelta(hours=1)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """`check` is a stable name, `fix` the next thing to do ("" when all is well)."""
-
-    check: str
-    level: str
-    text: str
-    fix: str = ""
-
-    def as_dict(self) -> dict[str, str]:
-        return asdict(self)
 
 
 def examine(*, now: datetime) -> Iterator[Finding]:
@@ -275,7 +261,7 @@ def _mail(installation: Installation) -> Iterator[Finding]:
         )
     elif Journey.objects.of(installation).filter(is_live=True).exists():
         found = [go_live.for_terminal(each) for each in go_live.examine(installation=installation)]
-        faults = [each for each in found if each.level != go_live.GOOD]
+        faults = [each for each in found if each.level != OK]
         for each in faults:
             yield Finding(f"go-live {each.check}", each.level, each.text, each.fix)
         if not faults:

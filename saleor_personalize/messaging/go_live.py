@@ -27,7 +27,7 @@ from saleor_personalize.messaging.dns import DnsUnanswered, Resolver
 from saleor_personalize.messaging.operations import sender_of
 from saleor_personalize.models import Installation, ProviderWebhook
 
-GOOD, WARN, BAD = "ok", "warn", "fail"
+OK, WARN, FAIL = "ok", "warn", "fail"
 #: Domains of mailboxes for everybody: whoever sends as one of them from elsewhere is refused.
 _OF_EVERYBODY = frozenset(
     {
@@ -99,24 +99,24 @@ def _sender(installation: Installation) -> Generator[Finding, None, str]:
     if not sender:
         text = _("There is no sender, so no message can leave.")
         fix = _("Set it on the app's page in the Dashboard, or DEFAULT_SENDER.")
-        yield Finding("from", BAD, text, fix)
+        yield Finding("from", FAIL, text, fix)
         return ""
     name, address = parseaddr(sender)
     try:
         validate_email(address)
     except ValidationError:
         text = _("The sender is no address that mail can come from.")
-        yield Finding("from", BAD, text, as_name)
+        yield Finding("from", FAIL, text, as_name)
         return ""
     domain: str = punycode(address.rpartition("@")[2]).lower()
     words = {"domain": domain}
     if domain in _OF_EVERYBODY:
         text = _("The sender is at %(domain)s, which is not yours: receivers refuse it.") % words
-        yield Finding("from", BAD, text, _("Send from a domain of your shop."))
+        yield Finding("from", FAIL, text, _("Send from a domain of your shop."))
         return ""
     if name:
         text = _("Messages come from %(domain)s, with a name that people know.") % words
-        yield Finding("from", GOOD, text)
+        yield Finding("from", OK, text)
     else:
         text = _("Messages come from %(domain)s, without a name.") % words
         yield Finding("from", WARN, text, as_name)
@@ -130,10 +130,10 @@ def _domain(domain: str, resolver: Resolver) -> Iterator[Finding]:
     words = {"domain": domain}
     if resolver.takes_mail(domain):
         text = _("%(domain)s takes mail, so bounces and replies arrive.") % words
-        yield Finding("domain", GOOD, text)
+        yield Finding("domain", OK, text)
     else:
         text = _("%(domain)s has no mail server: many receivers refuse its mail.") % words
-        yield Finding("domain", BAD, text, _("Add an MX record to %(domain)s.") % words)
+        yield Finding("domain", FAIL, text, _("Add an MX record to %(domain)s.") % words)
     policy = yield from _dmarc(domain, resolver)
     return_path = (settings.RETURN_PATH_DOMAIN or domain).lower()
     is_allowed = yield from _spf(return_path, resolver)
@@ -142,13 +142,13 @@ def _domain(domain: str, resolver: Resolver) -> Iterator[Finding]:
     if is_allowed or is_signed:
         by = " + ".join(name for name, is_so in (("SPF", is_allowed), ("DKIM", is_signed)) if is_so)
         text = _("%(by)s speaks for %(domain)s, as DMARC asks.") % {**words, "by": by}
-        yield Finding("alignment", GOOD, text)
+        yield Finding("alignment", OK, text)
     else:
         text = _(
             "Neither SPF (of %(return_path)s) nor DKIM speaks for %(domain)s, so DMARC fails."
         ) % {**words, "return_path": return_path}
         fix = _("Have your provider sign as your domain, and set DKIM_SELECTORS to its selectors.")
-        yield Finding("alignment", BAD, text, fix)
+        yield Finding("alignment", FAIL, text, fix)
 
 
 def _dmarc(domain: str, resolver: Resolver) -> Generator[Finding, None, _Policy | None]:
@@ -161,7 +161,7 @@ def _dmarc(domain: str, resolver: Resolver) -> Generator[Finding, None, _Policy 
         records = [text for text in texts if _tags(text).get("v") == "dmarc1"]
         if len(records) > 1:
             text = _("%(domain)s has several DMARC records: receivers use none.") % words
-            yield Finding("dmarc", BAD, text, _("Keep one of them."))
+            yield Finding("dmarc", FAIL, text, _("Keep one of them."))
             return None
         if not records:
             continue
@@ -172,15 +172,15 @@ def _dmarc(domain: str, resolver: Resolver) -> Generator[Finding, None, _Policy 
         if wanted not in {"none", "quarantine", "reject"}:
             text = _("The DMARC record of %(domain)s has no policy that can be read.") % words
             fix = _("Write it as v=DMARC1; p=none; and make it stricter later.")
-            yield Finding("dmarc", BAD, text, fix)
+            yield Finding("dmarc", FAIL, text, fix)
             return None
         words["policy"] = wanted
-        yield Finding("dmarc", GOOD, _("%(domain)s has a DMARC policy: %(policy)s.") % words)
+        yield Finding("dmarc", OK, _("%(domain)s has a DMARC policy: %(policy)s.") % words)
         return policy
     words = {"domain": domain}
     text = _("%(domain)s has no DMARC record; senders of many mails are asked for one.") % words
     fix = _("Add a TXT record at _dmarc.%(domain)s: v=DMARC1; p=none") % words
-    yield Finding("dmarc", BAD, text, fix)
+    yield Finding("dmarc", FAIL, text, fix)
     return None
 
 
@@ -231,10 +231,10 @@ def _spf(domain: str, resolver: Resolver) -> Generator[Finding, None, bool]:
         text = _("The SPF record of %(domain)s does not include %(missing)s.") % words
         fix = _("Add include:%(missing)s to it.") % words
     if fix:
-        yield Finding("spf", BAD, text, fix)
+        yield Finding("spf", FAIL, text, fix)
         return False
     if settings.SPF_INCLUDES:
-        yield Finding("spf", GOOD, _("The SPF record of %(domain)s allows your provider.") % words)
+        yield Finding("spf", OK, _("The SPF record of %(domain)s allows your provider.") % words)
     else:
         text = _("%(domain)s has an SPF record; whether it allows your provider is not known.")
         fix = _("Set SPF_INCLUDES to what your provider wants included.")
@@ -282,15 +282,15 @@ def _dkim(
         if any(keys):
             is_signed = True
             text = _("There is a key of %(domain)s under the selector %(selector)s.") % words
-            yield Finding("dkim", GOOD, text)
+            yield Finding("dkim", OK, text)
         elif keys:
             text = _("The key at %(name)s was revoked: it is empty.") % words
             fix = _("Ask your provider for the selector that it signs with now.")
-            yield Finding("dkim", BAD, text, fix)
+            yield Finding("dkim", FAIL, text, fix)
         else:
             text = _("There is no key at %(name)s.") % words
             fix = _("Add the TXT or CNAME record that your provider shows.")
-            yield Finding("dkim", BAD, text, fix)
+            yield Finding("dkim", FAIL, text, fix)
     return is_signed
 
 
@@ -304,7 +304,7 @@ def _unsubscribe(installation: Installation) -> Iterator[Finding]:
     except TemplateIncomplete:
         text = _("APP_URL is not set, so no message can leave.")
         fix = _("Set it to the public address of this service.")
-        yield Finding("unsubscribe", BAD, text, fix)
+        yield Finding("unsubscribe", FAIL, text, fix)
         return
     if urlsplit(url).scheme != "https":
         text = _("Unsubscribe links are not https: mail programs show no button for them.")
@@ -317,16 +317,16 @@ def _unsubscribe(installation: Installation) -> Iterator[Finding]:
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         words = {"error": type(error).__name__}
         text = _("The unsubscribe link does not answer (%(error)s).") % words
-        yield Finding("unsubscribe", BAD, text, fix)
+        yield Finding("unsubscribe", FAIL, text, fix)
         return
     # Some other page may stand before us.
     is_ours = answer.headers.get("X-Robots-Tag") == "noindex"
     if answer.status_code == 200 and is_ours:
-        yield Finding("unsubscribe", GOOD, _("One click unsubscribes, without a login."))
+        yield Finding("unsubscribe", OK, _("One click unsubscribes, without a login."))
         return
     words = {"status": str(answer.status_code)}
     text = _("The unsubscribe link answers a POST with %(status)s, and not as this service does.")
-    yield Finding("unsubscribe", BAD, text % words, fix)
+    yield Finding("unsubscribe", FAIL, text % words, fix)
 
 
 def _reports(installation: Installation) -> Iterator[Finding]:
@@ -338,7 +338,7 @@ def _reports(installation: Installation) -> Iterator[Finding]:
         at = datetime.fromisoformat(moment)
         words = {"provider": provider, "at": f"{at:%Y-%m-%d %H:00} UTC"}
         text = _("%(provider)s reports bounces and complaints; last heard %(at)s.") % words
-        yield Finding("reports", GOOD, text)
+        yield Finding("reports", OK, text)
         return
     fix = _(
         "Give your provider the address of the webhook: it is on this page, and `saleor-personalize "
@@ -349,7 +349,7 @@ def _reports(installation: Installation) -> Iterator[Finding]:
         yield Finding("reports", WARN, text, fix)
     else:
         text = _("No provider reports yet: who bounces or complains would be written to again.")
-        yield Finding("reports", BAD, text, fix)
+        yield Finding("reports", FAIL, text, fix)
 
 
 def _answers(installation: Installation) -> Finding:
@@ -359,7 +359,7 @@ def _answers(installation: Installation) -> Finding:
     if heard is not None:
         at = f"{datetime.fromisoformat(heard):%Y-%m-%d %H:00} UTC"
         text = _("The provider of text messages reports; last heard %(at)s.") % {"at": at}
-        return Finding("text messages", GOOD, text)
+        return Finding("text messages", OK, text)
     return Finding(
         "text messages",
         WARN,

@@ -12,6 +12,7 @@ import pytest
 from django.test import Client
 
 from saleor_personalize.management import doctor
+from saleor_personalize.messaging import go_live
 from saleor_personalize.ml import Engine
 from saleor_personalize.models import Installation, TrainedModel
 from saleor_personalize.recommendations import models_store, service, training, versions
@@ -226,7 +227,7 @@ def test_a_sales_channel_without_models_is_told(installation: Installation, now:
     Phones(installation, now)
     (finding,) = doctor._trained(installation, now)
     assert (finding.level, finding.text) == (
-        doctor.WARN,
+        go_live.WARN,
         "Nothing was trained yet for pl, us: the catalogue answers there.",
     )
 
@@ -241,7 +242,7 @@ def test_b40_of_a_damaged_version_the_one_before_answers_and_it_is_told(
     assert row.path in row.fault
     told = client.get("/health/").json()["models"]
     assert (told["status"], told["damaged"]) == ("damaged", 1)
-    (finding,) = [f for f in doctor._trained(shop.installation, now) if f.level == doctor.FAIL]
+    (finding,) = [f for f in doctor._trained(shop.installation, now) if f.level == go_live.FAIL]
     assert row.version in finding.text
     assert "saleor-personalize train" in finding.fix
     assert training.is_due(installation=shop.installation, now=now + timedelta(hours=2))
@@ -312,4 +313,4 @@ def test_b40_a_training_mends_it(shop: Phones, now: datetime, models: Path) -> N
     training.train(installation=shop.installation, now=now + timedelta(hours=2))
     service.forget()
     assert beside_the_phone(shop, now) == shop.lamp
-    assert [f.level for f in doctor._trained(shop.installation, now)] == [doctor.OK]
+    assert [f.level for f in doctor._trained(shop.installation, now)] == [go_live.OK]

@@ -23,6 +23,7 @@ from saleor_personalize.enums import (
     TrainingStatus,
 )
 from saleor_personalize.management import doctor
+from saleor_personalize.messaging import go_live
 from saleor_personalize.models import Installation, Order, SalesChannel, TrainedModel, Training
 from saleor_personalize.recommendations import models_store, training
 from saleor_personalize.tasks import training as tasks
@@ -360,7 +361,7 @@ def test_a_process_that_ends_before_it_begins_says_so(
         for found in doctor._trained(shop.installation, timezone.now())
         if found.check == "training"
     ]
-    assert finding.level == doctor.FAIL
+    assert finding.level == go_live.FAIL
     assert "cannot begin: Its process ended with 1" in finding.text
     assert "answers" in run("personalize_train"), "and the next that can does it"
     assert Training.objects.get().error == ""

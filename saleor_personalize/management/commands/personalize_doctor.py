@@ -9,7 +9,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
-from saleor_personalize.management.doctor import FAIL, OK, examine
+from saleor_personalize.management.doctor import examine
+from saleor_personalize.messaging.go_live import FAIL, OK
 
 
 class Command(BaseCommand):

@@ -42,7 +42,7 @@ class Command(BaseCommand):
         findings = [
             go_live.for_terminal(each) for each in go_live.examine(installation=installation)
         ]
-        is_well = all(finding.level != go_live.BAD for finding in findings)
+        is_well = all(finding.level != go_live.FAIL for finding in findings)
         if options["json"]:
             told = [finding.as_dict() for finding in findings]
             self.stdout.write(json.dumps({"is_well": is_well, "findings": told}, indent=2))
@@ -53,7 +53,7 @@ class Command(BaseCommand):
             sys.exit(1)
 
     def _tell(self, finding: go_live.Finding) -> None:
-        styles = {go_live.GOOD: self.style.SUCCESS, go_live.BAD: self.style.ERROR}
+        styles = {go_live.OK: self.style.SUCCESS, go_live.FAIL: self.style.ERROR}
         style = styles.get(finding.level, self.style.WARNING)
         level = style(f"{finding.level.upper():<4}")
         self.stdout.write(f"{level}  {finding.check}: {finding.text}")
