@@ -19,6 +19,7 @@ from saleor_personalize.profiles import consent, devices
 
 #: Devices that one network address may register and unbind in a minute.
 MAX_PER_MINUTE = 120
+_TOO_FAST = {"code": "RATE_LIMITED", "field": None, "message": "Try again in a minute."}
 
 PushPlatform = graphene.Enum(
     "PushPlatform",
@@ -164,8 +165,7 @@ class UnregisterDevice(graphene.Mutation):
     def mutate(root: None, info: Any, token: str) -> UnregisterDevice:
         caller: Caller = info.context.caller
         if _is_too_fast(info, caller):
-            error = {"code": "RATE_LIMITED", "field": None, "message": "Try again in a minute."}
-            return UnregisterDevice(was_registered=False, errors=[error])
+            return UnregisterDevice(was_registered=False, errors=[_TOO_FAST])
         was = devices.unregister(installation=caller.installation, token=token, now=timezone.now())
         return UnregisterDevice(was_registered=was, errors=[])
 
@@ -188,8 +188,7 @@ class PushOpened(graphene.Mutation):
     def mutate(root: None, info: Any, message_id: str) -> PushOpened:
         caller: Caller = info.context.caller
         if _is_too_fast(info, caller):
-            error = {"code": "RATE_LIMITED", "field": None, "message": "Try again in a minute."}
-            return PushOpened(is_news=False, errors=[error])
+            return PushOpened(is_news=False, errors=[_TOO_FAST])
         is_news = outcomes.push_opened(
             installation=caller.installation, message_id=message_id, now=timezone.now()
         )

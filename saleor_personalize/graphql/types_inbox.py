@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import graphene
 from django.utils import timezone
@@ -183,20 +183,45 @@ class _OfItems:
     anonymous_id = _WHOSE["anonymous_id"]
 
 
-class InboxRead(_Report, graphene.Mutation):
-    """Say that items were read, on all devices. Doing it twice is harmless."""
+class _ReportOfItems(_Report):
+    """What the mutations share that name items: each says another thing of them."""
 
-    class Arguments(_OfItems): ...
+    kind: ClassVar[MessageEventKind]
 
-    @staticmethod
+    @classmethod
     def mutate(
+        cls,
         root: None,
         info: Any,
         ids: list[str],
         user_id: str | None = None,
         anonymous_id: str | None = None,
-    ) -> InboxRead:
-        return InboxRead(**_report(info, MessageEventKind.READ, ids, user_id, anonymous_id))
+    ) -> Self:
+        return cls(**_report(info, cls.kind, ids, user_id, anonymous_id))
+
+
+class InboxRead(_ReportOfItems, graphene.Mutation):
+    """Say that items were read, on all devices. Doing it twice is harmless."""
+
+    kind = MessageEventKind.READ
+
+    class Arguments(_OfItems): ...
+
+
+class InboxDismiss(_ReportOfItems, graphene.Mutation):
+    """Put items away for good, on all devices; a banner goes with its item."""
+
+    kind = MessageEventKind.DISMISSED
+
+    class Arguments(_OfItems): ...
+
+
+class InboxClick(_ReportOfItems, graphene.Mutation):
+    """Say that the link of an item was followed; it is read by that."""
+
+    kind = MessageEventKind.CLICKED
+
+    class Arguments(_OfItems): ...
 
 
 class InboxReadAll(_Report, graphene.Mutation):
@@ -211,38 +236,6 @@ class InboxReadAll(_Report, graphene.Mutation):
         root: None, info: Any, user_id: str | None = None, anonymous_id: str | None = None
     ) -> InboxReadAll:
         return InboxReadAll(**_report(info, MessageEventKind.READ, None, user_id, anonymous_id))
-
-
-class InboxDismiss(_Report, graphene.Mutation):
-    """Put items away for good, on all devices; a banner goes with its item."""
-
-    class Arguments(_OfItems): ...
-
-    @staticmethod
-    def mutate(
-        root: None,
-        info: Any,
-        ids: list[str],
-        user_id: str | None = None,
-        anonymous_id: str | None = None,
-    ) -> InboxDismiss:
-        return InboxDismiss(**_report(info, MessageEventKind.DISMISSED, ids, user_id, anonymous_id))
-
-
-class InboxClick(_Report, graphene.Mutation):
-    """Say that the link of an item was followed; it is read by that."""
-
-    class Arguments(_OfItems): ...
-
-    @staticmethod
-    def mutate(
-        root: None,
-        info: Any,
-        ids: list[str],
-        user_id: str | None = None,
-        anonymous_id: str | None = None,
-    ) -> InboxClick:
-        return InboxClick(**_report(info, MessageEventKind.CLICKED, ids, user_id, anonymous_id))
 
 
 class InboxMutations(graphene.ObjectType):
