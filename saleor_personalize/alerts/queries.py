@@ -7,11 +7,12 @@ from uuid import UUID
 
 from django.db.models import Q
 
-from saleor_personalize.alerts.operations import waiting
+from saleor_personalize.alerts.operations import messages_of, waiting
 from saleor_personalize.catalog import prices
 from saleor_personalize.enums import StockAlertStatus
 from saleor_personalize.exceptions import InvalidToken
 from saleor_personalize.messaging import links
+from saleor_personalize.messaging.queries import REACHED
 from saleor_personalize.models import Installation, Profile, StockAlert
 from saleor_personalize.profiles import merging
 
@@ -29,7 +30,7 @@ def mine(*, profile: Profile, now: datetime) -> list[StockAlert]:
 def of_token(
     *, token: str, now: datetime, installation: Installation | None = None
 ) -> list[StockAlert]:
-    """Return the sign-ups that a link or a token speaks of and that still wait.
+    """Return the sign-ups that a link or a token speaks of and that still wait: nobody has the message yet.
 
     One that came by mail speaks for all of the same address, any other for its own. `installation`: of this
     shop alone. Raises InvalidToken.
@@ -47,7 +48,13 @@ def of_token(
         alike = rows.filter(profile=named.profile_id, told_at=None, cancelled_at=None)
     else:
         alike = rows.filter(pk=named.pk, told_at=None, cancelled_at=None)
-    return list(alike.filter(expires_at__gt=now).order_by("-created_at", "-pk"))
+    found = list(alike.filter(expires_at__gt=now).order_by("-created_at", "-pk"))
+    told = set(
+        messages_of(claims.installation_id, found)
+        .filter(status__in=REACHED)
+        .values_list("enrollment__context__alert", flat=True)
+    )
+    return [alert for alert in found if alert.public_id.hex not in told]
 
 
 def waited_for(

@@ -159,7 +159,11 @@ def _consent(entry: Entry, names: Mapping[str, str]) -> tuple[Any, ...]:
 
 def _message(entry: Entry, names: Mapping[str, str]) -> tuple[Any, ...]:
     about = entry.about
-    state = words.message_state(Message(status=entry.what, reason=about["reason"]))
+    state = words.message_state(
+        Message(
+            status=entry.what, reason=about["reason"], delivery_channel=about["delivery_channel"]
+        )
+    )
     channel = facts.DELIVERY_CHANNELS.get(about["delivery_channel"], "")
     return words.TEMPLATES.get(about["template"], about["template"]), channel, state.text, state
 

@@ -40,6 +40,7 @@ from saleor_personalize.messaging.queries import newest_messages, uncertain_mess
 from saleor_personalize.models import Backfill, Message
 from saleor_personalize.recommendations.queries import published_models
 from saleor_personalize.saleor_api.installations import set_mail, set_storefront_origins
+from saleor_personalize.segments import words as facts
 from saleor_personalize.segments.queries import lag
 from saleor_personalize.tasks.broker import ask_for
 
@@ -198,6 +199,7 @@ def _messages(request: HttpRequest, staff: Staff, now: datetime) -> Context:
         {
             "id": message.public_id,
             "name": words.TEMPLATES.get(message.template, message.template),
+            "over": facts.DELIVERY_CHANNELS.get(message.delivery_channel, ""),
             "at": message.handed_over_at or message.decided_at,
             "state": words.message_state(message),
             "error": message.error,

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from saleor_personalize.enums import (
     BackfillStatus,
     BusEvent,
+    DeliveryChannel,
     HeldBack,
     ImportStatus,
     InstallationStatus,
@@ -416,24 +417,22 @@ def backfill_state(progress: BackfillProgress | None) -> State:
 def message_state(message: Message) -> State:
     """Return what became of a message; one that was not sent says why and what can be done."""
     status = MessageStatus(message.status)
+    channel = DeliveryChannel(message.delivery_channel or DeliveryChannel.EMAIL)
     if status == MessageStatus.NOT_SENT and message.reason:
-        return State("", _("Not sent"), *_reason(NotSentReason(message.reason)))
+        return State("", _("Not sent"), *_reason(NotSentReason(message.reason), channel))
     if status == MessageStatus.FAILED and message.reason in _GIVEN_UP:
-        return State("bad", _("Failed"), *_reason(NotSentReason(message.reason)))
+        return State("bad", _("Failed"), *_reason(NotSentReason(message.reason), channel))
     return {
         MessageStatus.HANDING_OVER: State("busy", _("Being sent")),
         MessageStatus.SENT: State("good", _("Sent")),
         MessageStatus.NOT_SENT: State("", _("Not sent")),
         MessageStatus.FAILED: State(
-            "bad",
-            _("Failed"),
-            _("The mail server refused it."),
-            _("Check the sender below. The next message is tried as usual; this one is not."),
+            "bad", _("Failed"), *_reason(NotSentReason.CHANNEL_ERROR, channel)
         ),
         MessageStatus.UNCERTAIN: State(
             "warn",
             _("Uncertain"),
-            _("The connection broke while the mail server took it: it may have arrived."),
+            _("The connection broke while the provider took it: it may have arrived."),
             _("It is never sent twice. If the provider tells you what became of it, say so here."),
         ),
     }[status]
@@ -483,16 +482,21 @@ def offer_state(offer: Offer) -> State:
     return State("", offer_status(status), why)
 
 
-def not_sent_reason(reason: NotSentReason) -> str:
+def not_sent_reason(
+    reason: NotSentReason, delivery_channel: DeliveryChannel = DeliveryChannel.EMAIL
+) -> str:
     """Return why a message was not sent, or a journey ended early."""
-    return _reason(reason)[0]
+    return _reason(reason, delivery_channel)[0]
 
 
-def _reason(reason: NotSentReason) -> tuple[str, str]:
+def _reason(reason: NotSentReason, channel: DeliveryChannel) -> tuple[str, str]:
     """Return why, and what to do about it ("" where all is as it should be)."""
+    of_channel = _BY_CHANNEL.get((reason, channel))
+    if of_channel is not None:
+        return str(of_channel[0]), str(of_channel[1])
     return {
         NotSentReason.NO_CONSENT: (
-            _("The person did not allow reminders."),
+            _("The person did not allow e-mails of this kind."),
             _(
                 "Ask for permission in your checkout: see “Ask for permission” in the documentation."
             ),
@@ -509,7 +513,7 @@ def _reason(reason: NotSentReason) -> tuple[str, str]:
             _("The journey “re_permission” asks them once whether they still want messages."),
         ),
         NotSentReason.NO_ADDRESS: (
-            _("No address of the person, or no device, is known."),
+            _("No e-mail address of the person is known."),
             _("Ask for it early in your checkout."),
         ),
         NotSentReason.ORDERED: (_("The person has ordered since."), ""),
@@ -535,8 +539,8 @@ def _reason(reason: NotSentReason) -> tuple[str, str]:
         ),
         NotSentReason.NOT_LOW: (_("There is more of it again, or none is left."), ""),
         NotSentReason.NOT_LIVE: (
-            _("The reminder was not live."),
-            _("Switch it on with “Go live”."),
+            _("The journey was not live when this began."),
+            _("Only what happens after “Go live” counts."),
         ),
         NotSentReason.INSTALLATION_INACTIVE: (
             _("The app is switched off in Saleor."),
@@ -569,7 +573,7 @@ def _reason(reason: NotSentReason) -> tuple[str, str]:
         ),
         NotSentReason.TEMPLATE_INCOMPLETE: (
             _("The message needs something that is missing."),
-            _("Check the sender and the cart link below."),
+            _("The text below names it. Often it is the sender or the cart link."),
         ),
         NotSentReason.TEMPLATE_BROKEN: (
             _("The template of the message is broken."),
@@ -627,9 +631,50 @@ def _reason(reason: NotSentReason) -> tuple[str, str]:
         ),
         NotSentReason.CHANNEL_ERROR: (
             _("The mail server refused it."),
-            _("Check the sender below."),
+            _("Check the sender below. The next message is tried as usual; this one is not."),
         ),
     }[reason]
+
+
+#: What is said otherwise where a message does not go by e-mail.
+_BY_CHANNEL = {
+    (NotSentReason.NO_CONSENT, DeliveryChannel.PUSH): (
+        gettext_lazy("The person did not allow push messages."),
+        gettext_lazy("Your app asks when it registers the device (allowsMarketing)."),
+    ),
+    (NotSentReason.NO_CONSENT, DeliveryChannel.SMS): (
+        gettext_lazy("The person did not allow text messages."),
+        gettext_lazy("Offer it in your preference centre, where the number is proved by a code."),
+    ),
+    (NotSentReason.NO_CONSENT, DeliveryChannel.IN_APP): (
+        gettext_lazy("The person did not allow messages in the shop."),
+        gettext_lazy("Offer it in your preference centre."),
+    ),
+    (NotSentReason.NO_ADDRESS, DeliveryChannel.PUSH): (
+        gettext_lazy("No device of the person takes push."),
+        gettext_lazy("Your app registers it after sign-in: see “Push” in the documentation."),
+    ),
+    (NotSentReason.NO_ADDRESS, DeliveryChannel.SMS): (
+        gettext_lazy("The person has proved no phone number."),
+        "",
+    ),
+    (NotSentReason.SUPPRESSED, DeliveryChannel.SMS): (
+        gettext_lazy("The person answered STOP, or nobody has this number."),
+        "",
+    ),
+    (NotSentReason.CHANNEL_ERROR, DeliveryChannel.PUSH): (
+        gettext_lazy("Firebase refused it."),
+        gettext_lazy(
+            "Look at the page “Push”. The next message is tried as usual; this one is not."
+        ),
+    ),
+    (NotSentReason.CHANNEL_ERROR, DeliveryChannel.SMS): (
+        gettext_lazy("The provider of text messages refused it."),
+        gettext_lazy(
+            "The text below is the provider's. The next message is tried as usual; this one is not."
+        ),
+    ),
+}
 
 
 def duration(value: timedelta | None) -> str:

@@ -86,7 +86,9 @@ def test_b97_the_page_shows_real_figures_inside_the_dashboard(
     expect(frame.locator("#backfill")).to_contain_text("5,200 of 18,340")
     expect(frame.locator("#journey .figures")).to_contain_text("3")
     expect(frame.locator("#messages li")).to_have_count(4)
-    expect(frame.locator("#messages")).to_contain_text("The person did not allow reminders.")
+    expect(frame.locator("#messages")).to_contain_text(
+        "The person did not allow e-mails of this kind."
+    )
     expect(frame.locator("#models li")).to_have_count(2)
     assert len(shown.said("notifyReady")) == 1
     # Nothing was blocked by the page's own policy, and no script failed.

@@ -483,7 +483,7 @@ def test_messages_say_what_became_of_them_without_naming_anybody(
     assert len(response.context["messages"]) == 3
     counts = response.context["counts"]
     assert (counts.sent, counts.not_sent, counts.failed) == (1, 2, 0)
-    assert "The person did not allow reminders." in page
+    assert "The person did not allow e-mails of this kind." in page
     assert "The person has ordered since." in page
     assert "@example.com" not in page
 

@@ -320,6 +320,24 @@ def test_b51_the_link_in_the_message_cancels_all_with_one_button(
     assert shop.told() == ["bob@example.com"]
 
 
+def test_b51_who_was_told_waits_for_it_no_longer(shop: Shop, client: Client) -> None:
+    import time_machine
+
+    told, waits = shop.sign_up(ALICE), shop.sign_up(ALICE, slug=US)
+    shop.stock(3)
+    shop.pass_by(10 * MINUTE)
+    assert shop.told() == [ALICE]
+    # The wave is looked at in some minutes, the page at once.
+    assert StockAlert.objects.get(pk=told.pk).told_at is None
+    path = "/a/" + links.stock_alerts_url(alert=told).split("/a/")[1]
+    with time_machine.travel(shop.now, tick=False):
+        assert "You wait for 1 sold-out product." in client.get(path).content.decode()
+        assert client.post(path).status_code == 200
+    shop.pass_by(10 * MINUTE)
+    assert status_of(told, shop) == StockAlertStatus.TOLD
+    assert status_of(waits, shop) == StockAlertStatus.CANCELLED
+
+
 def test_b51_cancelled_after_the_wave_began(shop: Shop) -> None:
     alert = shop.sign_up(ALICE)
     shop.stock(9)

@@ -7,6 +7,7 @@ import pytest
 from saleor_personalize.dashboard import words
 from saleor_personalize.enums import (
     BackfillStatus,
+    DeliveryChannel,
     InstallationStatus,
     MessageStatus,
     NotSentReason,
@@ -46,6 +47,56 @@ def test_every_reason_not_to_send_says_why_and_what_to_do(reason: NotSentReason)
     assert state.title == "Not sent"
     assert state.text
     assert bool(state.fix) is (reason not in NOTHING_TO_DO)
+
+
+@pytest.mark.parametrize(
+    ("channel", "texts"),
+    [
+        (
+            DeliveryChannel.EMAIL,
+            [
+                "The person did not allow e-mails of this kind.",
+                "No e-mail address of the person is known.",
+                "The person unsubscribed or the address does not work.",
+                "The mail server refused it.",
+            ],
+        ),
+        (
+            DeliveryChannel.PUSH,
+            [
+                "The person did not allow push messages.",
+                "No device of the person takes push.",
+                "The person unsubscribed or the address does not work.",
+                "Firebase refused it.",
+            ],
+        ),
+        (
+            DeliveryChannel.SMS,
+            [
+                "The person did not allow text messages.",
+                "The person has proved no phone number.",
+                "The person answered STOP, or nobody has this number.",
+                "The provider of text messages refused it.",
+            ],
+        ),
+    ],
+)
+def test_a_reason_speaks_of_the_way_that_the_message_would_have_gone(
+    channel: DeliveryChannel, texts: list[str]
+) -> None:
+    reasons = (
+        NotSentReason.NO_CONSENT,
+        NotSentReason.NO_ADDRESS,
+        NotSentReason.SUPPRESSED,
+        NotSentReason.CHANNEL_ERROR,
+    )
+    told = [
+        words.message_state(
+            Message(status=MessageStatus.NOT_SENT, reason=reason, delivery_channel=channel)
+        )
+        for reason in reasons
+    ]
+    assert [state.text for state in told] == texts
 
 
 @pytest.mark.parametrize("status", MessageStatus)
