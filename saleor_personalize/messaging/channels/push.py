@@ -179,9 +179,11 @@ class PushChannel(Channel):
                 raise ChannelError(
                     f"The message cannot be built: {_brief(error)}", is_permanent=True
                 ) from None
-            except exceptions.FirebaseError as error:
+            except Exception as error:
+                # An answer that it cannot read makes the library stumble, after the message was out.
+                cause = getattr(error, "cause", None) or error
                 raise ChannelError(
-                    f"Firebase's client failed with {type(error.cause or error).__name__}.",
+                    f"Firebase's client failed with {type(cause).__name__}.",
                     is_ambiguous=not is_dry_run,
                 ) from None
         return answers
