@@ -105,6 +105,20 @@ def go_live(*, journey: Journey, now: datetime) -> Journey:
     return journey
 
 
+def live_on_same_trigger(journey: Journey) -> list[str]:
+    """Return the other live journeys of the shop that begin with the very same trigger: people may hear twice."""
+    if journey.published is None:
+        return []
+    trigger = definition_of(journey.published).trigger
+    others = Journey.objects.of(journey.installation_id).filter(is_live=True)
+    rows = others.exclude(pk=journey.pk).exclude(published=None).select_related("published")
+    return sorted(
+        other.key
+        for other in rows
+        if other.published and definition_of(other.published).trigger == trigger
+    )
+
+
 def _check(journey: Journey) -> None:
     if journey.published is not None:
         check_segments(

@@ -11,7 +11,7 @@ import functools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -908,11 +908,9 @@ class Story:
     def tick(self, minutes: int) -> None:
         """Time passes; then beat wakes a worker."""
         self.truth.now += timedelta(minutes=minutes)
-        try:
+        with suppress(Killed):
             journeys.enter_due(now=self.truth.now)
             self._work()
-        except Killed:
-            del self.passes[1 if len(self.passes) > 1 else 0 :]
 
     def _work(self) -> None:
         """Do what the tasks do, each decision by a new look at the clock."""

@@ -635,6 +635,24 @@ def run(*words: str) -> str:
     return out.getvalue()
 
 
+def test_b60_going_live_names_the_journeys_that_begin_alike(
+    installation: Installation, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.yaml"
+    mine = run("export", "abandoned_checkout").replace("abandoned_checkout\n", "mine\n", 1)
+    path.write_text(mine)
+    run("apply", str(path))
+    assert "same trigger" not in run("go-live", "abandoned_checkout")
+    assert "same trigger" not in run("go-live", "browsed_product")
+    told = run("go-live", "mine").splitlines()
+    assert told[1:] == [
+        "Live on the same trigger: abandoned_checkout. People may get the messages of both; "
+        "`saleor-personalize journeys pause abandoned_checkout` ends that."
+    ]
+    run("pause", "abandoned_checkout")
+    assert len(run("go-live", "mine").splitlines()) == 1
+
+
 def test_b110_journeys_are_files_that_are_checked_applied_and_printed(
     installation: Installation, tmp_path: Path
 ) -> None:

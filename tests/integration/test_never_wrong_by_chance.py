@@ -481,6 +481,12 @@ def test_the_stories_of_faults_end_well_with_every_safeguard(shop: Installation,
     assert one_story(shop, FAULTS[name].story) == ""
 
 
+def test_a_worker_dies_while_it_overtakes_another_one(shop: Installation) -> None:
+    overtaken = ("while_at", "decided", ("other_worker", 11))
+    story = (_CART, ("die", "decided"), overtaken, ("tick", 61), ("tick", 31))
+    assert one_story(shop, story) == ""
+
+
 def test_a_safeguard_that_is_taken_out_is_missed(shop: Installation, fault: Fault) -> None:
     assert fault.found in one_story(shop, fault.story)
 

@@ -131,8 +131,8 @@ def _journey(installation: Installation, options: dict[str, Any]) -> Journey:
 
 
 def _go_live(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
-    journey = _journey(installation, options)
-    return [_told(operations.go_live(journey=journey, now=timezone.now()))]
+    journey = operations.go_live(journey=_journey(installation, options), now=timezone.now())
+    return [{**_told(journey), "same_trigger": operations.live_on_same_trigger(journey)}]
 
 
 def _pause(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
@@ -343,6 +343,20 @@ def _stopped(at: datetime) -> str:
     )
 
 
+def _go_live_lines(rows: list[dict[str, Any]]) -> list[str]:
+    found = []
+    for row in rows:
+        others = row["same_trigger"]
+        shown = {name: value for name, value in row.items() if name != "same_trigger"}
+        found += _plain([shown])
+        if others:
+            found.append(
+                f"Live on the same trigger: {', '.join(others)}. People may get the messages of both; "
+                f"`saleor-personalize journeys pause {others[0]}` ends that."
+            )
+    return found
+
+
 def _check_lines(rows: list[dict[str, Any]]) -> list[str]:
     found = []
     for row in rows:
@@ -366,6 +380,7 @@ def _apply_lines(rows: list[dict[str, Any]]) -> list[str]:
 
 _LINES = {
     "list": _list_lines,
+    "go-live": _go_live_lines,
     "stop-sends": _sends_lines,
     "resume-sends": _sends_lines,
     "check": _check_lines,
