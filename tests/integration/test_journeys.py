@@ -920,6 +920,16 @@ def test_b44_shops_do_not_meet(
     assert [mail["To"] for mail in world.mails()] == ["alice@example.com"]
 
 
+def test_b44_a_decision_asks_each_thing_once(
+    world: World, django_assert_max_num_queries: Any
+) -> None:
+    """However many rules want to know who somebody is (ADR 16): without that there were 80."""
+    world.checkout()
+    with django_assert_max_num_queries(64):
+        assert world.advance() == 1
+    assert len(world.mails()) == 1
+
+
 # -- the command line --------------------------------------------------------------------------------
 
 
