@@ -68,8 +68,8 @@ from saleor_personalize.saleor_api.nodes import (
 from tests.conftest import make_installation
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-#: Noon in UTC on ordinary days, and the days before clocks change in New York and Paris.
 _LINK = re.compile(r"https?://\S+")
+#: Noon in UTC on ordinary days, and the days before clocks change in New York and Paris.
 STARTS = tuple(
     datetime(2026, month, day, 12, tzinfo=UTC)
     for month, day in ((2, 3), (3, 7), (3, 28), (10, 24), (10, 31))
