@@ -3,7 +3,7 @@
 Rooms call `publish`; everything else is for doors, tasks and the step `webhook` of journeys.
 """
 
-from saleor_personalize.bus.outbox import Fact, publish, publish_each, send_to
+from saleor_personalize.bus.outbox import NOBODY_LISTENS, Fact, publish, publish_each, send_to
 from saleor_personalize.bus.queries import aliases
 
-__all__ = ["Fact", "aliases", "publish", "publish_each", "send_to"]
+__all__ = ["NOBODY_LISTENS", "Fact", "aliases", "publish", "publish_each", "send_to"]

@@ -31,10 +31,14 @@ PATIENCE = timedelta(hours=24)
 
 _NAMESPACE = uuid.UUID("5f1c8a52-6b0e-4a7e-9d3b-0c1f5a0b7e11")
 _CHUNK = 1_000
-_LISTENING = f"""
-SELECT {prepared.columns(OutgoingWebhook, "webhook")} FROM {OutgoingWebhook._meta.db_table} AS webhook
-WHERE installation_id = %(shop)s AND is_active AND events ? %(event)s
-"""  # noqa: S608 (the names of the tables are ours)
+_WANTED = "webhook.installation_id = %(shop)s AND webhook.is_active AND webhook.events ? %(event)s"
+_WEBHOOKS = f"{OutgoingWebhook._meta.db_table} AS webhook"
+_LISTENING = (
+    f"SELECT {prepared.columns(OutgoingWebhook, 'webhook')} FROM {_WEBHOOKS} WHERE {_WANTED}"  # noqa: S608 (the names of the tables are ours)
+)
+#: For the WHERE of a statement that writes a fact down: true where no webhook wants %(event)s of %(shop)s, so
+#: that nothing has to be published with it.
+NOBODY_LISTENS = f"NOT EXISTS (SELECT FROM {_WEBHOOKS} WHERE {_WANTED})"
 
 
 @dataclass(frozen=True)

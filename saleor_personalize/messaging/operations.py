@@ -19,8 +19,10 @@ from urllib.parse import urlsplit
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
+from saleor_personalize import bus
 from saleor_personalize.conf import build_backend, settings
 from saleor_personalize.enums import (
+    BusEvent,
     DeliveryChannel,
     IdentityKind,
     MessageEventKind,
@@ -70,7 +72,6 @@ WHERE message.id = %(message)s AND message.installation_id = %(shop)s AND instal
   -- Whoever presses the switch now has the last word on this one, too.
   AND installation.sends_stopped_at IS NULL
 """  # noqa: S608 (the names of the tables are ours)
-_OUTCOME = ("status", "reason", "error", "handed_over_at", "retry_at", "provider_message_id")
 _SETTLE = f"""
 UPDATE {Message._meta.db_table}
 SET status = %(status)s, reason = %(reason)s, error = %(error)s, handed_over_at = %(handed_over_at)s,
@@ -79,6 +80,7 @@ SET status = %(status)s, reason = %(reason)s, error = %(error)s, handed_over_at 
   provider_message_id = COALESCE(NULLIF(%(provider_message_id)s, ''), provider_message_id)
 WHERE installation_id = %(shop)s AND id = %(message)s
 """  # noqa: S608 (the names of the tables are ours)
+_SETTLE_UNHEARD = f"{_SETTLE} AND {bus.NOBODY_LISTENS}"
 _STOPPED_BEFORE = "The worker stopped before the hand-over. The message was not sent."
 
 
@@ -451,6 +453,17 @@ def _settle(
     retry_at: datetime | None = None,
 ) -> bool:
     """Write down what became of a message; return whether it was there, and still `among` these."""
+    told = {
+        "reason": reason,
+        "error": error,
+        "handed_over_at": handed_over_at,
+        "retry_at": retry_at,
+        "provider_message_id": provider,
+    }
+    if status == MessageStatus.SENT and _write(message, _SETTLE_UNHEARD, status=status, **told):
+        # Where nobody is to be told of it, as mostly, one statement is enough.
+        message_sent.send_robust(Message, installation=message.installation, message=message)
+        return True
     with transaction.atomic():
         rows = Message.objects.of(message.installation).filter(pk=message.pk)
         if among is not None and not among.select_for_update().values_list("pk").first():
@@ -458,22 +471,26 @@ def _settle(
         if status == MessageStatus.UNCERTAIN:
             list(rows.select_for_update(no_key=True).values_list("pk"))
             if outcomes.was_taken(message=message):
-                status, error = MessageStatus.SENT, ""
-        message.status, message.reason, message.error = status, reason, error
-        message.provider_message_id = provider
-        message.handed_over_at, message.retry_at = handed_over_at, retry_at
-        # Its person may have been erased meanwhile: then there is nothing to write the outcome to.
-        with prepared.cursor() as cursor:
-            kept = {name: getattr(message, name) for name in _OUTCOME}
-            cursor.execute(
-                _SETTLE, {**kept, "shop": message.installation_id, "message": message.pk}
-            )
-            is_kept = bool(cursor.rowcount)
+                status, told["error"] = MessageStatus.SENT, ""
+        is_kept = _write(message, _SETTLE, status=status, **told)
         if is_kept and is_final:
             outcomes.publish(message=message, now=now)
     signal = message_sent if status == MessageStatus.SENT else message_not_sent
     signal.send_robust(Message, installation=message.installation, message=message)
     return is_kept
+
+
+def _write(message: Message, sql: str, **outcome: Any) -> bool:
+    """Set what became of a message, on it and in its row; tell whether the row was there.
+
+    Its person may have been erased meanwhile: then there is nothing to write the outcome to.
+    """
+    for name, value in outcome.items():
+        setattr(message, name, value)
+    which = {"shop": message.installation_id, "message": message.pk}
+    with prepared.cursor() as cursor:
+        cursor.execute(sql, {**outcome, **which, "event": BusEvent.MESSAGE_SENT.value})
+        return bool(cursor.rowcount)
 
 
 def _interrupted(now: datetime) -> QuerySet[Message]:

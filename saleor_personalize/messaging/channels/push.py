@@ -35,7 +35,7 @@ from saleor_personalize.messaging.channels.base import (
     SendResult,
 )
 from saleor_personalize.messaging.channels.faults import never_connected, retry_after
-from saleor_personalize.models import PushAccount
+from saleor_personalize.models import PushAccount, prepared
 from saleor_personalize.profiles import devices
 
 _FCM = "https://fcm.googleapis.com"
@@ -44,6 +44,10 @@ _SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 _TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 (an address, not a secret)
 #: What firebase-admin takes in one call.
 BATCH = 500
+_ACCOUNT = f"""
+SELECT {prepared.columns(PushAccount, "account")} FROM {PushAccount._meta.db_table} AS account
+WHERE installation_id = %(shop)s
+"""  # noqa: S608 (the names of the tables are ours)
 #: How long Google asks to wait after a refusal of too many that names no time.
 _PAUSE = timedelta(minutes=1)
 #: Accounts whose connections are kept.
@@ -84,7 +88,7 @@ class PushChannel(Channel):
         Taken for one device is sent: those that failed beside it are not tried again. Devices that are
         gone are marked so here, also when an error is raised.
         """
-        account = PushAccount.objects.of(message.installation_id).first()
+        account = _account_of(message.installation_id)
         if account is None:
             raise ChannelError(
                 "The shop has no service account of Firebase: save one on the page Push in the "
@@ -285,6 +289,14 @@ class _Told:
     name: str = ""
     gone: DeviceGone | None = None
     fault: ChannelError | None = None
+
+
+def _account_of(installation_id: int) -> PushAccount | None:
+    """Return the shop's service account: asked at every message."""
+    with prepared.cursor() as cursor:
+        cursor.execute(_ACCOUNT, {"shop": installation_id})
+        row = cursor.fetchone()
+    return None if row is None else prepared.made(PushAccount, row)
 
 
 def _sent(
