@@ -271,7 +271,8 @@ def _tick() -> dict[str, float]:
 
     busy = [tick(DUE) for _ in range(TICKS)]
     _advance(sys.maxsize)
-    idle = [tick(0) + _none() for _ in range(TICKS)]
+    # Ten milliseconds each: many, or another program's wake-up is measured.
+    idle = [tick(0) + _none() for _ in range(20 * TICKS)]
     return {"busy": statistics.median(busy), "idle": statistics.median(idle)}
 
 
