@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.db import connection
 
 from saleor_personalize.enums import ConsentState, EnrollmentStatus, MessageStatus, NotSentReason
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.messaging import operations as messaging
 from saleor_personalize.messaging import opt_in
+from saleor_personalize.messaging.channels.base import OutgoingMessage
 from saleor_personalize.messaging.channels.email import EmailChannel
 from saleor_personalize.models import Enrollment, Message
 from saleor_personalize.profiles.privacy import export
@@ -119,6 +121,31 @@ def test_b44_a_message_that_was_begun_is_not_taken_up(
     wake(DUE + 5 * HOUR)
     assert world.decision() == (MessageStatus.UNCERTAIN, "")
     assert world.mails() == []
+
+
+def test_b87_the_claim_waits_for_the_disk_its_outcome_need_not(
+    world: World, wake: Wake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that crashes keeps what stops a second message; what it may lose becomes UNCERTAIN."""
+
+    def waits() -> str:
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW synchronous_commit")
+            return str(cursor.fetchone()[0])
+
+    at_the_call: list[str] = []
+    plain = EmailChannel.send
+
+    def send(channel: EmailChannel, message: OutgoingMessage) -> Any:
+        at_the_call.append(waits())
+        return plain(channel, message)
+
+    monkeypatch.setattr(EmailChannel, "send", send)
+    world.checkout()
+    wake(DUE)
+    assert world.decision() == SENT
+    # A test is one transaction, so what the outcome's own transaction was set to is still there.
+    assert (at_the_call, waits()) == (["on"], "off")
 
 
 def refuse(world: World) -> None:
