@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 from django.db import transaction
@@ -94,7 +95,7 @@ def record_checkouts(
                 # It was like this even before we thought it changed.
                 if _shows(row, checkout):
                     row.last_changed_at = min(row.last_changed_at, checkout.updated_at)
-                if row.lines == _content(checkout)["lines"]:
+                if _holds(row, checkout):
                     row.filled_at = min(row.orders_count_from, checkout.updated_at)
             elif row.close_reason != CheckoutCloseReason.ORDERED:
                 changed = _take(row, checkout, ordered.get(checkout.id))
@@ -130,7 +131,7 @@ def _take(row: Checkout, data: CheckoutData, ordered_at: datetime | None) -> boo
     changed = differs or row.close_reason == CheckoutCloseReason.GONE
     if differs:
         row.last_changed_at = data.updated_at
-    if row.filled_at is None or row.lines != _content(data)["lines"]:
+    if row.filled_at is None or not _holds(row, data):
         row.filled_at = data.updated_at
     row.begun_at = data.created_at
     for name, value in _content(data).items():
@@ -148,23 +149,34 @@ def _take(row: Checkout, data: CheckoutData, ordered_at: datetime | None) -> boo
 
 def _content(data: CheckoutData) -> dict[str, Any]:
     """Return what counts as a change of a cart: its lines and its contact."""
-    return {
-        "lines": [
-            {
-                "id": line.id,
-                "variant_id": line.variant_id,
-                "product_id": line.product_id,
-                "quantity": line.quantity,
-            }
-            for line in data.lines
-        ],
-        "email_hash": _hash_of(data),
-        "user_saleor_id": data.user_id,
-    }
+    return {"lines": _lines(data), **_contact(data)}
+
+
+def _lines(data: CheckoutData) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": line.id,
+            "variant_id": line.variant_id,
+            "product_id": line.product_id,
+            "quantity": line.quantity,
+        }
+        for line in data.lines
+    ]
+
+
+def _contact(data: CheckoutData) -> dict[str, str]:
+    return {"email_hash": _hash_of(data), "user_saleor_id": data.user_id}
+
+
+def _holds(row: Checkout, data: CheckoutData) -> bool:
+    """Tell whether a row has these lines. The same in another order is the same cart."""
+    ours, theirs = (sorted(lines, key=itemgetter("id")) for lines in (row.lines, _lines(data)))
+    return ours == theirs
 
 
 def _shows(row: Checkout, data: CheckoutData) -> bool:
-    return all(getattr(row, name) == value for name, value in _content(data).items())
+    is_theirs = all(getattr(row, name) == value for name, value in _contact(data).items())
+    return is_theirs and _holds(row, data)
 
 
 def _is_ticked(data: CheckoutData) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from saleor_personalize.enums import IdentityKind, InstallationStatus
@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 #: How late the webhook of an order may be: for so long before an offer Saleor is asked for orders.
 LATE_ORDER = timedelta(days=1)
+#: No shop of Saleor is older.
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
 #: Most addresses, and most accounts, of one person that Saleor is asked about.
 MOST_IDS = 10
 
@@ -58,7 +60,9 @@ def about_orders(case: Case, now: datetime) -> AboutOrders | None:
     an address nor an account by which Saleor could find one.
     """
     row = case.enrollment
-    if ends_with_order(case) or unless_ordered(case) is not None:
+    if case.trigger.is_for_newcomers:
+        since = _EVER
+    elif ends_with_order(case) or unless_ordered(case) is not None:
         since = row.occurred_at
     elif _has_offer(case):
         since = now - LATE_ORDER
@@ -96,6 +100,11 @@ def _known_by(profile: Profile) -> list[Identity]:
 
 def ends_with_order(case: Case) -> bool:
     return "ordered" in (*case.definition.goals, *case.definition.exits)
+
+
+def speaks_against(case: Case) -> bool:
+    """Tell whether an order that Saleor told of ends the stay before the message."""
+    return case.trigger.is_for_newcomers or ends_with_order(case)
 
 
 def unless_ordered(case: Case) -> Path | None:

@@ -91,7 +91,7 @@ def send(
         # Only now it is known that a message is next, or what has to be asked: the next claim asks.
         cases.wait_until(row, now, since=row.step_since)
         return None
-    if live.get(AboutOrders.KEY) and asking.ends_with_order(case):
+    if live.get(AboutOrders.KEY) and asking.speaks_against(case):
         status = (
             EnrollmentStatus.REACHED
             if "ordered" in case.definition.goals

@@ -487,6 +487,37 @@ def test_a_worker_dies_while_it_overtakes_another_one(shop: Installation) -> Non
     assert one_story(shop, story) == ""
 
 
+@pytest.mark.parametrize(
+    "story",
+    [
+        # An order that we have not heard of, and then a yes: whoever bought gets no code for a first order.
+        (
+            ("resume", "welcome"),
+            ("order", "ben", "account", "mug", "full", "later"),
+            ("tick", 245),
+            ("say", account("ben"), "", True),
+            ("tick", 61),
+        ),
+        # A cart that is told again with its lines in another order has not changed.
+        (
+            ("cart", "ann", 0, {"mug": 2, "tea": 1}, "account", "at once"),
+            ("pause", "abandoned_checkout"),
+            ("tick", 4400),
+            ("cart", "ann", 0, {"tea": 1, "mug": 2}, "account", "at once"),
+        ),
+        (
+            ("keep", "ann", "mug"),
+            ("tick", 61),
+            ("die", "decided"),
+            ("price", "mug", "8.00", True),
+            ("tick", 61),
+        ),
+    ],
+)
+def test_stories_that_the_machine_found(shop: Installation, story: tuple[Any, ...]) -> None:
+    assert one_story(shop, story) == ""
+
+
 def test_a_safeguard_that_is_taken_out_is_missed(shop: Installation, fault: Fault) -> None:
     assert fault.found in one_story(shop, fault.story)
 

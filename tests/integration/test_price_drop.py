@@ -1,6 +1,7 @@
 """Price history and price drops: true, told once, and never below what the last 30 days make of it."""
 
 import itertools
+import textwrap
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
@@ -10,8 +11,9 @@ import pytest
 from django.core import mail
 
 from saleor_personalize.catalog import prices
-from saleor_personalize.enums import EventSource, EventType, NotSentReason
+from saleor_personalize.enums import EventSource, EventType, JourneySource, NotSentReason
 from saleor_personalize.events import favourites
+from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.definitions import InvalidJourney, load
 from saleor_personalize.journeys.versions import known
 from saleor_personalize.models import (
@@ -210,6 +212,55 @@ def test_b53_a_definition_with_a_wrong_amount_is_refused() -> None:
     )
     with pytest.raises(InvalidJourney, match="amounts"):
         load(text, known=known())
+
+
+def test_b53_whoever_has_to_wait_for_their_turn_is_told_after_all(
+    shop: Shop, settings: Any
+) -> None:
+    settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, "PACE": {"email": (1, HOUR)}}
+    for address in (ALICE, "bob@example.com"):
+        look(shop, shop.person(address))
+    drop(shop, "80")
+    assert len(mail.outbox) == 1
+    assert set(Enrollment.objects.values_list("status", "held_by")) == {
+        ("done", ""),
+        ("waiting", NotSentReason.THROTTLED),
+    }
+    shop.pass_by(HOUR)
+    shop.pass_by(HOUR)
+    assert sorted(shop.told()) == [ALICE, "bob@example.com"]
+
+
+def test_b53_a_second_message_tells_it_again_while_it_holds(shop: Shop) -> None:
+    text = """
+        journey: price_drop
+        topic: offers
+        priority: 50
+        trigger: {type: price_drop, after: 1 hour, expires: 10 days}
+        steps:
+          - message: {id: first, template: price_drop}
+          - wait: {for: 2 days}
+          - message: {id: again, template: price_drop}
+    """
+    journeys.publish(
+        installation=shop.installation,
+        definition=load(textwrap.dedent(text), known=known()),
+        source=JourneySource.FILE,
+        now=shop.now,
+    )
+    people = [shop.person(address) for address in (ALICE, "bob@example.com")]
+    look(shop, people[0])
+    drop(shop, "80")
+    assert shop.told() == [ALICE]
+    shop.pass_by(2 * DAY)
+    assert shop.told() == [ALICE, ALICE]
+    look(shop, people[1])
+    drop(shop, "70")
+    assert shop.told() == [ALICE, ALICE, "bob@example.com"]
+    shop.now += DAY
+    shop.price("100")
+    shop.pass_by(DAY)
+    assert shop.told() == [ALICE, ALICE, "bob@example.com"]
 
 
 def test_b53_raised_first_and_then_reduced_is_no_reduction(shop: Shop) -> None:

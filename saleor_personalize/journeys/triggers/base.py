@@ -202,6 +202,9 @@ class Trigger:
     #: Whether a question of `judge` tells of orders since: then the scheduler need not ask for them.
     asks_for_orders: ClassVar[bool] = False
 
+    #: Whether it speaks to those who have never ordered: then Saleor is asked for orders of all time.
+    is_for_newcomers: ClassVar[bool] = False
+
     #: Whether people come in by an order of theirs: only then may messages be about what an order needs
     #: (TRANSACTIONAL_TOPICS), for which nobody has to say yes.
     follows_order: ClassVar[bool] = False

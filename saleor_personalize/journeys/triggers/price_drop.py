@@ -33,13 +33,14 @@ from saleor_personalize.messaging.rendering import format_money
 from saleor_personalize.models import (
     Enrollment,
     Installation,
+    Message,
     PriceChange,
     ProductVariant,
     Profile,
 )
 
-#: Where `Enrollment.context` keeps the price that the person knows, and the one they were told.
-_KNOWN, _TOLD = "known", "told"
+#: Where `Enrollment.context` keeps the price that the person knows.
+_KNOWN = "known"
 _AMOUNT = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ([A-Z]{3})")
 
 
@@ -149,24 +150,15 @@ class PriceDrop(OfPerson):
         known: Decimal | None,
         amount: Decimal,
         currency: str,
+        besides: Enrollment | None = None,
     ) -> NotSentReason | None:
-        """Say why a price is no news to a person; up and down again is none."""
+        """Say why a price is no news to a person; up and down again is none.
+
+        What was told in the enrollment `besides` is no objection to what else is said there.
+        """
         if known is None or not self.options.is_drop(known, amount, currency):
             return NotSentReason.PRICE_ROSE
-        told = [
-            Decimal(context[_TOLD])
-            for context in Enrollment.objects.of(profile.installation_id)
-            .filter(
-                profile__in=profile.person(),
-                subject_kind="variant",
-                subject_saleor_id=variant_id,
-                context__has_key=_TOLD,
-                context__channel=channel_slug,
-                context__currency=currency,
-                messages__status__in=REACHED,
-            )
-            .values_list("context", flat=True)
-        ]
+        told = _told(profile, variant_id, channel_slug, currency, besides)
         if told and not self.options.is_drop(min(told), amount, currency):
             return NotSentReason.ALREADY_SENT
         return None
@@ -176,9 +168,6 @@ class PriceDrop(OfPerson):
     def judge(self, enrollment: Enrollment, live: Live | None, now: datetime) -> Verdict:
         profile, context = enrollment.profile, enrollment.context
         installation, variant_id = enrollment.installation, enrollment.subject_saleor_id
-        if _TOLD in context:
-            # What comes after the message rests on it.
-            return Go()
         if objection := refuses_profiling(profile):
             return objection
         if bought(profile, [context["product"]], now - OWNED):
@@ -221,9 +210,9 @@ class PriceDrop(OfPerson):
     def _no_news(
         self, enrollment: Enrollment, amount: Decimal, lowest_before: Decimal | None
     ) -> NotSentReason | None:
-        context = enrollment.context
         if not _is_lowest(amount, lowest_before):
             return NotSentReason.PRICE_ROSE
+        context = enrollment.context
         return self._objection(
             enrollment.profile,
             enrollment.subject_saleor_id,
@@ -231,6 +220,7 @@ class PriceDrop(OfPerson):
             _truthful(Decimal(context[_KNOWN]), lowest_before),
             amount,
             context["currency"],
+            besides=enrollment,
         )
 
     @staticmethod
@@ -259,7 +249,6 @@ class PriceDrop(OfPerson):
         lowest = self._lowest_before(enrollment, found.price, now)
         # Never a higher price than the lowest of the 30 days before is shown as the former one.
         before = _truthful(Decimal(context[_KNOWN]), lowest)
-        enrollment.context = {**context, _TOLD: str(found.price)}
         # Where prices are entered without tax, those of before are not what a shopper would have paid.
         is_shown = found.price == found.gross_price
 
@@ -284,6 +273,29 @@ class PriceDrop(OfPerson):
                 "currency": found.currency,
             },
         )
+
+
+def _told(
+    profile: Profile,
+    variant_id: str,
+    channel_slug: str,
+    currency: str,
+    besides: Enrollment | None,
+) -> list[Decimal]:
+    """Return what messages told a person of a variant's lower prices; those of one enrollment are left out."""
+    messages = Message.objects.of(profile.installation_id).filter(
+        status__in=REACHED,
+        content__has_key="price",
+        content__channel=channel_slug,
+        content__currency=currency,
+        enrollment__profile__in=profile.person(),
+        enrollment__subject_kind="variant",
+        enrollment__subject_saleor_id=variant_id,
+        enrollment__context__has_key=_KNOWN,
+    )
+    if besides is not None:
+        messages = messages.exclude(enrollment=besides)
+    return [Decimal(price) for price in messages.values_list("content__price", flat=True)]
 
 
 def _truthful(known: Decimal | None, lowest_before: Decimal | None) -> Decimal | None:

@@ -39,6 +39,7 @@ class Options:
 
 class Welcome(OfPerson):
     key = "welcome"
+    is_for_newcomers = True
     Options: ClassVar[type] = Options
 
     def due(self, *, installation: Installation, since: datetime, now: datetime) -> Iterable[Entry]:
