@@ -79,13 +79,13 @@ def test_b116_a_broker_that_never_answers_holds_up_no_answer(
     application: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The delivery is stored: Saleor is told so at once, and has not to try again."""
-    asked, may_answer, answered = threading.Event(), threading.Event(), threading.Event()
+    asked = threading.Event()
 
     class Silent:
         def send_task(self, name: str, **_: object) -> None:
             asked.set()
-            may_answer.wait(10)
-            answered.set()
+            # For ever: a bell that goes on would ring in another test.
+            threading.Event().wait()
 
     monkeypatch.setattr(broker, "current_app", Silent())
     monkeypatch.setattr(wsgi, "bell", wake.Bell("personalize.process_deliveries"))
@@ -93,9 +93,7 @@ def test_b116_a_broker_that_never_answers_holds_up_no_answer(
     for body in bodies(3):
         assert send(application, installation, body)[0] == "200 OK"
     assert asked.wait(10)
-    assert not answered.is_set()
     assert WebhookDelivery.objects.count() == 3
-    may_answer.set()
 
 
 def test_everything_else_is_left_to_django(application: Any) -> None:
