@@ -86,14 +86,17 @@ class WebShop:
         )
         return found
 
+    def ours(self) -> list[dict[str, Any]]:
+        """What our worker showed. Chromium has a word of its own for a push that showed nothing."""
+        return [row for row in self.shown() if row["data"]]
+
     def wait_for(self, count: int) -> list[dict[str, Any]]:
         """Wait for `count` notifications that a worker of ours showed.
 
-        Chromium shows one of its own for a push that showed nothing ("This site has been updated").
         Polled from here: `wait_for_function` takes the promise of an async predicate for true.
         """
         found: list[dict[str, Any]] = wait_until(
-            lambda: len(rows := [row for row in self.shown() if row["data"]]) == count and rows,
+            lambda: len(rows := self.ours()) == count and rows,
             seconds=30,
             what=f"{count} notifications in the browser",
         )
@@ -278,14 +281,25 @@ def test_b68_the_worker_opens_nothing_but_pages_and_gives_codes_to_nobody_else(
 ) -> None:
     shop = web_shop()
     shop.page.evaluate("push.refresh()")
-    shop.deliver("no JSON")
-    shop.deliver('{"data": {}}')
     message = {
         "notification": {"title": "T", "body": "B"},
         "data": {"deep_link": link, "promo_code": "ANN10"},
     }
     shop.deliver(web_push(message))
-    # What could not be read showed nothing of ours.
     (shown,) = shop.wait_for(1)
     expected = leads_to if leads_to.startswith("https") else shop.origin + leads_to
     assert shown["data"]["link"] == expected
+
+
+def test_b68_a_push_that_cannot_be_read_shows_nothing_of_ours(
+    web_shop: Callable[..., WebShop],
+) -> None:
+    shop = web_shop()
+    shop.page.evaluate("push.refresh()")
+    shop.page.evaluate("navigator.serviceWorker.ready.then(() => null)")
+    (worker,) = shop.page.context.service_workers
+    worker.evaluate("self.addEventListener('push', () => (self.seen = (self.seen ?? 0) + 1))")
+    shop.deliver("no JSON")
+    shop.deliver('{"data": {}}')
+    wait_until(lambda: worker.evaluate("self.seen") == 2, seconds=30, what="two pushes")
+    assert shop.ours() == []
