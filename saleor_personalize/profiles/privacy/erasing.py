@@ -23,6 +23,7 @@ from saleor_personalize.models import (
     Checkout,
     Consent,
     Erasure,
+    Experiment,
     Identity,
     Installation,
     Offer,
@@ -152,6 +153,8 @@ def _erase(
     # Staff may be customers as well; what they made for the shop goes on without their name.
     for made in (ServerKey, OutgoingWebhook, PushAccount):
         made.objects.of(installation).filter(created_by__in=users).update(created_by="")
+    decided = Experiment.objects.of(installation).filter(decided_by__in=users)
+    decided.update(decided_by="")
     cart_identities = Identity.objects.of(installation).filter(
         kind=IdentityKind.CHECKOUT, value__in=cart_ids
     )

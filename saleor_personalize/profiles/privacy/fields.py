@@ -26,6 +26,7 @@ from saleor_personalize.models import (
     Enrollment,
     Erasure,
     Event,
+    Experiment,
     Exposure,
     Favourite,
     Identity,
@@ -50,6 +51,7 @@ from saleor_personalize.models import (
     Page,
     PageDropOff,
     PageTranslation,
+    Participation,
     PendingToken,
     PhoneClaim,
     Placement,
@@ -224,6 +226,12 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     Journey: _shops("key", "is_live", "live_at", "priority", "published", "looked_at"),
     JourneyVersion: _shops("journey", "number", "definition", "source", "created_at"),
     OfferVoucher: _shops("digest", "saleor_id", "name", "expires_at", "created_at"),
+    Experiment: {
+        **_shops(
+            "key", "kind", "arms", "began_at", "winner", "decided_at", "report", "measured_at"
+        ),
+        "decided_by": Handling(True, "", Erased.EMPTIED, "shop"),
+    },
     Segment: _shops(
         "key", "name", "definition", "is_active", "created_at", "updated_at", "evaluated_at",
         "full_evaluation_due_at",
@@ -364,6 +372,10 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     SegmentMembership: _persons(
         "segments", "memberships", "profile",
         segment="segment", entered_at="entered_at", left_at="left_at",
+    ),
+    Participation: _persons(
+        "experiments", "person", "profile",
+        experiment="experiment", arm="arm", since="since",
     ),
     # Gone within a minute, when segments have looked at the person.
     ChangedProfile: _persons("", "person", "profile", "changed_at", "has_ordered"),
