@@ -36,6 +36,7 @@ from saleor_personalize.conf import (
 from saleor_personalize.enums import ConsentRule, DeliveryChannel
 from saleor_personalize.exceptions import ConfigurationError
 from saleor_personalize.hints import offering
+from saleor_personalize.journeys.definitions import MAX_HOLDOUT
 from saleor_personalize.journeys.triggers import known_triggers
 from saleor_personalize.messaging import pace, texts
 from saleor_personalize.messaging.clocks import clock_time, zone_named

@@ -350,6 +350,7 @@ DATA = {
     "outgoing_deliveries": gettext_lazy("What other apps were told"),
     "hints": gettext_lazy("Which hints were shown, followed or waved away"),
     "offers": gettext_lazy("Personal codes, and what became of them"),
+    "audit": gettext_lazy("What staff did here"),
     "exposures": gettext_lazy("Which recommendations were shown how often"),
     "unknown_people": gettext_lazy("People of whom only an id is known"),
     "orders": gettext_lazy("Orders"),
@@ -621,6 +622,10 @@ def _reason(reason: NotSentReason, channel: DeliveryChannel) -> tuple[str, str]:
         ),
         NotSentReason.GOAL_REACHED: (_("What it was for was reached before."), ""),
         NotSentReason.EXIT_CONDITION: (_("What ends this journey has happened."), ""),
+        NotSentReason.HOLDOUT: (
+            _("This person is left alone on purpose, so that it is known what messages bring."),
+            "",
+        ),
         NotSentReason.DRY_RUN: (
             _("This service runs dry: it records messages and sends none."),
             _("Whoever runs it switches DRY_RUN off."),
