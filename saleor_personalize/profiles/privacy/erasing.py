@@ -20,6 +20,7 @@ from saleor_personalize.enums import (
     SuppressionReason,
 )
 from saleor_personalize.models import (
+    Approval,
     AuditEntry,
     Checkout,
     Consent,
@@ -154,8 +155,12 @@ def _erase(
     # Staff may be customers as well; what they made for the shop goes on without their name.
     for made in (ServerKey, OutgoingWebhook, PushAccount):
         made.objects.of(installation).filter(created_by__in=users).update(created_by="")
-    decided = Experiment.objects.of(installation).filter(decided_by__in=users)
-    decided.update(decided_by="")
+    for table, column in (
+        (Approval, "asked_by"),
+        (Approval, "decided_by"),
+        (Experiment, "decided_by"),
+    ):
+        table.objects.of(installation).filter(**{f"{column}__in": users}).update(**{column: ""})
     log = AuditEntry.objects.of(installation)
     log.filter(staff_id__in=users).update(staff_id="", staff_email="")
     people = Profile.objects.of(installation).filter(pk__in=members)
