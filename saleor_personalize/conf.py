@@ -188,6 +188,7 @@ def _retention() -> dict[str, timedelta]:
         "devices": 270,
         "inbox": 30,
         "offers": 730,
+        "audit": 730,
         "unknown_people": 90,
         "uninstalled": 30,
     }
@@ -373,6 +374,8 @@ class Defaults:
     # How long after the last change a checkout counts as abandoned, and when it is too late to say so.
     ABANDONED_CHECKOUT_DELAY: timedelta = timedelta(hours=1)
     ABANDONED_CHECKOUT_EXPIRY: timedelta = timedelta(days=3)
+    # A journey goes live, or follows another version, once somebody else of the staff says yes.
+    GO_LIVE_APPROVAL: bool = False
     # Ways into a journey: key -> dotted path of a subclass of journeys.triggers.Trigger.
     TRIGGERS: Mapping[str, str | None] = field(default_factory=_triggers)
     # Two messages of marketing to one person keep this distance; a journey of higher priority that is due

@@ -34,6 +34,21 @@ class BackfillStatus(TextChoices):
     FAILED = "failed", "Failed"
 
 
+class DryRunStatus(TextChoices):
+    PENDING = "pending", "Waiting for a worker"
+    RUNNING = "running", "Running"
+    DONE = "done", "Done"
+    FAILED = "failed", "Failed"
+
+
+class FirstStepKey(TextChoices):
+    """What leads a new shop to its first live journey; those that are told by a row of their own."""
+
+    CHECKED = "checked", "The go-live check was made"
+    RECIPE = "recipe", "A first journey was chosen"
+    TEST_SENT = "test_sent", "Somebody sent a message to themselves"
+
+
 class TrainingStatus(TextChoices):
     PENDING = "pending", "Waiting for a worker"
     RUNNING = "running", "Running"
@@ -149,6 +164,59 @@ class ErasureSource(TextChoices):
     SHOPPER = "shopper", "The signed-in shopper, in the storefront"
     STAFF = "staff", "Staff, in the Dashboard"
     COMMAND = "command", "Whoever runs the service, by command"
+
+
+class AuditAction(TextChoices):
+    """What staff can do here that is written down."""
+
+    JOURNEY_LIVE = "journey_live", "Had a journey go live"
+    JOURNEY_PAUSED = "journey_paused", "Paused a journey"
+    JOURNEY_RESUMED = "journey_resumed", "Had a journey go on"
+    JOURNEY_SAVED = "journey_saved", "Saved a version of a journey"
+    APPROVAL_ASKED = "approval_asked", "Asked that a journey may go live"
+    APPROVAL_GIVEN = "approval_given", "Approved that a journey goes live"
+    APPROVAL_REFUSED = "approval_refused", "Refused that a journey goes live"
+    SENDS_STOPPED = "sends_stopped", "Stopped all sends"
+    SENDS_RESUMED = "sends_resumed", "Let sends go on"
+    MESSAGE_SETTLED = "message_settled", "Said what became of a message"
+    TEST_SENT = "test_sent", "Sent a message to themselves"
+    CHECKOUT_RECOVERED = "checkout_recovered", "Had an abandoned checkout followed up"
+    EXPERIMENT_STOPPED = "experiment_stopped", "Ended an experiment"
+    OFFER_TAKEN_BACK = "offer_taken_back", "Took back an offer"
+    SETTINGS_CHANGED = "settings_changed", "Changed settings"
+    SENSITIVE_CHANGED = "sensitive_changed", "Changed what is sensitive"
+    PROVIDER_ADDRESS_REPLACED = "provider_address_replaced", "Replaced where providers report to"
+    SEGMENT_SAVED = "segment_saved", "Saved a segment"
+    SEGMENT_DELETED = "segment_deleted", "Deleted a segment"
+    RULE_SAVED = "rule_saved", "Saved a merchandising rule"
+    RULE_DELETED = "rule_deleted", "Deleted a merchandising rule"
+    TRAINING_ASKED = "training_asked", "Asked for a training"
+    MODEL_CHOSEN = "model_chosen", "Chose which version answers"
+    BACKFILL_STARTED = "backfill_started", "Started a back-fill"
+    BACKFILL_PAUSED = "backfill_paused", "Paused a back-fill"
+    BACKFILL_RESUMED = "backfill_resumed", "Had a back-fill go on"
+    DELIVERIES_REPLAYED = "deliveries_replayed", "Replayed webhooks"
+    IMPORT_UPLOADED = "import_uploaded", "Uploaded a file"
+    IMPORT_STARTED = "import_started", "Started an import"
+    IMPORT_DELETED = "import_deleted", "Deleted an uploaded file"
+    REJECTS_READ = "rejects_read", "Downloaded refused rows of an import"
+    PEOPLE_JOINED = "people_joined", "Joined two people"
+    PEOPLE_SPLIT = "people_split", "Split a person in two"
+    PERSON_EXPORTED = "person_exported", "Downloaded what is known of a person"
+    PERSON_ERASED = "person_erased", "Erased a person"
+    REPORT_EXPORTED = "report_exported", "Downloaded a report"
+    AUDIT_EXPORTED = "audit_exported", "Downloaded the audit log"
+    KEY_MADE = "key_made", "Made a server key"
+    KEY_REVOKED = "key_revoked", "Revoked a server key"
+    PUSH_SAVED = "push_saved", "Saved the service account for push"
+    PUSH_TRIED = "push_tried", "Tried the service account for push"
+    PUSH_REMOVED = "push_removed", "Removed the service account for push"
+    WEBHOOK_MADE = "webhook_made", "Made an outgoing webhook"
+    WEBHOOK_TRIED = "webhook_tried", "Tried an outgoing webhook"
+    WEBHOOK_SWITCHED = "webhook_switched", "Switched an outgoing webhook on or off"
+    WEBHOOK_REPLAYED = "webhook_replayed", "Replayed what an outgoing webhook missed"
+    WEBHOOK_ROTATED = "webhook_rotated", "Gave an outgoing webhook a new secret"
+    WEBHOOK_REMOVED = "webhook_removed", "Removed an outgoing webhook"
 
 
 class EventType(TextChoices):

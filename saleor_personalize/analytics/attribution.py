@@ -32,7 +32,6 @@ from saleor_personalize.enums import (
 )
 from saleor_personalize.models import (
     AttributedOrder,
-    Enrollment,
     Event,
     Installation,
     Merge,
@@ -52,7 +51,6 @@ _TABLES = {
     model.__name__.lower(): f'"{model._meta.db_table}"'
     for model in (
         AttributedOrder,
-        Enrollment,
         Event,
         Merge,
         Message,
@@ -84,14 +82,13 @@ WITH placed AS (
   SELECT member.order_id, %(message)s AS kind, became.at, became.id AS said_id,
     became.kind = %(clicked)s
       OR (became.kind = %(opened)s AND message.delivery_channel = %(push)s) AS is_click,
-    member.placed_at, message.id AS message_id, stay.journey_id, message.template,
+    member.placed_at, message.id AS message_id, message.journey_id, message.template,
     message.delivery_channel, '' AS placement, '' AS strategy, '' AS answer
   FROM member
   JOIN {message} AS message ON message.profile_id = member.profile_id
     AND message.decided_at <= member.placed_at AND message.purpose = %(marketing)s
   JOIN {messageevent} AS became ON became.message_id = message.id
     AND became.kind = ANY(%(told)s) AND NOT became.is_machine
-  LEFT JOIN {enrollment} AS stay ON stay.id = message.enrollment_id
   UNION ALL
   SELECT member.order_id, %(recommendation)s, event.occurred_at, event.id,
     event.type <> %(shown)s, member.placed_at, NULL, NULL, '', '',

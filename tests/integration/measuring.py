@@ -78,6 +78,7 @@ class Shop:
                 "idempotency_key": f"message-{number}",
                 "profile": profile,
                 "enrollment": stay,
+                "journey": kept,
                 "template": journey,
                 "purpose": Purpose.MARKETING,
                 "delivery_channel": DeliveryChannel.EMAIL,
