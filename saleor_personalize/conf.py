@@ -454,8 +454,10 @@ class Defaults:
     # How far a client's clock may be wrong before its events are dated by ours.
     TRACK_MAX_CLOCK_SKEW: timedelta = timedelta(minutes=10)
     TRACK_MAX_AGE: timedelta = timedelta(days=7)
-    # How long after a click or a cart addition an order counts as led to by its recommendation.
+    # How long after a click or a cart addition an order counts as led to by its message or recommendation.
     ATTRIBUTION_WINDOW: timedelta = timedelta(days=7)
+    # How long after a message or a recommendation was only seen; a click goes before it.
+    ATTRIBUTION_VIEW_WINDOW: timedelta = timedelta(days=1)
     # Limits of one batch of /collect: rows that are read, and bytes.
     COLLECT_MAX_EVENTS: int = 1_000
     COLLECT_MAX_BYTES: int = 1_000_000

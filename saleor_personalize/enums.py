@@ -343,6 +343,20 @@ class MessageEventKind(TextChoices):
     DEAD_TOKEN = "dead_token", "The device is gone"
 
 
+class TouchKind(TextChoices):
+    """What an order followed."""
+
+    MESSAGE = "message", "A message"
+    RECOMMENDATION = "recommendation", "A recommendation"
+
+
+class Touch(TextChoices):
+    """How somebody met it."""
+
+    CLICK = "click", "Clicked"
+    VIEW = "view", "Seen only"
+
+
 class BusEvent(TextChoices):
     """What other apps can be told of."""
 

@@ -13,6 +13,7 @@ from django.db.models import Q, QuerySet
 
 from saleor_personalize.enums import IdentityKind
 from saleor_personalize.models import (
+    AttributedOrder,
     Checkout,
     ComputedTraits,
     Consent,
@@ -112,6 +113,10 @@ def _rows(
     yield Order, orders
     lines = OrderLine.objects.of(installation).filter(order__in=orders.order_by().values("pk"))
     yield OrderLine, lines.select_related("order").order_by("pk")
+    followed = AttributedOrder.objects.of(installation).filter(
+        order__in=orders.order_by().values("pk")
+    )
+    yield AttributedOrder, followed.select_related("order", "message", "journey").order_by("pk")
     yield of(Favourite, "added_at")
     yield of(Exposure, "last_shown_at")
     yield of(SharedFavourites)

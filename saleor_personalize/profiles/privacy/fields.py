@@ -14,6 +14,7 @@ from django.db import models
 
 from saleor_personalize.models import (
     Approval,
+    AttributedOrder,
     AuditEntry,
     Backfill,
     BackfillStage,
@@ -155,6 +156,7 @@ def _orders() -> Handlings:
         total="total",
         undiscounted_total="undiscounted_total",
         voucher_code="voucher_code",
+        total_refunded="total_refunded",
         placed_at="placed_at",
     )
     return {
@@ -354,7 +356,18 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         "order_lines", "orders", "saleor_id", erased=Erased.KEPT,
         order="order_id", product_saleor_id="product_id", variant_saleor_id="variant_id",
         name="name", quantity="quantity", unit_price="unit_price",
+        quantity_returned="quantity_returned",
     ),
+    # What an order followed stays with it: a journey or a placement, without the message.
+    AttributedOrder: {
+        **_persons(
+            "attributions", "orders", erased=Erased.KEPT,
+            order="order_id", kind="kind", touch="touch", touched_at="touched_at",
+            journey="journey", template="template", delivery_channel="delivery_channel",
+            placement="placement", strategy="strategy", answer="answer",
+        ),
+        "message": Handling(True, "attributions.message_id", Erased.EMPTIED, "orders"),
+    },
     Favourite: _persons(
         "favourites", "person", "profile",
         product_saleor_id="product_id", variant_saleor_id="variant_id", channel_slug="channel",
