@@ -188,6 +188,7 @@ def _retention() -> dict[str, timedelta]:
         "devices": 270,
         "inbox": 30,
         "offers": 730,
+        "audit": 730,
         "unknown_people": 90,
         "uninstalled": 30,
     }

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, cast
 from urllib.parse import urlsplit
 
+from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone, translation
@@ -21,7 +22,9 @@ from django.views.decorators.clickjacking import xframe_options_exempt
 from django.views.decorators.csrf import csrf_exempt
 
 import saleor_personalize
+from saleor_personalize.audit import operations as audit
 from saleor_personalize.conf import settings
+from saleor_personalize.enums import AuditAction
 from saleor_personalize.exceptions import AccessDenied, InvalidToken, KeysUnavailable
 from saleor_personalize.models import Installation
 from saleor_personalize.saleor_api.auth import read_dashboard_token
@@ -58,6 +61,20 @@ class Staff:
     user_id: str = ""
     #: Their own address, as Saleor has it.
     email: str = field(default="", repr=False)
+
+    def record(
+        self, action: AuditAction, *, on: models.Model | None = None, **detail: object
+    ) -> None:
+        """Write into the audit log what they did; see `audit.operations.record`."""
+        audit.record(
+            installation=self.installation,
+            action=action,
+            now=timezone.now(),
+            staff_id=self.user_id,
+            staff_email=self.email,
+            on=on,
+            detail=detail,
+        )
 
     @property
     def can_act(self) -> bool:

@@ -17,7 +17,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET
 
 from saleor_personalize.conf import settings
-from saleor_personalize.dashboard import words
+from saleor_personalize.dashboard import navigation, words
 from saleor_personalize.dashboard.access import (
     Staff,
     dashboard_origins,
@@ -409,7 +409,11 @@ def _found(staff: Staff, backfill_id: int) -> Backfill:
 
 
 def _render(request: HttpRequest, staff: Staff, template: str, context: Context) -> HttpResponse:
-    return render(request, TEMPLATES + template, {"can_act": staff.can_act, **context})
+    return render(
+        request,
+        TEMPLATES + template,
+        {"can_act": staff.can_act, "navigation": navigation.GROUPS, **context},
+    )
 
 
 def _tell(response: HttpResponse, status: str, title: str, text: str) -> HttpResponse:

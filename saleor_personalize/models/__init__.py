@@ -1,6 +1,7 @@
 """All tables of the app, by name. Rooms own behaviour, not tables."""
 
 from saleor_personalize.models.alerts import StockAlert
+from saleor_personalize.models.audit import AuditEntry
 from saleor_personalize.models.bus import OutgoingDelivery, OutgoingWebhook
 from saleor_personalize.models.catalog import (
     Category,
@@ -51,6 +52,7 @@ from saleor_personalize.models.traits import ComputedTraits, Predictor, Yardstic
 from saleor_personalize.models.webhooks import ProviderWebhook, WebhookDelivery
 
 __all__ = [
+    "AuditEntry",
     "Backfill",
     "BackfillStage",
     "Category",

@@ -25,6 +25,7 @@ from saleor_personalize.enums import (
     OutgoingStatus,
 )
 from saleor_personalize.models import (
+    AuditEntry,
     Checkout,
     Consent,
     Device,
@@ -239,6 +240,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("stock_alerts", "RETENTION", StockAlert, "expires_at", end=_delete(StockAlert)),
     Kind("exposures", "RETENTION", Exposure, "last_shown_at", end=_delete(Exposure)),
     Kind("unknown_people", "RETENTION", Profile, "first_seen_at", end=_delete_unknown),
+    Kind("audit", "RETENTION", AuditEntry, "at", end=_delete(AuditEntry)),
     Kind("orders", "", Order, "placed_at"),
     Kind("person", "", Profile, "first_seen_at"),
     Kind("erasures", "", Erasure, "erased_at"),

@@ -72,7 +72,13 @@ def test_every_command_is_documented(word: str) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [enums.NotSentReason, enums.MessageStatus, enums.InstallationStatus, enums.DeliveryStatus],
+    [
+        enums.AuditAction,
+        enums.DeliveryStatus,
+        enums.InstallationStatus,
+        enums.MessageStatus,
+        enums.NotSentReason,
+    ],
     ids=lambda kind: kind.__name__,
 )
 def test_every_state_and_reason_is_documented(kind: type[enums.TextChoices]) -> None:

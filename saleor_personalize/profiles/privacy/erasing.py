@@ -20,6 +20,7 @@ from saleor_personalize.enums import (
     SuppressionReason,
 )
 from saleor_personalize.models import (
+    AuditEntry,
     Checkout,
     Consent,
     Erasure,
@@ -152,6 +153,11 @@ def _erase(
     # Staff may be customers as well; what they made for the shop goes on without their name.
     for made in (ServerKey, OutgoingWebhook, PushAccount):
         made.objects.of(installation).filter(created_by__in=users).update(created_by="")
+    log = AuditEntry.objects.of(installation)
+    log.filter(staff_id__in=users).update(staff_id="", staff_email="")
+    people = Profile.objects.of(installation).filter(pk__in=members)
+    theirs = [str(who) for who in people.values_list("public_id", flat=True)]
+    log.filter(object_kind=Profile.__name__, object_id__in=theirs).update(object_id="")
     cart_identities = Identity.objects.of(installation).filter(
         kind=IdentityKind.CHECKOUT, value__in=cart_ids
     )

@@ -13,6 +13,7 @@ from enum import StrEnum
 from django.db import models
 
 from saleor_personalize.models import (
+    AuditEntry,
     Backfill,
     BackfillStage,
     Category,
@@ -176,6 +177,12 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     ServerKey: {
         **_shops("name", "prefix", "secret_hash", "created_at", "last_used_at", "revoked_at"),
         "created_by": Handling(True, "", Erased.EMPTIED, "shop"),
+    },
+    AuditEntry: {
+        **_shops("at", "action", "object_kind", "object_name", "detail", kept="audit"),
+        **dict.fromkeys(
+            ("staff_id", "staff_email", "object_id"), Handling(True, "", Erased.EMPTIED, "audit")
+        ),
     },
     # The service account's address is a machine's.
     PushAccount: {

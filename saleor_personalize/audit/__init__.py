@@ -1,0 +1,1 @@
+"""Who of the shop's staff did what, and to what."""

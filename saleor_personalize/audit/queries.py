@@ -1,0 +1,18 @@
+"""Reading the audit log."""
+
+from __future__ import annotations
+
+from saleor_personalize.models import AuditEntry, Installation
+from saleor_personalize.models.installation import ScopedQuerySet
+
+
+def entries(
+    *, installation: Installation, action: str = "", staff_id: str = ""
+) -> ScopedQuerySet[AuditEntry]:
+    """Return the log, newest first; all of it, or of one action, one staff member, or both."""
+    rows = AuditEntry.objects.of(installation)
+    if action:
+        rows = rows.filter(action=action)
+    if staff_id:
+        rows = rows.filter(staff_id=staff_id)
+    return rows.order_by("-pk")

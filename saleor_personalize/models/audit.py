@@ -1,0 +1,32 @@
+"""What staff did here."""
+
+from django.db import models
+
+from saleor_personalize.enums import AuditAction
+from saleor_personalize.models.fields import EncryptedTextField
+from saleor_personalize.models.installation import Scoped
+
+
+class AuditEntry(Scoped):
+    """One thing that a staff member did, and to what. Only ever added; `RETENTION["audit"]` ends it."""
+
+    at = models.DateTimeField()
+    action = models.CharField(max_length=40, choices=AuditAction)
+    # Saleor's global id of the staff member, and their address as it was then.
+    staff_id = models.CharField(max_length=100, blank=True)
+    staff_email = EncryptedTextField(blank=True)
+    # What it was done to: the name of its table, its id and its name as it was then; a person has no name here.
+    object_kind = models.CharField(max_length=40, blank=True)
+    object_id = models.CharField(max_length=100, blank=True)
+    object_name = models.CharField(max_length=255, blank=True)
+    # Numbers, codes and names of fields; no secret and nothing about a person.
+    detail = models.JSONField(default=dict)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["installation", "-id"], name="audit_newest"),
+            models.Index(fields=["installation", "action", "-id"], name="audit_action"),
+            models.Index(fields=["installation", "staff_id", "-id"], name="audit_staff"),
+            models.Index(fields=["installation", "object_kind", "object_id"], name="audit_object"),
+            models.Index(fields=["installation", "at"], name="audit_oldest"),
+        ]
