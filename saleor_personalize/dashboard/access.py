@@ -94,7 +94,7 @@ class Staff:
 
 
 def read_staff(
-    request: HttpRequest,
+    token: str,
     *,
     acts: bool,
     imports: bool = False,
@@ -102,14 +102,9 @@ def read_staff(
     keys: bool = False,
     outgoing: bool = False,
     push: bool = False,
-    token: str | None = None,
 ) -> Staff:
-    """Return who calls, by the header of fragments or else by `token`.
-
-    Raises InvalidToken, KeysUnavailable, or AccessDenied for staff who may not.
-    """
-    shown = request.headers.get(TOKEN_HEADER, "") if token is None else token
-    claims = read_dashboard_token(shown, now=timezone.now())
+    """Return whose token it is. Raises InvalidToken, KeysUnavailable, or AccessDenied for staff who may not."""
+    claims = read_dashboard_token(token, now=timezone.now())
     staff = Staff(
         installation=claims.installation,
         permissions=claims.permissions,
@@ -225,7 +220,7 @@ def _answer(
     **kwargs: P.kwargs,
 ) -> HttpResponse:
     try:
-        staff = read_staff(request, **needs)
+        staff = read_staff(request.headers.get(TOKEN_HEADER, ""), **needs)
     except (InvalidToken, KeysUnavailable) as error:
         status = 401 if isinstance(error, InvalidToken) else 503
         return _refuse(request, status, _("The Dashboard's sign-in was not accepted"), str(error))
