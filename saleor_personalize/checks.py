@@ -24,6 +24,7 @@ from django.core.validators import validate_email
 from django.db import connection
 
 from saleor_personalize.conf import (
+    ROLES,
     SETTING_NAME,
     Defaults,
     build_backend,
@@ -116,6 +117,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         *_bus(),
         *_hints(),
         *_offers(),
+        *_roles(),
     ]
 
 
@@ -619,6 +621,33 @@ def _offers() -> Iterator[CheckMessage]:
             hint="Use letters, digits, '_', '-' and '.', as in promoCode.",
             id=f"{APP}.E113",
         )
+
+
+def _roles() -> Iterator[CheckMessage]:
+    for role, permissions in settings.DASHBOARD_ROLES.items():
+        if role not in ROLES:
+            yield Error(
+                f"{_at('DASHBOARD_ROLES')} has the key {role!r}, which is no role.",
+                hint=f"Known: {', '.join(ROLES)}.",
+                id=f"{APP}.E180",
+            )
+        elif not _are_permissions(permissions):
+            yield Error(
+                f"{_at('DASHBOARD_ROLES', role)} is {permissions!r}, which are no permissions of Saleor.",
+                hint='Write at least one, such as ["MANAGE_ORDERS"].',
+                id=f"{APP}.E181",
+            )
+
+
+def _are_permissions(value: object) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and bool(value)
+        and all(
+            isinstance(each, str) and re.fullmatch("(MANAGE|HANDLE|IMPERSONATE)_[A-Z_]+", each)
+            for each in value
+        )
+    )
 
 
 def _privacy() -> Iterator[CheckMessage]:
