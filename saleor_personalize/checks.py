@@ -629,13 +629,13 @@ def _roles() -> Iterator[CheckMessage]:
             yield Error(
                 f"{_at('DASHBOARD_ROLES')} has the key {role!r}, which is no role.",
                 hint=f"Known: {', '.join(ROLES)}.",
-                id=f"{APP}.E180",
+                id=f"{APP}.E220",
             )
         elif not _are_permissions(permissions):
             yield Error(
                 f"{_at('DASHBOARD_ROLES', role)} is {permissions!r}, which are no permissions of Saleor.",
                 hint='Write at least one, such as ["MANAGE_ORDERS"].',
-                id=f"{APP}.E181",
+                id=f"{APP}.E221",
             )
 
 

@@ -17,7 +17,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET
 
 from saleor_personalize.conf import settings
-from saleor_personalize.dashboard import words
+from saleor_personalize.dashboard import navigation, words
 from saleor_personalize.dashboard.access import (
     Staff,
     dashboard_origins,
@@ -435,7 +435,12 @@ def _render(request: HttpRequest, staff: Staff, template: str, context: Context)
     return render(
         request,
         TEMPLATES + template,
-        {"can_act": staff.can_act, "can_send": staff.can_send, **context},
+        {
+            "can_act": staff.can_act,
+            "can_send": staff.can_send,
+            "navigation": navigation.GROUPS,
+            **context,
+        },
     )
 
 

@@ -85,8 +85,7 @@ def send(
     if isinstance(other, Wait):
         cases.wait_until(row, other.until, since=other.until, held_by=NotSentReason.OUTSHONE)
         return None
-    orders = asking.about_orders(case, now)
-    is_unasked = orders is not None and AboutOrders.KEY not in live
+    is_unasked = any(question.key not in live for question in asking.about_orders(case, now))
     if isinstance(verdict, AskSaleor) or is_unasked:
         # Only now it is known that a message is next, or what has to be asked: the next claim asks.
         cases.wait_until(row, now, since=row.step_since)
@@ -99,7 +98,13 @@ def send(
         )
         cases.end(case, NotSentReason.ORDERED, now, status=status)
         return None
-    if live.get(AboutOrders.KEY) and cases.OFFER in row.branches and not _is_recorded(case, now):
+    promised = _offer_step(case)
+    if (
+        promised is not None
+        and not asking.is_for_first_order(promised)
+        and asking.has_order_before_offer(live)
+        and not _is_recorded(case, now)
+    ):
         # Whether a code may follow that order, is known when its webhook has come.
         until = cases.retry_at(case, now)
         cases.wait_until(row, until, since=row.step_since, held_by=NotSentReason.OFFER_FULL_PRICE)
@@ -125,7 +130,9 @@ def send(
         cases.wait_until(row, better, since=better)
         return None
     shown = None if first is None else _carried(case, first)
-    offer = None if settings.DRY_RUN or first is not None else _reserve(case, draft.key, now)
+    offer = None
+    if promised is not None and first is None and not settings.DRY_RUN:
+        offer = _reserve(case, promised, draft.key, live, now)
     if isinstance(offer, NotSentReason):
         cases.end(case, offer, now)
         return None
@@ -212,30 +219,34 @@ def _refuse(
     return send(case, step, verdict, live, now)
 
 
-def _reserve(case: Case, key: str, now: datetime) -> offering.Reserved | NotSentReason | None:
-    """Draw the code that the message carries, if an offer step came before it."""
+def _offer_step(case: Case) -> definitions.Offer | None:
+    """Return the offer step that came just before the message, if one did."""
+    wanted = case.enrollment.branches.get(cases.OFFER)
+    steps = (step for _path, step in definitions.walk(case.definition))
+    return next(
+        (step for step in steps if isinstance(step, definitions.Offer) and step.id == wanted), None
+    )
+
+
+def _reserve(
+    case: Case, step: definitions.Offer, key: str, live: Live, now: datetime
+) -> offering.Reserved | NotSentReason | None:
+    """Draw the code that the message carries; None: it goes without one."""
     row = case.enrollment
-    wanted = row.branches.get(cases.OFFER)
-    step = next(
-        (
-            step
-            for _path, step in definitions.walk(case.definition)
-            if isinstance(step, definitions.Offer) and step.id == wanted
-        ),
-        None,
-    )
-    if step is None:
-        return None
-    found = offering.reserve(
-        profile=row.profile,
-        enrollment=row,
-        step_id=step.id,
-        terms=read_terms(step.terms, name=f"{row.journey.key}: {step.id}"),
-        channel_slug=case.about.channel_slug,
-        language_code=case.about.language_code,
-        key=key,
-        now=now,
-    )
+    found: offering.Reserved | NotSentReason
+    if asking.is_for_first_order(step) and asking.has_order_before_offer(live):
+        found = NotSentReason.OFFER_NOT_FIRST
+    else:
+        found = offering.reserve(
+            profile=row.profile,
+            enrollment=row,
+            step_id=step.id,
+            terms=read_terms(step.terms, name=f"{row.journey.key}: {step.id}"),
+            channel_slug=case.about.channel_slug,
+            language_code=case.about.language_code,
+            key=key,
+            now=now,
+        )
     if isinstance(found, NotSentReason) and step.when_refused == "without":
         return None
     return found

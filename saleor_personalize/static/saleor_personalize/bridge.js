@@ -177,6 +177,10 @@
 
   body.addEventListener("htmx:afterSettle", () => {
     localise(document);
+    // On small screens the menu is a strip: what is open stands in sight.
+    const menu = document.querySelector(".nav");
+    const current = menu && menu.querySelector("[aria-current]");
+    if (current) menu.scrollLeft = current.offsetLeft - menu.offsetLeft - menu.clientWidth / 2;
     // Where the reader goes on after an action. Browsers refuse `autofocus` to a frame.
     const next = document.querySelector("[data-focus]");
     if (next) {

@@ -1,0 +1,74 @@
+"""Which pages there are, in groups, as the menu beside every page shows them.
+
+A page is one `Entry`; its template names it: `{% include ".../nav.html" with current="rules" %}`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy
+
+
+@dataclass(frozen=True)
+class Entry:
+    """`key` is what the page's template calls it; `url_name` is the fragment that is asked for."""
+
+    key: str
+    label: Promise
+    url_name: str
+
+
+@dataclass(frozen=True)
+class Group:
+    key: str
+    label: Promise
+    entries: tuple[Entry, ...]
+
+
+GROUPS = (
+    Group(
+        "start",
+        gettext_lazy("Start"),
+        (Entry("overview", gettext_lazy("Overview"), "dashboard-overview"),),
+    ),
+    Group(
+        "shoppers",
+        gettext_lazy("Shoppers"),
+        (
+            Entry("people", gettext_lazy("People"), "dashboard-people"),
+            Entry("segments", gettext_lazy("Segments"), "dashboard-segments"),
+            Entry("imports", gettext_lazy("Imports"), "dashboard-imports"),
+            Entry("data", gettext_lazy("Data"), "dashboard-data"),
+        ),
+    ),
+    Group(
+        "marketing",
+        gettext_lazy("Marketing"),
+        (
+            Entry("previews", gettext_lazy("Try a message"), "dashboard-previews"),
+            Entry("offers", gettext_lazy("Offers"), "dashboard-offers"),
+            Entry("go-live", gettext_lazy("Go-live check"), "dashboard-go-live-page"),
+        ),
+    ),
+    Group(
+        "products",
+        gettext_lazy("Products"),
+        (
+            Entry("models", gettext_lazy("Models"), "dashboard-models"),
+            Entry("playground", gettext_lazy("Playground"), "dashboard-playground"),
+            Entry("rules", gettext_lazy("Rules"), "dashboard-rules"),
+        ),
+    ),
+    Group(
+        "service",
+        gettext_lazy("Service"),
+        (
+            Entry("keys", gettext_lazy("Server keys"), "dashboard-keys"),
+            Entry("push", gettext_lazy("Push"), "dashboard-push"),
+            Entry("bus", gettext_lazy("Outgoing webhooks"), "dashboard-bus"),
+            Entry("audit", gettext_lazy("Audit log"), "dashboard-audit"),
+        ),
+    ),
+)
