@@ -382,6 +382,8 @@ class Defaults:
     # How long after the last change a checkout counts as abandoned, and when it is too late to say so.
     ABANDONED_CHECKOUT_DELAY: timedelta = timedelta(hours=1)
     ABANDONED_CHECKOUT_EXPIRY: timedelta = timedelta(days=3)
+    # A journey goes live, or follows another version, once somebody else of the staff says yes.
+    GO_LIVE_APPROVAL: bool = False
     # Ways into a journey: key -> dotted path of a subclass of journeys.triggers.Trigger.
     TRIGGERS: Mapping[str, str | None] = field(default_factory=_triggers)
     # Two messages of marketing to one person keep this distance; a journey of higher priority that is due

@@ -34,6 +34,21 @@ class BackfillStatus(TextChoices):
     FAILED = "failed", "Failed"
 
 
+class DryRunStatus(TextChoices):
+    PENDING = "pending", "Waiting for a worker"
+    RUNNING = "running", "Running"
+    DONE = "done", "Done"
+    FAILED = "failed", "Failed"
+
+
+class FirstStepKey(TextChoices):
+    """What leads a new shop to its first live journey; those that are told by a row of their own."""
+
+    CHECKED = "checked", "The go-live check was made"
+    RECIPE = "recipe", "A first journey was chosen"
+    TEST_SENT = "test_sent", "Somebody sent a message to themselves"
+
+
 class TrainingStatus(TextChoices):
     PENDING = "pending", "Waiting for a worker"
     RUNNING = "running", "Running"

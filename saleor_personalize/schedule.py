@@ -10,6 +10,7 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "segments: evaluate": {"task": "personalize.evaluate_segments", "schedule": 10.0},
     "journeys: advance": {"task": "personalize.advance_journeys", "schedule": 10.0},
     "journeys: enter": {"task": "personalize.enter_journeys", "schedule": 60.0},
+    "journeys: dry runs": {"task": "personalize.make_dry_runs", "schedule": 10.0},
     "offers: sweep": {"task": "personalize.sweep_offers", "schedule": 10.0},
     "permissions: refresh": {"task": "personalize.refresh_permissions", "schedule": 1800.0},
     "opt-ins: confirm": {"task": "personalize.confirm_opt_ins", "schedule": 10.0},

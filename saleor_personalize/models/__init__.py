@@ -27,12 +27,13 @@ from saleor_personalize.models.imports import Import, ImportReject
 from saleor_personalize.models.inbox import InboxItem
 from saleor_personalize.models.ingestion import Backfill, BackfillStage
 from saleor_personalize.models.installation import (
+    FirstStep,
     Installation,
     PendingToken,
     Scoped,
     ServerKey,
 )
-from saleor_personalize.models.journeys import Enrollment, Journey, JourneyVersion
+from saleor_personalize.models.journeys import Approval, DryRun, Enrollment, Journey, JourneyVersion
 from saleor_personalize.models.messaging import Message, MessageCopy, MessageEvent, Rhythm
 from saleor_personalize.models.offers import Offer, OfferVoucher
 from saleor_personalize.models.pace import Pace
@@ -52,6 +53,7 @@ from saleor_personalize.models.traits import ComputedTraits, Predictor, Yardstic
 from saleor_personalize.models.webhooks import ProviderWebhook, WebhookDelivery
 
 __all__ = [
+    "Approval",
     "AuditEntry",
     "Backfill",
     "BackfillStage",
@@ -63,12 +65,14 @@ __all__ = [
     "ComputedTraits",
     "Consent",
     "Device",
+    "DryRun",
     "EncryptedTextField",
     "Enrollment",
     "Erasure",
     "Event",
     "Exposure",
     "Favourite",
+    "FirstStep",
     "Identity",
     "Import",
     "ImportReject",

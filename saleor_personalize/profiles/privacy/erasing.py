@@ -20,6 +20,7 @@ from saleor_personalize.enums import (
     SuppressionReason,
 )
 from saleor_personalize.models import (
+    Approval,
     AuditEntry,
     Checkout,
     Consent,
@@ -153,6 +154,9 @@ def _erase(
     # Staff may be customers as well; what they made for the shop goes on without their name.
     for made in (ServerKey, OutgoingWebhook, PushAccount):
         made.objects.of(installation).filter(created_by__in=users).update(created_by="")
+    for decided in ("asked_by", "decided_by"):
+        named = Approval.objects.of(installation).filter(**{f"{decided}__in": users})
+        named.update(**{decided: ""})
     log = AuditEntry.objects.of(installation)
     log.filter(staff_id__in=users).update(staff_id="", staff_email="")
     people = Profile.objects.of(installation).filter(pk__in=members)

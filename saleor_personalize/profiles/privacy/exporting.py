@@ -118,6 +118,7 @@ def _rows(
     model, rows = of(Enrollment)
     yield model, rows.exclude(subject_saleor_id__in=foreign).select_related("journey")
     model, rows = of(Message, "decided_at")
+    rows = rows.select_related("journey")
     # What went to their address they have.
     messages = rows.exclude(enrollment__subject_saleor_id__in=foreign, handed_over_at=None)
     yield model, messages

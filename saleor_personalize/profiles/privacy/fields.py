@@ -13,6 +13,7 @@ from enum import StrEnum
 from django.db import models
 
 from saleor_personalize.models import (
+    Approval,
     AuditEntry,
     Backfill,
     BackfillStage,
@@ -24,11 +25,13 @@ from saleor_personalize.models import (
     ComputedTraits,
     Consent,
     Device,
+    DryRun,
     Enrollment,
     Erasure,
     Event,
     Exposure,
     Favourite,
+    FirstStep,
     Identity,
     Import,
     ImportReject,
@@ -230,6 +233,14 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     PriceChange: _shops("variant_saleor_id", "channel_slug", "currency", "price", "changed_at"),
     Journey: _shops("key", "is_live", "live_at", "priority", "published", "looked_at"),
     JourneyVersion: _shops("journey", "number", "definition", "source", "created_at"),
+    DryRun: _shops(
+        "journey", "version", "status", "asked_at", "started_at", "finished_at", "forecast", "error"
+    ),
+    Approval: {
+        **_shops("journey", "version", "asked_at", "decided_at", "goes_on", "is_given"),
+        **dict.fromkeys(("asked_by", "decided_by"), Handling(True, "", Erased.EMPTIED, "shop")),
+    },
+    FirstStep: _shops("key", "done_at", "detail"),
     OfferVoucher: _shops("digest", "saleor_id", "name", "expires_at", "created_at"),
     Segment: _shops(
         "key", "name", "definition", "is_active", "created_at", "updated_at", "evaluated_at",
@@ -385,7 +396,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     Message: _persons(
         "messages", "messages", "idempotency_key", "profile", "enrollment", "attempts", "retry_at",
         "came_from", "provider_message_id", "error", "address_hash",
-        public_id="id", template="template", purpose="purpose",
+        public_id="id", journey="journey", template="template", purpose="purpose",
         delivery_channel="delivery_channel", language_code="language", status="status",
         reason="reason", content="content", decided_at="decided_at",
         handed_over_at="handed_over_at",
