@@ -37,6 +37,7 @@ from saleor_personalize.conf import (
 from saleor_personalize.enums import ConsentRule, DeliveryChannel
 from saleor_personalize.exceptions import ConfigurationError
 from saleor_personalize.hints import offering
+from saleor_personalize.journeys.definitions import MAX_HOLDOUT
 from saleor_personalize.journeys.triggers import known_triggers
 from saleor_personalize.messaging import pace, texts
 from saleor_personalize.messaging.clocks import clock_time, zone_named
@@ -106,6 +107,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         *_events(),
         *_segment_rules(),
         *_lifecycle(),
+        *_experiments(),
         *_imports(),
         *_consent(),
         *_privacy(),
@@ -411,6 +413,22 @@ def _lifecycle() -> Iterator[CheckMessage]:
             f"{_at('LIFECYCLE_AT_RISK_AFTER')} is {soon} and LIFECYCLE_LAPSED_AFTER {late}.",
             hint="Set a day or more, the first the shorter one, such as 90 and 365 days.",
             id=f"{APP}.E091",
+        )
+
+
+def _experiments() -> Iterator[CheckMessage]:
+    for name in ("HOLDOUT_PERCENT", "JOURNEY_HOLDOUT_PERCENT"):
+        if getattr(settings, name) > MAX_HOLDOUT:
+            yield Error(
+                f"{_at(name)} is {getattr(settings, name)}: most people would be left alone.",
+                hint=f"Set 0 to {MAX_HOLDOUT}; 0 holds nobody out.",
+                id=f"{APP}.E092",
+            )
+    if not settings.EXPERIMENT_WINDOW:
+        yield Error(
+            f"{_at('EXPERIMENT_WINDOW')} is nothing: no order would ever count.",
+            hint="Set a day or more, such as 30 days.",
+            id=f"{APP}.E093",
         )
 
 

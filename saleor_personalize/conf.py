@@ -431,6 +431,14 @@ class Defaults:
     SMS_START_WORDS: Sequence[str] = ("start", "unstop")
     # How many codes that prove a number go in an hour: to a person, to a number, and for a whole shop.
     PHONE_CODES_PER_HOUR: Mapping[str, Any] = field(default_factory=_phone_codes)
+    # How many of a hundred people get no marketing of any journey, and none of one journey (its definition may
+    # say otherwise), so that what messages bring is measured. 0: nobody is held out.
+    HOLDOUT_PERCENT: Count = 5
+    JOURNEY_HOLDOUT_PERCENT: Count = 10
+    # For how long after people came upon an experiment their orders count, and how many people each arm needs
+    # before anything is said of it.
+    EXPERIMENT_WINDOW: timedelta = timedelta(days=30)
+    EXPERIMENT_MIN_PEOPLE: int = 100
     # Render and record, send nothing.
     DRY_RUN: bool = False
 
@@ -454,8 +462,10 @@ class Defaults:
     # How far a client's clock may be wrong before its events are dated by ours.
     TRACK_MAX_CLOCK_SKEW: timedelta = timedelta(minutes=10)
     TRACK_MAX_AGE: timedelta = timedelta(days=7)
-    # How long after a click or a cart addition an order counts as led to by its recommendation.
+    # How long after a click or a cart addition an order counts as led to by its message or recommendation.
     ATTRIBUTION_WINDOW: timedelta = timedelta(days=7)
+    # How long after a message or a recommendation was only seen; a click goes before it.
+    ATTRIBUTION_VIEW_WINDOW: timedelta = timedelta(days=1)
     # Limits of one batch of /collect: rows that are read, and bytes.
     COLLECT_MAX_EVENTS: int = 1_000
     COLLECT_MAX_BYTES: int = 1_000_000
