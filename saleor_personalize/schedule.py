@@ -10,6 +10,7 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "segments: evaluate": {"task": "personalize.evaluate_segments", "schedule": 10.0},
     "journeys: advance": {"task": "personalize.advance_journeys", "schedule": 10.0},
     "journeys: enter": {"task": "personalize.enter_journeys", "schedule": 60.0},
+    "journeys: dry runs": {"task": "personalize.make_dry_runs", "schedule": 10.0},
     "offers: sweep": {"task": "personalize.sweep_offers", "schedule": 10.0},
     "permissions: refresh": {"task": "personalize.refresh_permissions", "schedule": 1800.0},
     "opt-ins: confirm": {"task": "personalize.confirm_opt_ins", "schedule": 10.0},
@@ -48,6 +49,11 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": crontab(hour="4", minute="29", day_of_week="1"),
     },
     "erasures: search": {"task": "personalize.sweep_erasures", "schedule": 600.0},
+    "attribution: catch up": {"task": "personalize.attribute_orders", "schedule": 300.0},
+    "attribution: nightly": {
+        "task": "personalize.review_attributions",
+        "schedule": crontab(hour="1", minute="43"),
+    },
     "privacy: purge": {
         "task": "personalize.purge",
         "schedule": crontab(hour="2", minute="11"),

@@ -12,9 +12,9 @@ from saleor_personalize.exceptions import MalformedPayload, SaleorApiError, Toke
 from saleor_personalize.journeys import cases, definitions, ways
 from saleor_personalize.journeys.cases import Case
 from saleor_personalize.journeys.definitions import Path
-from saleor_personalize.journeys.live import AboutOrders
+from saleor_personalize.journeys.live import AboutOrders, AboutOrdersBefore
 from saleor_personalize.journeys.outside import Ask
-from saleor_personalize.journeys.triggers import AskSaleor, Go, Question
+from saleor_personalize.journeys.triggers import AskSaleor, Go, Live, Question
 from saleor_personalize.messaging import guards
 from saleor_personalize.models import Identity, Profile
 from saleor_personalize.models.held import once
@@ -42,8 +42,7 @@ def questions(case: Case, now: datetime) -> tuple[Question, ...]:
     if step is None or not ways.is_open(case, step, now):
         return ()
     asked = verdict.questions if isinstance(verdict, AskSaleor) else ()
-    orders = about_orders(case, now) if _is_at_message(case) else None
-    return asked if orders is None else (*asked, orders)
+    return (*asked, *about_orders(case, now)) if _is_at_message(case) else asked
 
 
 def _is_at_message(case: Case) -> bool:
@@ -53,41 +52,81 @@ def _is_at_message(case: Case) -> bool:
     return not is_waiting and definitions.next_message(case.definition, case.path) is not None
 
 
-def about_orders(case: Case, now: datetime) -> AboutOrders | None:
+def about_orders(case: Case, now: datetime) -> tuple[AboutOrders, ...]:
     """Return what has to be known of orders before a message: a webhook may still be under way.
 
-    None where no order changes anything, the trigger's own question tells all, or the person has neither
+    Nothing where no order changes anything, the trigger's own question tells all, or the person has neither
     an address nor an account by which Saleor could find one.
     """
-    row = case.enrollment
+    since, before = _orders_count_from(case), _orders_bar_offer_from(case, now)
+    if since is None and before is None:
+        return ()
+    (address, user_id), *others = _ids_of(case) or [("", "")]
+    if not address and not user_id:
+        return ()
+
+    def question(kind: type[AboutOrders], since: datetime) -> AboutOrders:
+        return kind(
+            installation=case.enrollment.installation,
+            address=address,
+            user_id=user_id,
+            since=since,
+            others=tuple(others),
+        )
+
+    asked = []
+    if since is not None and (others or not case.trigger.asks_for_orders):
+        asked.append(question(AboutOrders, since))
+    if before is not None and (since is None or before < since):
+        asked.append(question(AboutOrdersBefore, before))
+    return tuple(asked)
+
+
+def _orders_count_from(case: Case) -> datetime | None:
+    """Return since when an order changes the way of the person; None: none does."""
     if case.trigger.is_for_newcomers:
-        since = _EVER
-    elif ends_with_order(case) or unless_ordered(case) is not None:
-        since = row.occurred_at
-    elif _has_offer(case):
-        since = now - LATE_ORDER
-    else:
+        return _EVER
+    if ends_with_order(case) or unless_ordered(case) is not None:
+        return case.enrollment.occurred_at
+    return None
+
+
+def _orders_bar_offer_from(case: Case, now: datetime) -> datetime | None:
+    """Return since when an order speaks against a code of this journey; None: it gives none.
+
+    Against one for a first order every order does. Else those that our tables may not have yet: whoever
+    has just paid in full gets none.
+    """
+    steps = (step for _path, step in definitions.walk(case.definition))
+    offers = [step for step in steps if isinstance(step, definitions.Offer)]
+    if not offers:
         return None
-    recipient = guards.address_identity(profile=row.profile, preferred_hash=case.about.address_hash)
-    own = _known_by(row.profile)
+    return _EVER if any(is_for_first_order(step) for step in offers) else now - LATE_ORDER
+
+
+def is_for_first_order(step: definitions.Offer) -> bool:
+    return bool(step.terms.get("first_order"))
+
+
+def has_order_before_offer(live: Live) -> bool:
+    """Tell whether Saleor told of an order that may speak against a code."""
+    return bool(live.get(AboutOrders.KEY) or live.get(AboutOrdersBefore.KEY))
+
+
+def _ids_of(case: Case) -> list[tuple[str, str]]:
+    """Return pairs of an address and an account by which Saleor knows the person; one may be empty.
+
+    The address that is written to comes first.
+    """
+    profile = case.enrollment.profile
+    recipient = guards.address_identity(profile=profile, preferred_hash=case.about.address_hash)
+    own = _known_by(profile)
     users = [one.value for one in own if one.kind == IdentityKind.SALEOR_USER][:MOST_IDS]
     mails = [one for one in reversed(own) if one.kind == IdentityKind.EMAIL and one.address]
     others = [one.address for one in mails[:MOST_IDS] if recipient is None or one != recipient]
     addresses = [*([recipient.address] if recipient else []), *others][:MOST_IDS]
-    if not addresses and not users:
-        return None
-    if case.trigger.asks_for_orders and max(len(addresses), len(users)) == 1:
-        return None
-    pairs = list(itertools.zip_longest(addresses, users))
     first = addresses[0] if addresses else ""
-    (address, user_id), *further = [(one or first, user or "") for one, user in pairs]
-    return AboutOrders(
-        installation=row.installation,
-        address=address,
-        user_id=user_id,
-        since=since,
-        others=tuple(further),
-    )
+    return [(one or first, user or "") for one, user in itertools.zip_longest(addresses, users)]
 
 
 def _known_by(profile: Profile) -> list[Identity]:
@@ -120,12 +159,6 @@ def unless_ordered(case: Case) -> Path | None:
 def waits_for_order(case: Case) -> bool:
     """Tell whether an order changes the way of somebody who waits, though it does not end it."""
     return case.enrollment.waits_for == "ordered" or unless_ordered(case) is not None
-
-
-def _has_offer(case: Case) -> bool:
-    return any(
-        isinstance(step, definitions.Offer) for _path, step in definitions.walk(case.definition)
-    )
 
 
 def ask_shop(

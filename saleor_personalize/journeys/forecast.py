@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from django.db import connection
 from django.db.models import Avg, Q, QuerySet
@@ -87,6 +88,15 @@ class Day:
     not_sent: Mapping[str, int] = field(default_factory=dict)
     offers: int = 0
 
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "begin": self.begin.isoformat(),
+            "entered": self.entered,
+            "sent": dict(self.sent),
+            "not_sent": dict(self.not_sent),
+            "offers": self.offers,
+        }
+
 
 @dataclass(frozen=True)
 class Forecast:
@@ -106,6 +116,20 @@ class Forecast:
     coming: tuple[Day, ...]
     worst_cost: Mapping[str, Decimal]
     free_deliveries: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values: times in ISO 8601, amounts as texts."""
+        return {
+            "journey": self.journey,
+            "is_live": self.is_live,
+            "waiting": self.waiting,
+            "is_foreseen": self.is_foreseen,
+            "one_in": self.one_in,
+            "past": [day.to_json() for day in self.past],
+            "coming": [day.to_json() for day in self.coming],
+            "worst_cost": {key: str(value) for key, value in self.worst_cost.items()},
+            "free_deliveries": self.free_deliveries,
+        }
 
 
 def forecast(

@@ -117,6 +117,13 @@ class AboutOrders:
         return read_orders(answer, since=self.since, address=address)
 
 
+@dataclass(frozen=True)
+class AboutOrdersBefore(AboutOrders):
+    """The same for the time before the stay began, which decides about a code: may the person have one?"""
+
+    KEY: ClassVar[str] = "orders before"
+
+
 def read_orders(answer: Mapping[str, Any], *, since: datetime, address: str) -> bool:
     """Read the `data` of OrdersNow: whether one by the address or the customer came after `since`."""
     try:

@@ -141,13 +141,14 @@ def resume(*, journey: Journey, now: datetime) -> Journey:
 
 
 def pause(*, journey: Journey, now: datetime | None = None, on_pause: str = "") -> Journey:
-    """Switch a journey off. `on_pause` ("hold" or "exit") is by default what its definition says.
+    """Switch a journey off, and drop what somebody asked to be approved of it. `on_pause` ("hold" or "exit") is by default what its definition says.
 
     Held people wait: after `resume` they go on, after `go_live` they are let go, as from before. With
     "exit" they leave at once, each with the reason JOURNEY_PAUSED; that needs `now`.
     """
     journey.is_live = False
     journey.save(update_fields=["is_live"])
+    journey.approvals.filter(decided_at=None).delete()
     published = journey.published
     what = on_pause or (definition_of(published).on_pause if published is not None else "hold")
     if what == "exit":

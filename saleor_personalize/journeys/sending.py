@@ -1,4 +1,4 @@
-"""The decision about one message: its way, rivals, orders, arbitration, code and words, in this order.
+"""The decision about one message: its way, rivals, orders, arbitration, code, words and hold-out, in this order.
 
 Runs under the locks of the person. What goes is handed over after the commit (`handing_over`).
 """
@@ -17,6 +17,7 @@ from saleor_personalize.journeys import (
     cases,
     claiming,
     definitions,
+    holding_out,
     offering,
     rivals,
     ways,
@@ -85,8 +86,7 @@ def send(
     if isinstance(other, Wait):
         cases.wait_until(row, other.until, since=other.until, held_by=NotSentReason.OUTSHONE)
         return None
-    orders = asking.about_orders(case, now)
-    is_unasked = orders is not None and AboutOrders.KEY not in live
+    is_unasked = any(question.key not in live for question in asking.about_orders(case, now))
     if isinstance(verdict, AskSaleor) or is_unasked:
         # Only now it is known that a message is next, or what has to be asked: the next claim asks.
         cases.wait_until(row, now, since=row.step_since)
@@ -99,7 +99,13 @@ def send(
         )
         cases.end(case, NotSentReason.ORDERED, now, status=status)
         return None
-    if live.get(AboutOrders.KEY) and cases.OFFER in row.branches and not _is_recorded(case, now):
+    promised = _offer_step(case)
+    if (
+        promised is not None
+        and not asking.is_for_first_order(promised)
+        and asking.has_order_before_offer(live)
+        and not _is_recorded(case, now)
+    ):
         # Whether a code may follow that order, is known when its webhook has come.
         until = cases.retry_at(case, now)
         cases.wait_until(row, until, since=row.step_since, held_by=NotSentReason.OFFER_FULL_PRICE)
@@ -125,7 +131,9 @@ def send(
         cases.wait_until(row, better, since=better)
         return None
     shown = None if first is None else _carried(case, first)
-    offer = None if settings.DRY_RUN or first is not None else _reserve(case, draft.key, now)
+    offer = None
+    if promised is not None and first is None and not settings.DRY_RUN:
+        offer = _reserve(case, promised, draft.key, live, now)
     if isinstance(offer, NotSentReason):
         cases.end(case, offer, now)
         return None
@@ -154,6 +162,13 @@ def send(
             turn = min(turn, case.about.expires_at)
         cases.wait_until(row, turn, since=row.step_since, held_by=NotSentReason.THROTTLED)
         return None
+    if first is None and holding_out.is_held_out(case, now):
+        # Whoever is left alone came as far as all others: nothing else spoke against the message.
+        if offer is not None:
+            offering.release(offer=offer)
+        cases.leave_message(row)
+        messaging.record_not_sent(draft=draft, reason=NotSentReason.HOLDOUT, now=now)
+        return Next()
     for other_row in parts.along:
         cases.end(cases.case_of(other_row), NotSentReason.ALREADY_SENT, now)
     kept = {**parts.kept, **ways.why_so(case, step, way)}
@@ -212,30 +227,34 @@ def _refuse(
     return send(case, step, verdict, live, now)
 
 
-def _reserve(case: Case, key: str, now: datetime) -> offering.Reserved | NotSentReason | None:
-    """Draw the code that the message carries, if an offer step came before it."""
+def _offer_step(case: Case) -> definitions.Offer | None:
+    """Return the offer step that came just before the message, if one did."""
+    wanted = case.enrollment.branches.get(cases.OFFER)
+    steps = (step for _path, step in definitions.walk(case.definition))
+    return next(
+        (step for step in steps if isinstance(step, definitions.Offer) and step.id == wanted), None
+    )
+
+
+def _reserve(
+    case: Case, step: definitions.Offer, key: str, live: Live, now: datetime
+) -> offering.Reserved | NotSentReason | None:
+    """Draw the code that the message carries; None: it goes without one."""
     row = case.enrollment
-    wanted = row.branches.get(cases.OFFER)
-    step = next(
-        (
-            step
-            for _path, step in definitions.walk(case.definition)
-            if isinstance(step, definitions.Offer) and step.id == wanted
-        ),
-        None,
-    )
-    if step is None:
-        return None
-    found = offering.reserve(
-        profile=row.profile,
-        enrollment=row,
-        step_id=step.id,
-        terms=read_terms(step.terms, name=f"{row.journey.key}: {step.id}"),
-        channel_slug=case.about.channel_slug,
-        language_code=case.about.language_code,
-        key=key,
-        now=now,
-    )
+    found: offering.Reserved | NotSentReason
+    if asking.is_for_first_order(step) and asking.has_order_before_offer(live):
+        found = NotSentReason.OFFER_NOT_FIRST
+    else:
+        found = offering.reserve(
+            profile=row.profile,
+            enrollment=row,
+            step_id=step.id,
+            terms=read_terms(step.terms, name=f"{row.journey.key}: {step.id}"),
+            channel_slug=case.about.channel_slug,
+            language_code=case.about.language_code,
+            key=key,
+            now=now,
+        )
     if isinstance(found, NotSentReason) and step.when_refused == "without":
         return None
     return found
@@ -273,8 +292,7 @@ def _go_past_message(case: Case, now: datetime, *, last: Message | None = None) 
     `last` went before, and nothing goes now. Returns whether the person only waits for the hand-over.
     """
     row = case.enrollment
-    gone = (cases.OFFER, cases.FALLBACK, cases.TIMED)
-    row.branches = {key: way for key, way in row.branches.items() if key not in gone}
+    cases.leave_message(row)
     row.held_by = ""
     following = definitions.following_path(case.definition, case.path)
     until, is_held = (now, False) if last is not None else (now + claiming.CLAIM, True)

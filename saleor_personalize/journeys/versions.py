@@ -35,6 +35,7 @@ def known(installation: Installation | None = None) -> Known:
         templates=known_templates(),
         transactional=tuple(settings.TRANSACTIONAL_TOPICS),
         follow_order=[key for key, trigger in triggers.items() if trigger.follows_order],
+        asked_for=[key for key, trigger in triggers.items() if trigger.is_asked_for],
         delivery_channels=[*delivery_channels(), definitions.BEST],
         missing_words=_missing_words,
         placements=None if installation is None else shop_of(installation).placements.keys(),
@@ -166,28 +167,58 @@ def _publish(
     journey: Journey, definition: Definition, source: JourneySource, now: datetime | None
 ) -> JourneyVersion:
     with transaction.atomic():
-        row = (
-            Journey.objects.of(journey.installation_id)
-            .select_for_update(of=("self",))
-            .select_related("published")
-            .get(pk=journey.pk)
-        )
-        written = definition.to_json()
+        row = _locked(journey)
         version = row.published
-        if version is None or version.definition != written:
-            newest = row.versions.order_by("-number").first()
-            version = JourneyVersion.objects.create(
-                installation_id=journey.installation_id,
-                journey=row,
-                number=newest.number + 1 if newest else 1,
-                definition=written,
-                source=source,
-                created_at=now,
-            )
+        if version is None or version.definition != definition.to_json():
+            version = _add(row, definition, source, now)
             row.published = version
             row.save(update_fields=["published"])
     journey.published = version
     return version
+
+
+def add_version(
+    *, journey: Journey, definition: Definition, source: JourneySource, now: datetime
+) -> JourneyVersion:
+    """Keep a definition as a version that nobody follows yet; the newest one, if that says the same."""
+    with transaction.atomic():
+        row = _locked(journey)
+        newest = row.versions.order_by("-number").first()
+        if newest is not None and newest.definition == definition.to_json():
+            return newest
+        return _add(row, definition, source, now)
+
+
+def make_current(*, version: JourneyVersion) -> Journey:
+    """Let whoever comes in from now on follow a version that is there; return its journey."""
+    with transaction.atomic():
+        row = _locked(version.journey)
+        row.published = version
+        row.save(update_fields=["published"])
+    return row
+
+
+def _locked(journey: Journey) -> Journey:
+    return (
+        Journey.objects.of(journey.installation_id)
+        .select_for_update(of=("self",))
+        .select_related("published", "installation")
+        .get(pk=journey.pk)
+    )
+
+
+def _add(
+    journey: Journey, definition: Definition, source: JourneySource, now: datetime | None
+) -> JourneyVersion:
+    newest = journey.versions.order_by("-number").first()
+    return JourneyVersion.objects.create(
+        installation_id=journey.installation_id,
+        journey=journey,
+        number=newest.number + 1 if newest else 1,
+        definition=definition.to_json(),
+        source=source,
+        created_at=now,
+    )
 
 
 def roll_back(

@@ -12,7 +12,7 @@ from saleor_personalize.conf import settings
 from saleor_personalize.enums import NotSentReason
 from saleor_personalize.journeys import definitions, operations
 from saleor_personalize.journeys.definitions import Definition
-from saleor_personalize.journeys.forecast import COMING, MOST, Day, Forecast, forecast
+from saleor_personalize.journeys.forecast import COMING, MOST, forecast
 from saleor_personalize.messaging import clocks
 from saleor_personalize.models import Installation
 
@@ -42,7 +42,7 @@ def dry_run(
         days=options["days"],
         most=max(1, options["people"]),
     )
-    return [to_json(found)]
+    return [found.to_json()]
 
 
 def _definition(installation: Installation, given: str) -> Definition:
@@ -53,30 +53,6 @@ def _definition(installation: Installation, given: str) -> Definition:
     if journey.published is None:
         raise ValueError(f"{given} follows no definition.")
     return operations.definition_of(journey.published)
-
-
-def to_json(found: Forecast) -> dict[str, Any]:
-    return {
-        "journey": found.journey,
-        "is_live": found.is_live,
-        "waiting": found.waiting,
-        "is_foreseen": found.is_foreseen,
-        "one_in": found.one_in,
-        "past": [_day(day) for day in found.past],
-        "coming": [_day(day) for day in found.coming],
-        "worst_cost": {key: str(value) for key, value in found.worst_cost.items()},
-        "free_deliveries": found.free_deliveries,
-    }
-
-
-def _day(day: Day) -> dict[str, Any]:
-    return {
-        "begin": day.begin.isoformat(),
-        "entered": day.entered,
-        "sent": dict(day.sent),
-        "not_sent": dict(day.not_sent),
-        "offers": day.offers,
-    }
 
 
 def lines(told: Mapping[str, Any]) -> Iterable[str]:

@@ -195,6 +195,7 @@ def _new(draft: Draft) -> Message:
         idempotency_key=draft.key,
         profile=draft.profile,
         enrollment=draft.enrollment,
+        journey_id=draft.enrollment.journey_id if draft.enrollment is not None else None,
         template=draft.template,
         purpose=draft.purpose,
         delivery_channel=draft.delivery_channel,

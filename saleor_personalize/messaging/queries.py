@@ -33,7 +33,7 @@ def reached_by(*, enrollment: Enrollment, since: datetime) -> bool:
         Message.objects.of(enrollment.installation_id)
         .filter(
             profile__in=enrollment.profile.members(),
-            enrollment__journey=enrollment.journey_id,
+            journey=enrollment.journey_id,
             status__in=REACHED,
             decided_at__gte=since,
         )

@@ -1,6 +1,7 @@
 """All tables of the app, by name. Rooms own behaviour, not tables."""
 
 from saleor_personalize.models.alerts import StockAlert
+from saleor_personalize.models.analytics import AttributedOrder
 from saleor_personalize.models.audit import AuditEntry
 from saleor_personalize.models.bus import OutgoingDelivery, OutgoingWebhook
 from saleor_personalize.models.catalog import (
@@ -20,6 +21,7 @@ from saleor_personalize.models.catalog import (
 )
 from saleor_personalize.models.devices import Device, PushAccount
 from saleor_personalize.models.events import Checkout, Event, Order, OrderLine, Session
+from saleor_personalize.models.experiments import Experiment, Participation
 from saleor_personalize.models.favourites import Favourite, SharedFavourites
 from saleor_personalize.models.fields import EncryptedTextField, email_hash
 from saleor_personalize.models.hints import PageDropOff, ShownHint
@@ -27,12 +29,13 @@ from saleor_personalize.models.imports import Import, ImportReject
 from saleor_personalize.models.inbox import InboxItem
 from saleor_personalize.models.ingestion import Backfill, BackfillStage
 from saleor_personalize.models.installation import (
+    FirstStep,
     Installation,
     PendingToken,
     Scoped,
     ServerKey,
 )
-from saleor_personalize.models.journeys import Enrollment, Journey, JourneyVersion
+from saleor_personalize.models.journeys import Approval, DryRun, Enrollment, Journey, JourneyVersion
 from saleor_personalize.models.messaging import Message, MessageCopy, MessageEvent, Rhythm
 from saleor_personalize.models.offers import Offer, OfferVoucher
 from saleor_personalize.models.pace import Pace
@@ -52,6 +55,8 @@ from saleor_personalize.models.traits import ComputedTraits, Predictor, Yardstic
 from saleor_personalize.models.webhooks import ProviderWebhook, WebhookDelivery
 
 __all__ = [
+    "Approval",
+    "AttributedOrder",
     "AuditEntry",
     "Backfill",
     "BackfillStage",
@@ -63,12 +68,15 @@ __all__ = [
     "ComputedTraits",
     "Consent",
     "Device",
+    "DryRun",
     "EncryptedTextField",
     "Enrollment",
     "Erasure",
     "Event",
+    "Experiment",
     "Exposure",
     "Favourite",
+    "FirstStep",
     "Identity",
     "Import",
     "ImportReject",
@@ -91,6 +99,7 @@ __all__ = [
     "Page",
     "PageDropOff",
     "PageTranslation",
+    "Participation",
     "PendingToken",
     "PhoneClaim",
     "Placement",

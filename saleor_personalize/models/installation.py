@@ -4,7 +4,7 @@ from typing import TypeVar
 
 from django.db import models
 
-from saleor_personalize.enums import InstallationStatus
+from saleor_personalize.enums import FirstStepKey, InstallationStatus
 from saleor_personalize.models.fields import EncryptedTextField
 
 _M = TypeVar("_M", bound=models.Model, covariant=True)
@@ -89,3 +89,17 @@ class ServerKey(Scoped):
     # To the hour: the use of a key must not cost a write each time.
     last_used_at = models.DateTimeField(null=True)
     revoked_at = models.DateTimeField(null=True)
+
+
+class FirstStep(Scoped):
+    """A first step that somebody took and no other table tells of (`onboarding`)."""
+
+    key = models.CharField(max_length=20, choices=FirstStepKey)
+    done_at = models.DateTimeField()
+    # The key of the journey that was chosen; how many things stand in the way of going live.
+    detail = models.CharField(max_length=60, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["installation", "key"], name="first_step_once")
+        ]

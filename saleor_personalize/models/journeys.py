@@ -2,7 +2,12 @@
 
 from django.db import models
 
-from saleor_personalize.enums import EnrollmentStatus, JourneySource, NotSentReason
+from saleor_personalize.enums import (
+    DryRunStatus,
+    EnrollmentStatus,
+    JourneySource,
+    NotSentReason,
+)
 from saleor_personalize.models.installation import Scoped
 from saleor_personalize.models.profiles import Profile
 
@@ -40,6 +45,55 @@ class JourneyVersion(Scoped):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["journey", "number"], name="journey_version_once")
+        ]
+
+
+class Approval(Scoped):
+    """Somebody asked that a version of a journey may go live, and somebody else decides (GO_LIVE_APPROVAL)."""
+
+    journey = models.ForeignKey(Journey, on_delete=models.CASCADE, related_name="approvals")
+    version = models.ForeignKey(JourneyVersion, on_delete=models.CASCADE, related_name="approvals")
+    # Saleor's global ids of two staff members.
+    asked_by = models.CharField(max_length=100, blank=True)
+    asked_at = models.DateTimeField()
+    decided_by = models.CharField(max_length=100, blank=True)
+    decided_at = models.DateTimeField(null=True)
+    # It was paused: with a yes, whoever is held inside goes on.
+    goes_on = models.BooleanField(default=False)
+    # Means something once it is decided.
+    is_given = models.BooleanField(default=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["journey"],
+                name="approval_asked_once_at_a_time",
+                condition=models.Q(decided_at=None),
+            )
+        ]
+
+
+class DryRun(Scoped):
+    """The latest dry run of a journey: asked for on a page, made by a worker."""
+
+    journey = models.OneToOneField(Journey, on_delete=models.CASCADE, related_name="dry_run")
+    version = models.ForeignKey(JourneyVersion, on_delete=models.CASCADE, related_name="+")
+    status = models.CharField(max_length=10, choices=DryRunStatus, default=DryRunStatus.PENDING)
+    asked_at = models.DateTimeField()
+    # A worker that was killed leaves it running: after a while another one begins again.
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    # As `Forecast.to_json` writes it: numbers by day, nothing of single people.
+    forecast = models.JSONField(default=dict)
+    error = models.TextField(blank=True)
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["asked_at"],
+                name="dry_run_open",
+                condition=models.Q(status__in=["pending", "running"]),
+            )
         ]
 
 

@@ -2,6 +2,7 @@
 
 import uuid
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 
 from saleor_personalize.enums import (
@@ -13,7 +14,7 @@ from saleor_personalize.enums import (
 )
 from saleor_personalize.models.fields import EncryptedPageField
 from saleor_personalize.models.installation import Scoped
-from saleor_personalize.models.journeys import Enrollment
+from saleor_personalize.models.journeys import Enrollment, Journey
 from saleor_personalize.models.profiles import Profile
 
 
@@ -25,6 +26,10 @@ class Message(Scoped):
     profile = models.ForeignKey(Profile, on_delete=models.CASCADE, related_name="messages")
     enrollment = models.ForeignKey(
         Enrollment, on_delete=models.SET_NULL, null=True, related_name="messages"
+    )
+    # Of the enrollment, which is kept for a shorter time; empty: of no journey.
+    journey = models.ForeignKey(
+        Journey, on_delete=models.SET_NULL, null=True, related_name="messages", db_index=False
     )
     template = models.CharField(max_length=100)
     purpose = models.CharField(max_length=20, choices=Purpose)
@@ -55,6 +60,18 @@ class Message(Scoped):
         indexes = [
             models.Index(fields=["installation", "-decided_at"], name="message_newest"),
             models.Index(fields=["profile", "-decided_at"], name="message_of_profile"),
+            models.Index(fields=["journey", "-decided_at"], name="message_of_journey"),
+            # The page of messages looks for few among many.
+            models.Index(
+                fields=["installation", "reason", "-decided_at"],
+                name="message_by_reason",
+                condition=~models.Q(reason=""),
+            ),
+            models.Index(
+                fields=["installation", "status", "-decided_at"],
+                name="message_in_trouble",
+                condition=models.Q(status__in=["failed", "uncertain"]),
+            ),
             models.Index(
                 fields=["decided_at"],
                 name="message_interrupted",
@@ -131,4 +148,6 @@ class MessageEvent(Scoped):
         indexes = [
             models.Index(fields=["message", "kind"], name="message_event_kind"),
             models.Index(fields=["installation", "-at"], name="message_event_newest"),
+            # What we heard since then. Rows lie in the order in which they came.
+            BrinIndex(fields=["recorded_at"], name="message_event_heard", autosummarize=True),
         ]

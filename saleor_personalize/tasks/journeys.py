@@ -8,6 +8,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from saleor_personalize.exceptions import kind_and_place
+from saleor_personalize.journeys import dry_runs
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.queries import next_place
 from saleor_personalize.messaging import operations as messaging
@@ -57,3 +58,13 @@ def _advance() -> int:
 def enter_journeys() -> int:
     """Bring in whom time alone brings into journeys; return how many."""
     return journeys.enter_due(now=timezone.now())
+
+
+@shared_task(name="personalize.make_dry_runs")  # type: ignore[untyped-decorator,unused-ignore]
+def make_dry_runs() -> int:
+    """Make every dry run that somebody asked for; return how many."""
+    count = 0
+    while run := dry_runs.claim_next(now=timezone.now()):
+        dry_runs.work(run=run, now=timezone.now())
+        count += 1
+    return count

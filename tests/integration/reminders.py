@@ -94,10 +94,10 @@ class Saleor:
 
     def __call__(self, question: Any) -> Any:
         if isinstance(question, AboutOrders):
-            self.asked.append((AboutOrders.KEY, question.address))
+            self.asked.append((question.key, question.address))
             if self.is_down:
                 raise SaleorApiError("The shop does not answer.", is_retryable=True)
-            return AboutOrders.KEY in self.ordered
+            return question.key in self.ordered
         checkout, address = question.checkout, question.address
         self.asked.append((checkout.saleor_id, address))
         self.before_answer(checkout)

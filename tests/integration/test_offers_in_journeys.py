@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ from saleor_personalize.enums import (
 )
 from saleor_personalize.exceptions import ChannelError
 from saleor_personalize.journeys import operations as journeys
+from saleor_personalize.journeys.live import AboutOrders
 from saleor_personalize.journeys.outside import Outside
 from saleor_personalize.messaging import operations as messaging
 from saleor_personalize.models import (
@@ -158,6 +159,54 @@ def test_b66_no_code_after_an_order_whose_webhook_is_late(
     journeys.advance_due(now=NOW + HOUR, ask=lambda question: True)
     assert decision() == (MessageStatus.SENT, "")
     assert "no gift" in mail.outbox[0].body
+
+
+def ordered_at(moment: datetime) -> Callable[[AboutOrders], bool]:
+    """Answer as a Saleor that has one order of Alice, whose webhook is late."""
+    return lambda question: moment >= question.since
+
+
+def test_b66_an_order_before_the_stay_whose_webhook_is_late_puts_the_code_off(
+    shop: FakeSaleor, installation: Installation, alice: Profile
+) -> None:
+    """Alice paid in full, then left a cart: the order is no goal of that stay, and speaks against a code."""
+    come_in(publish(installation, OFFER, GIFT), alice)
+    journeys.advance_due(now=NOW, ask=ordered_at(NOW - HOUR))
+    assert (mail.outbox, Offer.objects.count(), Message.objects.count()) == ([], 0, 0)
+    row = Enrollment.objects.get()
+    assert (row.status, row.held_by) == ("waiting", NotSentReason.OFFER_FULL_PRICE)
+    order(installation, at=NOW - HOUR)
+    journeys.advance_due(now=NOW + HOUR, ask=ordered_at(NOW - HOUR))
+    assert decision() == (MessageStatus.SENT, "")
+    assert "no gift" in mail.outbox[0].body
+    assert shop.vouchers.rows == {}
+
+
+@pytest.mark.parametrize("goals", [["ordered"], []])
+@pytest.mark.parametrize(
+    ("when_refused", "decided", "mails"),
+    [
+        ("without", (MessageStatus.SENT, ""), 1),
+        ("stop", (MessageStatus.NOT_SENT, NotSentReason.OFFER_NOT_FIRST), 0),
+    ],
+)
+def test_b55_an_order_of_long_ago_that_only_saleor_has_is_a_first_one(
+    shop: FakeSaleor,
+    installation: Installation,
+    alice: Profile,
+    goals: list[str],
+    when_refused: str,
+    decided: tuple[str, str],
+    mails: int,
+) -> None:
+    """Whatever the journey: it need not be the welcome to promise a code for a first order."""
+    offer = {**OFFER["offer"], "first_order": True, "when_refused": when_refused}
+    come_in(publish(installation, {"offer": offer}, GIFT, goals=goals), alice)
+    journeys.advance_due(now=NOW, ask=ordered_at(NOW - 400 * DAY))
+    assert decision() == decided
+    assert ["no gift" in each.body for each in mail.outbox] == [True] * mails
+    assert shop.vouchers.rows == {}
+    assert not Offer.objects.exists()
 
 
 def test_b65_a_dry_run_makes_no_code(

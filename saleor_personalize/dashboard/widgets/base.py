@@ -65,7 +65,7 @@ def _answer(
     read: Read, request: HttpRequest, template: str, about: str, people: bool
 ) -> HttpResponse:
     try:
-        staff = read_staff(request.POST.get("accessToken", ""), acts=False, people=people)
+        staff = read_staff(request.POST.get("accessToken", ""), people=people)
     except (InvalidToken, KeysUnavailable) as error:
         status = 401 if isinstance(error, InvalidToken) else 503
         title = _("The Dashboard's sign-in was not accepted")

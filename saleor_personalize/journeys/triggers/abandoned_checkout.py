@@ -55,8 +55,8 @@ from saleor_personalize.models import (
 )
 from saleor_personalize.models.held import once
 
-#: Where `Enrollment.context` keeps the carts that were told along: later messages show them again.
-_ALONG = "along"
+#: Where `Message.content` keeps the carts that were told along: later messages show them again.
+_CARTS = "carts"
 
 
 @dataclass(frozen=True)
@@ -272,9 +272,9 @@ class AbandonedCheckout(Trigger):
             .annotate(told=Count("messages", filter=Q(messages__status__in=REACHED)))
             .select_related("journey", "installation", "version", "profile__installation")
         )
-        told = enrollment.messages.filter(status__in=REACHED).count()
-        waiting = {row.subject_saleor_id: row for row in rows if row.told <= told}
-        along = enrollment.context.get(_ALONG, [])
+        gone = enrollment.messages.filter(status__in=REACHED).values_list("content", flat=True)
+        waiting = {row.subject_saleor_id: row for row in rows if row.told <= len(gone)}
+        along = {cart["checkout_id"] for content in gone for cart in content.get(_CARTS, ())}
         return [
             (waiting.get(id_), cart)
             for id_, cart in carts.items()
@@ -309,14 +309,9 @@ class AbandonedCheckout(Trigger):
             and now < self._expires_at(cart)
             and isinstance(found := self._judge_live(cart, live[cart.saleor_id], now), _Cart)
         ]
-        if shown:
-            enrollment.context = {
-                **enrollment.context,
-                _ALONG: [cart.checkout.saleor_id for cart in shown],
-            }
         kept = {"checkout_id": checkout.saleor_id, **_kept(own)}
         if shown:
-            kept["carts"] = [
+            kept[_CARTS] = [
                 {"checkout_id": cart.checkout.saleor_id, **_kept(cart)} for cart in shown
             ]
         return Content(

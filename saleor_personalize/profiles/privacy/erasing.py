@@ -20,10 +20,12 @@ from saleor_personalize.enums import (
     SuppressionReason,
 )
 from saleor_personalize.models import (
+    Approval,
     AuditEntry,
     Checkout,
     Consent,
     Erasure,
+    Experiment,
     Identity,
     Installation,
     Offer,
@@ -153,6 +155,12 @@ def _erase(
     # Staff may be customers as well; what they made for the shop goes on without their name.
     for made in (ServerKey, OutgoingWebhook, PushAccount):
         made.objects.of(installation).filter(created_by__in=users).update(created_by="")
+    for table, column in (
+        (Approval, "asked_by"),
+        (Approval, "decided_by"),
+        (Experiment, "decided_by"),
+    ):
+        table.objects.of(installation).filter(**{f"{column}__in": users}).update(**{column: ""})
     log = AuditEntry.objects.of(installation)
     log.filter(staff_id__in=users).update(staff_id="", staff_email="")
     people = Profile.objects.of(installation).filter(pk__in=members)

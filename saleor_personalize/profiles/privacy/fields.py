@@ -13,6 +13,8 @@ from enum import StrEnum
 from django.db import models
 
 from saleor_personalize.models import (
+    Approval,
+    AttributedOrder,
     AuditEntry,
     Backfill,
     BackfillStage,
@@ -24,11 +26,14 @@ from saleor_personalize.models import (
     ComputedTraits,
     Consent,
     Device,
+    DryRun,
     Enrollment,
     Erasure,
     Event,
+    Experiment,
     Exposure,
     Favourite,
+    FirstStep,
     Identity,
     Import,
     ImportReject,
@@ -51,6 +56,7 @@ from saleor_personalize.models import (
     Page,
     PageDropOff,
     PageTranslation,
+    Participation,
     PendingToken,
     PhoneClaim,
     Placement,
@@ -150,6 +156,7 @@ def _orders() -> Handlings:
         total="total",
         undiscounted_total="undiscounted_total",
         voucher_code="voucher_code",
+        total_refunded="total_refunded",
         placed_at="placed_at",
     )
     return {
@@ -231,7 +238,21 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     PriceChange: _shops("variant_saleor_id", "channel_slug", "currency", "price", "changed_at"),
     Journey: _shops("key", "is_live", "live_at", "priority", "published", "looked_at"),
     JourneyVersion: _shops("journey", "number", "definition", "source", "created_at"),
+    DryRun: _shops(
+        "journey", "version", "status", "asked_at", "started_at", "finished_at", "forecast", "error"
+    ),
+    Approval: {
+        **_shops("journey", "version", "asked_at", "decided_at", "goes_on", "is_given"),
+        **dict.fromkeys(("asked_by", "decided_by"), Handling(True, "", Erased.EMPTIED, "shop")),
+    },
+    FirstStep: _shops("key", "done_at", "detail"),
     OfferVoucher: _shops("digest", "saleor_id", "name", "expires_at", "created_at"),
+    Experiment: {
+        **_shops(
+            "key", "kind", "arms", "began_at", "winner", "decided_at", "report", "measured_at"
+        ),
+        "decided_by": Handling(True, "", Erased.EMPTIED, "shop"),
+    },
     Segment: _shops(
         "key", "name", "definition", "is_active", "created_at", "updated_at", "evaluated_at",
         "full_evaluation_due_at",
@@ -336,7 +357,18 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         "order_lines", "orders", "saleor_id", erased=Erased.KEPT,
         order="order_id", product_saleor_id="product_id", variant_saleor_id="variant_id",
         name="name", quantity="quantity", unit_price="unit_price",
+        quantity_returned="quantity_returned",
     ),
+    # What an order followed stays with it: a journey or a placement, without the message.
+    AttributedOrder: {
+        **_persons(
+            "attributions", "orders", erased=Erased.KEPT,
+            order="order_id", kind="kind", touch="touch", touched_at="touched_at",
+            journey="journey", template="template", delivery_channel="delivery_channel",
+            placement="placement", strategy="strategy", answer="answer",
+        ),
+        "message": Handling(True, "attributions.message_id", Erased.EMPTIED, "orders"),
+    },
     Favourite: _persons(
         "favourites", "person", "profile",
         product_saleor_id="product_id", variant_saleor_id="variant_id", channel_slug="channel",
@@ -373,6 +405,10 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         "segments", "memberships", "profile",
         segment="segment", entered_at="entered_at", left_at="left_at",
     ),
+    Participation: _persons(
+        "experiments", "person", "profile",
+        experiment="experiment", arm="arm", since="since",
+    ),
     # Gone within a minute, when segments have looked at the person.
     ChangedProfile: _persons("", "person", "profile", "changed_at", "has_ordered"),
     Enrollment: _persons(
@@ -386,7 +422,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     Message: _persons(
         "messages", "messages", "idempotency_key", "profile", "enrollment", "attempts", "retry_at",
         "came_from", "provider_message_id", "error", "address_hash",
-        public_id="id", template="template", purpose="purpose",
+        public_id="id", journey="journey", template="template", purpose="purpose",
         delivery_channel="delivery_channel", language_code="language", status="status",
         reason="reason", content="content", decided_at="decided_at",
         handed_over_at="handed_over_at",

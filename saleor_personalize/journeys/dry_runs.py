@@ -1,0 +1,77 @@
+"""Dry runs that somebody asked for on a page: a worker makes them, for they may take minutes."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Q
+
+from saleor_personalize.enums import DryRunStatus
+from saleor_personalize.exceptions import PersonalizeError
+from saleor_personalize.journeys.forecast import forecast
+from saleor_personalize.journeys.versions import definition_of
+from saleor_personalize.models import DryRun, JourneyVersion
+
+#: A run that takes longer belonged to a worker that was killed.
+LEASE = timedelta(minutes=30)
+_OPEN = (DryRunStatus.PENDING, DryRunStatus.RUNNING)
+
+
+def ask(*, version: JourneyVersion, now: datetime) -> DryRun:
+    """Ask for a dry run of a version; one of the same that is under way is kept, an older result goes."""
+    with transaction.atomic():
+        rows = DryRun.objects.of(version.installation_id).select_for_update()
+        found = rows.filter(journey=version.journey_id).first()
+        if found is not None and found.status in _OPEN and found.version_id == version.pk:
+            return found
+        run, _ = DryRun.objects.update_or_create(
+            installation_id=version.installation_id,
+            journey_id=version.journey_id,
+            defaults={
+                "version": version,
+                "status": DryRunStatus.PENDING,
+                "asked_at": now,
+                "started_at": None,
+                "finished_at": None,
+                "forecast": {},
+                "error": "",
+            },
+        )
+    return run
+
+
+def claim_next(*, now: datetime) -> DryRun | None:
+    """Take the run that waits longest, of whichever shop; None when there is none."""
+    waiting = Q(status=DryRunStatus.PENDING) | Q(
+        status=DryRunStatus.RUNNING, started_at__lt=now - LEASE
+    )
+    with transaction.atomic():
+        run = (
+            DryRun.objects.filter(waiting)
+            .select_related("installation", "version")
+            .select_for_update(of=("self",), skip_locked=True)
+            .order_by("asked_at", "pk")
+            .first()
+        )
+        if run is not None:
+            run.status, run.started_at = DryRunStatus.RUNNING, now
+            run.save(update_fields=["status", "started_at"])
+    return run
+
+
+def work(*, run: DryRun, now: datetime) -> DryRun:
+    """Make a claimed dry run and keep what it found, or why it could not be made."""
+    try:
+        found = forecast(
+            installation=run.installation, definition=definition_of(run.version), now=now
+        )
+    except PersonalizeError as error:
+        status, told, why = DryRunStatus.FAILED, {}, str(error)
+    else:
+        status, told, why = DryRunStatus.DONE, found.to_json(), ""
+    # Somebody may have asked for another one meanwhile: that one is not answered by this.
+    mine = DryRun.objects.of(run.installation_id).filter(pk=run.pk, started_at=run.started_at)
+    mine.update(status=status, forecast=told, error=why, finished_at=now)
+    run.refresh_from_db()
+    return run
