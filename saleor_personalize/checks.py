@@ -24,6 +24,7 @@ from django.core.validators import validate_email
 from django.db import connection
 
 from saleor_personalize.conf import (
+    ROLES,
     SETTING_NAME,
     Defaults,
     build_backend,
@@ -97,6 +98,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         *_app_url(),
         *_installs(),
         *_origins(),
+        *_dashboard_path(),
         *_keys(),
         *_backends(),
         *_placements(),
@@ -118,6 +120,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         *_bus(),
         *_hints(),
         *_offers(),
+        *_roles(),
     ]
 
 
@@ -214,6 +217,16 @@ def _origins() -> Iterator[CheckMessage]:
                     hint="Write scheme and host without a path or a closing slash: https://dashboard.example.com.",
                     id=f"{APP}.{fault}",
                 )
+
+
+def _dashboard_path() -> Iterator[CheckMessage]:
+    path = settings.DASHBOARD_PATH
+    if not re.fullmatch(r"/([\w.~-]+/)*", path):
+        yield Error(
+            f"{_at('DASHBOARD_PATH')} is {path!r}, which is no path.",
+            hint='Begin and end with a slash: "/dashboard/", or "/" where the Dashboard stands alone.',
+            id=f"{APP}.E118",
+        )
 
 
 def _keys() -> Iterator[CheckMessage]:
@@ -637,6 +650,33 @@ def _offers() -> Iterator[CheckMessage]:
             hint="Use letters, digits, '_', '-' and '.', as in promoCode.",
             id=f"{APP}.E113",
         )
+
+
+def _roles() -> Iterator[CheckMessage]:
+    for role, permissions in settings.DASHBOARD_ROLES.items():
+        if role not in ROLES:
+            yield Error(
+                f"{_at('DASHBOARD_ROLES')} has the key {role!r}, which is no role.",
+                hint=f"Known: {', '.join(ROLES)}.",
+                id=f"{APP}.E220",
+            )
+        elif not _are_permissions(permissions):
+            yield Error(
+                f"{_at('DASHBOARD_ROLES', role)} is {permissions!r}, which are no permissions of Saleor.",
+                hint='Write at least one, such as ["MANAGE_ORDERS"].',
+                id=f"{APP}.E221",
+            )
+
+
+def _are_permissions(value: object) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and bool(value)
+        and all(
+            isinstance(each, str) and re.fullmatch("(MANAGE|HANDLE|IMPERSONATE)_[A-Z_]+", each)
+            for each in value
+        )
+    )
 
 
 def _privacy() -> Iterator[CheckMessage]:

@@ -195,6 +195,14 @@ def _retention() -> dict[str, timedelta]:
     return {kind: timedelta(days=count) for kind, count in days.items()}
 
 
+#: What staff may do in the Dashboard; each includes the ones before it.
+ROLES = ("view", "edit", "send")
+
+
+def _dashboard_roles() -> dict[str, list[str]]:
+    return {role: ["MANAGE_ORDERS", "MANAGE_CHECKOUTS"] for role in ROLES}
+
+
 def _triggers() -> dict[str, str]:
     rooms = "saleor_personalize.journeys.triggers"
     return {
@@ -286,6 +294,8 @@ class Defaults:
     ALLOW_PRIVATE_ADDRESSES: bool = False
     # Dashboard origins that may frame our pages. Empty: the installation's own Saleor origin.
     DASHBOARD_ORIGINS: Sequence[str] = ()
+    # Where on its origin the Dashboard lives: links of the widgets on its pages lead there.
+    DASHBOARD_PATH: str = "/dashboard/"
     # Fernet keys for secrets and addresses at rest; the first encrypts, all decrypt.
     ENCRYPTION_KEYS: Sequence[str] = ()
 
@@ -488,6 +498,10 @@ class Defaults:
     BUS_TIMEOUT: float = 10.0
     BUS_DISABLE_AFTER: timedelta = timedelta(days=3)
 
+    # "view", "edit" or "send" -> permissions of Saleor that staff need for it: one of those of "view", all of
+    # those of the others.
+    DASHBOARD_ROLES: Mapping[str, Any] = field(default_factory=_dashboard_roles)
+
     # Kind of data -> how long it is kept; None: for ever. docs/reference/data.md lists every kind.
     RETENTION: Mapping[str, timedelta | None] = field(default_factory=_retention)
     # Global ids of categories (with all below them) and collections whose products no message and no
@@ -545,6 +559,7 @@ _MERGED = (
     "WARM_UP",
     "INCENTIVE_GUARD",
     "PHONE_CODES_PER_HOUR",
+    "DASHBOARD_ROLES",
 )
 
 
