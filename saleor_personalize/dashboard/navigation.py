@@ -47,6 +47,9 @@ GROUPS = (
         "marketing",
         gettext_lazy("Marketing"),
         (
+            Entry(
+                "abandoned-checkouts", gettext_lazy("Abandoned checkouts"), "dashboard-abandoned"
+            ),
             Entry("previews", gettext_lazy("Try a message"), "dashboard-previews"),
             Entry("offers", gettext_lazy("Offers"), "dashboard-offers"),
             Entry("go-live", gettext_lazy("Go-live check"), "dashboard-go-live-page"),

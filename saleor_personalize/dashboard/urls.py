@@ -3,6 +3,7 @@
 from django.urls import path, re_path
 
 from saleor_personalize.dashboard import (
+    abandoned,
     audit,
     bus,
     go_live,
@@ -63,6 +64,22 @@ urlpatterns = [
     path("dashboard/journey/resume/", views.resume, name="dashboard-resume"),
     path("dashboard/journey/go-live/", views.go_live, name="dashboard-go-live"),
     path("dashboard/journey/pause/", views.pause, name="dashboard-pause"),
+    path("dashboard/abandoned-checkouts/", abandoned.page, name="dashboard-abandoned"),
+    path(
+        "dashboard/abandoned-checkouts/<int:checkout_id>/",
+        abandoned.one,
+        name="dashboard-abandoned-one",
+    ),
+    path(
+        "dashboard/abandoned-checkouts/<int:checkout_id>/next/",
+        abandoned.outcome,
+        name="dashboard-abandoned-next",
+    ),
+    path(
+        "dashboard/abandoned-checkouts/<int:checkout_id>/recover/",
+        abandoned.recover,
+        name="dashboard-abandoned-recover",
+    ),
     path("dashboard/segments/", segments.page, name="dashboard-segments"),
     path("dashboard/segments/figures/", segments.figures, name="dashboard-segments-figures"),
     path("dashboard/segments/new/", segments.new, name="dashboard-segment-new"),
