@@ -49,6 +49,11 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": crontab(hour="4", minute="29", day_of_week="1"),
     },
     "erasures: search": {"task": "personalize.sweep_erasures", "schedule": 600.0},
+    "attribution: catch up": {"task": "personalize.attribute_orders", "schedule": 300.0},
+    "attribution: nightly": {
+        "task": "personalize.review_attributions",
+        "schedule": crontab(hour="1", minute="43"),
+    },
     "privacy: purge": {
         "task": "personalize.purge",
         "schedule": crontab(hour="2", minute="11"),

@@ -67,7 +67,7 @@ def _box(step: Step) -> Box:
         case definitions.Wait():
             return Box("wait", _("Wait %(time)s") % {"time": words.duration(step.duration)})
         case definitions.WaitFor():
-            title = _("Wait at most %(time)s: has the person %(event)s?") % {
+            title = _("Wait at most %(time)s until the person: %(event)s") % {
                 "time": words.duration(step.duration),
                 "event": condition(step.event),
             }

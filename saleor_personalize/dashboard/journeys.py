@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 
 from saleor_personalize.conf import settings
 from saleor_personalize.dashboard import flow, words
-from saleor_personalize.dashboard.access import Staff, staff_view
+from saleor_personalize.dashboard.access import Staff, staff_view, why_not
 from saleor_personalize.dashboard.views import CALM, LIVELY, Context, _poll, _render, _tell
 from saleor_personalize.enums import (
     AuditAction,
@@ -30,7 +30,7 @@ from saleor_personalize.journeys.approval import ApprovalRefused
 from saleor_personalize.journeys.definitions import Definition, Fault, InvalidJourney
 from saleor_personalize.journeys.queries import waiting
 from saleor_personalize.models import Approval, DryRun, Enrollment, Journey, JourneyVersion
-from saleor_personalize.onboarding.queries import lacks
+from saleor_personalize.onboarding.queries import Lack, lacks
 from saleor_personalize.tasks.broker import ask_for
 
 #: What figures of messages are about.
@@ -113,9 +113,10 @@ def _head(journey: Journey, staff: Staff) -> Context:
         "state": words.journey_state(journey, is_asked=asked is not None),
         "asked": asked,
         "is_own_question": asked is not None and asked.asked_by == staff.user_id,
+        "why_not_send": why_not(staff, "acts") or why_not(staff, "sends"),
         "needs_approval": approval.is_missing(journey.published),
         "is_paused": journey.live_at is not None and not journey.is_live,
-        "lacks": sorted(lacks(journey=journey)),
+        "lacks": sorted(_lacks(journey)),
         "twins": [words.journey_name(key) for key in operations.live_on_same_trigger(journey)],
     }
 
@@ -215,16 +216,18 @@ def roll_back(request: HttpRequest, staff: Staff, key: str, number: int) -> Http
     version = journey.versions.filter(number=number).first()
     if version is None:
         raise Http404
+    if refusal := _why_not_saved(staff, journey):
+        return _tell(_one(request, staff, journey), "error", _("Not saved"), refusal)
     return _save(request, staff, journey, operations.definition_of(version))
 
 
 # -- switches ----------------------------------------------------------------------------------------
 
 
-@staff_view(acts=True)
+@staff_view(sends=True)
 def go_live(request: HttpRequest, staff: Staff, key: str) -> HttpResponse:
     journey = _found(staff, key)
-    if lacks(journey=journey):
+    if _lacks(journey):
         return _not_yet(request, staff, journey)
     try:
         asked = approval.go_live(journey=journey, by=staff.user_id, now=timezone.now())
@@ -238,15 +241,22 @@ def go_live(request: HttpRequest, staff: Staff, key: str) -> HttpResponse:
     return _tell(response, "success", _("The journey is live"), text)
 
 
+def _lacks(journey: Journey) -> set[Lack]:
+    if journey.published is None:
+        return set()
+    definition = operations.definition_of(journey.published)
+    return lacks(installation=journey.installation, definition=definition)
+
+
 def _not_yet(request: HttpRequest, staff: Staff, journey: Journey) -> HttpResponse:
     text = _("Set the sender and the cart link first.")
     return _tell(_one(request, staff, journey), "error", _("Not live yet"), text)
 
 
-@staff_view(acts=True)
+@staff_view(sends=True)
 def resume(request: HttpRequest, staff: Staff, key: str) -> HttpResponse:
     journey = _found(staff, key)
-    if lacks(journey=journey):
+    if _lacks(journey):
         return _not_yet(request, staff, journey)
     try:
         asked = approval.resume(journey=journey, by=staff.user_id, now=timezone.now())
@@ -290,7 +300,7 @@ def _asked(request: HttpRequest, staff: Staff, asked: Approval) -> HttpResponse:
     return _tell(response, "info", _("Approval is asked for"), text)
 
 
-@staff_view(acts=True)
+@staff_view(sends=True)
 def decide(request: HttpRequest, staff: Staff, key: str, approval_id: int) -> HttpResponse:
     """Say yes or no, as `answer` says, to what somebody else asked."""
     journey = _found(staff, key)
@@ -429,6 +439,9 @@ def _edited(request: HttpRequest, staff: Staff, *, is_kept: bool) -> HttpRespons
     if not is_kept:
         response = _editor(request, staff, text, journey, is_checked=True)
         return _tell(response, "success", _("Nothing is wrong with it"), _("It is not saved yet."))
+    if refusal := _why_not_saved(staff, journey):
+        response = _editor(request, staff, text, journey)
+        return _tell(response, "error", _("Not saved"), refusal)
     return _save(request, staff, journey, definition)
 
 
@@ -450,6 +463,13 @@ def _read(staff: Staff, text: str, journey: Journey | None) -> Definition:
     ):
         raise InvalidJourney([Fault("journey", "there is one of this name", definition.journey)])
     return definition
+
+
+def _why_not_saved(staff: Staff, journey: Journey | None) -> str:
+    """Return why somebody may not change what a live journey says; nobody is written to by another one."""
+    if journey is None or not journey.is_live or settings.GO_LIVE_APPROVAL:
+        return ""
+    return why_not(staff, "sends")
 
 
 def _save(

@@ -3,6 +3,7 @@
 from django.urls import path, re_path
 
 from saleor_personalize.dashboard import (
+    audit,
     bus,
     first_steps,
     go_live,
@@ -206,6 +207,8 @@ urlpatterns = [
         offers.take_back,
         name="dashboard-offer-take-back",
     ),
+    path("dashboard/audit/", audit.page, name="dashboard-audit"),
+    path("dashboard/audit/export/", audit.export, name="dashboard-audit-export"),
     path("dashboard/settings/", views.save_settings, name="dashboard-settings"),
     path("health/", health.health, name="health"),
     path("health/ready/", health.ready, name="health-ready"),

@@ -25,6 +25,7 @@ from saleor_personalize.dashboard.access import (
     framed_by,
     language_of,
     staff_view,
+    why_not,
 )
 from saleor_personalize.dashboard.forms import SettingsForm
 from saleor_personalize.enums import AuditAction, BackfillStatus, MessageStatus
@@ -187,7 +188,7 @@ def messages(request: HttpRequest, staff: Staff) -> HttpResponse:
     return _render(request, staff, "messages.html", _messages(request, staff, timezone.now()))
 
 
-@staff_view(acts=True)
+@staff_view(sends=True)
 def settle_message(request: HttpRequest, staff: Staff, message_id: UUID) -> HttpResponse:
     found = Message.objects.of(staff.installation).filter(public_id=message_id)
     message = found.select_related("installation", "enrollment").first()
@@ -195,6 +196,7 @@ def settle_message(request: HttpRequest, staff: Staff, message_id: UUID) -> Http
         raise Http404
     is_sent = request.POST.get("fate") == "sent"
     outcomes.settle(message=message, is_sent=is_sent, now=timezone.now())
+    staff.record(AuditAction.MESSAGE_SETTLED, on=message, is_sent=is_sent)
     return _render(request, staff, "messages.html", _messages(request, staff, timezone.now()))
 
 
@@ -229,7 +231,7 @@ def _messages(request: HttpRequest, staff: Staff, now: datetime) -> Context:
 def _journey(staff: Staff) -> Context:
     installation = staff.installation
     state = journey_state(installation=installation, key=REMINDER)
-    missing = lacks(journey=journeys.ensure_journey(installation=installation, key=REMINDER))
+    missing = lacks(installation=installation, definition=journeys.built_in()[REMINDER])
     return {
         "journey": state,
         "delay": words.duration(state.delay),
@@ -260,22 +262,25 @@ def _segments(staff: Staff, now: datetime) -> Context:
 
 
 def _settings(staff: Staff, form: SettingsForm | None = None) -> Context:
-    stored = {
+    return {
+        "form": form or SettingsForm(initial=_stored(staff)),
+        "default_sender": settings.DEFAULT_SENDER or "",
+        "default_checkout_url": settings.CHECKOUT_URL or "",
+    }
+
+
+def _stored(staff: Staff) -> dict[str, str]:
+    return {
         "sender": staff.installation.sender,
         "checkout_url": staff.installation.checkout_url,
         "storefront_origins": " ".join(staff.installation.storefront_origins),
-    }
-    return {
-        "form": form or SettingsForm(initial=stored),
-        "default_sender": settings.DEFAULT_SENDER or "",
-        "default_checkout_url": settings.CHECKOUT_URL or "",
     }
 
 
 # -- actions -----------------------------------------------------------------------------------------
 
 
-@staff_view(acts=True)
+@staff_view(sends=True)
 def go_live(request: HttpRequest, staff: Staff) -> HttpResponse:
     context = _journey(staff)
     if context["is_sender_missing"] or context["is_link_missing"]:
@@ -290,6 +295,7 @@ def go_live(request: HttpRequest, staff: Staff) -> HttpResponse:
         return _refused(request, staff, error)
     if asked is not None:
         return _asked(request, staff, asked)
+    staff.record(AuditAction.JOURNEY_LIVE, on=journey)
     response = _render(request, staff, "journey.html", _journey(staff))
     return _tell(
         response, "success", _("Cart reminder is live"), _("It counts carts left from now on.")
@@ -300,6 +306,7 @@ def go_live(request: HttpRequest, staff: Staff) -> HttpResponse:
 def pause(request: HttpRequest, staff: Staff) -> HttpResponse:
     journey = journeys.ensure_journey(installation=staff.installation, key=REMINDER)
     journeys.pause(journey=journey, now=timezone.now())
+    staff.record(AuditAction.JOURNEY_PAUSED, on=journey)
     response = _render(request, staff, "journey.html", _journey(staff))
     return _tell(
         response,
@@ -309,7 +316,7 @@ def pause(request: HttpRequest, staff: Staff) -> HttpResponse:
     )
 
 
-@staff_view(acts=True)
+@staff_view(sends=True)
 def resume(request: HttpRequest, staff: Staff) -> HttpResponse:
     journey = journeys.ensure_journey(installation=staff.installation, key=REMINDER)
     try:
@@ -318,6 +325,7 @@ def resume(request: HttpRequest, staff: Staff) -> HttpResponse:
         return _refused(request, staff, error)
     if asked is not None:
         return _asked(request, staff, asked)
+    staff.record(AuditAction.JOURNEY_RESUMED, on=journey)
     response = _render(request, staff, "journey.html", _journey(staff))
     return _tell(
         response, "success", _("Cart reminder goes on"), _("Who was held is looked at anew.")
@@ -345,13 +353,15 @@ def sends(request: HttpRequest, staff: Staff) -> HttpResponse:
 @staff_view(acts=True)
 def stop_sends(request: HttpRequest, staff: Staff) -> HttpResponse:
     journeys.stop_sends(installation=staff.installation, now=timezone.now())
+    staff.record(AuditAction.SENDS_STOPPED)
     response = _sends(request, staff)
     return _tell(response, "success", _("All sends are stopped"), _("People wait where they are."))
 
 
-@staff_view(acts=True)
+@staff_view(sends=True)
 def resume_sends(request: HttpRequest, staff: Staff) -> HttpResponse:
     journeys.resume_sends(installation=staff.installation)
+    staff.record(AuditAction.SENDS_RESUMED)
     response = _sends(request, staff)
     return _tell(
         response, "success", _("Sends go on"), _("What became too late meanwhile is left out.")
@@ -360,13 +370,19 @@ def resume_sends(request: HttpRequest, staff: Staff) -> HttpResponse:
 
 def _sends(request: HttpRequest, staff: Staff) -> HttpResponse:
     return _render(
-        request, staff, "sends.html", {"stopped_at": staff.installation.sends_stopped_at}
+        request,
+        staff,
+        "sends.html",
+        {
+            "stopped_at": staff.installation.sends_stopped_at,
+            "why_not": why_not(staff, "acts") or why_not(staff, "sends"),
+        },
     )
 
 
 @staff_view(acts=True)
 def save_settings(request: HttpRequest, staff: Staff) -> HttpResponse:
-    form = SettingsForm(request.POST)
+    form = SettingsForm(request.POST, initial=_stored(staff))
     if not form.is_valid():
         response = _render(request, staff, "settings.html", _settings(staff, form))
         return _tell(response, "error", _("Not saved"), _("Mend the fields that are marked."))
@@ -378,6 +394,7 @@ def save_settings(request: HttpRequest, staff: Staff) -> HttpResponse:
     set_storefront_origins(
         installation=staff.installation, origins=form.cleaned_data["storefront_origins"]
     )
+    staff.record(AuditAction.SETTINGS_CHANGED, fields=form.changed_data)
     context = {**_settings(staff), **_journey(staff), "is_swapped_along": True}
     response = _render(request, staff, "settings_saved.html", context)
     return _tell(response, "success", _("Settings saved"), "")
@@ -390,6 +407,7 @@ def replay(request: HttpRequest, staff: Staff) -> HttpResponse:
     if given and not (given.isdecimal() and len(given) < 20):
         raise Http404
     count = deliveries.replay(installation=staff.installation, ids=[int(given)] if given else None)
+    staff.record(AuditAction.DELIVERIES_REPLAYED, count=count)
     ask_for("personalize.process_deliveries")
     context = _webhooks(request, staff, timezone.now())
     response = _render(request, staff, "webhooks.html", context)
@@ -400,6 +418,7 @@ def replay(request: HttpRequest, staff: Staff) -> HttpResponse:
 @staff_view(acts=True)
 def start_backfill(request: HttpRequest, staff: Staff) -> HttpResponse:
     backfills.request(installation=staff.installation, now=timezone.now())
+    staff.record(AuditAction.BACKFILL_STARTED)
     ask_for("personalize.run_backfills")
     response = _render(request, staff, "backfill.html", _backfill(request, staff))
     return _tell(response, "info", _("Back-fill started"), "")
@@ -407,14 +426,18 @@ def start_backfill(request: HttpRequest, staff: Staff) -> HttpResponse:
 
 @staff_view(acts=True)
 def pause_backfill(request: HttpRequest, staff: Staff, backfill_id: int) -> HttpResponse:
-    backfills.pause(backfill=_found(staff, backfill_id))
+    run = _found(staff, backfill_id)
+    backfills.pause(backfill=run)
+    staff.record(AuditAction.BACKFILL_PAUSED, on=run)
     response = _render(request, staff, "backfill.html", _backfill(request, staff))
     return _tell(response, "info", _("Back-fill pauses"), _("It stops after the page in hand."))
 
 
 @staff_view(acts=True)
 def resume_backfill(request: HttpRequest, staff: Staff, backfill_id: int) -> HttpResponse:
-    backfills.resume(backfill=_found(staff, backfill_id))
+    run = _found(staff, backfill_id)
+    backfills.resume(backfill=run)
+    staff.record(AuditAction.BACKFILL_RESUMED, on=run)
     ask_for("personalize.run_backfills")
     response = _render(request, staff, "backfill.html", _backfill(request, staff))
     return _tell(response, "info", _("Back-fill goes on"), "")
@@ -431,7 +454,12 @@ def _render(request: HttpRequest, staff: Staff, template: str, context: Context)
     return render(
         request,
         TEMPLATES + template,
-        {"can_act": staff.can_act, "navigation": navigation.GROUPS, **context},
+        {
+            "can_act": staff.can_act,
+            "can_send": staff.can_send,
+            "navigation": navigation.GROUPS,
+            **context,
+        },
     )
 
 

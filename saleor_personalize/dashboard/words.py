@@ -689,6 +689,10 @@ def _reason(reason: NotSentReason, channel: DeliveryChannel) -> tuple[str, str]:
         ),
         NotSentReason.GOAL_REACHED: (_("What it was for was reached before."), ""),
         NotSentReason.EXIT_CONDITION: (_("What ends this journey has happened."), ""),
+        NotSentReason.HOLDOUT: (
+            _("This person is left alone on purpose, so that it is known what messages bring."),
+            "",
+        ),
         NotSentReason.DRY_RUN: (
             _("This service runs dry: it records messages and sends none."),
             _("Whoever runs it switches DRY_RUN off."),

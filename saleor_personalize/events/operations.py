@@ -255,6 +255,7 @@ def record_orders(
                     "total": order.total,
                     "undiscounted_total": order.undiscounted_total,
                     "voucher_code": order.voucher_code,
+                    "total_refunded": order.total_refunded,
                     "placed_at": order.placed_at,
                 }
                 for order, profile_id in zip(real, profiles, strict=True)
@@ -318,6 +319,7 @@ def _record_lines(
                 "name": line.name[:500],
                 "quantity": line.quantity,
                 "unit_price": line.unit_price,
+                "quantity_returned": line.quantity_returned,
             }
             for row, order in orders
             for line in order.lines

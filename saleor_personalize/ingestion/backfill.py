@@ -19,6 +19,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from saleor_personalize.analytics import operations as analytics
 from saleor_personalize.catalog import operations as catalog
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import BackfillStatus, InstallationStatus
@@ -85,6 +86,7 @@ def _customers(i: Installation, data: Sequence[Any], now: datetime, seen_at: dat
 
 def _orders(i: Installation, data: Sequence[Any], now: datetime, seen_at: datetime) -> int:
     changed = events.record_orders(installation=i, data=data, now=now, seen_at=seen_at)
+    analytics.follow_orders(installation=i, ids=changed, now=now)
     journeys.follow_orders(installation=i, ids=changed, now=now)
     offers.follow_orders(installation=i, ids=changed, now=now)
     return len(changed)

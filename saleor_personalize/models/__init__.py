@@ -1,6 +1,7 @@
 """All tables of the app, by name. Rooms own behaviour, not tables."""
 
 from saleor_personalize.models.alerts import StockAlert
+from saleor_personalize.models.analytics import AttributedOrder
 from saleor_personalize.models.audit import AuditEntry
 from saleor_personalize.models.bus import OutgoingDelivery, OutgoingWebhook
 from saleor_personalize.models.catalog import (
@@ -20,6 +21,7 @@ from saleor_personalize.models.catalog import (
 )
 from saleor_personalize.models.devices import Device, PushAccount
 from saleor_personalize.models.events import Checkout, Event, Order, OrderLine, Session
+from saleor_personalize.models.experiments import Experiment, Participation
 from saleor_personalize.models.favourites import Favourite, SharedFavourites
 from saleor_personalize.models.fields import EncryptedTextField, email_hash
 from saleor_personalize.models.hints import PageDropOff, ShownHint
@@ -54,6 +56,7 @@ from saleor_personalize.models.webhooks import ProviderWebhook, WebhookDelivery
 
 __all__ = [
     "Approval",
+    "AttributedOrder",
     "AuditEntry",
     "Backfill",
     "BackfillStage",
@@ -70,6 +73,7 @@ __all__ = [
     "Enrollment",
     "Erasure",
     "Event",
+    "Experiment",
     "Exposure",
     "Favourite",
     "FirstStep",
@@ -95,6 +99,7 @@ __all__ = [
     "Page",
     "PageDropOff",
     "PageTranslation",
+    "Participation",
     "PendingToken",
     "PhoneClaim",
     "Placement",

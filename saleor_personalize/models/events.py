@@ -1,6 +1,7 @@
 """What happened: events of the storefront, checkouts and orders of Saleor."""
 
 from datetime import datetime
+from decimal import Decimal
 
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
@@ -160,6 +161,10 @@ class Order(SaleorObject):
     undiscounted_total = models.DecimalField(max_digits=20, decimal_places=3, null=True)
     # The voucher's code that it was placed with.
     voucher_code = models.CharField(max_length=255, blank=True, db_default="")
+    # Paid back so far, in the order's currency.
+    total_refunded = models.DecimalField(
+        max_digits=20, decimal_places=3, default=Decimal(0), db_default=Decimal(0)
+    )
     placed_at = models.DateTimeField()
 
     class Meta(SaleorObject.Meta):
@@ -187,6 +192,8 @@ class OrderLine(Scoped):
     name = models.CharField(max_length=500, blank=True)
     quantity = models.PositiveIntegerField()
     unit_price = models.DecimalField(max_digits=20, decimal_places=3)
+    # Pieces that were sent back.
+    quantity_returned = models.PositiveIntegerField(default=0, db_default=0)
 
     class Meta:
         constraints = [

@@ -2,6 +2,7 @@
 
 import uuid
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 
 from saleor_personalize.enums import (
@@ -147,4 +148,6 @@ class MessageEvent(Scoped):
         indexes = [
             models.Index(fields=["message", "kind"], name="message_event_kind"),
             models.Index(fields=["installation", "-at"], name="message_event_newest"),
+            # What we heard since then. Rows lie in the order in which they came.
+            BrinIndex(fields=["recorded_at"], name="message_event_heard", autosummarize=True),
         ]

@@ -8,7 +8,8 @@ from enum import StrEnum
 
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import BackfillStatus, DeliveryChannel, DryRunStatus, FirstStepKey
-from saleor_personalize.journeys import definitions, operations
+from saleor_personalize.journeys import definitions
+from saleor_personalize.journeys.definitions import Definition
 from saleor_personalize.messaging.links import CHECKOUT_PLACEHOLDER
 from saleor_personalize.messaging.operations import sender_of
 from saleor_personalize.models import (
@@ -88,11 +89,8 @@ def first_steps(*, installation: Installation) -> FirstSteps:
     live = list(Journey.objects.of(installation).filter(is_live=True).order_by("live_at", "pk")[:1])
     chosen = noted.get(FirstStepKey.RECIPE)
     recipe = chosen.detail if chosen is not None else (live[0].key if live else "")
-    run = (
-        DryRun.objects.of(installation)
-        .filter(journey__key=recipe, status=DryRunStatus.DONE)
-        .first()
-    )
+    runs = DryRun.objects.of(installation).filter(journey__key=recipe, status=DryRunStatus.DONE)
+    run = runs.first() if recipe else None
     checked, tested = noted.get(FirstStepKey.CHECKED), noted.get(FirstStepKey.TEST_SENT)
     backfill = (
         Backfill.objects.of(installation)
@@ -120,16 +118,13 @@ def first_steps(*, installation: Installation) -> FirstSteps:
     )
 
 
-def lacks(*, journey: Journey) -> set[Lack]:
-    """Return what keeps a journey from saying anything."""
-    if journey.published is None:
-        return set()
-    definition = operations.definition_of(journey.published)
+def lacks(*, installation: Installation, definition: Definition) -> set[Lack]:
+    """Return what keeps a journey of this definition from saying anything."""
     ways = definitions.delivery_channels_of(definition, [DeliveryChannel.EMAIL.value])
     needed = {Lack.SENDER} if DeliveryChannel.EMAIL in ways else set()
     if definition.trigger.type == "abandoned_checkout":
         needed.add(Lack.CART_LINK)
-    return needed & _lacks_of_all(journey.installation)
+    return needed & _lacks_of_all(installation)
 
 
 def _lacks_of_all(installation: Installation) -> set[Lack]:

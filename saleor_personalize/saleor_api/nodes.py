@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,9 @@ from saleor_personalize.exceptions import MalformedPayload
 from saleor_personalize.saleor_api.documents import TRANSLATION
 
 Node = Mapping[str, Any]
+
+#: States of a fulfillment whose pieces came back. One that is replaced came back too.
+_SENT_BACK = frozenset({"RETURNED", "REFUNDED_AND_RETURNED", "REPLACED"})
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,7 @@ class OrderLineData:
     name: str
     quantity: int
     unit_price: Decimal
+    quantity_returned: int = 0
 
 
 @dataclass(frozen=True)
@@ -204,6 +209,8 @@ class OrderData:
     # Before every discount; None in deliveries of old, and where Saleor does not tell.
     undiscounted_total: Decimal | None = None
     voucher_code: str = ""
+    # Paid back so far; deliveries of old tell nothing of it.
+    total_refunded: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True)
@@ -535,6 +542,7 @@ def read_order(node: Node) -> OrderData:
     with _reading("An order", node):
         user = node["user"]
         total = node["total"]["gross"]
+        returned = _returned(node)
         return OrderData(
             id=str(node["id"]),
             number=str(node["number"] or ""),
@@ -560,6 +568,7 @@ def read_order(node: Node) -> OrderData:
                     name=" ".join(filter(None, (line["productName"], line["variantName"]))),
                     quantity=int(line["quantity"]),
                     unit_price=_amount(line["unitPrice"]["gross"]),
+                    quantity_returned=min(returned[str(line["id"])], int(line["quantity"])),
                 )
                 for line in node["lines"]
             ),
@@ -569,7 +578,22 @@ def read_order(node: Node) -> OrderData:
             if node.get("undiscountedTotal")
             else None,
             voucher_code=str(node.get("voucherCode") or ""),
+            total_refunded=_amount(node["totalRefunded"])
+            if node.get("totalRefunded")
+            else Decimal(0),
         )
+
+
+def _returned(node: Node) -> Counter[str]:
+    """Count the pieces that were sent back, by the id of their line."""
+    pieces: Counter[str] = Counter()
+    for fulfillment in node.get("fulfillments") or ():
+        if fulfillment["status"] in _SENT_BACK:
+            for line in fulfillment.get("lines") or ():
+                # The line may be gone.
+                if line["orderLine"] is not None:
+                    pieces[str(line["orderLine"]["id"])] += int(line["quantity"])
+    return pieces
 
 
 def read_customer(node: Node) -> CustomerData:

@@ -5,6 +5,7 @@ everything loses nothing.
 """
 
 from saleor_personalize.tasks import (
+    analytics,
     backfill,
     bus,
     events,
@@ -23,6 +24,7 @@ from saleor_personalize.tasks import (
 )
 
 __all__ = [
+    "analytics",
     "backfill",
     "bus",
     "events",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from saleor_personalize.analytics import operations as analytics
 from saleor_personalize.enums import ErasureSource
 from saleor_personalize.events import operations as events
 from saleor_personalize.events.facts import is_of_erased
@@ -80,6 +81,7 @@ class OrderSaved(Subscription):
         changed = events.record_orders(
             installation=installation, data=[facts], now=now, seen_at=envelope.issued_at
         )
+        analytics.follow_orders(installation=installation, ids=changed, now=now)
         journeys.follow_orders(installation=installation, ids=changed, now=now)
         for order in Order.objects.of(installation).filter(pk__in=changed):
             offers.follow_order(order=order, now=now)

@@ -13,6 +13,7 @@ from django.db.models import Q, QuerySet
 
 from saleor_personalize.enums import IdentityKind
 from saleor_personalize.models import (
+    AttributedOrder,
     Checkout,
     ComputedTraits,
     Consent,
@@ -33,6 +34,7 @@ from saleor_personalize.models import (
     OrderLine,
     OutgoingDelivery,
     OutgoingWebhook,
+    Participation,
     PhoneClaim,
     Profile,
     SegmentMembership,
@@ -111,6 +113,10 @@ def _rows(
     yield Order, orders
     lines = OrderLine.objects.of(installation).filter(order__in=orders.order_by().values("pk"))
     yield OrderLine, lines.select_related("order").order_by("pk")
+    followed = AttributedOrder.objects.of(installation).filter(
+        order__in=orders.order_by().values("pk")
+    )
+    yield AttributedOrder, followed.select_related("order", "message", "journey").order_by("pk")
     yield of(Favourite, "added_at")
     yield of(Exposure, "last_shown_at")
     yield of(SharedFavourites)
@@ -139,6 +145,8 @@ def _rows(
     yield of(ComputedTraits)
     memberships, rows = of(SegmentMembership, "entered_at")
     yield memberships, rows.select_related("segment")
+    taken, rows = of(Participation, "since")
+    yield taken, rows.select_related("experiment")
     yield (
         Merge,
         Merge.objects.of(installation)

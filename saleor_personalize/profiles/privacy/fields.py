@@ -14,6 +14,7 @@ from django.db import models
 
 from saleor_personalize.models import (
     Approval,
+    AttributedOrder,
     AuditEntry,
     Backfill,
     BackfillStage,
@@ -29,6 +30,7 @@ from saleor_personalize.models import (
     Enrollment,
     Erasure,
     Event,
+    Experiment,
     Exposure,
     Favourite,
     FirstStep,
@@ -54,6 +56,7 @@ from saleor_personalize.models import (
     Page,
     PageDropOff,
     PageTranslation,
+    Participation,
     PendingToken,
     PhoneClaim,
     Placement,
@@ -153,6 +156,7 @@ def _orders() -> Handlings:
         total="total",
         undiscounted_total="undiscounted_total",
         voucher_code="voucher_code",
+        total_refunded="total_refunded",
         placed_at="placed_at",
     )
     return {
@@ -242,6 +246,12 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     },
     FirstStep: _shops("key", "done_at", "detail"),
     OfferVoucher: _shops("digest", "saleor_id", "name", "expires_at", "created_at"),
+    Experiment: {
+        **_shops(
+            "key", "kind", "arms", "began_at", "winner", "decided_at", "report", "measured_at"
+        ),
+        "decided_by": Handling(True, "", Erased.EMPTIED, "shop"),
+    },
     Segment: _shops(
         "key", "name", "definition", "is_active", "created_at", "updated_at", "evaluated_at",
         "full_evaluation_due_at",
@@ -346,7 +356,18 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         "order_lines", "orders", "saleor_id", erased=Erased.KEPT,
         order="order_id", product_saleor_id="product_id", variant_saleor_id="variant_id",
         name="name", quantity="quantity", unit_price="unit_price",
+        quantity_returned="quantity_returned",
     ),
+    # What an order followed stays with it: a journey or a placement, without the message.
+    AttributedOrder: {
+        **_persons(
+            "attributions", "orders", erased=Erased.KEPT,
+            order="order_id", kind="kind", touch="touch", touched_at="touched_at",
+            journey="journey", template="template", delivery_channel="delivery_channel",
+            placement="placement", strategy="strategy", answer="answer",
+        ),
+        "message": Handling(True, "attributions.message_id", Erased.EMPTIED, "orders"),
+    },
     Favourite: _persons(
         "favourites", "person", "profile",
         product_saleor_id="product_id", variant_saleor_id="variant_id", channel_slug="channel",
@@ -382,6 +403,10 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     SegmentMembership: _persons(
         "segments", "memberships", "profile",
         segment="segment", entered_at="entered_at", left_at="left_at",
+    ),
+    Participation: _persons(
+        "experiments", "person", "profile",
+        experiment="experiment", arm="arm", since="since",
     ),
     # Gone within a minute, when segments have looked at the person.
     ChangedProfile: _persons("", "person", "profile", "changed_at", "has_ordered"),
