@@ -73,3 +73,8 @@ GROUPS = (
         ),
     ),
 )
+
+
+def url_names() -> dict[str, str]:
+    """Return which fragment is asked for, by the keys of the pages."""
+    return {entry.key: entry.url_name for group in GROUPS for entry in group.entries}

@@ -225,7 +225,8 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     PageTranslation: _shops("page_saleor_id", "language_code", "title", "recorded_at"),
     ProductVariant: _shops(*_MIRRORED, "product_saleor_id", "sku", "name", "is_stock_tracked"),
     Stock: _shops(
-        "variant_saleor_id", "warehouse_saleor_id", "quantity", "quantity_allocated", "recorded_at"
+        "variant_saleor_id", "warehouse_saleor_id", "quantity", "quantity_allocated",
+        "recorded_at", "emptied_at",
     ),
     ProductListing: _shops(
         "product_saleor_id", "channel_slug", "is_published", "published_at",
@@ -444,7 +445,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     # The row stays without its person: the code may still have to be taken out of Saleor.
     Offer: {
         **_persons(
-            "offers", "offers", "key", "listings", "error", "due_at", "attempts",
+            "offers", "offers", "key", "listings", "voucher_saleor_id", "error", "due_at", "attempts",
             erased=Erased.KEPT,
             code="code", kind="kind", terms="terms", channel_slug="channel",
             is_first_order_only="is_first_order_only", status="status", reason="reason",
