@@ -98,6 +98,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         *_app_url(),
         *_installs(),
         *_origins(),
+        *_dashboard_path(),
         *_keys(),
         *_backends(),
         *_placements(),
@@ -216,6 +217,16 @@ def _origins() -> Iterator[CheckMessage]:
                     hint="Write scheme and host without a path or a closing slash: https://dashboard.example.com.",
                     id=f"{APP}.{fault}",
                 )
+
+
+def _dashboard_path() -> Iterator[CheckMessage]:
+    path = settings.DASHBOARD_PATH
+    if not re.fullmatch(r"/([\w.~-]+/)*", path):
+        yield Error(
+            f"{_at('DASHBOARD_PATH')} is {path!r}, which is no path.",
+            hint='Begin and end with a slash: "/dashboard/", or "/" where the Dashboard stands alone.',
+            id=f"{APP}.E118",
+        )
 
 
 def _keys() -> Iterator[CheckMessage]:

@@ -294,6 +294,8 @@ class Defaults:
     ALLOW_PRIVATE_ADDRESSES: bool = False
     # Dashboard origins that may frame our pages. Empty: the installation's own Saleor origin.
     DASHBOARD_ORIGINS: Sequence[str] = ()
+    # Where on its origin the Dashboard lives: links of the widgets on its pages lead there.
+    DASHBOARD_PATH: str = "/dashboard/"
     # Fernet keys for secrets and addresses at rest; the first encrypts, all decrypt.
     ENCRYPTION_KEYS: Sequence[str] = ()
 

@@ -219,9 +219,9 @@ def roles() -> dict[str, list[str]]:
     return {"view": view, "edit": edit, "send": list(dict.fromkeys([*edit, *send]))}
 
 
-def read_staff(request: HttpRequest, **needs: Unpack[Needs]) -> Staff:
-    """Return who calls. Raises InvalidToken, KeysUnavailable, or AccessDenied for staff who may not."""
-    claims = read_dashboard_token(request.headers.get(TOKEN_HEADER, ""), now=timezone.now())
+def read_staff(token: str, **needs: Unpack[Needs]) -> Staff:
+    """Return whose token it is. Raises InvalidToken, KeysUnavailable, or AccessDenied for staff who may not."""
+    claims = read_dashboard_token(token, now=timezone.now())
     staff = Staff(
         installation=claims.installation,
         permissions=claims.permissions,
@@ -272,7 +272,7 @@ def _answer(
     **kwargs: P.kwargs,
 ) -> HttpResponseBase:
     try:
-        staff = read_staff(request, **needs)
+        staff = read_staff(request.headers.get(TOKEN_HEADER, ""), **needs)
     except (InvalidToken, KeysUnavailable) as error:
         status = 401 if isinstance(error, InvalidToken) else 503
         return _refuse(request, status, _("The Dashboard's sign-in was not accepted"), str(error))

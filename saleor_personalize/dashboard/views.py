@@ -7,10 +7,12 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -61,8 +63,11 @@ Context = dict[str, Any]
 
 @framed
 @require_GET
-def page(request: HttpRequest) -> HttpResponse:
-    """Serve the page empty: who looks is known only once the Dashboard has handed over its token."""
+def page(request: HttpRequest, key: str = "") -> HttpResponse:
+    """Serve the page empty: who looks is known only once the Dashboard has handed over its token.
+
+    `key`: what of the menu is shown first; with `customerId` in the address, that person.
+    """
     language = language_of(request)
     origins = dashboard_origins(request.GET.get("saleorApiUrl", ""))
     with translation.override(language):
@@ -74,13 +79,19 @@ def page(request: HttpRequest) -> HttpResponse:
                 "theme": "dark" if request.GET.get("theme") == "dark" else "light",
                 "origins": origins,
                 "app_name": settings.APP_NAME,
-                # Opened from the page of a customer.
-                "customer": request.GET.get("customerId", "")[:500],
+                "start": _start(key, customer=request.GET.get("customerId", "")[:500]),
             },
         )
         response["Content-Language"] = language
     response["Cache-Control"] = "no-store"
     return framed_by(response, origins)
+
+
+def _start(key: str, *, customer: str) -> str:
+    """Return the fragment to begin with; the overview when a link names a page that is no more."""
+    if customer:
+        return f"{reverse('dashboard-people')}?{urlencode({'customer': customer})}"
+    return reverse(navigation.url_names().get(key, "dashboard-overview"))
 
 
 @staff_view()

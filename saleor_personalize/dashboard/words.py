@@ -15,6 +15,7 @@ from saleor_personalize.enums import (
     HeldBack,
     ImportStatus,
     InstallationStatus,
+    MessageEventKind,
     MessageStatus,
     NotSentReason,
     OfferReason,
@@ -115,6 +116,15 @@ TRAINING_STEPS = {
     "fitting": gettext_lazy("learning"),
     "measuring": gettext_lazy("measuring"),
     "save": gettext_lazy("saving"),
+}
+#: what people did about a message
+OUTCOMES = {
+    MessageEventKind.OPENED: gettext_lazy("opened"),
+    MessageEventKind.CLICKED: gettext_lazy("clicked"),
+    MessageEventKind.READ: gettext_lazy("read in the app"),
+    MessageEventKind.DISMISSED: gettext_lazy("waved away in the app"),
+    MessageEventKind.COMPLAINED: gettext_lazy("marked as spam"),
+    MessageEventKind.UNSUBSCRIBED: gettext_lazy("unsubscribed"),
 }
 RULE_EFFECTS = {
     "include": gettext_lazy("shows nothing else"),
@@ -747,6 +757,13 @@ _BY_CHANNEL = {
         ),
     ),
 }
+
+
+def distance(at: datetime, now: datetime) -> str:
+    """Return when something is or was, seen from now: "in 4 min", "3 days ago"."""
+    if at > now:
+        return _("in %(duration)s") % {"duration": duration(at - now)}
+    return _("%(duration)s ago") % {"duration": duration(now - at)}
 
 
 def duration(value: timedelta | None) -> str:

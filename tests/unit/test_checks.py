@@ -46,6 +46,8 @@ def test_settings_in_order_have_nothing_to_tell(settings: Any) -> None:
         ("E004", {"DASHBOARD_ORIGINS": ["https://dashboard.example.com/"]}, "no origin"),
         ("E004", {"DASHBOARD_ORIGINS": ["https://a.test; script-src *"]}, "no origin"),
         ("E004", {"DASHBOARD_ORIGINS": ["dashboard.example.com"]}, "no origin"),
+        ("E118", {"DASHBOARD_PATH": "dashboard"}, "no path"),
+        ("E118", {"DASHBOARD_PATH": "//evil.example/"}, "no path"),
         ("E005", {"ENCRYPTION_KEYS": ["not-a-key"]}, "ENCRYPTION_KEYS'][0] is not a Fernet key"),
         ("W004", {"ENCRYPTION_KEYS": []}, "SECRET_KEY"),
         ("E090", {"LIFECYCLE_AT_RISK_SHARE": 0.96}, "LIFECYCLE_AT_RISK_SHARE'] is 0.96"),

@@ -34,6 +34,7 @@ from saleor_personalize.models import (
     Exposure,
     Favourite,
     FirstStep,
+    Heartbeat,
     Identity,
     Import,
     ImportReject,
@@ -196,6 +197,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         **_shops("service_account", "project_id", "client_email", "saved_at", "tested_at", "fault"),
         "created_by": Handling(True, "", Erased.EMPTIED, "shop"),
     },
+    Heartbeat: _shops("at"),
     Pace: _shops("key", "free_at", "queue_at", "day", "taken", "paused_until"),
     ProviderWebhook: _shops("secret", "secret_hash", "created_at", "heard"),
     PageDropOff: _shops("page", "measured_at", "view_count", "went_on_count", "seconds"),
@@ -223,7 +225,8 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     PageTranslation: _shops("page_saleor_id", "language_code", "title", "recorded_at"),
     ProductVariant: _shops(*_MIRRORED, "product_saleor_id", "sku", "name", "is_stock_tracked"),
     Stock: _shops(
-        "variant_saleor_id", "warehouse_saleor_id", "quantity", "quantity_allocated", "recorded_at"
+        "variant_saleor_id", "warehouse_saleor_id", "quantity", "quantity_allocated",
+        "recorded_at", "emptied_at",
     ),
     ProductListing: _shops(
         "product_saleor_id", "channel_slug", "is_published", "published_at",
@@ -442,7 +445,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     # The row stays without its person: the code may still have to be taken out of Saleor.
     Offer: {
         **_persons(
-            "offers", "offers", "key", "listings", "error", "due_at", "attempts",
+            "offers", "offers", "key", "listings", "voucher_saleor_id", "error", "due_at", "attempts",
             erased=Erased.KEPT,
             code="code", kind="kind", terms="terms", channel_slug="channel",
             is_first_order_only="is_first_order_only", status="status", reason="reason",
