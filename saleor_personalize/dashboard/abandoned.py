@@ -114,9 +114,9 @@ def _state(row: LeftCart, now: datetime) -> State:
             "when": when,
         }
         if not stay.journey.is_live:
-            return State("warn", _("Held"), _("The journey is paused."))
+            return State("warn", _("Held"), words.held_reason(NotSentReason.JOURNEY_PAUSED))
         if stay.held_by:
-            text = f"{text}. {words.not_sent_reason(NotSentReason(stay.held_by))}"
+            text = f"{text}. {words.held_reason(NotSentReason(stay.held_by))}"
         return State("busy", _("Followed up"), text)
     if row.told is not None:
         when = words.distance(row.told.decided_at, now)
@@ -164,20 +164,15 @@ def _told(staff: Staff, found: Recovery, now: datetime) -> tuple[str, str, str]:
     if found.outlook is None and not carts.followers(staff.installation):
         text = _("No journey that follows carts is live. Let one go live first.")
         return "error", _("Nothing is sent"), text
-    reason = words.not_sent_reason(found.reason) if found.reason else ""
     if found.outlook is None:
+        reason = words.not_sent_reason(found.reason) if found.reason else ""
         return "error", _("Nothing is sent"), reason
-    if reason:
-        when = words.distance(found.outlook.at, now)
-        return (
-            "info",
-            _("Not right now"),
-            _("%(reason)s Next try %(when)s.")
-            % {
-                "reason": reason,
-                "when": when,
-            },
-        )
+    if found.reason:
+        told = {
+            "reason": words.held_reason(found.reason),
+            "when": words.distance(found.outlook.at, now),
+        }
+        return "info", _("Not right now"), _("%(reason)s Next try %(when)s.") % told
     text = _("It goes within seconds, unless the last look at the shop speaks against it.")
     return "success", _("On its way"), text
 

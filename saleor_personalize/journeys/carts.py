@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from saleor_personalize.conf import settings
-from saleor_personalize.enums import EnrollmentStatus, NotSentReason
+from saleor_personalize.enums import CheckoutCloseReason, EnrollmentStatus, NotSentReason
 from saleor_personalize.journeys import outlook
 from saleor_personalize.journeys.definitions import Definition
 from saleor_personalize.journeys.entering import enter, live_journeys
@@ -188,6 +188,8 @@ def recover(*, checkout: Checkout, now: datetime) -> Recovery:
             .select_for_update(of=("self",))
             .get(pk=checkout.pk)
         )
+        if (over := _why_over(cart)) is not None:
+            return Recovery(over)
         if _is_just_told(cart, now):
             return Recovery(NotSentReason.ALREADY_SENT)
         found = Recovery(NotSentReason.NOT_LIVE)
@@ -196,6 +198,14 @@ def recover(*, checkout: Checkout, now: datetime) -> Recovery:
             if found.outlook is not None:
                 break
         return found
+
+
+def _why_over(cart: Checkout) -> NotSentReason | None:
+    if cart.close_reason == CheckoutCloseReason.ORDERED:
+        return NotSentReason.ORDERED
+    if cart.closed_at is not None or cart.deleted_at is not None:
+        return NotSentReason.CHECKOUT_GONE
+    return None if cart.lines else NotSentReason.CHECKOUT_EMPTY
 
 
 def _is_just_told(cart: Checkout, now: datetime) -> bool:
