@@ -24,6 +24,7 @@ from django.core.validators import validate_email
 from django.db import connection
 
 from saleor_personalize.conf import (
+    ROLES,
     SETTING_NAME,
     Defaults,
     build_backend,
@@ -36,6 +37,7 @@ from saleor_personalize.conf import (
 from saleor_personalize.enums import ConsentRule, DeliveryChannel
 from saleor_personalize.exceptions import ConfigurationError
 from saleor_personalize.hints import offering
+from saleor_personalize.journeys.definitions import MAX_HOLDOUT
 from saleor_personalize.journeys.triggers import known_triggers
 from saleor_personalize.messaging import pace, texts
 from saleor_personalize.messaging.clocks import clock_time, zone_named
@@ -96,6 +98,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         *_app_url(),
         *_installs(),
         *_origins(),
+        *_dashboard_path(),
         *_keys(),
         *_backends(),
         *_placements(),
@@ -105,6 +108,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         *_events(),
         *_segment_rules(),
         *_lifecycle(),
+        *_experiments(),
         *_imports(),
         *_consent(),
         *_privacy(),
@@ -116,6 +120,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         *_bus(),
         *_hints(),
         *_offers(),
+        *_roles(),
     ]
 
 
@@ -212,6 +217,16 @@ def _origins() -> Iterator[CheckMessage]:
                     hint="Write scheme and host without a path or a closing slash: https://dashboard.example.com.",
                     id=f"{APP}.{fault}",
                 )
+
+
+def _dashboard_path() -> Iterator[CheckMessage]:
+    path = settings.DASHBOARD_PATH
+    if not re.fullmatch(r"/([\w.~-]+/)*", path):
+        yield Error(
+            f"{_at('DASHBOARD_PATH')} is {path!r}, which is no path.",
+            hint='Begin and end with a slash: "/dashboard/", or "/" where the Dashboard stands alone.',
+            id=f"{APP}.E118",
+        )
 
 
 def _keys() -> Iterator[CheckMessage]:
@@ -409,6 +424,22 @@ def _lifecycle() -> Iterator[CheckMessage]:
             f"{_at('LIFECYCLE_AT_RISK_AFTER')} is {soon} and LIFECYCLE_LAPSED_AFTER {late}.",
             hint="Set a day or more, the first the shorter one, such as 90 and 365 days.",
             id=f"{APP}.E091",
+        )
+
+
+def _experiments() -> Iterator[CheckMessage]:
+    for name in ("HOLDOUT_PERCENT", "JOURNEY_HOLDOUT_PERCENT"):
+        if getattr(settings, name) > MAX_HOLDOUT:
+            yield Error(
+                f"{_at(name)} is {getattr(settings, name)}: most people would be left alone.",
+                hint=f"Set 0 to {MAX_HOLDOUT}; 0 holds nobody out.",
+                id=f"{APP}.E092",
+            )
+    if not settings.EXPERIMENT_WINDOW:
+        yield Error(
+            f"{_at('EXPERIMENT_WINDOW')} is nothing: no order would ever count.",
+            hint="Set a day or more, such as 30 days.",
+            id=f"{APP}.E093",
         )
 
 
@@ -619,6 +650,33 @@ def _offers() -> Iterator[CheckMessage]:
             hint="Use letters, digits, '_', '-' and '.', as in promoCode.",
             id=f"{APP}.E113",
         )
+
+
+def _roles() -> Iterator[CheckMessage]:
+    for role, permissions in settings.DASHBOARD_ROLES.items():
+        if role not in ROLES:
+            yield Error(
+                f"{_at('DASHBOARD_ROLES')} has the key {role!r}, which is no role.",
+                hint=f"Known: {', '.join(ROLES)}.",
+                id=f"{APP}.E220",
+            )
+        elif not _are_permissions(permissions):
+            yield Error(
+                f"{_at('DASHBOARD_ROLES', role)} is {permissions!r}, which are no permissions of Saleor.",
+                hint='Write at least one, such as ["MANAGE_ORDERS"].',
+                id=f"{APP}.E221",
+            )
+
+
+def _are_permissions(value: object) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and bool(value)
+        and all(
+            isinstance(each, str) and re.fullmatch("(MANAGE|HANDLE|IMPERSONATE)_[A-Z_]+", each)
+            for each in value
+        )
+    )
 
 
 def _privacy() -> Iterator[CheckMessage]:

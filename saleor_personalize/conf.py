@@ -195,6 +195,14 @@ def _retention() -> dict[str, timedelta]:
     return {kind: timedelta(days=count) for kind, count in days.items()}
 
 
+#: What staff may do in the Dashboard; each includes the ones before it.
+ROLES = ("view", "edit", "send")
+
+
+def _dashboard_roles() -> dict[str, list[str]]:
+    return {role: ["MANAGE_ORDERS", "MANAGE_CHECKOUTS"] for role in ROLES}
+
+
 def _triggers() -> dict[str, str]:
     rooms = "saleor_personalize.journeys.triggers"
     return {
@@ -286,6 +294,8 @@ class Defaults:
     ALLOW_PRIVATE_ADDRESSES: bool = False
     # Dashboard origins that may frame our pages. Empty: the installation's own Saleor origin.
     DASHBOARD_ORIGINS: Sequence[str] = ()
+    # Where on its origin the Dashboard lives: links of the widgets on its pages lead there.
+    DASHBOARD_PATH: str = "/dashboard/"
     # Fernet keys for secrets and addresses at rest; the first encrypts, all decrypt.
     ENCRYPTION_KEYS: Sequence[str] = ()
 
@@ -423,6 +433,14 @@ class Defaults:
     SMS_START_WORDS: Sequence[str] = ("start", "unstop")
     # How many codes that prove a number go in an hour: to a person, to a number, and for a whole shop.
     PHONE_CODES_PER_HOUR: Mapping[str, Any] = field(default_factory=_phone_codes)
+    # How many of a hundred people get no marketing of any journey, and none of one journey (its definition may
+    # say otherwise), so that what messages bring is measured. 0: nobody is held out.
+    HOLDOUT_PERCENT: Count = 5
+    JOURNEY_HOLDOUT_PERCENT: Count = 10
+    # For how long after people came upon an experiment their orders count, and how many people each arm needs
+    # before anything is said of it.
+    EXPERIMENT_WINDOW: timedelta = timedelta(days=30)
+    EXPERIMENT_MIN_PEOPLE: int = 100
     # Render and record, send nothing.
     DRY_RUN: bool = False
 
@@ -479,6 +497,10 @@ class Defaults:
     BUS_ALLOW_PRIVATE_ADDRESSES: bool = False
     BUS_TIMEOUT: float = 10.0
     BUS_DISABLE_AFTER: timedelta = timedelta(days=3)
+
+    # "view", "edit" or "send" -> permissions of Saleor that staff need for it: one of those of "view", all of
+    # those of the others.
+    DASHBOARD_ROLES: Mapping[str, Any] = field(default_factory=_dashboard_roles)
 
     # Kind of data -> how long it is kept; None: for ever. docs/reference/data.md lists every kind.
     RETENTION: Mapping[str, timedelta | None] = field(default_factory=_retention)
@@ -537,6 +559,7 @@ _MERGED = (
     "WARM_UP",
     "INCENTIVE_GUARD",
     "PHONE_CODES_PER_HOUR",
+    "DASHBOARD_ROLES",
 )
 
 

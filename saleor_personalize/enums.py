@@ -473,6 +473,23 @@ class TimeReason(TextChoices):
     UNKNOWN = "unknown", "When people react is not known yet"
 
 
+class ExperimentKind(TextChoices):
+    """What the arms of an experiment differ in."""
+
+    HOLDOUT = "holdout", "Whether people are written to at all"
+    JOURNEY = "journey", "What a journey does"
+    PLACEMENT = "placement", "How products are recommended in a placement"
+
+
+class ArmVerdict(TextChoices):
+    """What can be said of an arm beside the one that it is measured against."""
+
+    TOO_FEW = "too_few", "Too few people yet to say anything"
+    NO_DIFFERENCE = "no_difference_seen", "No difference that could not be chance"
+    BETTER = "better", "Better than what it is measured against"
+    WORSE = "worse", "Worse than what it is measured against"
+
+
 class NotSentReason(TextChoices):
     """Why a message was not sent, in words that a shop owner understands."""
 
@@ -522,6 +539,10 @@ class NotSentReason(TextChoices):
         "The app may not make vouchers: grant it MANAGE_DISCOUNTS in Saleor",
     )
     OFFER_NOT_MADE = "offer_not_made", "Saleor could not make the voucher"
+    HOLDOUT = (
+        "holdout",
+        "Left alone on purpose, so that what messages bring can be measured (hold-out)",
+    )
     DRY_RUN = "dry_run", "Dry run: nothing is sent"
     INTERRUPTED = "interrupted", "The worker stopped before it handed the message over"
     CHANNEL_ERROR = "channel_error", "The provider refused the message"

@@ -74,6 +74,14 @@ class ServerKeyRefused(PersonalizeError):
         self.is_too_many = is_too_many
 
 
+class ExperimentRefused(PersonalizeError):
+    """An experiment cannot be ended so. `code`: unknown_arm, holds_out_all or is_over."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class KeysUnavailable(PersonalizeError):
     """A signature may be good, but the shop's key to tell cannot be had just now. Time may cure it."""
 

@@ -55,6 +55,10 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "task": "personalize.review_attributions",
         "schedule": crontab(hour="1", minute="43"),
     },
+    "experiments: measure": {
+        "task": "personalize.measure_experiments",
+        "schedule": crontab(minute="49"),
+    },
     "privacy: purge": {
         "task": "personalize.purge",
         "schedule": crontab(hour="2", minute="11"),

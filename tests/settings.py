@@ -32,6 +32,9 @@ SALEOR_PERSONALIZE = {
     **SALEOR_PERSONALIZE,
     "APP_URL": "https://personalize.test",
     "ALLOWED_SALEOR_API_URLS": [r"https://[a-z]+\.saleor\.test/graphql/"],
+    # Stories are about who is written to; who is left alone by chance has tests of its own.
+    "HOLDOUT_PERCENT": 0,
+    "JOURNEY_HOLDOUT_PERCENT": 0,
     "DEFAULT_SENDER": "shop@example.com",
     "CHECKOUT_URL": "https://store.test/checkout?checkout={checkout_id}",
     "MODEL_DIRECTORY": tempfile.mkdtemp(prefix="personalize-models-"),

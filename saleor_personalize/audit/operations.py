@@ -51,5 +51,8 @@ def _id_of(on: models.Model | None) -> str:
 def _name_of(on: models.Model | None) -> str:
     if on is None or isinstance(on, Profile):
         return ""
-    names = (getattr(on, field, "") for field in ("name", "alias", "key", "file_name", "version"))
+    names = (
+        getattr(on, field, "")
+        for field in ("name", "alias", "key", "template", "file_name", "version")
+    )
     return str(next(filter(None, names), ""))[:_NAME_LENGTH]

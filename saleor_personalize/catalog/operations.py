@@ -447,6 +447,14 @@ def _record_variants(
     return {v.product_id for v in variants if v.id in changed}
 
 
+#: The moment at which the last piece went; what was empty when we saw it first has none.
+_EMPTIED = """emptied_at = CASE
+    WHEN EXCLUDED.quantity > EXCLUDED.quantity_allocated THEN NULL
+    WHEN stored.quantity > stored.quantity_allocated THEN EXCLUDED.recorded_at
+    ELSE stored.emptied_at
+END"""
+
+
 def _record_stocks(
     installation: Installation, seen: Mapping[str, Sequence[StockData]], *, seen_at: datetime
 ) -> set[str]:
@@ -471,6 +479,7 @@ def _record_stocks(
         ],
         key=["variant_saleor_id", "warehouse_saleor_id"],
         silent=["recorded_at"],
+        also=[_EMPTIED],
     )
     return _owners_changed(merged, stored.filter(variant_saleor_id__in=taken), "variant_saleor_id")
 

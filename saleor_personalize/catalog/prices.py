@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from django.db.models import F, Q, QuerySet, Sum
+from django.db.models import F, Max, Q, QuerySet, Sum
 
 from saleor_personalize.catalog.operations import price_now
 from saleor_personalize.conf import settings
@@ -25,6 +25,7 @@ from saleor_personalize.models import (
     Stock,
     VariantPrice,
 )
+from saleor_personalize.models.installation import ScopedQuerySet
 
 #: How far back the lowest price before a reduction is looked for (directive 98/6/EC, article 6a).
 LOOK_BACK = timedelta(days=30)
@@ -144,20 +145,39 @@ def pieces_of_each(
         id_: 0 if is_tracked else None
         for id_, is_tracked in variants.values_list("saleor_id", "is_stock_tracked")
     }
-    channel = (
-        SalesChannel.objects.of(installation).filter(slug=channel_slug, deleted_at=None).first()
-    )
-    rows = Stock.objects.of(installation).filter(
-        variant_saleor_id__in=[id_ for id_, count in found.items() if count is not None],
-        quantity__gt=F("quantity_allocated"),
-    )
-    if channel is not None and channel.warehouse_ids:
-        rows = rows.filter(warehouse_saleor_id__in=channel.warehouse_ids)
+    counted = [id_ for id_, count in found.items() if count is not None]
+    rows = _stocks(installation, counted, channel_slug).filter(quantity__gt=F("quantity_allocated"))
     free = rows.values("variant_saleor_id").annotate(
         free=Sum(F("quantity") - F("quantity_allocated"))
     )
     found.update(free.values_list("variant_saleor_id", "free"))
     return found
+
+
+def sold_out_since(
+    *, installation: Installation, variant_ids: Iterable[str], channel_slug: str
+) -> dict[str, datetime]:
+    """Return since when those of the variants that are sold out are so; not where it is not known."""
+    pieces_ = pieces_of_each(
+        installation=installation, variant_ids=variant_ids, channel_slug=channel_slug
+    )
+    gone = [id_ for id_, count in pieces_.items() if count == 0]
+    rows = _stocks(installation, gone, channel_slug).exclude(emptied_at=None)
+    last = rows.order_by().values("variant_saleor_id").annotate(last=Max("emptied_at"))
+    return dict(last.values_list("variant_saleor_id", "last"))
+
+
+def _stocks(
+    installation: Installation, variant_ids: Iterable[str], channel_slug: str
+) -> ScopedQuerySet[Stock]:
+    """Return the stock of variants in the warehouses that supply a sales channel: if it names none, in all."""
+    rows = Stock.objects.of(installation).filter(variant_saleor_id__in=list(variant_ids))
+    channel = (
+        SalesChannel.objects.of(installation).filter(slug=channel_slug, deleted_at=None).first()
+    )
+    if channel is None or not channel.warehouse_ids:
+        return rows
+    return rows.filter(warehouse_saleor_id__in=channel.warehouse_ids)
 
 
 def with_pieces(

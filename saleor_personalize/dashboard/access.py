@@ -10,43 +10,40 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Concatenate, ParamSpec, cast
+from typing import Concatenate, ParamSpec, TypedDict, Unpack, cast
 from urllib.parse import urlsplit
 
 from django.db import models
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.clickjacking import xframe_options_exempt
 from django.views.decorators.csrf import csrf_exempt
 
 import saleor_personalize
 from saleor_personalize.audit import operations as audit
-from saleor_personalize.conf import settings
+from saleor_personalize.conf import ROLES, settings
 from saleor_personalize.enums import AuditAction
 from saleor_personalize.exceptions import AccessDenied, InvalidToken, KeysUnavailable
+from saleor_personalize.ingestion.permissions import needed_permissions
 from saleor_personalize.models import Installation
 from saleor_personalize.saleor_api.auth import read_dashboard_token
 from saleor_personalize.saleor_api.installations import find_installation
 
 TOKEN_HEADER = "authorization-bearer"  # noqa: S105 (a name, not a secret)
-#: One of these lets a staff member look: the pages tell what customers ordered and left behind.
-VIEW_PERMISSIONS = frozenset({"MANAGE_ORDERS", "MANAGE_CHECKOUTS"})
-#: All of these let them act (go live, pause, settings, replay): it is written to customers then.
-ACT_PERMISSIONS = frozenset({"MANAGE_ORDERS", "MANAGE_CHECKOUTS"})
-#: Beside those of acting: who imports sees addresses of customers.
-IMPORT_PERMISSIONS = ACT_PERMISSIONS | {"MANAGE_USERS"}
-#: A server key reads and changes all that the app knows of people, so its maker must be allowed that...
-KEY_PERMISSIONS = ACT_PERMISSIONS | {"MANAGE_USERS"}
-#: ...and, as for a token of an app in Saleor itself, have this. Saleor gives it to no app.
+#: A server key, an outgoing webhook and the account of push open all that the app knows of people...
+KEY_PERMISSIONS = frozenset({"MANAGE_ORDERS", "MANAGE_CHECKOUTS", "MANAGE_USERS"})
+#: ...and, as for a token of an app in Saleor itself, this is needed. Saleor gives it to no app.
 KEY_OWN_PERMISSION = "MANAGE_APPS"
 
 LOCALES = Path(saleor_personalize.__file__).parent / "locale"
 
 P = ParamSpec("P")
-View = Callable[Concatenate[HttpRequest, P], HttpResponse]
-StaffView = Callable[Concatenate[HttpRequest, "Staff", P], HttpResponse]
+View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
+StaffView = Callable[Concatenate[HttpRequest, "Staff", P], HttpResponseBase]
 
 
 @dataclass(frozen=True)
@@ -76,35 +73,155 @@ class Staff:
             detail=detail,
         )
 
+    def has(self, permission: str) -> bool:
+        """Tell whether they may: what the app asks Saleor for counts only where the app has it as well."""
+        if permission in needed_permissions():
+            return permission in self.permissions
+        return permission in self.permissions | self.own_permissions
+
+    @property
+    def can_view(self) -> bool:
+        """The pages tell what customers ordered and left behind."""
+        return any(map(self.has, settings.DASHBOARD_ROLES["view"]))
+
     @property
     def can_act(self) -> bool:
-        return self.permissions >= ACT_PERMISSIONS
+        return self.can_view and all(map(self.has, settings.DASHBOARD_ROLES["edit"]))
 
     @property
-    def can_import(self) -> bool:
-        return self.permissions >= IMPORT_PERMISSIONS
-
-    @property
-    def can_manage_keys(self) -> bool:
-        return self.permissions >= KEY_PERMISSIONS and KEY_OWN_PERMISSION in self.own_permissions
+    def can_send(self) -> bool:
+        """It is written to customers then."""
+        return self.can_act and all(map(self.has, settings.DASHBOARD_ROLES["send"]))
 
     @property
     def can_see_people(self) -> bool:
-        return "MANAGE_USERS" in self.permissions
+        return self.can_view and self.has("MANAGE_USERS")
+
+    @property
+    def can_import(self) -> bool:
+        return self.can_act and self.can_see_people
+
+    @property
+    def can_manage_keys(self) -> bool:
+        return (
+            self.can_act
+            and self.permissions >= KEY_PERMISSIONS
+            and KEY_OWN_PERMISSION in self.own_permissions
+        )
 
 
-def read_staff(
-    request: HttpRequest,
-    *,
-    acts: bool,
-    imports: bool = False,
-    people: bool = False,
-    keys: bool = False,
-    outgoing: bool = False,
-    push: bool = False,
-) -> Staff:
-    """Return who calls. Raises InvalidToken, KeysUnavailable, or AccessDenied for staff who may not."""
-    claims = read_dashboard_token(request.headers.get(TOKEN_HEADER, ""), now=timezone.now())
+class Needs(TypedDict, total=False):
+    """What a view asks of whoever calls it, beside that they may look."""
+
+    #: It changes something.
+    acts: bool
+    #: Something goes to customers because of it, now or later.
+    sends: bool
+    #: It tells who somebody is.
+    people: bool
+    #: It handles files with addresses of customers.
+    imports: bool
+    #: It hands out, or deletes, all that is known of a person.
+    whole: bool
+    #: It is about server keys; about outgoing webhooks; about the service account of Firebase.
+    keys: bool
+    outgoing: bool
+    push: bool
+
+
+#: need -> (the property of `Staff` that says who may, the sentence for whoever may not)
+_NEEDED = {
+    "view": (
+        "can_view",
+        gettext_lazy(
+            "You need one of these permissions, and this app must have it too: %(view)s. Ask whoever "
+            "manages staff in your Dashboard."
+        ),
+    ),
+    "acts": (
+        "can_act",
+        gettext_lazy(
+            "You may look but not change anything here: that needs these permissions, for you and for "
+            "this app: %(edit)s."
+        ),
+    ),
+    "sends": (
+        "can_send",
+        gettext_lazy(
+            "You may not have anything sent to customers: that needs these permissions, for you and for "
+            "this app: %(send)s."
+        ),
+    ),
+    "imports": (
+        "can_import",
+        gettext_lazy(
+            "The files hold addresses of customers: importing needs the permissions to manage "
+            "orders, checkouts and customers, for you and for this app."
+        ),
+    ),
+    "whole": (
+        "can_import",
+        gettext_lazy(
+            "A person's data may be exported and erased with the permissions to manage orders, checkouts "
+            "and customers, for you and for this app."
+        ),
+    ),
+    "people": (
+        "can_see_people",
+        gettext_lazy(
+            "This tells who somebody is and what they did: it needs the permission to manage "
+            "customers, for you and for this app."
+        ),
+    ),
+    "keys": (
+        "can_manage_keys",
+        gettext_lazy(
+            "A server key opens the data of all customers: it needs the permissions to manage "
+            "orders, checkouts and customers, for you and for this app, and your own to manage apps."
+        ),
+    ),
+    "outgoing": (
+        "can_manage_keys",
+        gettext_lazy(
+            "An outgoing webhook tells others about your customers: it needs the permissions to "
+            "manage orders, checkouts and customers, for you and for this app, and your own to "
+            "manage apps."
+        ),
+    ),
+    "push": (
+        "can_manage_keys",
+        gettext_lazy(
+            "The service account writes to the devices of all your customers: it needs the permissions "
+            "to manage orders, checkouts and customers, for you and for this app, and your own to "
+            "manage apps."
+        ),
+    ),
+}
+
+
+def why_not(staff: Staff, need: str) -> str:
+    """Return the sentence that tells a staff member what they may not and what that takes; empty: they may."""
+    may, sentence = _NEEDED[need]
+    if getattr(staff, may):
+        return ""
+    # As Saleor's Dashboard calls them.
+    names = {
+        role: ", ".join(name.replace("_", " ").capitalize() for name in permissions)
+        for role, permissions in roles().items()
+    }
+    return str(sentence) % names
+
+
+def roles() -> dict[str, list[str]]:
+    """Return the permissions of each role, those of the roles it includes among them."""
+    view, edit, send = (list(settings.DASHBOARD_ROLES[role]) for role in ROLES)
+    edit = list(dict.fromkeys(edit))
+    return {"view": view, "edit": edit, "send": list(dict.fromkeys([*edit, *send]))}
+
+
+def read_staff(token: str, **needs: Unpack[Needs]) -> Staff:
+    """Return whose token it is. Raises InvalidToken, KeysUnavailable, or AccessDenied for staff who may not."""
+    claims = read_dashboard_token(token, now=timezone.now())
     staff = Staff(
         installation=claims.installation,
         permissions=claims.permissions,
@@ -112,96 +229,31 @@ def read_staff(
         user_id=claims.user_id,
         email=claims.email,
     )
-    if not staff.permissions & VIEW_PERMISSIONS:
-        raise AccessDenied(
-            _(
-                "You need the permission to manage orders or checkouts, and this app must have it "
-                "too. Ask whoever manages staff in your Dashboard."
-            )
-        )
-    if acts and not staff.can_act:
-        raise AccessDenied(
-            _(
-                "You may look but not change anything here: that needs the permissions to manage "
-                "orders and checkouts, for you and for this app."
-            )
-        )
-    if imports and not staff.can_import:
-        raise AccessDenied(
-            _(
-                "The files hold addresses of customers: importing needs the permissions to manage "
-                "orders, checkouts and customers, for you and for this app."
-            )
-        )
-    if people and not staff.can_see_people:
-        raise AccessDenied(
-            _(
-                "This tells who somebody is and what they did: it needs the permission to manage "
-                "customers, for you and for this app."
-            )
-        )
-    if keys and not staff.can_manage_keys:
-        raise AccessDenied(
-            _(
-                "A server key opens the data of all customers: it needs the permissions to manage "
-                "orders, checkouts and customers, for you and for this app, and your own to manage apps."
-            )
-        )
-    if outgoing and not staff.can_manage_keys:
-        raise AccessDenied(
-            _(
-                "An outgoing webhook tells others about your customers: it needs the permissions to "
-                "manage orders, checkouts and customers, for you and for this app, and your own to "
-                "manage apps."
-            )
-        )
-    if push and not staff.can_manage_keys:
-        raise AccessDenied(
-            _(
-                "The service account writes to the devices of all your customers: it needs the permissions "
-                "to manage orders, checkouts and customers, for you and for this app, and your own to "
-                "manage apps."
-            )
-        )
+    for need in ("view", *(name for name, is_needed in needs.items() if is_needed)):
+        if refusal := why_not(staff, need):
+            raise AccessDenied(refusal)
     return staff
 
 
 def staff_view(
-    *,
-    acts: bool = False,
-    imports: bool = False,
-    people: bool = False,
-    keys: bool = False,
-    outgoing: bool = False,
-    push: bool = False,
-    posts: bool | None = None,
+    *, posts: bool | None = None, **needs: Unpack[Needs]
 ) -> Callable[[StaffView[P]], View[P]]:
     """Give a fragment's view its `Staff`, in the reader's language; answer 401 or 403 otherwise.
 
-    `acts`: the view changes something, so `ACT_PERMISSIONS` are needed and only POST is taken.
-    `imports`: it shows rows of files, so `IMPORT_PERMISSIONS` are needed. `people`: it shows somebody, so
-    MANAGE_USERS is needed. `keys`: it is about server keys, so `KEY_PERMISSIONS` and
-    `KEY_OWN_PERMISSION` are needed; `outgoing`, about outgoing webhooks, and `push`, about
-    the service account of Firebase, need the same. `posts`: take POST though nothing is changed, for what must stand in
-    no address, and so in no log.
+    A view that acts or sends takes only POST, and writes what was done into the audit log
+    (`Staff.record`). `posts`: take POST though nothing is changed, for what must stand in no address,
+    and so in no log.
     """
-    method = "POST" if (acts if posts is None else posts) else "GET"
+    changes = needs.get("acts", False) or needs.get("sends", False)
+    method = "POST" if (changes if posts is None else posts) else "GET"
 
     def decorate(view: StaffView[P]) -> View[P]:
         @csrf_exempt  # no cookie signs anybody in, so there is nothing to forge
         @functools.wraps(view)
-        def guarded(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        def guarded(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
             if request.method != method:
                 return HttpResponse(status=405)
             with translation.override(language_of(request)):
-                needs = {
-                    "acts": acts,
-                    "imports": imports,
-                    "people": people,
-                    "keys": keys,
-                    "outgoing": outgoing,
-                    "push": push,
-                }
                 response = _answer(view, request, needs, *args, **kwargs)
                 response["Content-Language"] = translation.get_language()
             response["Cache-Control"] = "no-store"
@@ -215,12 +267,12 @@ def staff_view(
 def _answer(
     view: StaffView[P],
     request: HttpRequest,
-    needs: dict[str, bool],
+    needs: Needs,
     *args: P.args,
     **kwargs: P.kwargs,
-) -> HttpResponse:
+) -> HttpResponseBase:
     try:
-        staff = read_staff(request, **needs)
+        staff = read_staff(request.headers.get(TOKEN_HEADER, ""), **needs)
     except (InvalidToken, KeysUnavailable) as error:
         status = 401 if isinstance(error, InvalidToken) else 503
         return _refuse(request, status, _("The Dashboard's sign-in was not accepted"), str(error))

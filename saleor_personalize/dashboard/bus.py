@@ -14,7 +14,7 @@ from saleor_personalize.dashboard import words
 from saleor_personalize.dashboard.access import Staff, staff_view
 from saleor_personalize.dashboard.views import _render, _tell
 from saleor_personalize.dashboard.words import State
-from saleor_personalize.enums import BusEvent, OutgoingStatus
+from saleor_personalize.enums import AuditAction, BusEvent, OutgoingStatus
 from saleor_personalize.exceptions import OutgoingRefused
 from saleor_personalize.messaging.outgoing import described
 from saleor_personalize.models import OutgoingDelivery, OutgoingWebhook
@@ -87,6 +87,7 @@ def create(request: HttpRequest, staff: Staff) -> HttpResponse:
         shown = {**given, "fault": str(refusal), "fault_field": refusal.field, "chosen": events}
         response = _page(request, staff, **shown)
         return _tell(response, "error", _("No webhook was made"), str(refusal))
+    staff.record(AuditAction.WEBHOOK_MADE, on=made)
     return _tell(
         _page(request, staff, made=made, secret=made.secret),
         "success",
@@ -139,6 +140,7 @@ def _outcome(row: OutgoingDelivery) -> State:
 def test(request: HttpRequest, staff: Staff, webhook_id: int) -> HttpResponse:
     webhook = _found(staff, webhook_id)
     answer = operations.test(webhook=webhook, now=timezone.now(), describe=described)
+    staff.record(AuditAction.WEBHOOK_TRIED, on=webhook)
     response = _one(request, staff, _found(staff, webhook_id))
     if answer.error:
         return _tell(response, "error", _("The test did not arrive"), answer.error)
@@ -159,6 +161,7 @@ def switch(request: HttpRequest, staff: Staff, webhook_id: int) -> HttpResponse:
     else:
         operations.switch_on(webhook=webhook)
         title, text = _("Switched on"), _("It is told of what happens from now on.")
+    staff.record(AuditAction.WEBHOOK_SWITCHED, on=webhook, is_on=request.POST.get("to") != "off")
     return _tell(_one(request, staff, _found(staff, webhook_id)), "success", title, text)
 
 
@@ -173,6 +176,7 @@ def replay(request: HttpRequest, staff: Staff, webhook_id: int) -> HttpResponse:
     except OutgoingRefused as refusal:
         response = _one(request, staff, webhook)
         return _tell(response, "error", _("Nothing was replayed"), str(refusal))
+    staff.record(AuditAction.WEBHOOK_REPLAYED, on=webhook, count=count)
     return _tell(
         _one(request, staff, webhook),
         "success",
@@ -185,6 +189,7 @@ def replay(request: HttpRequest, staff: Staff, webhook_id: int) -> HttpResponse:
 def rotate(request: HttpRequest, staff: Staff, webhook_id: int) -> HttpResponse:
     webhook = _found(staff, webhook_id)
     secret = operations.rotate(webhook=webhook, now=timezone.now())
+    staff.record(AuditAction.WEBHOOK_ROTATED, on=webhook)
     return _tell(
         _one(request, staff, webhook, secret=secret),
         "success",
@@ -201,7 +206,9 @@ def ask_remove(request: HttpRequest, staff: Staff, webhook_id: int) -> HttpRespo
 
 @staff_view(acts=True, outgoing=True)
 def remove(request: HttpRequest, staff: Staff, webhook_id: int) -> HttpResponse:
-    operations.remove(webhook=_found(staff, webhook_id))
+    webhook = _found(staff, webhook_id)
+    operations.remove(webhook=webhook)
+    staff.record(AuditAction.WEBHOOK_REMOVED, on=webhook)
     return _tell(_page(request, staff), "success", _("Webhook removed"), "")
 
 

@@ -10,6 +10,7 @@ from saleor_personalize.conf import settings
 from saleor_personalize.dashboard.access import Staff, staff_view
 from saleor_personalize.dashboard.views import _render, _tell
 from saleor_personalize.dashboard.words import State
+from saleor_personalize.enums import AuditAction
 from saleor_personalize.messaging import feedback, go_live
 from saleor_personalize.messaging.channels import tracking
 
@@ -36,6 +37,7 @@ def check(request: HttpRequest, staff: Staff) -> HttpResponse:
 @staff_view(acts=True)
 def replace_secret(request: HttpRequest, staff: Staff) -> HttpResponse:
     feedback.replace_secret(installation=staff.installation, now=timezone.now())
+    staff.record(AuditAction.PROVIDER_ADDRESS_REPLACED)
     return _tell(
         _page(request, staff),
         "success",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from typing import cast
 
+from django.db import transaction
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -13,6 +13,7 @@ from saleor_personalize.conf import settings
 from saleor_personalize.dashboard import words
 from saleor_personalize.dashboard.access import Staff, staff_view
 from saleor_personalize.dashboard.views import LIVELY, Context, _poll, _render, _tell
+from saleor_personalize.enums import AuditAction
 from saleor_personalize.ingestion.imports import operations
 from saleor_personalize.ingestion.imports.columns import (
     DECIMALS,
@@ -76,6 +77,7 @@ def upload(request: HttpRequest, staff: Staff) -> HttpResponse:
         )
     except UnreadableFile as error:
         return _refused(_page(request, staff, str(error)), str(error))
+    staff.record(AuditAction.IMPORT_UPLOADED, on=run)
     return _one(request, staff, run)
 
 
@@ -169,6 +171,7 @@ def start(request: HttpRequest, staff: Staff, import_id: int) -> HttpResponse:
     except (UnreadableFile, operations.BadRequest) as error:
         run.refresh_from_db()
         return _refused(_one(request, staff, run, _faults(error)), str(error))
+    staff.record(AuditAction.IMPORT_STARTED, on=run, is_dry_run=is_dry_run)
     ask_for("personalize.run_imports")
     title = _("Trying the import") if is_dry_run else _("Import started")
     return _tell(_one(request, staff, run), "info", title, "")
@@ -202,27 +205,29 @@ def delete(request: HttpRequest, staff: Staff, import_id: int) -> HttpResponse:
     if run.status in operations.OPEN:
         text = _("It is running. Wait until it is done.")
         return _refused(_one(request, staff, run, [text]), text)
-    operations.discard(run=run)
+    with transaction.atomic():
+        staff.record(AuditAction.IMPORT_DELETED, on=run)
+        operations.discard(run=run)
     return _tell(
         _page(request, staff), "success", _("The file and its refused rows are deleted"), ""
     )
 
 
 @staff_view(imports=True)
-def rejects(request: HttpRequest, staff: Staff, import_id: int) -> HttpResponse:
+def rejects(request: HttpRequest, staff: Staff, import_id: int) -> FileResponse:
     """Serve the refused rows as a file; it may hold addresses of customers."""
     run = _found(staff, import_id)
+    staff.record(AuditAction.REJECTS_READ, on=run)
     file = tempfile.TemporaryFile("w+", encoding="utf-8", newline="")  # noqa: SIM115 (the response closes it)
     operations.write_rejects(run=run, to=file)
     file.seek(0)
-    response = FileResponse(
+    return FileResponse(
         # Without the text around it, which would close it when this function ends.
         file.detach(),  # type: ignore[attr-defined,unused-ignore]
         as_attachment=True,
         filename=f"rejects-{run.pk}.csv",
         content_type="text/csv; charset=utf-8",
     )
-    return cast("HttpResponse", response)
 
 
 def _faults(error: Exception) -> list[str]:

@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from saleor_personalize.dashboard.access import Staff, staff_view
 from saleor_personalize.dashboard.views import _render, _tell
 from saleor_personalize.dashboard.words import State
+from saleor_personalize.enums import AuditAction
 from saleor_personalize.exceptions import ServerKeyRefused
 from saleor_personalize.models import ServerKey
 from saleor_personalize.saleor_api import server_keys
@@ -59,6 +60,7 @@ def create(request: HttpRequest, staff: Staff) -> HttpResponse:
         )
         response = _page(request, staff, fault=fault, name=name[: server_keys.MAX_NAME])
         return _tell(response, "error", _("No key was made"), fault)
+    staff.record(AuditAction.KEY_MADE, on=made)
     return _tell(
         _page(request, staff, made=made, secret=secret),
         "success",
@@ -75,7 +77,9 @@ def ask_revoke(request: HttpRequest, staff: Staff, key_id: int) -> HttpResponse:
 
 @staff_view(acts=True, keys=True)
 def revoke(request: HttpRequest, staff: Staff, key_id: int) -> HttpResponse:
-    server_keys.revoke(key=_found(staff, key_id), now=timezone.now())
+    key = _found(staff, key_id)
+    server_keys.revoke(key=key, now=timezone.now())
+    staff.record(AuditAction.KEY_REVOKED, on=key)
     return _tell(
         _page(request, staff),
         "success",

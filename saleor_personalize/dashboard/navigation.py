@@ -68,6 +68,12 @@ GROUPS = (
             Entry("keys", gettext_lazy("Server keys"), "dashboard-keys"),
             Entry("push", gettext_lazy("Push"), "dashboard-push"),
             Entry("bus", gettext_lazy("Outgoing webhooks"), "dashboard-bus"),
+            Entry("audit", gettext_lazy("Audit log"), "dashboard-audit"),
         ),
     ),
 )
+
+
+def url_names() -> dict[str, str]:
+    """Return which fragment is asked for, by the keys of the pages."""
+    return {entry.key: entry.url_name for group in GROUPS for entry in group.entries}

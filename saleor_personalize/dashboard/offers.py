@@ -13,7 +13,7 @@ from saleor_personalize.conf import settings
 from saleor_personalize.dashboard import words
 from saleor_personalize.dashboard.access import Staff, staff_view
 from saleor_personalize.dashboard.views import _render, _tell
-from saleor_personalize.enums import OfferStatus
+from saleor_personalize.enums import AuditAction, OfferStatus
 from saleor_personalize.models import Offer
 from saleor_personalize.offers import operations, queries, showing
 
@@ -62,6 +62,7 @@ def take_back(request: HttpRequest, staff: Staff, offer_id: int) -> HttpResponse
         return _tell(
             _page(request, staff), "error", _("Not taken back"), _("It cannot be used any more.")
         )
+    staff.record(AuditAction.OFFER_TAKEN_BACK, on=offer)
     return _tell(
         _page(request, staff),
         "success",

@@ -6,7 +6,6 @@ stands in a log. Whatever staff decide is on the record with their id.
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +16,7 @@ from django.utils.translation import gettext as _
 from saleor_personalize.dashboard import told
 from saleor_personalize.dashboard.access import Staff, staff_view
 from saleor_personalize.dashboard.views import Context, _render, _tell
-from saleor_personalize.enums import IdentityKind, MergeProof, PredictionTarget
+from saleor_personalize.enums import AuditAction, IdentityKind, MergeProof, PredictionTarget
 from saleor_personalize.events import history, people
 from saleor_personalize.models import ComputedTraits, Identity, Merge, Profile
 from saleor_personalize.profiles import consent, merging
@@ -25,8 +24,6 @@ from saleor_personalize.segments import queries as segments
 from saleor_personalize.segments import words as facts
 from saleor_personalize.traits import predictions
 from saleor_personalize.traits import queries as traits
-
-logger = logging.getLogger(__name__)
 
 #: Most people that one search may find: an order number can be that of several.
 FOUND = 10
@@ -231,9 +228,7 @@ def split(request: HttpRequest, staff: Staff, who: UUID, merge_id: int) -> HttpR
     if merge is None:
         raise Http404
     is_apart = merging.split(merge=merge, now=timezone.now(), decided_by=staff.user_id)
-    logger.info(
-        "Installation %s: staff %s split merge %s", staff.installation.pk, staff.user_id, merge.pk
-    )
+    staff.record(AuditAction.PEOPLE_SPLIT, on=profile, merge=merge.pk)
     response = _one(request, staff, _found(staff, who))
     if is_apart:
         text = _("Both have exactly their own back, and are not joined again by themselves.")
@@ -265,13 +260,7 @@ def join(request: HttpRequest, staff: Staff, who: UUID, other: UUID) -> HttpResp
         now=timezone.now(),
         decided_by=staff.user_id,
     )
-    logger.info(
-        "Installation %s: staff %s joined profiles %s and %s",
-        staff.installation.pk,
-        staff.user_id,
-        first.pk,
-        second.pk,
-    )
+    staff.record(AuditAction.PEOPLE_JOINED, on=first)
     text = _("Nothing was moved: a split gives both their own back.")
     response = _one(request, staff, _found(staff, who))
     return _tell(response, "success", _("Joined into one person"), text)

@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from saleor_personalize.dashboard import words
 from saleor_personalize.dashboard.access import Staff, staff_view
 from saleor_personalize.dashboard.views import Context, _render, _tell
-from saleor_personalize.enums import DeliveryChannel
+from saleor_personalize.enums import AuditAction, DeliveryChannel
 from saleor_personalize.events import people
 from saleor_personalize.exceptions import UnknownAlias
 from saleor_personalize.journeys import operations as journeys
@@ -40,7 +40,7 @@ def show(request: HttpRequest, staff: Staff) -> HttpResponse:
     return _page(request, staff, {"given": given, "shown": shown, "objection": objection})
 
 
-@staff_view(people=True, acts=True)
+@staff_view(people=True, sends=True)
 def send(request: HttpRequest, staff: Staff) -> HttpResponse:
     """Send it to whoever presses the button, and to nobody else."""
     given = _given(request)
@@ -49,6 +49,7 @@ def send(request: HttpRequest, staff: Staff) -> HttpResponse:
         previews.send_test(shown=shown, installation=staff.installation, to=staff.email)
     except PreviewRefused as refusal:
         return _page(request, staff, {"given": given, "fault": str(refusal)})
+    staff.record(AuditAction.TEST_SENT, journey=given["journey"], over=shown.delivery_channel)
     response = _page(request, staff, {"given": given, "shown": shown})
     return _tell(response, "success", _("Sent"), _("Look into your own mailbox."))
 
@@ -64,7 +65,6 @@ def _page(request: HttpRequest, staff: Staff, context: Context) -> HttpResponse:
                 journey.key for journey in journeys.journeys_of(installation=staff.installation)
             ],
             "channels": [DeliveryChannel(one) for one in delivery_channels()],
-            "can_act": staff.can_act,
             "own_address": staff.email,
             **context,
         },

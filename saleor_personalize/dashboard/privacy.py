@@ -6,15 +6,14 @@ import json
 from uuid import UUID
 
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
 from saleor_personalize.conf import settings
 from saleor_personalize.dashboard import words
 from saleor_personalize.dashboard.access import Staff, staff_view
-from saleor_personalize.dashboard.views import TEMPLATES, Context, _render, _tell
-from saleor_personalize.enums import ErasureSource
+from saleor_personalize.dashboard.views import Context, _render, _tell
+from saleor_personalize.enums import AuditAction, ErasureSource
 from saleor_personalize.messaging.rendering import django_language
 from saleor_personalize.models import Category, Collection, Erasure, Profile
 from saleor_personalize.profiles import privacy, retention
@@ -113,6 +112,7 @@ def save_sensitive(request: HttpRequest, staff: Staff) -> HttpResponse:
         .values_list("saleor_id", flat=True)
     }
     set_sensitive(installation=staff.installation, ids=sorted(known))
+    staff.record(AuditAction.SENSITIVE_CHANGED, count=len(known))
     return _tell(
         _page(request, staff),
         "success",
@@ -124,12 +124,11 @@ def save_sensitive(request: HttpRequest, staff: Staff) -> HttpResponse:
 # -- one person ----------------------------------------------------------------------------------------
 
 
-@staff_view(people=True)
+@staff_view(whole=True)
 def export(request: HttpRequest, staff: Staff, who: UUID) -> HttpResponse:
     """Serve all data of a person as a file: `format` is json or html."""
-    if not staff.can_import:
-        return _refused(request)
     profile = _found(staff, who)
+    staff.record(AuditAction.PERSON_EXPORTED, on=profile)
     document = privacy.export(profile=profile, now=timezone.now())
     if request.GET.get("format") == "html":
         with translation.override(django_language(profile.language_code)):
@@ -145,11 +144,9 @@ def export(request: HttpRequest, staff: Staff, who: UUID) -> HttpResponse:
     return response
 
 
-@staff_view(people=True)
+@staff_view(whole=True)
 def ask_erase(request: HttpRequest, staff: Staff, who: UUID) -> HttpResponse:
     """Ask once more: it cannot be taken back."""
-    if not staff.can_import:
-        return _refused(request)
     profile = _found(staff, who)
     return _render(
         request,
@@ -159,13 +156,12 @@ def ask_erase(request: HttpRequest, staff: Staff, who: UUID) -> HttpResponse:
     )
 
 
-@staff_view(acts=True, people=True)
+@staff_view(acts=True, whole=True)
 def erase(request: HttpRequest, staff: Staff, who: UUID) -> HttpResponse:
-    if not staff.can_import:
-        return _refused(request)
     done = privacy.erase(
         profile=_found(staff, who), requested_by=ErasureSource.STAFF, now=timezone.now()
     )
+    staff.record(AuditAction.PERSON_ERASED, on=done)
     ask_for("personalize.sweep_erasures")
     return _tell(
         _page(request, staff),
@@ -185,14 +181,3 @@ def _found(staff: Staff, who: UUID) -> Profile:
     if profile is None:
         raise Http404
     return profile
-
-
-def _refused(request: HttpRequest) -> HttpResponse:
-    context = {
-        "title": _("You may not do this"),
-        "text": _(
-            "A person's data may be exported and erased with the permissions to manage orders, checkouts "
-            "and customers, for you and for this app."
-        ),
-    }
-    return render(request, TEMPLATES + "refused.html", context, status=403)

@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from saleor_personalize.dashboard.access import Staff, staff_view
 from saleor_personalize.dashboard.views import _render, _tell
 from saleor_personalize.dashboard.words import State
-from saleor_personalize.enums import DevicePlatform
+from saleor_personalize.enums import AuditAction, DevicePlatform
 from saleor_personalize.exceptions import PushAccountRefused
 from saleor_personalize.messaging import push_accounts
 from saleor_personalize.models import PushAccount
@@ -59,12 +59,15 @@ def save(request: HttpRequest, staff: Staff) -> HttpResponse:
     except PushAccountRefused as refusal:
         response = _page(request, staff, fault=str(refusal))
         return _tell(response, "error", _("Nothing was saved"), str(refusal))
+    staff.record(AuditAction.PUSH_SAVED)
     return _tried(request, staff, _("Saved, and Firebase takes it"))
 
 
 @staff_view(acts=True, push=True)
 def check(request: HttpRequest, staff: Staff) -> HttpResponse:
-    return _tried(request, staff, _("Firebase takes it"))
+    response = _tried(request, staff, _("Firebase takes it"))
+    staff.record(AuditAction.PUSH_TRIED)
+    return response
 
 
 def _tried(request: HttpRequest, staff: Staff, title: str) -> HttpResponse:
@@ -86,6 +89,7 @@ def ask_remove(request: HttpRequest, staff: Staff) -> HttpResponse:
 @staff_view(acts=True, push=True)
 def remove(request: HttpRequest, staff: Staff) -> HttpResponse:
     push_accounts.remove(installation=staff.installation)
+    staff.record(AuditAction.PUSH_REMOVED)
     return _tell(
         _page(request, staff),
         "success",

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from saleor_personalize.dashboard import words
 from saleor_personalize.dashboard.access import Staff, staff_view
 from saleor_personalize.dashboard.views import CALM, LIVELY, Context, _poll, _render, _tell
-from saleor_personalize.enums import TrainingReason
+from saleor_personalize.enums import AuditAction, TrainingReason
 from saleor_personalize.models import TrainedModel, Training
 from saleor_personalize.recommendations import queries, reports, training, versions
 from saleor_personalize.tasks.broker import ask_for
@@ -46,6 +46,7 @@ def train(request: HttpRequest, staff: Staff) -> HttpResponse:
     training.request(
         installation=staff.installation, reason=TrainingReason.ASKED, now=timezone.now()
     )
+    staff.record(AuditAction.TRAINING_ASKED)
     ask_for("personalize.train")
     response = _render(request, staff, "models/training.html", _training(request, staff))
     return _tell(
@@ -179,6 +180,7 @@ def answer_with(request: HttpRequest, staff: Staff, model_id: int) -> HttpRespon
     response = _page(request, staff, channel_slug=row.channel_slug)
     if not changes:
         return _tell(response, "info", _("Nothing changed"), _("This version answers already."))
+    staff.record(AuditAction.MODEL_CHOSEN, on=row, channel=row.channel_slug)
     return _tell(
         response,
         "success",

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -17,7 +18,7 @@ from saleor_personalize.catalog import lookup
 from saleor_personalize.dashboard import names
 from saleor_personalize.dashboard.access import Staff, staff_view
 from saleor_personalize.dashboard.views import Context, _render, _tell
-from saleor_personalize.enums import RuleEffect
+from saleor_personalize.enums import AuditAction, RuleEffect
 from saleor_personalize.exceptions import UnknownAlias
 from saleor_personalize.models import MerchandisingRule, SalesChannel
 from saleor_personalize.recommendations import merchandising, placements, queries
@@ -144,7 +145,7 @@ def save(request: HttpRequest, staff: Staff) -> HttpResponse:
     if not faults:
         try:
             if rule is None:
-                merchandising.create_rule(installation=staff.installation, now=now, **values)
+                rule = merchandising.create_rule(installation=staff.installation, now=now, **values)
             else:
                 merchandising.update_rule(rule=rule, now=now, **values)
         except InvalidDefinition as error:
@@ -152,13 +153,17 @@ def save(request: HttpRequest, staff: Staff) -> HttpResponse:
     if faults:
         response = _edit(request, staff, request.POST.dict(), rule, faults, request.POST)
         return _tell(response, "error", _("Not saved"), _("Mend the fields that are marked."))
+    staff.record(AuditAction.RULE_SAVED, on=rule)
     text = _("It counts within seconds.")
     return _tell(_page(request, staff), "success", _("Rule saved"), text)
 
 
 @staff_view(acts=True)
 def delete(request: HttpRequest, staff: Staff, rule_id: int) -> HttpResponse:
-    merchandising.delete_rule(rule=_found(staff, rule_id))
+    rule = _found(staff, rule_id)
+    with transaction.atomic():
+        staff.record(AuditAction.RULE_DELETED, on=rule)
+        merchandising.delete_rule(rule=rule)
     return _tell(_page(request, staff), "success", _("Rule deleted"), "")
 
 

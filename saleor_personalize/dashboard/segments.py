@@ -7,6 +7,7 @@ import json
 from datetime import datetime
 from typing import Any
 
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.text import slugify
@@ -15,6 +16,7 @@ from django.utils.translation import gettext as _
 from saleor_personalize.dashboard import editor, words
 from saleor_personalize.dashboard.access import Staff, staff_view
 from saleor_personalize.dashboard.views import CALM, LIVELY, Context, _poll, _render, _tell
+from saleor_personalize.enums import AuditAction
 from saleor_personalize.models import Segment
 from saleor_personalize.segments import operations, queries
 from saleor_personalize.segments.definition import (
@@ -161,7 +163,7 @@ def save(request: HttpRequest, staff: Staff) -> HttpResponse:
     now = timezone.now()
     try:
         if segment is None:
-            operations.create_segment(
+            segment = operations.create_segment(
                 installation=staff.installation,
                 key=key or slugify(name)[:60],
                 name=name,
@@ -181,6 +183,7 @@ def save(request: HttpRequest, staff: Staff) -> HttpResponse:
             request, staff, node, segment=segment, name=name, key=key, faults=error.faults
         )
         return _tell(response, "error", _("Not saved"), _("Mend the fields that are marked."))
+    staff.record(AuditAction.SEGMENT_SAVED, on=segment)
     ask_for("personalize.evaluate_segments")
     return _tell(
         _page(request, staff),
@@ -194,7 +197,9 @@ def save(request: HttpRequest, staff: Staff) -> HttpResponse:
 def delete(request: HttpRequest, staff: Staff, segment_id: int) -> HttpResponse:
     segment = _found(staff, segment_id)
     try:
-        operations.delete_segment(segment=segment)
+        with transaction.atomic():
+            staff.record(AuditAction.SEGMENT_DELETED, on=segment)
+            operations.delete_segment(segment=segment)
     except InvalidDefinition as error:
         return _tell(_page(request, staff), "error", _("Not deleted"), error.faults[0].message)
     return _tell(_page(request, staff), "success", _("Segment deleted"), "")

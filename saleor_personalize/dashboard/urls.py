@@ -3,6 +3,7 @@
 from django.urls import path, re_path
 
 from saleor_personalize.dashboard import (
+    audit,
     bus,
     go_live,
     health,
@@ -19,10 +20,19 @@ from saleor_personalize.dashboard import (
     segments,
     views,
 )
+from saleor_personalize.dashboard.widgets import customer, home, order, product, voucher
 
 urlpatterns = [
+    # A page of the menu by its key; the Dashboard appends it to `appUrl` as well.
+    re_path(r"^dashboard/open/(?P<key>[a-z-]+)/?$", views.page, name="dashboard-open"),
     # The Dashboard opens `appUrl` as it stands and appends `/` for the entry in its menu.
     re_path(r"^dashboard/?$", views.page, name="dashboard"),
+    # What the Dashboard posts a form to, for its own pages (`webhooks.manifest`).
+    path("dashboard/widgets/customer/", customer.customer, name="widget-customer"),
+    path("dashboard/widgets/product/", product.product, name="widget-product"),
+    path("dashboard/widgets/order/", order.order, name="widget-order"),
+    path("dashboard/widgets/voucher/", voucher.voucher, name="widget-voucher"),
+    path("dashboard/widgets/home/", home.home, name="widget-home"),
     path("dashboard/overview/", views.overview, name="dashboard-overview"),
     path("dashboard/webhooks/", views.webhooks, name="dashboard-webhooks"),
     path("dashboard/webhooks/replay/", views.replay, name="dashboard-replay"),
@@ -163,6 +173,8 @@ urlpatterns = [
         offers.take_back,
         name="dashboard-offer-take-back",
     ),
+    path("dashboard/audit/", audit.page, name="dashboard-audit"),
+    path("dashboard/audit/export/", audit.export, name="dashboard-audit-export"),
     path("dashboard/settings/", views.save_settings, name="dashboard-settings"),
     path("health/", health.health, name="health"),
     path("health/ready/", health.ready, name="health-ready"),

@@ -7,10 +7,12 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -25,9 +27,10 @@ from saleor_personalize.dashboard.access import (
     framed_by,
     language_of,
     staff_view,
+    why_not,
 )
 from saleor_personalize.dashboard.forms import CHECKOUT_PLACEHOLDER, SettingsForm
-from saleor_personalize.enums import BackfillStatus, MessageStatus
+from saleor_personalize.enums import AuditAction, BackfillStatus, MessageStatus
 from saleor_personalize.ingestion import backfill as backfills
 from saleor_personalize.ingestion import deliveries, queries
 from saleor_personalize.journeys import operations as journeys
@@ -59,8 +62,11 @@ Context = dict[str, Any]
 
 @framed
 @require_GET
-def page(request: HttpRequest) -> HttpResponse:
-    """Serve the page empty: who looks is known only once the Dashboard has handed over its token."""
+def page(request: HttpRequest, key: str = "") -> HttpResponse:
+    """Serve the page empty: who looks is known only once the Dashboard has handed over its token.
+
+    `key`: what of the menu is shown first; with `customerId` in the address, that person.
+    """
     language = language_of(request)
     origins = dashboard_origins(request.GET.get("saleorApiUrl", ""))
     with translation.override(language):
@@ -72,13 +78,19 @@ def page(request: HttpRequest) -> HttpResponse:
                 "theme": "dark" if request.GET.get("theme") == "dark" else "light",
                 "origins": origins,
                 "app_name": settings.APP_NAME,
-                # Opened from the page of a customer.
-                "customer": request.GET.get("customerId", "")[:500],
+                "start": _start(key, customer=request.GET.get("customerId", "")[:500]),
             },
         )
         response["Content-Language"] = language
     response["Cache-Control"] = "no-store"
     return framed_by(response, origins)
+
+
+def _start(key: str, *, customer: str) -> str:
+    """Return the fragment to begin with; the overview when a link names a page that is no more."""
+    if customer:
+        return f"{reverse('dashboard-people')}?{urlencode({'customer': customer})}"
+    return reverse(navigation.url_names().get(key, "dashboard-overview"))
 
 
 @staff_view()
@@ -179,7 +191,7 @@ def messages(request: HttpRequest, staff: Staff) -> HttpResponse:
     return _render(request, staff, "messages.html", _messages(request, staff, timezone.now()))
 
 
-@staff_view(acts=True)
+@staff_view(sends=True)
 def settle_message(request: HttpRequest, staff: Staff, message_id: UUID) -> HttpResponse:
     found = Message.objects.of(staff.installation).filter(public_id=message_id)
     message = found.select_related("installation", "enrollment").first()
@@ -187,6 +199,7 @@ def settle_message(request: HttpRequest, staff: Staff, message_id: UUID) -> Http
         raise Http404
     is_sent = request.POST.get("fate") == "sent"
     outcomes.settle(message=message, is_sent=is_sent, now=timezone.now())
+    staff.record(AuditAction.MESSAGE_SETTLED, on=message, is_sent=is_sent)
     return _render(request, staff, "messages.html", _messages(request, staff, timezone.now()))
 
 
@@ -252,22 +265,25 @@ def _segments(staff: Staff, now: datetime) -> Context:
 
 
 def _settings(staff: Staff, form: SettingsForm | None = None) -> Context:
-    stored = {
+    return {
+        "form": form or SettingsForm(initial=_stored(staff)),
+        "default_sender": settings.DEFAULT_SENDER or "",
+        "default_checkout_url": settings.CHECKOUT_URL or "",
+    }
+
+
+def _stored(staff: Staff) -> dict[str, str]:
+    return {
         "sender": staff.installation.sender,
         "checkout_url": staff.installation.checkout_url,
         "storefront_origins": " ".join(staff.installation.storefront_origins),
-    }
-    return {
-        "form": form or SettingsForm(initial=stored),
-        "default_sender": settings.DEFAULT_SENDER or "",
-        "default_checkout_url": settings.CHECKOUT_URL or "",
     }
 
 
 # -- actions -----------------------------------------------------------------------------------------
 
 
-@staff_view(acts=True)
+@staff_view(sends=True)
 def go_live(request: HttpRequest, staff: Staff) -> HttpResponse:
     context = _journey(staff)
     if context["is_sender_missing"] or context["is_link_missing"]:
@@ -280,6 +296,7 @@ def go_live(request: HttpRequest, staff: Staff) -> HttpResponse:
         journeys.go_live(journey=journey, now=timezone.now())
     except InvalidJourney as error:
         return _refused(request, staff, error)
+    staff.record(AuditAction.JOURNEY_LIVE, on=journey)
     response = _render(request, staff, "journey.html", _journey(staff))
     return _tell(
         response, "success", _("Cart reminder is live"), _("It counts carts left from now on.")
@@ -290,6 +307,7 @@ def go_live(request: HttpRequest, staff: Staff) -> HttpResponse:
 def pause(request: HttpRequest, staff: Staff) -> HttpResponse:
     journey = journeys.ensure_journey(installation=staff.installation, key=REMINDER)
     journeys.pause(journey=journey, now=timezone.now())
+    staff.record(AuditAction.JOURNEY_PAUSED, on=journey)
     response = _render(request, staff, "journey.html", _journey(staff))
     return _tell(
         response,
@@ -299,13 +317,14 @@ def pause(request: HttpRequest, staff: Staff) -> HttpResponse:
     )
 
 
-@staff_view(acts=True)
+@staff_view(sends=True)
 def resume(request: HttpRequest, staff: Staff) -> HttpResponse:
     journey = journeys.ensure_journey(installation=staff.installation, key=REMINDER)
     try:
         journeys.resume(journey=journey, now=timezone.now())
     except InvalidJourney as error:
         return _refused(request, staff, error)
+    staff.record(AuditAction.JOURNEY_RESUMED, on=journey)
     response = _render(request, staff, "journey.html", _journey(staff))
     return _tell(
         response, "success", _("Cart reminder goes on"), _("Who was held is looked at anew.")
@@ -326,13 +345,15 @@ def sends(request: HttpRequest, staff: Staff) -> HttpResponse:
 @staff_view(acts=True)
 def stop_sends(request: HttpRequest, staff: Staff) -> HttpResponse:
     journeys.stop_sends(installation=staff.installation, now=timezone.now())
+    staff.record(AuditAction.SENDS_STOPPED)
     response = _sends(request, staff)
     return _tell(response, "success", _("All sends are stopped"), _("People wait where they are."))
 
 
-@staff_view(acts=True)
+@staff_view(sends=True)
 def resume_sends(request: HttpRequest, staff: Staff) -> HttpResponse:
     journeys.resume_sends(installation=staff.installation)
+    staff.record(AuditAction.SENDS_RESUMED)
     response = _sends(request, staff)
     return _tell(
         response, "success", _("Sends go on"), _("What became too late meanwhile is left out.")
@@ -341,13 +362,19 @@ def resume_sends(request: HttpRequest, staff: Staff) -> HttpResponse:
 
 def _sends(request: HttpRequest, staff: Staff) -> HttpResponse:
     return _render(
-        request, staff, "sends.html", {"stopped_at": staff.installation.sends_stopped_at}
+        request,
+        staff,
+        "sends.html",
+        {
+            "stopped_at": staff.installation.sends_stopped_at,
+            "why_not": why_not(staff, "acts") or why_not(staff, "sends"),
+        },
     )
 
 
 @staff_view(acts=True)
 def save_settings(request: HttpRequest, staff: Staff) -> HttpResponse:
-    form = SettingsForm(request.POST)
+    form = SettingsForm(request.POST, initial=_stored(staff))
     if not form.is_valid():
         response = _render(request, staff, "settings.html", _settings(staff, form))
         return _tell(response, "error", _("Not saved"), _("Mend the fields that are marked."))
@@ -359,6 +386,7 @@ def save_settings(request: HttpRequest, staff: Staff) -> HttpResponse:
     set_storefront_origins(
         installation=staff.installation, origins=form.cleaned_data["storefront_origins"]
     )
+    staff.record(AuditAction.SETTINGS_CHANGED, fields=form.changed_data)
     context = {**_settings(staff), **_journey(staff), "is_swapped_along": True}
     response = _render(request, staff, "settings_saved.html", context)
     return _tell(response, "success", _("Settings saved"), "")
@@ -371,6 +399,7 @@ def replay(request: HttpRequest, staff: Staff) -> HttpResponse:
     if given and not (given.isdecimal() and len(given) < 20):
         raise Http404
     count = deliveries.replay(installation=staff.installation, ids=[int(given)] if given else None)
+    staff.record(AuditAction.DELIVERIES_REPLAYED, count=count)
     ask_for("personalize.process_deliveries")
     context = _webhooks(request, staff, timezone.now())
     response = _render(request, staff, "webhooks.html", context)
@@ -381,6 +410,7 @@ def replay(request: HttpRequest, staff: Staff) -> HttpResponse:
 @staff_view(acts=True)
 def start_backfill(request: HttpRequest, staff: Staff) -> HttpResponse:
     backfills.request(installation=staff.installation, now=timezone.now())
+    staff.record(AuditAction.BACKFILL_STARTED)
     ask_for("personalize.run_backfills")
     response = _render(request, staff, "backfill.html", _backfill(request, staff))
     return _tell(response, "info", _("Back-fill started"), "")
@@ -388,14 +418,18 @@ def start_backfill(request: HttpRequest, staff: Staff) -> HttpResponse:
 
 @staff_view(acts=True)
 def pause_backfill(request: HttpRequest, staff: Staff, backfill_id: int) -> HttpResponse:
-    backfills.pause(backfill=_found(staff, backfill_id))
+    run = _found(staff, backfill_id)
+    backfills.pause(backfill=run)
+    staff.record(AuditAction.BACKFILL_PAUSED, on=run)
     response = _render(request, staff, "backfill.html", _backfill(request, staff))
     return _tell(response, "info", _("Back-fill pauses"), _("It stops after the page in hand."))
 
 
 @staff_view(acts=True)
 def resume_backfill(request: HttpRequest, staff: Staff, backfill_id: int) -> HttpResponse:
-    backfills.resume(backfill=_found(staff, backfill_id))
+    run = _found(staff, backfill_id)
+    backfills.resume(backfill=run)
+    staff.record(AuditAction.BACKFILL_RESUMED, on=run)
     ask_for("personalize.run_backfills")
     response = _render(request, staff, "backfill.html", _backfill(request, staff))
     return _tell(response, "info", _("Back-fill goes on"), "")
@@ -412,7 +446,12 @@ def _render(request: HttpRequest, staff: Staff, template: str, context: Context)
     return render(
         request,
         TEMPLATES + template,
-        {"can_act": staff.can_act, "navigation": navigation.GROUPS, **context},
+        {
+            "can_act": staff.can_act,
+            "can_send": staff.can_send,
+            "navigation": navigation.GROUPS,
+            **context,
+        },
     )
 
 

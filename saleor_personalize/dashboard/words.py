@@ -15,6 +15,7 @@ from saleor_personalize.enums import (
     HeldBack,
     ImportStatus,
     InstallationStatus,
+    MessageEventKind,
     MessageStatus,
     NotSentReason,
     OfferReason,
@@ -114,6 +115,15 @@ TRAINING_STEPS = {
     "fitting": gettext_lazy("learning"),
     "measuring": gettext_lazy("measuring"),
     "save": gettext_lazy("saving"),
+}
+#: what people did about a message
+OUTCOMES = {
+    MessageEventKind.OPENED: gettext_lazy("opened"),
+    MessageEventKind.CLICKED: gettext_lazy("clicked"),
+    MessageEventKind.READ: gettext_lazy("read in the app"),
+    MessageEventKind.DISMISSED: gettext_lazy("waved away in the app"),
+    MessageEventKind.COMPLAINED: gettext_lazy("marked as spam"),
+    MessageEventKind.UNSUBSCRIBED: gettext_lazy("unsubscribed"),
 }
 RULE_EFFECTS = {
     "include": gettext_lazy("shows nothing else"),
@@ -622,6 +632,10 @@ def _reason(reason: NotSentReason, channel: DeliveryChannel) -> tuple[str, str]:
         ),
         NotSentReason.GOAL_REACHED: (_("What it was for was reached before."), ""),
         NotSentReason.EXIT_CONDITION: (_("What ends this journey has happened."), ""),
+        NotSentReason.HOLDOUT: (
+            _("This person is left alone on purpose, so that it is known what messages bring."),
+            "",
+        ),
         NotSentReason.DRY_RUN: (
             _("This service runs dry: it records messages and sends none."),
             _("Whoever runs it switches DRY_RUN off."),
@@ -676,6 +690,13 @@ _BY_CHANNEL = {
         ),
     ),
 }
+
+
+def distance(at: datetime, now: datetime) -> str:
+    """Return when something is or was, seen from now: "in 4 min", "3 days ago"."""
+    if at > now:
+        return _("in %(duration)s") % {"duration": duration(at - now)}
+    return _("%(duration)s ago") % {"duration": duration(now - at)}
 
 
 def duration(value: timedelta | None) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db.models import Q, QuerySet
 
-from saleor_personalize.enums import IdentityKind
-from saleor_personalize.models import Checkout, Order, Profile
+from saleor_personalize.enums import EventType, IdentityKind
+from saleor_personalize.models import Checkout, Event, Order, Profile
+from saleor_personalize.models.fields import month_of
 from saleor_personalize.profiles import identity, merging
 
 #: States of an order that was never carried out: it counts nowhere.
@@ -82,6 +83,29 @@ def has_ordered_since(
         .filter(Q(checkout_saleor_id__in=given) | is_later)
         .exclude(saleor_id=besides)
         .exists()
+    )
+
+
+def led_to(*, order: Order, window: timedelta) -> QuerySet[Event]:
+    """Return where whoever ordered came to what they ordered through an answer of ours, the last first.
+
+    Clicks and additions to the cart that carry an attribution id, within `window` before the order.
+    """
+    rows = Event.objects.of(order.installation_id)
+    if order.profile is None:
+        return rows.none()
+    since = order.placed_at - window
+    return (
+        rows.filter(
+            profile__in=order.profile.person(),
+            month__gte=month_of(since),
+            occurred_at__gt=since,
+            occurred_at__lte=order.placed_at,
+            type__in=[EventType.RECOMMENDATION_CLICKED, EventType.CART_ADDED],
+            product_saleor_id__in=order.lines.values("product_saleor_id"),
+        )
+        .exclude(attribution_id="")
+        .order_by("-occurred_at")
     )
 
 

@@ -23,6 +23,7 @@ from saleor_personalize.models import (
     Consent,
     Enrollment,
     Event,
+    Experiment,
     InboxItem,
     Installation,
     Journey,
@@ -36,6 +37,7 @@ from saleor_personalize.models import (
     OutgoingDelivery,
     OutgoingWebhook,
     Pace,
+    Participation,
     Profile,
     StockAlert,
     Suppression,
@@ -54,6 +56,8 @@ _COPIED = (
     OfferVoucher,
     StockAlert,
     Checkout,
+    Experiment,
+    Participation,
 )
 _NEWER_THAN: Mapping[type[models.Model], str] = {
     Message: "decided_at",
@@ -166,7 +170,7 @@ def _sample(one_in: int) -> None:
             "WHERE abs(hashint8(coalesce(merged_into_id, id))::bigint) % {} = 0"
         ).format(Identifier(table), _real(table), Literal(one_in))
     )
-    for model in (Enrollment, Message, Checkout, StockAlert):
+    for model in (Enrollment, Message, Checkout, StockAlert, Participation):
         _run(
             SQL("DELETE FROM {} WHERE profile_id NOT IN (SELECT id FROM {})").format(
                 Identifier("pg_temp", model._meta.db_table), Identifier(table)

@@ -115,6 +115,12 @@ def key_of(case: Case, step: definitions.Message) -> str:
     return f"{row.journey.key}:{row.entry_key}:{step.id}{again}"
 
 
+def leave_message(row: Enrollment) -> None:
+    """Forget what was decided for the message that is now behind the person."""
+    gone = (OFFER, FALLBACK, TIMED)
+    row.branches = {key: way for key, way in row.branches.items() if key not in gone}
+
+
 def retry_at(case: Case, now: datetime) -> datetime:
     """Wait as long as was waited already, but look once more when it becomes too late."""
     at = now + max(FIRST_RETRY, now - case.enrollment.step_since)

@@ -1,4 +1,4 @@
-"""The decision about one message: its way, rivals, orders, arbitration, code and words, in this order.
+"""The decision about one message: its way, rivals, orders, arbitration, code, words and hold-out, in this order.
 
 Runs under the locks of the person. What goes is handed over after the commit (`handing_over`).
 """
@@ -17,6 +17,7 @@ from saleor_personalize.journeys import (
     cases,
     claiming,
     definitions,
+    holding_out,
     offering,
     rivals,
     ways,
@@ -161,6 +162,13 @@ def send(
             turn = min(turn, case.about.expires_at)
         cases.wait_until(row, turn, since=row.step_since, held_by=NotSentReason.THROTTLED)
         return None
+    if first is None and holding_out.is_held_out(case, now):
+        # Whoever is left alone came as far as all others: nothing else spoke against the message.
+        if offer is not None:
+            offering.release(offer=offer)
+        cases.leave_message(row)
+        messaging.record_not_sent(draft=draft, reason=NotSentReason.HOLDOUT, now=now)
+        return Next()
     for other_row in parts.along:
         cases.end(cases.case_of(other_row), NotSentReason.ALREADY_SENT, now)
     kept = {**parts.kept, **ways.why_so(case, step, way)}
@@ -284,8 +292,7 @@ def _go_past_message(case: Case, now: datetime, *, last: Message | None = None) 
     `last` went before, and nothing goes now. Returns whether the person only waits for the hand-over.
     """
     row = case.enrollment
-    gone = (cases.OFFER, cases.FALLBACK, cases.TIMED)
-    row.branches = {key: way for key, way in row.branches.items() if key not in gone}
+    cases.leave_message(row)
     row.held_by = ""
     following = definitions.following_path(case.definition, case.path)
     until, is_held = (now, False) if last is not None else (now + claiming.CLAIM, True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from datetime import datetime
 
-from saleor_personalize.journeys.definitions import Branch, Split
+from saleor_personalize.conf import settings
+from saleor_personalize.enums import ExperimentKind
+from saleor_personalize.experiments import operations as experiments
+from saleor_personalize.experiments.drawing import Arm, draw
+from saleor_personalize.experiments.operations import Test
+from saleor_personalize.journeys.definitions import Split
 from saleor_personalize.models import Enrollment
 from saleor_personalize.segments import definition as segments
 
@@ -16,18 +19,11 @@ def way(step: Split, enrollment: Enrollment, now: datetime) -> str:
     if step.by == "rule":
         rule = segments.from_json(step.rule)
         return "then" if segments.matches(rule, enrollment.profile, now) else "otherwise"
-    if step.by == "experiment":
-        # In every journey of the experiment the same person is on the same side.
-        return _drawn(step.branches, f"experiment:{step.experiment}:{enrollment.profile.person_id}")
-    return _drawn(step.branches, f"split:{step.id}:{enrollment.pk}")
-
-
-def _drawn(branches: Sequence[Branch], seed: str) -> str:
-    """Draw a branch by its weight; the same seed draws the same."""
-    digest = hashlib.blake2b(seed.encode(), digest_size=8).digest()
-    at = int.from_bytes(digest, "big") / 2**64 * sum(branch.weight for branch in branches)
-    for branch in branches:
-        at -= branch.weight
-        if at < 0:
-            return branch.name
-    return branches[-1].name
+    arms = tuple(Arm(branch.name, branch.weight) for branch in step.branches)
+    if step.by == "random":
+        return draw(arms, seed=f"split:{step.id}:{enrollment.pk}")
+    # In every journey of the experiment the same person is on the same side.
+    test = Test(key=step.experiment, kind=ExperimentKind.JOURNEY, arms=arms)
+    if settings.DRY_RUN:
+        return experiments.arm_of(test=test, profile=enrollment.profile)
+    return experiments.take_part(test=test, profile=enrollment.profile, now=now)

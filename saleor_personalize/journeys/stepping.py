@@ -160,8 +160,7 @@ def _take_back_otherwise(case: Case, step: definitions.Step | None, now: datetim
         messaging.record_not_sent(
             draft=cases.draft_of(case, step), reason=NotSentReason.ORDERED, now=now
         )
-    gone = (cases.OFFER, cases.FALLBACK, cases.TIMED)
-    row.branches = {key: way for key, way in row.branches.items() if key not in gone}
+    cases.leave_message(row)
     row.waits_for, row.waits_until = "", None
 
 

@@ -35,6 +35,7 @@ def known(installation: Installation | None = None) -> Known:
         templates=known_templates(),
         transactional=tuple(settings.TRANSACTIONAL_TOPICS),
         follow_order=[key for key, trigger in triggers.items() if trigger.follows_order],
+        asked_for=[key for key, trigger in triggers.items() if trigger.is_asked_for],
         delivery_channels=[*delivery_channels(), definitions.BEST],
         missing_words=_missing_words,
         placements=None if installation is None else shop_of(installation).placements.keys(),

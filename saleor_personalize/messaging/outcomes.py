@@ -101,6 +101,19 @@ def push_opened(*, installation: Installation, message_id: str, now: datetime) -
     )
 
 
+def reactions(
+    *, installation: Installation, messages: Collection[Message], until: datetime
+) -> dict[int, list[MessageEventKind]]:
+    """Return what people, never machines, did about messages until then, by the messages' keys."""
+    events = MessageEvent.objects.of(installation).filter(
+        message__in=messages, kind__in=SEEN, is_machine=False, at__lte=until
+    )
+    found: dict[int, list[MessageEventKind]] = {}
+    for pk, kind in events.order_by("kind").values_list("message", "kind").distinct():
+        found.setdefault(pk, []).append(MessageEventKind(kind))
+    return found
+
+
 def has(*, message: Message, kinds: Collection[MessageEventKind]) -> bool:
     """Tell whether any of these became of a message. What a machine opened or clicked, nobody has seen."""
     events = MessageEvent.objects.of(message.installation_id).filter(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
+
+from django.db.models import QuerySet
 
 from saleor_personalize.enums import MessageStatus, Purpose
-from saleor_personalize.models import Enrollment, Installation, Message, Profile
+from saleor_personalize.models import Enrollment, Installation, Message, Order, Profile
 
 #: The person has it, or may have it.
 REACHED = (MessageStatus.HANDING_OVER, MessageStatus.SENT, MessageStatus.UNCERTAIN)
@@ -38,6 +40,19 @@ def reached_by(*, enrollment: Enrollment, since: datetime) -> bool:
         .exclude(enrollment=enrollment)
         .exists()
     )
+
+
+def told_before(*, order: Order, window: timedelta) -> QuerySet[Message]:
+    """Return what whoever ordered was told within `window` before they did, the last first."""
+    rows = Message.objects.of(order.installation_id)
+    if order.profile is None:
+        return rows.none()
+    return rows.filter(
+        profile__in=order.profile.person(),
+        status__in=REACHED,
+        decided_at__gt=order.placed_at - window,
+        decided_at__lte=order.placed_at,
+    ).order_by("-decided_at", "-pk")
 
 
 def marketing_since(*, profile: Profile, since: datetime) -> int:

@@ -175,6 +175,44 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name="Experiment",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("key", models.CharField(max_length=80)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("holdout", "Whether people are written to at all"),
+                            ("journey", "What a journey does"),
+                            ("placement", "How products are recommended in a placement"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("arms", models.JSONField(default=list)),
+                ("began_at", models.DateTimeField()),
+                ("winner", models.CharField(blank=True, max_length=60)),
+                ("decided_at", models.DateTimeField(null=True)),
+                ("decided_by", models.CharField(blank=True, max_length=100)),
+                ("report", models.JSONField(default=dict)),
+                ("measured_at", models.DateTimeField(null=True)),
+                (
+                    "installation",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="saleor_personalize.installation",
+                    ),
+                ),
+            ],
+        ),
+        migrations.CreateModel(
             name="Erasure",
             fields=[
                 (
@@ -617,6 +655,10 @@ class Migration(migrations.Migration):
                                 "The app may not make vouchers: grant it MANAGE_DISCOUNTS in Saleor",
                             ),
                             ("offer_not_made", "Saleor could not make the voucher"),
+                            (
+                                "holdout",
+                                "Left alone on purpose, so that what messages bring can be measured (hold-out)",
+                            ),
                             ("dry_run", "Dry run: nothing is sent"),
                             ("interrupted", "The worker stopped before it handed the message over"),
                             ("channel_error", "The provider refused the message"),
@@ -711,6 +753,10 @@ class Migration(migrations.Migration):
                                 "The app may not make vouchers: grant it MANAGE_DISCOUNTS in Saleor",
                             ),
                             ("offer_not_made", "Saleor could not make the voucher"),
+                            (
+                                "holdout",
+                                "Left alone on purpose, so that what messages bring can be measured (hold-out)",
+                            ),
                             ("dry_run", "Dry run: nothing is sent"),
                             ("interrupted", "The worker stopped before it handed the message over"),
                             ("channel_error", "The provider refused the message"),
@@ -1005,6 +1051,10 @@ class Migration(migrations.Migration):
                                 "The app may not make vouchers: grant it MANAGE_DISCOUNTS in Saleor",
                             ),
                             ("offer_not_made", "Saleor could not make the voucher"),
+                            (
+                                "holdout",
+                                "Left alone on purpose, so that what messages bring can be measured (hold-out)",
+                            ),
                             ("dry_run", "Dry run: nothing is sent"),
                             ("interrupted", "The worker stopped before it handed the message over"),
                             ("channel_error", "The provider refused the message"),
@@ -1780,6 +1830,43 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name="Participation",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("arm", models.CharField(max_length=60)),
+                ("since", models.DateTimeField()),
+                (
+                    "experiment",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="participations",
+                        to="saleor_personalize.experiment",
+                    ),
+                ),
+                (
+                    "installation",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="saleor_personalize.installation",
+                    ),
+                ),
+                (
+                    "profile",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="participations",
+                        to="saleor_personalize.profile",
+                    ),
+                ),
+            ],
+        ),
+        migrations.CreateModel(
             name="OutgoingDelivery",
             fields=[
                 (
@@ -1874,6 +1961,7 @@ class Migration(migrations.Migration):
                 ("listings", models.JSONField(default=list)),
                 ("channel_slug", models.CharField(blank=True, max_length=255)),
                 ("is_first_order_only", models.BooleanField(default=False)),
+                ("voucher_saleor_id", models.CharField(blank=True, max_length=100)),
                 (
                     "status",
                     models.CharField(
@@ -2938,6 +3026,7 @@ class Migration(migrations.Migration):
                 ("quantity", models.IntegerField()),
                 ("quantity_allocated", models.IntegerField(default=0)),
                 ("recorded_at", models.DateTimeField()),
+                ("emptied_at", models.DateTimeField(null=True)),
                 (
                     "installation",
                     models.ForeignKey(
@@ -3309,6 +3398,12 @@ class Migration(migrations.Migration):
                 fields=("installation", "key"), name="first_step_once"
             ),
         ),
+        migrations.AddConstraint(
+            model_name="experiment",
+            constraint=models.UniqueConstraint(
+                fields=("installation", "key"), name="experiment_once"
+            ),
+        ),
         migrations.AddIndex(
             model_name="erasure",
             index=django.contrib.postgres.indexes.GinIndex(
@@ -3603,6 +3698,16 @@ class Migration(migrations.Migration):
             index=models.Index(fields=["asked_at"], name="phone_claim_oldest"),
         ),
         migrations.AddIndex(
+            model_name="participation",
+            index=models.Index(fields=["experiment", "since"], name="participation_since"),
+        ),
+        migrations.AddConstraint(
+            model_name="participation",
+            constraint=models.UniqueConstraint(
+                fields=("experiment", "profile"), name="participation_once"
+            ),
+        ),
+        migrations.AddIndex(
             model_name="outgoingdelivery",
             index=models.Index(
                 condition=models.Q(("status", "waiting")), fields=["due_at"], name="outgoing_due"
@@ -3681,6 +3786,14 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="offer",
             index=models.Index(fields=["profile", "-reserved_at"], name="offer_of_profile"),
+        ),
+        migrations.AddIndex(
+            model_name="offer",
+            index=models.Index(
+                condition=models.Q(("voucher_saleor_id", ""), _negated=True),
+                fields=["installation", "voucher_saleor_id"],
+                name="offer_of_voucher",
+            ),
         ),
         migrations.AddConstraint(
             model_name="offer",
@@ -3794,6 +3907,14 @@ class Migration(migrations.Migration):
             model_name="favourite",
             index=models.Index(
                 fields=["installation", "product_saleor_id"], name="favourite_of_product"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="favourite",
+            index=models.Index(
+                condition=models.Q(("removed_at", None)),
+                fields=["installation", "product_saleor_id", "profile"],
+                name="favourite_kept",
             ),
         ),
         migrations.AddIndex(
@@ -4060,6 +4181,7 @@ class Migration(migrations.Migration):
             index=models.Index(
                 condition=models.Q(("cancelled_at", None), ("told_at", None)),
                 fields=["installation", "variant_saleor_id", "channel_slug", "created_at"],
+                include=("profile", "expires_at", "confirmed_at"),
                 name="stock_alert_waiting",
             ),
         ),

@@ -21,6 +21,7 @@ from saleor_personalize.models.catalog import (
 )
 from saleor_personalize.models.devices import Device, PushAccount
 from saleor_personalize.models.events import Checkout, Event, Order, OrderLine, Session
+from saleor_personalize.models.experiments import Experiment, Participation
 from saleor_personalize.models.favourites import Favourite, SharedFavourites
 from saleor_personalize.models.fields import EncryptedTextField, email_hash
 from saleor_personalize.models.hints import PageDropOff, ShownHint
@@ -73,6 +74,7 @@ __all__ = [
     "Enrollment",
     "Erasure",
     "Event",
+    "Experiment",
     "Exposure",
     "Favourite",
     "FirstStep",
@@ -98,6 +100,7 @@ __all__ = [
     "Page",
     "PageDropOff",
     "PageTranslation",
+    "Participation",
     "PendingToken",
     "PhoneClaim",
     "Placement",

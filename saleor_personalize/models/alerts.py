@@ -30,8 +30,10 @@ class StockAlert(Scoped):
 
     class Meta:
         indexes = [
+            # With all that is counted, so that a count over a shop reads nothing else.
             models.Index(
                 fields=["installation", "variant_saleor_id", "channel_slug", "created_at"],
+                include=["profile", "expires_at", "confirmed_at"],
                 name="stock_alert_waiting",
                 condition=models.Q(told_at=None, cancelled_at=None),
             ),

@@ -200,6 +200,8 @@ class Stock(Scoped):
     quantity = models.IntegerField()
     quantity_allocated = models.IntegerField(default=0)
     recorded_at = models.DateTimeField()
+    # When the last free piece was seen to be gone. None: some are left, or none were seen.
+    emptied_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints = [

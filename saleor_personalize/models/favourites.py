@@ -27,6 +27,11 @@ class Favourite(Scoped):
         ]
         indexes = [
             models.Index(fields=["installation", "product_saleor_id"], name="favourite_of_product"),
+            models.Index(
+                fields=["installation", "product_saleor_id", "profile"],
+                name="favourite_kept",
+                condition=models.Q(removed_at=None),
+            ),
             models.Index(fields=["installation", "added_at"], name="favourite_added"),
         ]
 

@@ -55,6 +55,8 @@ class Offer(Scoped):
     # The sales channel of the person, whose amounts the message names.
     channel_slug = models.CharField(max_length=255, blank=True)
     is_first_order_only = models.BooleanField(default=False)
+    # The voucher of Saleor that holds the code, once it is made.
+    voucher_saleor_id = models.CharField(max_length=100, blank=True)
     status = models.CharField(max_length=10, choices=OfferStatus, default=OfferStatus.RESERVED)
     reason = models.CharField(max_length=20, choices=OfferReason, blank=True)
     error = models.TextField(blank=True)
@@ -83,4 +85,9 @@ class Offer(Scoped):
             models.Index(fields=["due_at"], name="offer_due", condition=Q(due_at__isnull=False)),
             models.Index(fields=["installation", "-reserved_at"], name="offer_newest"),
             models.Index(fields=["profile", "-reserved_at"], name="offer_of_profile"),
+            models.Index(
+                fields=["installation", "voucher_saleor_id"],
+                name="offer_of_voucher",
+                condition=~Q(voucher_saleor_id=""),
+            ),
         ]

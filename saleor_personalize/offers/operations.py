@@ -125,7 +125,7 @@ def make(*, offer: Offer, now: datetime, connect: vouchers.Connect = vouchers.co
         raise _taken_back(offer)
     try:
         with connect(offer.installation) as saleor:
-            vouchers.put_in(saleor=saleor, offer=offer, now=now)
+            voucher_id = vouchers.put_in(saleor=saleor, offer=offer, now=now)
     except SaleorApiError as error:
         raise OfferNotMade(str(error), is_retryable=error.is_retryable) from error
     except (KeyError, TypeError) as error:
@@ -137,6 +137,7 @@ def make(*, offer: Offer, now: datetime, connect: vouchers.Connect = vouchers.co
         made_at=now,
         due_at=now + LEASE,
         message=_message_of(offer),
+        voucher_saleor_id=voucher_id,
         error="",
     )
     if not made:

@@ -57,6 +57,22 @@ def counts(*, installation: Installation, since: datetime) -> dict[str, int]:
     return {**{status: by_status.get(status, 0) for status in OfferStatus.values}, "stuck": stuck}
 
 
+def counts_of_voucher(*, installation: Installation, voucher_id: str) -> dict[str, int]:
+    """Count the codes that a voucher of Saleor holds or held, by status."""
+    rows = _of_voucher(installation, voucher_id).order_by().values_list("status")
+    return {**dict.fromkeys(OfferStatus.values, 0), **dict(rows.annotate(count=Count("pk")))}
+
+
+def journeys_of_voucher(*, installation: Installation, voucher_id: str) -> list[str]:
+    """Return the keys of the journeys that gave codes of a voucher; those of hints on pages have none."""
+    keys = _of_voucher(installation, voucher_id).values_list("enrollment__journey__key", flat=True)
+    return sorted(keys.exclude(enrollment=None).distinct())
+
+
+def _of_voucher(installation: Installation, voucher_id: str) -> QuerySet[Offer]:
+    return Offer.objects.of(installation).filter(voucher_saleor_id=voucher_id)
+
+
 def still_in_saleor(*, installation: Installation, since: datetime) -> Offer | None:
     """Return the oldest offer that was taken back before then and whose code Saleor still has."""
     return (

@@ -55,8 +55,10 @@ class _Refused(SaleorApiError):
         self.codes = {str(error.get("code")) for error in errors}
 
 
-def put_in(*, saleor: Saleor, offer: Offer, now: datetime) -> None:
+def put_in(*, saleor: Saleor, offer: Offer, now: datetime) -> str:
     """Make an offer's code work in Saleor, or leave it if it does already. Raises SaleorApiError.
+
+    Returns Saleor's id of the voucher that holds it.
 
     It goes into the voucher of its terms, which is made by whoever needs it first. Two who need it at
     once make two: both are good. One that staff deleted or changed is left alone, and made anew.
@@ -80,7 +82,7 @@ def put_in(*, saleor: Saleor, offer: Offer, now: datetime) -> None:
             known.delete()
             continue
         if _fits(voucher, offer, terms):
-            return
+            return known.saleor_id
         known.delete()
         take_out(saleor=saleor, offer=offer, is_settled=False)
     voucher = _find(saleor, offer.code) or _create(saleor, offer, terms)
@@ -105,6 +107,7 @@ def put_in(*, saleor: Saleor, offer: Offer, now: datetime) -> None:
             "created_at": now,
         },
     )
+    return str(voucher["id"])
 
 
 def take_out(*, saleor: Saleor, offer: Offer, is_settled: bool) -> None:

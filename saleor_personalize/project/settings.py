@@ -167,6 +167,8 @@ SALEOR_PERSONALIZE: dict[str, Any] = {
     "SPF_INCLUDES": _list("SPF_INCLUDES"),
     "RETURN_PATH_DOMAIN": os.environ.get("RETURN_PATH_DOMAIN") or None,
     "DRY_RUN": _flag("DRY_RUN"),
+    "HOLDOUT_PERCENT": _number("HOLDOUT_PERCENT", 5),
+    "JOURNEY_HOLDOUT_PERCENT": _number("JOURNEY_HOLDOUT_PERCENT", 10),
     "OFFERS": os.environ.get("OFFERS", "").strip().lower() not in {"0", "false", "no", "off"},
     "OFFER_URL": os.environ.get("OFFER_URL"),
     "STOREFRONT_ORIGINS": _list("STOREFRONT_ORIGINS"),

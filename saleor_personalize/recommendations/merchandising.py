@@ -15,10 +15,18 @@ from django.utils.translation import gettext as _
 
 from saleor_personalize.catalog import lookup
 from saleor_personalize.catalog import queries as catalog
+from saleor_personalize.catalog.queries import Offer
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import RuleEffect
 from saleor_personalize.events.tracking import is_storable
-from saleor_personalize.models import Installation, MerchandisingRule, Placement, Profile
+from saleor_personalize.models import (
+    Installation,
+    MerchandisingRule,
+    Placement,
+    Product,
+    ProductListing,
+    Profile,
+)
 from saleor_personalize.models.locks import lock
 from saleor_personalize.recommendations import placements, rules, selection, service
 from saleor_personalize.recommendations.service import Question
@@ -97,6 +105,44 @@ def rules_of(*, installation: Installation) -> list[MerchandisingRule]:
 def rule_of(*, installation: Installation, pk: int) -> MerchandisingRule | None:
     rows = MerchandisingRule.objects.of(installation).filter(pk=pk)
     return rows.select_related("installation").first()
+
+
+def rules_about(
+    *, installation: Installation, product_id: str, channels: Sequence[str], now: datetime
+) -> list[MerchandisingRule]:
+    """Return the rules that speak of a product today in one of these sales channels, as they count.
+
+    Whether it can be bought now does not matter; where the visitor is and what placement it is, neither.
+    """
+    row = Product.objects.of(installation).filter(saleor_id=product_id, deleted_at=None).first()
+    today = [
+        rule
+        for rule in rules_of(installation=installation)
+        if rule.is_active and rules.is_scheduled(rule, now)
+    ]
+    if row is None or not today:
+        return []
+    prices = dict(
+        ProductListing.objects.of(installation)
+        .filter(product_saleor_id=product_id, channel_slug__in=channels)
+        .values_list("channel_slug", "price")
+    )
+    found: dict[int, MerchandisingRule] = {}
+    for channel in channels:
+        price = prices.get(channel)
+        offer = Offer(
+            product_id,
+            row.category_saleor_id,
+            row.product_type,
+            None if price is None else float(price),
+            brand="",
+        )
+        facts = catalog.facts(installation=installation, channel_slug=channel, ids=[product_id])
+        for rule in today:
+            is_here = not rule.channels or channel in rule.channels
+            if is_here and rules.rule_of(installation, rule).matches(offer, facts):
+                found[rule.pk] = rule
+    return sorted(found.values(), key=lambda rule: (rule.position, rule.pk))
 
 
 def _rule_faults(row: MerchandisingRule) -> Iterator[Fault]:

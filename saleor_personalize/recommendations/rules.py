@@ -11,7 +11,7 @@ from typing import Any
 from saleor_personalize.catalog import queries as catalog
 from saleor_personalize.catalog.queries import Offer
 from saleor_personalize.enums import RuleEffect
-from saleor_personalize.models import MerchandisingRule
+from saleor_personalize.models import Installation, MerchandisingRule
 from saleor_personalize.recommendations.asking import Asking, below
 
 #: What a condition may speak of: about the products, and about the place and the moment.
@@ -66,32 +66,36 @@ def _within(figure: float | None, limits: Mapping[str, float]) -> bool:
 def in_force(asking: Asking) -> tuple[Rule, ...]:
     """Return the rules that count for a question, in their order."""
     return tuple(
-        Rule(
-            row,
-            frozenset(
-                id_
-                for category_id in row.conditions.get("categories", ())
-                for id_ in below(asking.installation, category_id)
-            ),
-        )
-        for row in asking.shop.rules
-        if _is_in_force(row, asking)
+        rule_of(asking.installation, row) for row in asking.shop.rules if _is_in_force(row, asking)
+    )
+
+
+def rule_of(installation: Installation, row: MerchandisingRule) -> Rule:
+    """Return a stored rule with all categories that it speaks of."""
+    named = row.conditions.get("categories", ())
+    return Rule(row, frozenset(id_ for one in named for id_ in below(installation, one)))
+
+
+def is_scheduled(row: MerchandisingRule, now: datetime) -> bool:
+    """Tell whether a rule counts on this day."""
+    months = row.conditions.get("months")
+    return (
+        (row.starts_at is None or row.starts_at <= now)
+        and (row.ends_at is None or now < row.ends_at)
+        and (not months or now.month in months)
     )
 
 
 def _is_in_force(row: MerchandisingRule, asking: Asking) -> bool:
     wanted = row.conditions
-    now: datetime = asking.now
     return (
         (not row.placements or asking.placement.key in row.placements)
         and (not row.channels or asking.channel_slug in row.channels)
-        and (row.starts_at is None or row.starts_at <= now)
-        and (row.ends_at is None or now < row.ends_at)
+        and is_scheduled(row, asking.now)
         and (
             not wanted.get("countries")
             or asking.country_code in {country.upper() for country in wanted["countries"]}
         )
-        and (not wanted.get("months") or now.month in wanted["months"])
         and all(
             asking.situation.get(name) in values
             for name, values in wanted.get("situation", {}).items()

@@ -311,7 +311,9 @@ def read_dashboard_token(token: str, *, now: datetime) -> DashboardClaims:
     Raises InvalidToken unless the token was made by that shop for our app and a staff member, and
     KeysUnavailable when nobody can tell at the moment.
     `permissions` is what staff member and app have in common, never what the staff member has alone:
-    that stands apart in `own_permissions`.
+    that stands apart in `own_permissions`. The token of an extension carries what staff member and
+    *extension* have in common, and ours name no permission (`webhooks.manifest`): for those it is worked
+    out from what the app was granted, as we last saw it.
     """
     unproven = _unverified_claims(token)
     issuer, app_id = unproven.get("iss"), unproven.get("app")
@@ -330,12 +332,16 @@ def read_dashboard_token(token: str, *, now: datetime) -> DashboardClaims:
     claims = _read_jwt(installation, token, now=now)
     if claims.get("type") != "thirdparty" or claims.get("is_staff") is not True:
         raise InvalidToken("This token does not come from the Dashboard. Open the app from there.")
+    own = _codes(claims, "user_permissions")
+    is_of_extension = "app_extension" in claims
     return DashboardClaims(
         installation=installation,
         user_id=_text(claims, "user_id"),
         email=_text(claims, "email"),
-        permissions=_codes(claims, "permissions"),
-        own_permissions=_codes(claims, "user_permissions"),
+        permissions=own.intersection(installation.permissions)
+        if is_of_extension
+        else _codes(claims, "permissions"),
+        own_permissions=own,
     )
 
 

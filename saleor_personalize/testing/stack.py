@@ -62,7 +62,9 @@ SERVICE_VARIABLES = frozenset(
         "ENCRYPTION_KEYS",
         "EVENT_RETENTION_DAYS",
         "HINT_CART_AFTER_SECONDS",
+        "HOLDOUT_PERCENT",
         "HOST",
+        "JOURNEY_HOLDOUT_PERCENT",
         "LOG_LEVEL",
         "OFFERS",
         "OFFER_URL",
@@ -192,6 +194,9 @@ class Stack:
             "EMAIL_PORT": str(self.mailbox.port),
             "DEFAULT_SENDER": "Kettle & Clay <shop@example.com>",
             "DJANGO_SETTINGS_MODULE": "saleor_personalize.project.settings",
+            # What a story tells does not depend on chance.
+            "HOLDOUT_PERCENT": "0",
+            "JOURNEY_HOLDOUT_PERCENT": "0",
             **self.environment,
         }
         self._commands = Commands(self.environment, self.folder)

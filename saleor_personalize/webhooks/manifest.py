@@ -9,6 +9,8 @@ upgrades gets the newer events when the app is installed again.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 from urllib.parse import urljoin
@@ -45,6 +47,67 @@ def webhooks(saleor_version: tuple[int, int]) -> list[dict[str, Any]]:
     ]
 
 
+@dataclass(frozen=True)
+class Extension:
+    """A place in the Dashboard where the app shows itself, and since which version there is one.
+
+    Without permissions of its own: Saleor fails the whole install when staff withhold one that an
+    extension names. The Dashboard appends `url` to `appUrl`.
+    """
+
+    label: str
+    mount: str
+    url: str
+    target: str = "APP_PAGE"
+    options: Mapping[str, Any] | None = None
+    since: tuple[int, int] = OLDEST_SALEOR
+
+    def as_json(self) -> dict[str, Any]:
+        options = {} if self.options is None else {"options": self.options}
+        return {
+            "label": self.label,
+            "mount": self.mount,
+            "target": self.target,
+            "url": self.url,
+            "permissions": [],
+            **options,
+        }
+
+
+def extensions() -> list[Extension]:
+    """Return where the app shows itself: entries of menus, and widgets, which are posted a form."""
+    posted = {"widgetTarget": {"method": "POST"}}
+    return [
+        Extension(settings.APP_NAME, "NAVIGATION_CUSTOMERS", "/"),
+        Extension(
+            # The Dashboard adds the customer's id to the URL.
+            _("Show in %(app)s") % {"app": settings.APP_NAME},
+            "CUSTOMER_DETAILS_MORE_ACTIONS",
+            "/",
+            target="POPUP",
+        ),
+        *(
+            Extension(
+                settings.APP_NAME,
+                f"{page.upper()}_DETAILS_WIDGETS",
+                f"/widgets/{page}/",
+                target="WIDGET",
+                options=posted,
+                since=(3, 22),
+            )
+            for page in ("customer", "product", "order", "voucher")
+        ),
+        Extension(
+            settings.APP_NAME,
+            "HOMEPAGE_WIDGETS",
+            "/widgets/home/",
+            target="WIDGET",
+            options={"homeWidgetTarget": {"method": "POST", "fullscreen": False}},
+            since=(3, 23),
+        ),
+    ]
+
+
 def build_manifest(saleor_version: tuple[int, int]) -> dict[str, Any]:
     """Return the manifest for a Saleor of that (major, minor) version."""
     base = _base_url()
@@ -66,24 +129,8 @@ def build_manifest(saleor_version: tuple[int, int]) -> dict[str, Any]:
         "dataPrivacyUrl": f"{about_page}#privacy",
         "supportUrl": f"{about_page}#support",
         "brand": {"logo": {"default": _absolute(static("saleor_personalize/logo.png"))}},
-        # Without permissions of its own: Saleor fails the whole install when staff withhold one that
-        # an extension names. The Dashboard appends the URL to `appUrl`.
         "extensions": [
-            {
-                "label": settings.APP_NAME,
-                "mount": "NAVIGATION_CUSTOMERS",
-                "target": "APP_PAGE",
-                "url": "/",
-                "permissions": [],
-            },
-            {
-                # The Dashboard adds the customer's id to the URL.
-                "label": _("Show in %(app)s") % {"app": settings.APP_NAME},
-                "mount": "CUSTOMER_DETAILS_MORE_ACTIONS",
-                "target": "POPUP",
-                "url": "/",
-                "permissions": [],
-            },
+            extension.as_json() for extension in extensions() if extension.since <= saleor_version
         ],
         "webhooks": webhooks(saleor_version),
     }

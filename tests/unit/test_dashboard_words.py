@@ -19,6 +19,7 @@ from saleor_personalize.models import Installation, Message
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 #: Nothing to mend: the person, the cart or the moment settled it.
 NOTHING_TO_DO = {
+    NotSentReason.HOLDOUT,
     NotSentReason.SUPPRESSED,
     NotSentReason.TOPIC_REFUSED,
     NotSentReason.PAUSED,

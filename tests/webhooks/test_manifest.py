@@ -127,7 +127,7 @@ def test_events_that_a_saleor_does_not_know_are_left_out(
 
 
 def test_extension_urls_are_appended_to_the_app_url(client: Client) -> None:
-    assert fetch(client)["extensions"] == [
+    assert fetch(client, "3.20")["extensions"] == [
         {
             "label": "Personalize",
             "mount": "NAVIGATION_CUSTOMERS",
@@ -143,6 +143,35 @@ def test_extension_urls_are_appended_to_the_app_url(client: Client) -> None:
             "permissions": [],
         },
     ]
+
+
+@pytest.mark.parametrize(
+    ("version", "pages"),
+    [
+        ("3.21", []),
+        ("3.22", ["customer", "product", "order", "voucher"]),
+        ("3.23", ["customer", "product", "order", "voucher", "home"]),
+        ("3.24", ["customer", "product", "order", "voucher", "home"]),
+    ],
+)
+def test_b98_widgets_are_named_to_a_saleor_that_has_room_for_them(
+    client: Client, version: str, pages: list[str]
+) -> None:
+    """Older Saleors refuse a whole manifest over a mount that they do not know."""
+    found = [one for one in fetch(client, version)["extensions"] if one["target"] == "WIDGET"]
+    assert [one["url"] for one in found] == [f"/widgets/{page}/" for page in pages]
+    for one in found:
+        is_home = one["mount"] == "HOMEPAGE_WIDGETS"
+        assert one["permissions"] == []
+        assert one["options"] == (
+            {"homeWidgetTarget": {"method": "POST", "fullscreen": False}}
+            if is_home
+            else {"widgetTarget": {"method": "POST"}}
+        )
+        # The form is posted there as it stands: a redirect to a slash would lose it.
+        assert client.post(f"/dashboard{one['url']}").status_code == 401
+    mounts = [one["mount"] for one in found if one["mount"] != "HOMEPAGE_WIDGETS"]
+    assert mounts == [f"{page.upper()}_DETAILS_WIDGETS" for page in pages if page != "home"]
 
 
 def test_under_a_prefix_static_files_stay_where_the_project_serves_them(client: Client) -> None:

@@ -10,6 +10,7 @@ from saleor_personalize.journeys.definitions.options import option_table, read_o
 from saleor_personalize.journeys.definitions.reading import NotYaml, dump, load, parse, read_yaml
 from saleor_personalize.journeys.definitions.shapes import (
     BEST,
+    MAX_HOLDOUT,
     MAX_STEPS,
     Branch,
     Definition,
@@ -42,6 +43,7 @@ from saleor_personalize.journeys.definitions.walking import (
 
 __all__ = [
     "BEST",
+    "MAX_HOLDOUT",
     "MAX_STEPS",
     "Branch",
     "Definition",

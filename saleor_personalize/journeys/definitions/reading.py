@@ -106,6 +106,10 @@ def _check_whole(definition: Definition, reader: Reader) -> None:
     if known is not None and is_needed and definition.trigger.type not in known.follow_order:
         told = f"needs a trigger that follows an order, which {definition.trigger.type} does not"
         reader.fault("topic", told, definition.topic)
+    is_asked_for = known is not None and definition.trigger.type in known.asked_for
+    if definition.holdout and (is_needed or is_asked_for):
+        why = "an order needs" if is_needed else "people asked for"
+        reader.fault("holdout", f"nobody is held out of what {why}", definition.holdout)
     ids: dict[str, str] = {}
     for path, step in steps:
         id_ = getattr(step, "id", "")

@@ -10,6 +10,8 @@ from typing import Any
 #: Deepest nesting of steps, and most steps of one journey.
 MAX_DEPTH = 6
 MAX_STEPS = 100
+#: Most of a hundred people that a journey may leave alone.
+MAX_HOLDOUT = 50
 KEY = r"[a-z][a-z0-9_]{0,58}"
 STEP_ID = r"[a-z][a-z0-9_]{0,28}"
 #: ordered, consent_lost, segment_left:vip, cart_added, custom:quiz_done
@@ -158,6 +160,8 @@ class Definition:
     goals: tuple[str, ...] = ("ordered",)
     exits: tuple[str, ...] = ()
     on_pause: str = "hold"
+    #: How many of a hundred people the journey leaves alone; None: JOURNEY_HOLDOUT_PERCENT.
+    holdout: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what `parse` reads back as an equal definition."""
@@ -180,6 +184,8 @@ class Known:
     transactional: Collection[str] = ()
     #: Types of the triggers by which people come in with an order: only they may have such a topic.
     follow_order: Collection[str] = ()
+    #: Types of the triggers whose messages people asked for: nobody is held out of them.
+    asked_for: Collection[str] = ()
     delivery_channels: Collection[str] = ()
     #: (template, delivery channel) -> the files without which it has no words there.
     missing_words: Callable[[str, str], Collection[str]] = lambda template, channel: ()

@@ -27,6 +27,7 @@ from saleor_personalize.journeys.definitions.options import read_options, requir
 from saleor_personalize.journeys.definitions.shapes import (
     KEY,
     MAX_DEPTH,
+    MAX_HOLDOUT,
     STEP_ID,
     Branch,
     Exit,
@@ -123,6 +124,7 @@ DEFINITION: Mapping[str, Field] = {
     "goals": Field(ListOf(Condition())),
     "exits": Field(ListOf(Condition())),
     "on_pause": Field(Choice(("hold", "exit"))),
+    "holdout": Field(Integer(0, MAX_HOLDOUT)),
     "steps": Field(_Steps()),
 }
 _REENTRY: Mapping[str, Field] = {

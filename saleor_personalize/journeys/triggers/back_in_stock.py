@@ -54,6 +54,7 @@ class BackInStock(Trigger):
     is_subject_personal = True
     # Only an order of this variant counts.
     asks_for_orders = True
+    is_asked_for = True
 
     # -- who comes in --
 

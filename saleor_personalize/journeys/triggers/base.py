@@ -216,6 +216,9 @@ class Trigger:
     #: Whether time alone brings people in, so that `due` can tell today who comes in the next days.
     is_foreseeable: ClassVar[bool] = False
 
+    #: Whether people asked for its messages themselves: then nobody is held out of them.
+    is_asked_for: ClassVar[bool] = False
+
     #: By which delivery channels the journey writes: only whom one of them may reach, comes in.
     delivery_channels: Collection[str] = (DeliveryChannel.EMAIL,)
 

@@ -25,6 +25,7 @@ from saleor_personalize.models import (
     Checkout,
     Consent,
     Erasure,
+    Experiment,
     Identity,
     Installation,
     Offer,
@@ -154,9 +155,12 @@ def _erase(
     # Staff may be customers as well; what they made for the shop goes on without their name.
     for made in (ServerKey, OutgoingWebhook, PushAccount):
         made.objects.of(installation).filter(created_by__in=users).update(created_by="")
-    for decided in ("asked_by", "decided_by"):
-        named = Approval.objects.of(installation).filter(**{f"{decided}__in": users})
-        named.update(**{decided: ""})
+    for table, column in (
+        (Approval, "asked_by"),
+        (Approval, "decided_by"),
+        (Experiment, "decided_by"),
+    ):
+        table.objects.of(installation).filter(**{f"{column}__in": users}).update(**{column: ""})
     log = AuditEntry.objects.of(installation)
     log.filter(staff_id__in=users).update(staff_id="", staff_email="")
     people = Profile.objects.of(installation).filter(pk__in=members)

@@ -34,6 +34,7 @@ from saleor_personalize.models import (
     OrderLine,
     OutgoingDelivery,
     OutgoingWebhook,
+    Participation,
     PhoneClaim,
     Profile,
     SegmentMembership,
@@ -144,6 +145,8 @@ def _rows(
     yield of(ComputedTraits)
     memberships, rows = of(SegmentMembership, "entered_at")
     yield memberships, rows.select_related("segment")
+    taken, rows = of(Participation, "since")
+    yield taken, rows.select_related("experiment")
     yield (
         Merge,
         Merge.objects.of(installation)

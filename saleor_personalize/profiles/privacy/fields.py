@@ -31,6 +31,7 @@ from saleor_personalize.models import (
     Enrollment,
     Erasure,
     Event,
+    Experiment,
     Exposure,
     Favourite,
     FirstStep,
@@ -56,6 +57,7 @@ from saleor_personalize.models import (
     Page,
     PageDropOff,
     PageTranslation,
+    Participation,
     PendingToken,
     PhoneClaim,
     Placement,
@@ -222,7 +224,8 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     PageTranslation: _shops("page_saleor_id", "language_code", "title", "recorded_at"),
     ProductVariant: _shops(*_MIRRORED, "product_saleor_id", "sku", "name", "is_stock_tracked"),
     Stock: _shops(
-        "variant_saleor_id", "warehouse_saleor_id", "quantity", "quantity_allocated", "recorded_at"
+        "variant_saleor_id", "warehouse_saleor_id", "quantity", "quantity_allocated",
+        "recorded_at", "emptied_at",
     ),
     ProductListing: _shops(
         "product_saleor_id", "channel_slug", "is_published", "published_at",
@@ -245,6 +248,12 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     },
     FirstStep: _shops("key", "done_at", "detail"),
     OfferVoucher: _shops("digest", "saleor_id", "name", "expires_at", "created_at"),
+    Experiment: {
+        **_shops(
+            "key", "kind", "arms", "began_at", "winner", "decided_at", "report", "measured_at"
+        ),
+        "decided_by": Handling(True, "", Erased.EMPTIED, "shop"),
+    },
     Segment: _shops(
         "key", "name", "definition", "is_active", "created_at", "updated_at", "evaluated_at",
         "full_evaluation_due_at",
@@ -398,6 +407,10 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         "segments", "memberships", "profile",
         segment="segment", entered_at="entered_at", left_at="left_at",
     ),
+    Participation: _persons(
+        "experiments", "person", "profile",
+        experiment="experiment", arm="arm", since="since",
+    ),
     # Gone within a minute, when segments have looked at the person.
     ChangedProfile: _persons("", "person", "profile", "changed_at", "has_ordered"),
     Enrollment: _persons(
@@ -432,7 +445,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     # The row stays without its person: the code may still have to be taken out of Saleor.
     Offer: {
         **_persons(
-            "offers", "offers", "key", "listings", "error", "due_at", "attempts",
+            "offers", "offers", "key", "listings", "voucher_saleor_id", "error", "due_at", "attempts",
             erased=Erased.KEPT,
             code="code", kind="kind", terms="terms", channel_slug="channel",
             is_first_order_only="is_first_order_only", status="status", reason="reason",

@@ -30,6 +30,7 @@ TITLES = {
     "offers": gettext_lazy("Offers made to you"),
     "enrollments": gettext_lazy("Planned messages"),
     "computed_traits": gettext_lazy("What was worked out from it"),
+    "experiments": gettext_lazy("What was tried with you"),
     "segments": gettext_lazy("Groups you are or were in"),
     "merges": gettext_lazy("What joined your visits and addresses"),
 }

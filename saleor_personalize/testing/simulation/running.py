@@ -179,6 +179,9 @@ def _settings_of(told: Stories) -> Iterator[None]:
         "PRODUCT_URL": given.get("PRODUCT_URL") or f"{page}/product/{{slug}}",
         "TIME_ZONE": told.shop.time_zone,
         "DRY_RUN": False,
+        # Whoever is left alone by chance makes a story unreadable; `settings` of a story may ask for it.
+        "HOLDOUT_PERCENT": 0,
+        "JOURNEY_HOLDOUT_PERCENT": 0,
         "OFFERS": True,
     }
     for name, value in told.settings.items():

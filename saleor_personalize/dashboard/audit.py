@@ -1,0 +1,139 @@
+"""The page "Audit log": who of the shop's staff did what, and to what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from saleor_personalize.audit import queries
+from saleor_personalize.conf import settings
+from saleor_personalize.dashboard import words
+from saleor_personalize.dashboard.access import Staff, staff_view
+from saleor_personalize.dashboard.spreadsheets import csv_response
+from saleor_personalize.dashboard.views import _render
+from saleor_personalize.enums import AuditAction
+from saleor_personalize.models import AuditEntry
+
+LISTED = 50
+_LONGEST_ID = 100
+_HEADER = ("at", "staff_id", "staff_email", "action", "object_kind", "object_id", "object_name")
+
+ACTIONS = {
+    AuditAction.JOURNEY_LIVE: gettext_lazy("Had a journey go live"),
+    AuditAction.JOURNEY_PAUSED: gettext_lazy("Paused a journey"),
+    AuditAction.JOURNEY_RESUMED: gettext_lazy("Had a journey go on"),
+    AuditAction.JOURNEY_SAVED: gettext_lazy("Saved a version of a journey"),
+    AuditAction.APPROVAL_ASKED: gettext_lazy("Asked that a journey may go live"),
+    AuditAction.APPROVAL_GIVEN: gettext_lazy("Approved that a journey goes live"),
+    AuditAction.APPROVAL_REFUSED: gettext_lazy("Refused that a journey goes live"),
+    AuditAction.SENDS_STOPPED: gettext_lazy("Stopped all sends"),
+    AuditAction.SENDS_RESUMED: gettext_lazy("Let sends go on"),
+    AuditAction.MESSAGE_SETTLED: gettext_lazy("Said what became of a message"),
+    AuditAction.TEST_SENT: gettext_lazy("Sent a message to themselves"),
+    AuditAction.CHECKOUT_RECOVERED: gettext_lazy("Had an abandoned checkout followed up"),
+    AuditAction.EXPERIMENT_STOPPED: gettext_lazy("Ended an experiment"),
+    AuditAction.OFFER_TAKEN_BACK: gettext_lazy("Took back an offer"),
+    AuditAction.SETTINGS_CHANGED: gettext_lazy("Changed settings"),
+    AuditAction.SENSITIVE_CHANGED: gettext_lazy("Changed what is sensitive"),
+    AuditAction.PROVIDER_ADDRESS_REPLACED: gettext_lazy("Replaced where providers report to"),
+    AuditAction.SEGMENT_SAVED: gettext_lazy("Saved a segment"),
+    AuditAction.SEGMENT_DELETED: gettext_lazy("Deleted a segment"),
+    AuditAction.RULE_SAVED: gettext_lazy("Saved a rule"),
+    AuditAction.RULE_DELETED: gettext_lazy("Deleted a rule"),
+    AuditAction.TRAINING_ASKED: gettext_lazy("Asked for a training"),
+    AuditAction.MODEL_CHOSEN: gettext_lazy("Chose which version answers"),
+    AuditAction.BACKFILL_STARTED: gettext_lazy("Started a back-fill"),
+    AuditAction.BACKFILL_PAUSED: gettext_lazy("Paused a back-fill"),
+    AuditAction.BACKFILL_RESUMED: gettext_lazy("Had a back-fill go on"),
+    AuditAction.DELIVERIES_REPLAYED: gettext_lazy("Replayed webhooks"),
+    AuditAction.IMPORT_UPLOADED: gettext_lazy("Uploaded a file"),
+    AuditAction.IMPORT_STARTED: gettext_lazy("Started an import"),
+    AuditAction.IMPORT_DELETED: gettext_lazy("Deleted an uploaded file"),
+    AuditAction.REJECTS_READ: gettext_lazy("Downloaded refused rows of an import"),
+    AuditAction.PEOPLE_JOINED: gettext_lazy("Joined two people"),
+    AuditAction.PEOPLE_SPLIT: gettext_lazy("Split a person in two"),
+    AuditAction.PERSON_EXPORTED: gettext_lazy("Downloaded what is known of a person"),
+    AuditAction.PERSON_ERASED: gettext_lazy("Erased a person"),
+    AuditAction.REPORT_EXPORTED: gettext_lazy("Downloaded a report"),
+    AuditAction.AUDIT_EXPORTED: gettext_lazy("Downloaded the audit log"),
+    AuditAction.KEY_MADE: gettext_lazy("Made a server key"),
+    AuditAction.KEY_REVOKED: gettext_lazy("Revoked a server key"),
+    AuditAction.PUSH_SAVED: gettext_lazy("Saved the service account for push"),
+    AuditAction.PUSH_TRIED: gettext_lazy("Tried the service account for push"),
+    AuditAction.PUSH_REMOVED: gettext_lazy("Removed the service account for push"),
+    AuditAction.WEBHOOK_MADE: gettext_lazy("Made an outgoing webhook"),
+    AuditAction.WEBHOOK_TRIED: gettext_lazy("Tried an outgoing webhook"),
+    AuditAction.WEBHOOK_SWITCHED: gettext_lazy("Switched an outgoing webhook on or off"),
+    AuditAction.WEBHOOK_REPLAYED: gettext_lazy("Replayed what an outgoing webhook missed"),
+    AuditAction.WEBHOOK_ROTATED: gettext_lazy("Gave an outgoing webhook a new secret"),
+    AuditAction.WEBHOOK_REMOVED: gettext_lazy("Removed an outgoing webhook"),
+}
+
+
+@staff_view()
+def page(request: HttpRequest, staff: Staff) -> HttpResponse:
+    action, who = _filters(request)
+    rows = queries.entries(installation=staff.installation, action=action, staff_id=who)
+    before = request.GET.get("before", "")
+    if before.isdecimal() and len(before) < 19:
+        rows = rows.filter(pk__lt=int(before))
+    shown = list(rows[: LISTED + 1])
+    kept = settings.RETENTION.get("audit")
+    return _render(
+        request,
+        staff,
+        "audit/page.html",
+        {
+            "entries": [_line(row) for row in shown[:LISTED]],
+            "older": shown[LISTED - 1].pk if len(shown) > LISTED else None,
+            "is_first": not before,
+            "actions": list(ACTIONS.items()),
+            "action": action,
+            "who": who,
+            "who_name": next((row.staff_email or who for row in shown), who) if who else "",
+            "kept": words.duration(kept) if kept else None,
+        },
+    )
+
+
+@staff_view()
+def export(request: HttpRequest, staff: Staff) -> StreamingHttpResponse:
+    """Serve the log that the page shows, whole, as CSV."""
+    action, who = _filters(request)
+    staff.record(AuditAction.AUDIT_EXPORTED)
+    rows = queries.entries(installation=staff.installation, action=action, staff_id=who)
+    return csv_response(name="audit-log.csv", header=(*_HEADER, "detail"), rows=_cells(rows))
+
+
+def _cells(rows: Any) -> Iterator[list[str]]:
+    for row in rows.iterator(chunk_size=1_000):
+        fields = (str(getattr(row, name)) for name in _HEADER[1:])
+        yield [row.at.isoformat(), *fields, _detail(row)]
+
+
+def _filters(request: HttpRequest) -> tuple[str, str]:
+    action, who = request.GET.get("action", ""), request.GET.get("who", "")
+    who = who[:_LONGEST_ID] if who.isprintable() else ""
+    return action if action in AuditAction.values else "", who
+
+
+def _line(row: AuditEntry) -> dict[str, Any]:
+    return {
+        "at": row.at,
+        "title": ACTIONS[AuditAction(row.action)],
+        "name": row.object_name or row.object_id,
+        "detail": _detail(row),
+        "who": row.staff_id,
+        "who_name": row.staff_email or row.staff_id or _("Somebody who was erased"),
+    }
+
+
+def _detail(row: AuditEntry) -> str:
+    def text(value: object) -> str:
+        return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+    return ", ".join(f"{name}: {text(value)}" for name, value in row.detail.items())

@@ -1,0 +1,107 @@
+"""On the page of a customer: who they are to the shop, what to show and what to tell them next, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils import timezone
+
+from saleor_personalize.dashboard import told, words
+from saleor_personalize.dashboard.access import Staff
+from saleor_personalize.dashboard.views import Context
+from saleor_personalize.dashboard.widgets import products
+from saleor_personalize.dashboard.widgets.base import link, widget
+from saleor_personalize.enums import DeliveryChannel, MessageStatus
+from saleor_personalize.events import people
+from saleor_personalize.journeys import outlook, showing
+from saleor_personalize.messaging import preferences
+from saleor_personalize.models import Message, Profile
+from saleor_personalize.profiles import consent
+from saleor_personalize.segments import queries as segments
+from saleor_personalize.segments import words as facts
+from saleor_personalize.traits import queries as traits
+
+#: The placement that is answered for the person.
+PLACEMENT = "home"
+#: What is next in so many journeys.
+NEXT = 3
+
+
+@widget("customer.html", about="customerId", people=True)
+def customer(request: HttpRequest, staff: Staff, id_: str) -> Context:
+    found = people.find(installation=staff.installation, text=id_, limit=1)
+    if not found:
+        return {"is_unknown": True}
+    profile, now = found[0], timezone.now()
+    known = traits.traits_of(profile)
+    channel = showing.channel_of(profile)
+    return {
+        "stage": told.stage(known.stage) if known is not None else None,
+        "is_refused": not consent.may_profile(profile=profile),
+        "segments": [row.segment.name for row in segments.segments_of(profile)],
+        "consents": _consents(profile),
+        "next": [next_in_words(each, now) for each in outlook_of(profile, now)],
+        "last": _last(profile, now),
+        "products": products.answered(
+            installation=staff.installation,
+            placement=PLACEMENT,
+            channel_slug=channel,
+            profile=profile,
+        )
+        if channel
+        else [],
+        "page": link(request, staff, customerId=id_),
+    }
+
+
+def outlook_of(profile: Profile, now: datetime) -> list[outlook.Outlook]:
+    return outlook.of_person(profile=profile, now=now, limit=NEXT)
+
+
+def next_in_words(found: outlook.Outlook, now: datetime) -> dict[str, Any]:
+    """Return what is next for somebody in a journey, and what speaks against it, in words."""
+    channel = DeliveryChannel(found.delivery_channel or DeliveryChannel.EMAIL)
+    key = found.enrollment.journey.key
+    return {
+        "journey": words.TEMPLATES.get(key, key),
+        "message": words.TEMPLATES.get(found.template, found.template),
+        "over": facts.DELIVERY_CHANNELS.get(found.delivery_channel, ""),
+        "when": words.distance(found.at, now),
+        "why_not": words.not_sent_reason(found.objection, channel) if found.objection else "",
+    }
+
+
+def _consents(profile: Profile) -> list[dict[str, Any]]:
+    """Return what was answered, alike answers over one delivery channel together."""
+    together: dict[tuple[str, str], list[str]] = {}
+    for standing in preferences.standings(profile=profile):
+        if standing.state is not None:
+            key = (standing.delivery_channel or "", standing.state.value)
+            together.setdefault(key, []).append(standing.label)
+    return [
+        {
+            "said": facts.CONSENT_STATES[state],
+            "over": facts.DELIVERY_CHANNELS.get(channel, ""),
+            "topics": ", ".join(labels),
+        }
+        for (channel, state), labels in together.items()
+    ]
+
+
+def _last(profile: Profile, now: datetime) -> Iterable[dict[str, Any]]:
+    """Return the last message that went and the last that did not."""
+    rows = Message.objects.of(profile.installation).filter(profile__in=profile.person())
+    is_not_sent = {"status": MessageStatus.NOT_SENT}
+    newest = (rows.exclude(**is_not_sent), rows.filter(**is_not_sent))
+    found = [row for each in newest if (row := each.order_by("-decided_at").first()) is not None]
+    return [
+        {
+            "name": words.TEMPLATES.get(row.template, row.template),
+            "state": words.message_state(row),
+            "when": words.distance(row.decided_at, now),
+        }
+        for row in found
+    ]

@@ -1,0 +1,270 @@
+"""The audit log: what staff do is written down once it is done, and by whom."""
+
+from __future__ import annotations
+
+import ast
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+from django.utils import timezone
+
+import saleor_personalize
+from saleor_personalize.audit import operations
+from saleor_personalize.dashboard.audit import ACTIONS, LISTED
+from saleor_personalize.enums import AuditAction, ErasureSource, MessageStatus
+from saleor_personalize.models import AuditEntry, Installation, Message, Profile, Segment, ServerKey
+from saleor_personalize.profiles import privacy, retention
+from tests.integration.test_dashboard import headers, make_message, outcome
+
+DASHBOARD = Path(saleor_personalize.__file__).parent / "dashboard"
+#: Views that take POST and change nothing: forms that are drawn anew, and previews.
+CHANGES_NOTHING = {"segments.edit", "segments.count", "rules.preview", "imports.describe"}
+
+
+@pytest.fixture(autouse=True)
+def _fresh_cache() -> None:
+    cache.clear()
+
+
+@pytest.fixture
+def signed(installation: Installation) -> dict[str, str]:
+    return headers(installation)
+
+
+def log(installation: Installation) -> list[tuple[str, str, str, str]]:
+    """(action, who, kind of object, its name) of each line, oldest first."""
+    rows = AuditEntry.objects.of(installation).order_by("pk")
+    return [(row.action, row.staff_id, row.object_kind, row.object_name) for row in rows]
+
+
+def make_entries(installation: Installation, count: int, **changes: Any) -> None:
+    for _ in range(count):
+        operations.record(
+            installation=installation,
+            **{
+                "action": AuditAction.SENDS_STOPPED,
+                "now": timezone.now(),
+                "staff_id": "VXNlcjox",
+                "staff_email": "staff@example.com",
+                **changes,
+            },
+        )
+
+
+def test_b101_what_staff_do_is_written_down_with_who_did_it(
+    client: Client, installation: Installation, other_installation: Installation, signed: Any
+) -> None:
+    client.post("/dashboard/sends/stop/", headers=signed)
+    client.post("/dashboard/journey/go-live/", headers=signed)
+    assert log(installation) == [
+        ("sends_stopped", "VXNlcjox", "", ""),
+        ("journey_live", "VXNlcjox", "Journey", "abandoned_checkout"),
+    ]
+    assert AuditEntry.objects.of(installation).latest("pk").staff_email == "staff@example.com"
+    assert log(other_installation) == []
+
+
+def test_b101_what_was_refused_is_not_written_down(
+    client: Client, installation: Installation, signed: Any
+) -> None:
+    response = client.post(
+        "/dashboard/settings/", {"sender": "no address", "checkout_url": ""}, headers=signed
+    )
+    assert outcome(response)["status"] == "error"
+    looker = headers(installation, permissions=["MANAGE_ORDERS"])
+    assert client.post("/dashboard/sends/stop/", headers=looker).status_code == 403
+    assert log(installation) == []
+
+
+def test_b101_a_change_of_settings_names_the_fields_and_not_their_values(
+    client: Client, installation: Installation, signed: Any
+) -> None:
+    form = {"sender": "owner@private.example", "checkout_url": "", "storefront_origins": ""}
+    client.post("/dashboard/settings/", form, headers=signed)
+    [entry] = AuditEntry.objects.of(installation)
+    assert (entry.action, entry.detail) == ("settings_changed", {"fields": ["sender"]})
+    shown = client.get("/dashboard/audit/", headers=signed).content.decode()
+    assert "Changed settings" in shown
+    assert "owner@private.example" not in shown
+
+
+def test_b101_what_was_deleted_is_still_named(
+    client: Client, installation: Installation, signed: Any
+) -> None:
+    now = timezone.now()
+    segment = Segment.objects.create(
+        installation=installation, key="big", name="Big spenders", definition={"all": []},
+        created_at=now, updated_at=now,
+    )  # fmt: skip
+    client.post(f"/dashboard/segments/{segment.pk}/delete/", headers=signed)
+    assert not Segment.objects.of(installation).exists()
+    [entry] = AuditEntry.objects.of(installation)
+    assert (entry.action, entry.object_id, entry.object_name) == (
+        "segment_deleted",
+        str(segment.pk),
+        "Big spenders",
+    )
+
+
+def test_b101_keys_are_named_and_their_secrets_are_not_kept(
+    client: Client, installation: Installation
+) -> None:
+    keeper = headers(
+        installation,
+        user_permissions=["MANAGE_ORDERS", "MANAGE_CHECKOUTS", "MANAGE_USERS", "MANAGE_APPS"],
+    )
+    response = client.post("/dashboard/keys/create/", {"name": "Our server"}, headers=keeper)
+    key = ServerKey.objects.of(installation).get()
+    client.post(f"/dashboard/keys/{key.pk}/revoke/", headers=keeper)
+    assert log(installation) == [
+        ("key_made", "VXNlcjox", "ServerKey", "Our server"),
+        ("key_revoked", "VXNlcjox", "ServerKey", "Our server"),
+    ]
+    assert key.prefix in response.content.decode()
+    assert key.prefix not in str(list(AuditEntry.objects.of(installation).values()))
+
+
+def test_b101_only_who_may_send_settles_messages_and_goes_live(
+    client: Client, installation: Installation, alice: Profile, settings: Any
+) -> None:
+    settings.SALEOR_PERSONALIZE = {
+        **settings.SALEOR_PERSONALIZE,
+        "DASHBOARD_ROLES": {"send": ["MANAGE_ORDERS", "MANAGE_STAFF"]},
+    }
+    message = make_message(alice, MessageStatus.UNCERTAIN)
+    editor = headers(installation, user_permissions=["MANAGE_ORDERS", "MANAGE_CHECKOUTS"])
+    for path in (f"messages/{message.public_id}/settle/", "journey/go-live/", "sends/resume/"):
+        response = client.post(f"/dashboard/{path}", headers=editor)
+        assert response.status_code == 403, path
+        assert "You may not have anything sent to customers" in response.content.decode()
+        assert "Manage orders, Manage checkouts, Manage staff" in response.content.decode()
+    assert Message.objects.get(pk=message.pk).status == MessageStatus.UNCERTAIN
+    assert log(installation) == []
+    assert client.post("/dashboard/sends/stop/", headers=editor).status_code == 200
+    overview = client.get("/dashboard/overview/", headers=editor).content.decode()
+    assert 'id="journey-button"' in overview
+    assert overview.partition('id="journey-button"')[2].partition(">")[0].endswith("disabled")
+    sends = client.get("/dashboard/sends/", headers=editor).content.decode()
+    assert "You may not have anything sent to customers" in sends
+    sender = headers(installation)
+    assert client.post("/dashboard/sends/resume/", headers=sender).status_code == 200
+    assert [line[0] for line in log(installation)] == ["sends_stopped", "sends_resumed"]
+
+
+def test_b101_a_permission_that_the_app_lacks_is_not_lent_by_the_staff_member(
+    client: Client, installation: Installation
+) -> None:
+    """MANAGE_CHECKOUTS is asked for by the app, so it counts only where the app has it, too."""
+    own = headers(
+        installation,
+        permissions=["MANAGE_ORDERS"],
+        user_permissions=["MANAGE_ORDERS", "MANAGE_CHECKOUTS"],
+    )
+    assert client.post("/dashboard/sends/stop/", headers=own).status_code == 403
+    assert client.get("/dashboard/overview/", headers=own).status_code == 200
+
+
+def test_b101_the_log_is_read_by_action_and_by_person_and_page_by_page(
+    client: Client, installation: Installation, other_installation: Installation, signed: Any
+) -> None:
+    make_entries(installation, LISTED)
+    make_entries(installation, 1, action=AuditAction.RULE_SAVED, staff_id="VXNlcjoy", staff_email="other@example.com")  # fmt: skip
+    make_entries(other_installation, 1, staff_email="stranger@example.com")
+    shown = client.get("/dashboard/audit/", headers=signed).content.decode()
+    assert shown.count("<li>\n<div") == LISTED
+    assert "stranger@example.com" not in shown
+    assert "Show older" in shown
+    oldest = AuditEntry.objects.of(installation).order_by("pk")[1].pk
+    older = client.get(f"/dashboard/audit/?before={oldest}", headers=signed).content.decode()
+    assert older.count("<li>\n<div") == 1
+    theirs = client.get("/dashboard/audit/?who=VXNlcjoy", headers=signed).content.decode()
+    assert theirs.count("<li>\n<div") == 1
+    assert "other@example.com" in theirs
+    rules = client.get("/dashboard/audit/?action=rule_saved", headers=signed).content.decode()
+    assert rules.count("<li>\n<div") == 1
+    none = client.get("/dashboard/audit/?action=key_made", headers=signed).content.decode()
+    assert "Nothing yet." in none
+
+
+def test_b101_the_log_is_a_file_that_no_spreadsheet_runs(
+    client: Client, installation: Installation, signed: Any
+) -> None:
+    now = timezone.now()
+    segment = Segment.objects.create(
+        installation=installation, key="s", name='=HYPERLINK("https://evil.test")',
+        definition={"all": []}, created_at=now, updated_at=now,
+    )  # fmt: skip
+    make_entries(installation, 1, action=AuditAction.SEGMENT_SAVED, on=segment, now=now)
+    response = client.get("/dashboard/audit/export/?action=segment_saved", headers=signed)
+    lines = b"".join(response.streaming_content).decode().splitlines()  # type: ignore[attr-defined]
+    assert response.headers["Content-Disposition"] == 'attachment; filename="audit-log.csv"'
+    assert lines == [
+        "at,staff_id,staff_email,action,object_kind,object_id,object_name,detail",
+        f"{now.isoformat()},VXNlcjox,staff@example.com,segment_saved,Segment,{segment.pk},"
+        '"\'=HYPERLINK(""https://evil.test"")",',
+    ]
+    assert log(installation)[-1][0] == "audit_exported"
+
+
+def test_b101_the_address_of_staff_is_not_readable_in_the_database(
+    installation: Installation,
+) -> None:
+    make_entries(installation, 1)
+    [stored] = AuditEntry.objects.of(installation).extra(select={"raw": "staff_email"}).values_list("raw", flat=True)  # fmt: skip
+    assert "staff@example.com" not in stored
+
+
+def test_b123_who_is_erased_leaves_the_log_and_the_deed_stays(
+    installation: Installation, alice: Profile
+) -> None:
+    user = alice.identities.get(kind="saleor_user").value
+    make_entries(installation, 1, staff_id=user, staff_email="alice@example.com")
+    make_entries(installation, 1, on=alice, action=AuditAction.PEOPLE_JOINED, staff_id="VXNlcjoy")
+    privacy.erase(profile=alice, requested_by=ErasureSource.STAFF, now=timezone.now())
+    first, second = AuditEntry.objects.of(installation).order_by("pk")
+    assert (first.action, first.staff_id, first.staff_email) == ("sends_stopped", "", "")
+    assert (second.action, second.staff_id, second.object_id) == ("people_joined", "VXNlcjoy", "")
+
+
+def test_b123_the_log_ends_with_its_time(installation: Installation) -> None:
+    now = timezone.now()
+    make_entries(installation, 1, now=now - timedelta(days=731))
+    make_entries(installation, 1, now=now - timedelta(days=729))
+    assert retention.purge(now=now)["audit"] == 1
+    assert AuditEntry.objects.of(installation).count() == 1
+
+
+def test_every_action_has_words() -> None:
+    assert set(ACTIONS) == set(AuditAction)
+
+
+def test_b101_every_view_that_changes_something_writes_it_down() -> None:
+    """A view that acts or sends calls `staff.record`; whatever is not listed above must."""
+    silent = set()
+    for path in DASHBOARD.rglob("*.py"):
+        for view in ast.walk(ast.parse(path.read_text())):
+            if isinstance(view, ast.FunctionDef) and _changes(view) and not _records(view):
+                silent.add(f"{path.stem}.{view.name}")
+    assert silent == CHANGES_NOTHING
+
+
+def _changes(view: ast.FunctionDef) -> bool:
+    return any(
+        keyword.arg in {"acts", "sends"}
+        for decorator in view.decorator_list
+        if isinstance(decorator, ast.Call) and getattr(decorator.func, "id", "") == "staff_view"
+        for keyword in decorator.keywords
+    )
+
+
+def _records(view: ast.FunctionDef) -> bool:
+    return any(
+        isinstance(node, ast.Attribute)
+        and node.attr == "record"
+        and getattr(node.value, "id", "") == "staff"
+        for node in ast.walk(view)
+    )
