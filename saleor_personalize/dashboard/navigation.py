@@ -62,6 +62,11 @@ GROUPS = (
         ),
     ),
     Group(
+        "results",
+        gettext_lazy("Results"),
+        (Entry("results", gettext_lazy("Results"), "dashboard-results"),),
+    ),
+    Group(
         "service",
         gettext_lazy("Service"),
         (
