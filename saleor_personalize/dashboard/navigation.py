@@ -73,6 +73,7 @@ GROUPS = (
             Entry("keys", gettext_lazy("Server keys"), "dashboard-keys"),
             Entry("push", gettext_lazy("Push"), "dashboard-push"),
             Entry("bus", gettext_lazy("Outgoing webhooks"), "dashboard-bus"),
+            Entry("health", gettext_lazy("Health"), "dashboard-health"),
             Entry("audit", gettext_lazy("Audit log"), "dashboard-audit"),
         ),
     ),

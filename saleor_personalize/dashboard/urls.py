@@ -19,6 +19,7 @@ from saleor_personalize.dashboard import (
     results,
     rules,
     segments,
+    service_health,
     views,
 )
 from saleor_personalize.dashboard.widgets import customer, home, order, product, voucher
@@ -178,6 +179,9 @@ urlpatterns = [
         offers.take_back,
         name="dashboard-offer-take-back",
     ),
+    path("dashboard/health/", service_health.page, name="dashboard-health"),
+    path("dashboard/health/checks/", service_health.checks, name="dashboard-health-checks"),
+    path("dashboard/health/outside/", service_health.outside, name="dashboard-health-outside"),
     path("dashboard/audit/", audit.page, name="dashboard-audit"),
     path("dashboard/audit/export/", audit.export, name="dashboard-audit-export"),
     path("dashboard/settings/", views.save_settings, name="dashboard-settings"),
