@@ -260,9 +260,12 @@ Figures = dict[str, Any]
 class Day:
     """One day by the clock of TIME_ZONE, as moments: from `since` to before `until`."""
 
-    date: date
     since: datetime
     until: datetime
+
+    @property
+    def on(self) -> date:
+        return self.since.date()
 
     @classmethod
     def at(cls, moment: datetime) -> Day:
@@ -274,7 +277,7 @@ class Day:
         since, until = (
             datetime.combine(each, time(), zone) for each in (day, day + timedelta(days=1))
         )
-        return cls(day, since, until)
+        return cls(since, until)
 
 
 def refresh(*, installation: Installation, now: datetime) -> int:
@@ -282,7 +285,7 @@ def refresh(*, installation: Installation, now: datetime) -> int:
 
     Safe beside itself: a day that somebody else counts just now is left out.
     """
-    today = Day.at(now).date
+    today = Day.at(now).on
     counted = {
         day: (at, reopened_at)
         for day, at, reopened_at in DailyFigures.objects.of(installation)
@@ -291,9 +294,9 @@ def refresh(*, installation: Installation, now: datetime) -> int:
     }
 
     def is_due(day: Day) -> bool:
-        if day.date not in counted:
+        if day.on not in counted:
             return True
-        at, reopened_at = counted[day.date]
+        at, reopened_at = counted[day.on]
         is_final = at >= day.until + _GRACE
         return not is_final or (reopened_at is not None and reopened_at >= at - _SLACK)
 
@@ -304,7 +307,7 @@ def refresh(*, installation: Installation, now: datetime) -> int:
 
 def reopen(*, installation: Installation, days: Iterable[date], now: datetime) -> None:
     """Have days that were counted be counted again; today is anyway."""
-    today = Day.at(now).date
+    today = Day.at(now).on
     past = {day for day in days if day < today}
     DailyFigures.objects.of(installation).filter(day__in=past, channel_slug="", currency="").update(
         reopened_at=now
@@ -313,9 +316,9 @@ def reopen(*, installation: Installation, days: Iterable[date], now: datetime) -
 
 def _count(installation: Installation, day: Day, now: datetime) -> bool:
     with transaction.atomic():
-        if not try_lock(installation, f"figures:{day.date}"):
+        if not try_lock(installation, f"figures:{day.on}"):
             return False
-        rows = DailyFigures.objects.of(installation).filter(day=day.date)
+        rows = DailyFigures.objects.of(installation).filter(day=day.on)
         whole = rows.filter(channel_slug="", currency="").first()
         standing = whole.figures.get("standing") if whole is not None else None
         found = _figures(installation, day, now)
@@ -327,7 +330,7 @@ def _count(installation: Installation, day: Day, now: datetime) -> bool:
             [
                 DailyFigures(
                     installation=installation,
-                    day=day.date,
+                    day=day.on,
                     channel_slug=slug,
                     currency=currency,
                     figures=figures,
@@ -435,7 +438,7 @@ def _standing(installation: Installation, day: Day) -> Figures:
         cursor.execute(_SHOPPERS.format(**_TABLES), parameters)
         shoppers = cursor.fetchall()
     stages = ComputedTraits.objects.of(installation).values_list("stage").annotate(Count("pk"))
-    return _written(
+    standing: Figures = _written(
         {
             "stages": dict(stages.order_by()),
             "buyers": {currency: people for currency, people, _ in buyers},
@@ -444,6 +447,7 @@ def _standing(installation: Installation, day: Day) -> Figures:
             "shoppers_with_recommendation": {str(period): used for period, _, used in shoppers},
         }
     )
+    return standing
 
 
 def _parameters(installation: Installation, day: Day, now: datetime) -> dict[str, Any]:

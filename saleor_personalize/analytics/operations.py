@@ -39,7 +39,7 @@ def review(*, installation: Installation, now: datetime) -> int:
     orders = attribution.recent(installation=installation, now=now).values_list("pk", flat=True)
     changed = attribution.attribute(installation=installation, orders=orders, now=now)
     window = max(settings.ATTRIBUTION_WINDOW, settings.TRACK_MAX_AGE)
-    days = {figures.Day.at(now - timedelta(days=ago)).date for ago in range(window.days + 1)}
+    days = {figures.Day.at(now - timedelta(days=ago)).on for ago in range(window.days + 1)}
     figures.reopen(installation=installation, days=days, now=now)
     return len(changed)
 
@@ -58,5 +58,5 @@ def _reopen(installation: Installation, orders: Iterable[int], now: datetime) ->
     )
     moments += carts.values_list("last_changed_at", flat=True)
     figures.reopen(
-        installation=installation, days={figures.Day.at(at).date for at in moments}, now=now
+        installation=installation, days={figures.Day.at(at).on for at in moments}, now=now
     )

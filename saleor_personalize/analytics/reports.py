@@ -203,7 +203,7 @@ def report(*, installation: Installation, days: int, now: datetime) -> Report:
     """Return what the last `days` days brought, today included; `days` is one of PERIODS."""
     if days not in PERIODS:
         raise ValueError(f"days is {days}: it takes one of {', '.join(map(str, PERIODS))}.")
-    until = Day.at(now).date
+    until = Day.at(now).on
     since = until - timedelta(days=days - 1)
     rows = list(
         DailyFigures.objects.of(installation)
@@ -213,7 +213,9 @@ def report(*, installation: Installation, days: int, now: datetime) -> Report:
     )
     whole = [figures for _, *key, figures, _ in rows if tuple(key) == WHOLE]
     # Not added up: how the shop stood when it was looked at last.
-    standing = next((each["standing"] for each in reversed(whole) if "standing" in each), {})
+    standing: Mapping[str, Any] = next(
+        (each["standing"] for each in reversed(whole) if "standing" in each), {}
+    )
     everything = total(
         {name: part for name, part in figures.items() if name != "standing"}
         for *_, figures, _ in rows

@@ -72,7 +72,7 @@ def test_b91_b92_b93_the_page_tells_what_followed_what(
     assert re.search(r"<b>cart 1 0.0 % 0.0 % 1 1 after a look only 100.00 USD", told)
     assert b"<b>cart" not in response.content
     assert (
-        "Revenue by day, USD: 7 days; 1,334.50 USD in all, of which 1,334.50 USD followed" in told
+        "Revenue by day, USD : 7 days; 1,334.50 USD in all, of which 1,334.50 USD followed" in told
     )
 
 
