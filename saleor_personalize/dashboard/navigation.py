@@ -62,6 +62,11 @@ GROUPS = (
         ),
     ),
     Group(
+        "results",
+        gettext_lazy("Results"),
+        (Entry("experiments", gettext_lazy("Experiments"), "dashboard-experiments"),),
+    ),
+    Group(
         "service",
         gettext_lazy("Service"),
         (

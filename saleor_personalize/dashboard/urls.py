@@ -5,6 +5,7 @@ from django.urls import path, re_path
 from saleor_personalize.dashboard import (
     audit,
     bus,
+    experiments,
     go_live,
     health,
     imports,
@@ -167,6 +168,20 @@ urlpatterns = [
     path("dashboard/go-live/", go_live.page, name="dashboard-go-live-page"),
     path("dashboard/go-live/check/", go_live.check, name="dashboard-go-live-check"),
     path("dashboard/go-live/secret/", go_live.replace_secret, name="dashboard-go-live-secret"),
+    path("dashboard/experiments/", experiments.page, name="dashboard-experiments"),
+    path(
+        "dashboard/experiments/<int:experiment_id>/", experiments.one, name="dashboard-experiment"
+    ),
+    path(
+        "dashboard/experiments/<int:experiment_id>/decide/ask/",
+        experiments.ask_decide,
+        name="dashboard-experiment-ask-decide",
+    ),
+    path(
+        "dashboard/experiments/<int:experiment_id>/decide/",
+        experiments.decide,
+        name="dashboard-experiment-decide",
+    ),
     path("dashboard/offers/", offers.page, name="dashboard-offers"),
     path(
         "dashboard/offers/<int:offer_id>/take-back/",
