@@ -8,6 +8,7 @@ from celery.schedules import crontab
 BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "webhooks: sweep": {"task": "personalize.process_deliveries", "schedule": 5.0},
     "segments: evaluate": {"task": "personalize.evaluate_segments", "schedule": 10.0},
+    "health: beat": {"task": "personalize.beat_heart", "schedule": 30.0},
     "journeys: advance": {"task": "personalize.advance_journeys", "schedule": 10.0},
     "journeys: enter": {"task": "personalize.enter_journeys", "schedule": 60.0},
     "journeys: dry runs": {"task": "personalize.make_dry_runs", "schedule": 10.0},

@@ -31,7 +31,10 @@ GROUPS = (
     Group(
         "start",
         gettext_lazy("Start"),
-        (Entry("overview", gettext_lazy("Overview"), "dashboard-overview"),),
+        (
+            Entry("overview", gettext_lazy("Overview"), "dashboard-overview"),
+            Entry("first-steps", gettext_lazy("First steps"), "dashboard-first-steps"),
+        ),
     ),
     Group(
         "shoppers",
@@ -47,6 +50,7 @@ GROUPS = (
         "marketing",
         gettext_lazy("Marketing"),
         (
+            Entry("journeys", gettext_lazy("Journeys"), "dashboard-journeys"),
             Entry("previews", gettext_lazy("Try a message"), "dashboard-previews"),
             Entry("offers", gettext_lazy("Offers"), "dashboard-offers"),
             Entry("go-live", gettext_lazy("Go-live check"), "dashboard-go-live-page"),
@@ -73,6 +77,7 @@ GROUPS = (
             Entry("keys", gettext_lazy("Server keys"), "dashboard-keys"),
             Entry("push", gettext_lazy("Push"), "dashboard-push"),
             Entry("bus", gettext_lazy("Outgoing webhooks"), "dashboard-bus"),
+            Entry("health", gettext_lazy("Health"), "dashboard-health"),
             Entry("audit", gettext_lazy("Audit log"), "dashboard-audit"),
         ),
     ),

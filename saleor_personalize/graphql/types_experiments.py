@@ -26,7 +26,7 @@ ExperimentKind = _enum(
 )
 ArmVerdict = _enum(
     "PersonalizeArmVerdict",
-    enums.ArmVerdict,  # type: ignore[arg-type]
+    enums.ArmVerdict,
     "What can be said of an arm beside the first one.",
 )
 

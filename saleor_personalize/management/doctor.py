@@ -35,6 +35,7 @@ from saleor_personalize.exceptions import (
     TokenRefused,
     UnknownAlias,
 )
+from saleor_personalize.health import queries as health
 from saleor_personalize.ingestion.permissions import events_of, needed_permissions
 from saleor_personalize.ingestion.queries import latest_backfill, webhook_health
 from saleor_personalize.messaging import go_live, push_accounts, texts
@@ -232,6 +233,7 @@ def _installation(installation: Installation, now: datetime) -> Iterator[Finding
         if identity is not None:
             yield from _permissions(identity)
             yield from _webhooks(client, identity)
+    yield from _work(installation, now)
     yield from _deliveries(installation, now)
     yield from _data(installation, now)
     yield from _trained(installation, now)
@@ -248,6 +250,28 @@ def _installation(installation: Installation, now: datetime) -> Iterator[Finding
             "There is no cart link, so no cart reminder can leave.",
             "Set it on the app's page in the Dashboard, or CHECKOUT_URL.",
         )
+
+
+def _work(installation: Installation, now: datetime) -> Iterator[Finding]:
+    """Tell whether beat wakes the workers, and which work of theirs stays undone."""
+    pulse = health.pulse(installation=installation)
+    if pulse.is_silent(now):
+        since = f"since {pulse.at:%Y-%m-%d %H:%M} UTC" if pulse.at else "yet"
+        yield Finding(
+            "beat",
+            WARN if pulse.at is None else FAIL,
+            f"Beat has woken no worker {since}.",
+            "Start `saleor-personalize beat` once, and `saleor-personalize worker`.",
+        )
+    for each in health.work(installation=installation, now=now):
+        if each.is_late(now):
+            yield Finding(
+                f"late {each.kind}",
+                FAIL,
+                f"{min(each.count, health.COUNTED)} or more are due, the first since "
+                f"{each.oldest_at:%Y-%m-%d %H:%M} UTC.",
+                "See that workers run, add some, and look into their log for errors.",
+            )
 
 
 def _mail(installation: Installation) -> Iterator[Finding]:
@@ -546,31 +570,31 @@ def _version(text: str) -> tuple[int, int]:
 
 
 def _deliveries(installation: Installation, now: datetime) -> Iterator[Finding]:
-    health = webhook_health(installation=installation, now=now)
-    if health.is_stuck(now):
+    found = webhook_health(installation=installation, now=now)
+    if found.is_stuck(now):
         yield Finding(
             "deliveries",
             FAIL,
-            f"{health.waiting} deliveries wait for a worker.",
+            f"{found.waiting} deliveries wait for a worker.",
             "Start `saleor-personalize worker` and `saleor-personalize beat`.",
         )
-    if health.failed:
+    if found.failed:
         yield Finding(
             "deliveries",
             WARN,
-            f"{health.failed} deliveries could not be processed.",
+            f"{found.failed} deliveries could not be processed.",
             "See their errors on the app's page, then `saleor-personalize webhooks replay`.",
         )
-    if health.last_received_at is None:
+    if found.last_received_at is None:
         yield Finding(
             "deliveries",
             WARN,
             "Nothing was ever received from this shop.",
             "Change a product in the shop; if nothing arrives, let Saleor reach APP_URL.",
         )
-    elif not (health.is_stuck(now) or health.failed):
+    elif not (found.is_stuck(now) or found.failed):
         yield Finding(
-            "deliveries", OK, f"Last received at {health.last_received_at:%Y-%m-%d %H:%M} UTC."
+            "deliveries", OK, f"Last received at {found.last_received_at:%Y-%m-%d %H:%M} UTC."
         )
     progress = latest_backfill(installation=installation)
     if progress is None:

@@ -16,9 +16,17 @@ from django.utils import timezone
 from kombu import Connection
 
 from saleor_personalize.enums import BackfillStatus, DeliveryStatus, InstallationStatus
+from saleor_personalize.health import operations as health
 from saleor_personalize.ingestion.permissions import events_of, needed_permissions
 from saleor_personalize.management import doctor
-from saleor_personalize.models import Backfill, Installation, Offer, OutgoingWebhook
+from saleor_personalize.models import (
+    Backfill,
+    Erasure,
+    Heartbeat,
+    Installation,
+    Offer,
+    OutgoingWebhook,
+)
 from saleor_personalize.saleor_api import documents
 from tests.conftest import make_installation
 from tests.integration.test_dashboard import make_delivery
@@ -54,8 +62,9 @@ def shop(settings: Any) -> Iterator[LoopbackShop]:
 
 @pytest.fixture
 def installed(db: None, shop: LoopbackShop) -> Installation:
-    """A shop in good order, with a worker that answers."""
+    """A shop in good order, with a worker that answers and that beat wakes."""
     installation = make_installation(saleor_api_url=shop.api_url)
+    health.beat(now=timezone.now())
     make_delivery(installation, 1)
     Backfill.objects.create(
         installation=installation, status=BackfillStatus.DONE, created_at=timezone.now()
@@ -281,6 +290,21 @@ def test_a_mail_server_out_of_reach(installed: Installation, settings: Any) -> N
     assert without_key_warning(found) == {"mail"}
     assert "ConnectionRefusedError" in found["mail"]["text"]
     assert "do-not-tell" not in json.dumps(found)
+
+
+def test_b100_beat_that_stopped_and_work_that_stays_undone(installed: Installation) -> None:
+    at = timezone.now() - timedelta(hours=13)
+    Heartbeat.objects.of(installed).update(at=at)
+    Erasure.objects.create(
+        installation=installed, requested_by="staff", fingerprints=[], facts_until=at, erased_at=at
+    )
+    found = examine(expect_exit=1)
+    assert without_key_warning(found) >= {"beat", "late erasures"}
+    assert found["beat"]["text"] == f"Beat has woken no worker since {at:%Y-%m-%d %H:%M} UTC."
+    assert found["late erasures"]["fix"].startswith("See that workers run")
+    Heartbeat.objects.of(installed).delete()
+    Erasure.objects.of(installed).delete()
+    assert examine()["beat"]["level"] == "warn"
 
 
 def test_no_worker(installed: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
