@@ -5,6 +5,7 @@ from django.urls import path, re_path
 from saleor_personalize.dashboard import (
     audit,
     bus,
+    debugger,
     go_live,
     health,
     imports,
@@ -177,6 +178,8 @@ urlpatterns = [
     path("dashboard/health/", service_health.page, name="dashboard-health"),
     path("dashboard/health/checks/", service_health.checks, name="dashboard-health-checks"),
     path("dashboard/health/outside/", service_health.outside, name="dashboard-health-outside"),
+    path("dashboard/debugger/", debugger.page, name="dashboard-debugger"),
+    path("dashboard/debugger/lines/", debugger.lines, name="dashboard-debugger-lines"),
     path("dashboard/audit/", audit.page, name="dashboard-audit"),
     path("dashboard/audit/export/", audit.export, name="dashboard-audit-export"),
     path("dashboard/settings/", views.save_settings, name="dashboard-settings"),
