@@ -12,8 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from saleor_personalize.conf import is_origin
-
-CHECKOUT_PLACEHOLDER = "{checkout_id}"
+from saleor_personalize.messaging.links import CHECKOUT_PLACEHOLDER
 
 
 class SettingsForm(forms.Form):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -10,9 +12,10 @@ from saleor_personalize.conf import settings
 from saleor_personalize.dashboard.access import Staff, staff_view
 from saleor_personalize.dashboard.views import _render, _tell
 from saleor_personalize.dashboard.words import State
-from saleor_personalize.enums import AuditAction
+from saleor_personalize.enums import AuditAction, FirstStepKey
 from saleor_personalize.messaging import feedback, go_live
 from saleor_personalize.messaging.channels import tracking
+from saleor_personalize.onboarding import operations as onboarding
 
 _STATES = {go_live.OK: "good", go_live.WARN: "warn", go_live.FAIL: "bad"}
 
@@ -26,12 +29,18 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
 def check(request: HttpRequest, staff: Staff) -> HttpResponse:
     """Ask the DNS and our own address, now that somebody wants to know."""
     titles = {go_live.OK: _("Fine"), go_live.WARN: _("Look at it"), go_live.FAIL: _("Mend it")}
-    found = [
+    found: list[dict[str, Any]] = [
         {"finding": finding, "state": State(_STATES[finding.level], titles[finding.level])}
         for finding in go_live.examine(installation=staff.installation)
     ]
-    is_well = all(each["finding"].level != go_live.FAIL for each in found)  # type: ignore[attr-defined]
-    return _page(request, staff, found=found, is_well=is_well)
+    obstacles = sum(each["state"].tone == _STATES[go_live.FAIL] for each in found)
+    onboarding.note(
+        installation=staff.installation,
+        key=FirstStepKey.CHECKED,
+        now=timezone.now(),
+        detail=str(obstacles),
+    )
+    return _page(request, staff, found=found, is_well=not obstacles)
 
 
 @staff_view(acts=True)

@@ -31,7 +31,10 @@ GROUPS = (
     Group(
         "start",
         gettext_lazy("Start"),
-        (Entry("overview", gettext_lazy("Overview"), "dashboard-overview"),),
+        (
+            Entry("overview", gettext_lazy("Overview"), "dashboard-overview"),
+            Entry("first-steps", gettext_lazy("First steps"), "dashboard-first-steps"),
+        ),
     ),
     Group(
         "shoppers",
@@ -47,6 +50,7 @@ GROUPS = (
         "marketing",
         gettext_lazy("Marketing"),
         (
+            Entry("journeys", gettext_lazy("Journeys"), "dashboard-journeys"),
             Entry("previews", gettext_lazy("Try a message"), "dashboard-previews"),
             Entry("offers", gettext_lazy("Offers"), "dashboard-offers"),
             Entry("go-live", gettext_lazy("Go-live check"), "dashboard-go-live-page"),
@@ -60,6 +64,11 @@ GROUPS = (
             Entry("playground", gettext_lazy("Playground"), "dashboard-playground"),
             Entry("rules", gettext_lazy("Rules"), "dashboard-rules"),
         ),
+    ),
+    Group(
+        "results",
+        gettext_lazy("Results"),
+        (Entry("experiments", gettext_lazy("Experiments"), "dashboard-experiments"),),
     ),
     Group(
         "service",

@@ -9,13 +9,14 @@ from django.utils.translation import gettext as _
 from saleor_personalize.dashboard import words
 from saleor_personalize.dashboard.access import Staff, staff_view
 from saleor_personalize.dashboard.views import Context, _render, _tell
-from saleor_personalize.enums import AuditAction, DeliveryChannel
+from saleor_personalize.enums import AuditAction, DeliveryChannel, FirstStepKey
 from saleor_personalize.events import people
 from saleor_personalize.exceptions import UnknownAlias
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys import previews
 from saleor_personalize.journeys.previews import Preview, PreviewRefused
 from saleor_personalize.journeys.versions import delivery_channels
+from saleor_personalize.onboarding import operations as onboarding
 
 LONGEST = 500
 _FIELDS = ("journey", "step", "person", "language", "over")
@@ -49,6 +50,7 @@ def send(request: HttpRequest, staff: Staff) -> HttpResponse:
         previews.send_test(shown=shown, installation=staff.installation, to=staff.email)
     except PreviewRefused as refusal:
         return _page(request, staff, {"given": given, "fault": str(refusal)})
+    onboarding.note(installation=staff.installation, key=FirstStepKey.TEST_SENT, now=timezone.now())
     staff.record(AuditAction.TEST_SENT, journey=given["journey"], over=shown.delivery_channel)
     response = _page(request, staff, {"given": given, "shown": shown})
     return _tell(response, "success", _("Sent"), _("Look into your own mailbox."))

@@ -168,9 +168,8 @@ def _message(entry: Entry, names: Mapping[str, str]) -> tuple[Any, ...]:
     return words.TEMPLATES.get(about["template"], about["template"]), channel, state.text, state
 
 
-def _journey(entry: Entry) -> Any:
-    key = entry.about["journey"]
-    return words.TEMPLATES.get(key, key)
+def _journey(entry: Entry) -> str:
+    return words.journey_name(entry.about["journey"])
 
 
 def _journey_begun(entry: Entry, names: Mapping[str, str]) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET
 
 from saleor_personalize.conf import settings
-from saleor_personalize.dashboard import navigation, words
+from saleor_personalize.dashboard import navigation, step_words, words
 from saleor_personalize.dashboard.access import (
     Staff,
     dashboard_origins,
@@ -29,18 +29,19 @@ from saleor_personalize.dashboard.access import (
     staff_view,
     why_not,
 )
-from saleor_personalize.dashboard.forms import CHECKOUT_PLACEHOLDER, SettingsForm
+from saleor_personalize.dashboard.forms import SettingsForm
 from saleor_personalize.enums import AuditAction, BackfillStatus, MessageStatus
 from saleor_personalize.ingestion import backfill as backfills
 from saleor_personalize.ingestion import deliveries, queries
+from saleor_personalize.journeys import approval
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.definitions import InvalidJourney
 from saleor_personalize.journeys.figures import journey_state
 from saleor_personalize.messaging import outcomes
 from saleor_personalize.messaging.figures import message_counts
-from saleor_personalize.messaging.operations import sender_of
 from saleor_personalize.messaging.queries import newest_messages, uncertain_messages
-from saleor_personalize.models import Backfill, Message
+from saleor_personalize.models import Approval, Backfill, Message
+from saleor_personalize.onboarding.queries import Lack, first_steps, lacks
 from saleor_personalize.recommendations.queries import published_models
 from saleor_personalize.saleor_api.installations import set_mail, set_storefront_origins
 from saleor_personalize.segments import words as facts
@@ -103,6 +104,7 @@ def overview(request: HttpRequest, staff: Staff) -> HttpResponse:
         {
             "installation": staff.installation,
             "state": words.installation_state(staff.installation),
+            "next_step": _next_step(staff),
             **_journey(staff),
             **_messages(request, staff, now),
             **_webhooks(request, staff, now),
@@ -112,6 +114,12 @@ def overview(request: HttpRequest, staff: Staff) -> HttpResponse:
             **_settings(staff),
         },
     )
+
+
+def _next_step(staff: Staff) -> str:
+    """Return what is to be done next until the first journey is live; "": nothing."""
+    step = first_steps(installation=staff.installation).next
+    return str(step_words.STEPS[step.key].title) if step is not None else ""
 
 
 # -- fragments that look again by themselves --------------------------------------------------------
@@ -234,13 +242,13 @@ def _messages(request: HttpRequest, staff: Staff, now: datetime) -> Context:
 def _journey(staff: Staff) -> Context:
     installation = staff.installation
     state = journey_state(installation=installation, key=REMINDER)
-    pattern = installation.checkout_url or settings.CHECKOUT_URL or ""
+    missing = lacks(installation=installation, definition=journeys.built_in()[REMINDER])
     return {
         "journey": state,
         "delay": words.duration(state.delay),
         "expiry": words.duration(settings.ABANDONED_CHECKOUT_EXPIRY),
-        "is_sender_missing": not sender_of(installation),
-        "is_link_missing": CHECKOUT_PLACEHOLDER not in pattern,
+        "is_sender_missing": Lack.SENDER in missing,
+        "is_link_missing": Lack.CART_LINK in missing,
         "is_dry_run": settings.DRY_RUN,
     }
 
@@ -293,9 +301,11 @@ def go_live(request: HttpRequest, staff: Staff) -> HttpResponse:
         )
     journey = journeys.ensure_journey(installation=staff.installation, key=REMINDER)
     try:
-        journeys.go_live(journey=journey, now=timezone.now())
+        asked = approval.go_live(journey=journey, by=staff.user_id, now=timezone.now())
     except InvalidJourney as error:
         return _refused(request, staff, error)
+    if asked is not None:
+        return _asked(request, staff, asked)
     staff.record(AuditAction.JOURNEY_LIVE, on=journey)
     response = _render(request, staff, "journey.html", _journey(staff))
     return _tell(
@@ -321,14 +331,23 @@ def pause(request: HttpRequest, staff: Staff) -> HttpResponse:
 def resume(request: HttpRequest, staff: Staff) -> HttpResponse:
     journey = journeys.ensure_journey(installation=staff.installation, key=REMINDER)
     try:
-        journeys.resume(journey=journey, now=timezone.now())
+        asked = approval.resume(journey=journey, by=staff.user_id, now=timezone.now())
     except InvalidJourney as error:
         return _refused(request, staff, error)
+    if asked is not None:
+        return _asked(request, staff, asked)
     staff.record(AuditAction.JOURNEY_RESUMED, on=journey)
     response = _render(request, staff, "journey.html", _journey(staff))
     return _tell(
         response, "success", _("Cart reminder goes on"), _("Who was held is looked at anew.")
     )
+
+
+def _asked(request: HttpRequest, staff: Staff, asked: Approval) -> HttpResponse:
+    staff.record(AuditAction.APPROVAL_ASKED, on=asked.journey, version=asked.version.number)
+    response = _render(request, staff, "journey.html", _journey(staff))
+    text = _("Somebody else of your staff says yes or no on the page of the journey.")
+    return _tell(response, "info", _("Approval is asked for"), text)
 
 
 def _refused(request: HttpRequest, staff: Staff, error: InvalidJourney) -> HttpResponse:

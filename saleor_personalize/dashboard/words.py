@@ -26,6 +26,7 @@ from saleor_personalize.ingestion.queries import BackfillProgress, WebhookHealth
 from saleor_personalize.models import (
     Import,
     Installation,
+    Journey,
     Message,
     Offer,
     TrainedModel,
@@ -161,6 +162,72 @@ TEMPLATES = {
     "win_back": gettext_lazy("It has been a while"),
     "win_back_offer": gettext_lazy("A present, if you come back"),
 }
+
+
+#: journeys by key; one of the shop's own shows under its key
+JOURNEYS = {
+    "abandoned_checkout": gettext_lazy("Cart reminder"),
+    "back_in_stock": gettext_lazy("Back in stock"),
+    "birthday": gettext_lazy("Birthday"),
+    "browsed_category": gettext_lazy("Category looked at"),
+    "browsed_product": gettext_lazy("Product looked at"),
+    "cross_sell": gettext_lazy("What goes with an order"),
+    "fathers_day": gettext_lazy("Father's Day"),
+    "favourites_left": gettext_lazy("Favourites left behind"),
+    "lapsed": gettext_lazy("Lapsed customers"),
+    "low_stock": gettext_lazy("Few pieces left"),
+    "mothers_day": gettext_lazy("Mother's Day"),
+    "post_purchase": gettext_lazy("After an order"),
+    "price_drop": gettext_lazy("Price drop"),
+    "re_permission": gettext_lazy("Still interested?"),
+    "repeat_customer": gettext_lazy("Regular customer"),
+    "replenishment": gettext_lazy("Time for more"),
+    "searched": gettext_lazy("Search without an order"),
+    "segment_entered": gettext_lazy("Entered a segment"),
+    "sign_up_anniversary": gettext_lazy("Anniversary of the account"),
+    "sign_up_drive": gettext_lazy("Visitors without an account"),
+    "welcome": gettext_lazy("Welcome"),
+    "win_back": gettext_lazy("Win back"),
+}
+#: who comes into a journey, by the type of its trigger
+TRIGGERS = {
+    "abandoned_checkout": gettext_lazy("Somebody leaves a cart and does not order."),
+    "back_in_stock": gettext_lazy("Something sold out that somebody waits for is back."),
+    "birthday": gettext_lazy("It is somebody's birthday."),
+    "browsed_category": gettext_lazy("Somebody comes back to a category and does not order."),
+    "browsed_product": gettext_lazy("Somebody looks at a product again and does not order."),
+    "favourites_left": gettext_lazy("Somebody's favourites lie there and are not ordered."),
+    "lapsed": gettext_lazy("Somebody has not ordered for so long that they count as lapsed."),
+    "low_stock": gettext_lazy("Few pieces are left of what somebody wants."),
+    "no_account": gettext_lazy("Somebody comes again and again without an account."),
+    "occasion": gettext_lazy("A day that is celebrated is near."),
+    "order_fulfilled": gettext_lazy("Everything of an order has gone out."),
+    "price_drop": gettext_lazy("What somebody wanted costs less."),
+    "replenishment": gettext_lazy("What somebody buys again and again should be used up."),
+    "searched": gettext_lazy("Somebody searches for the same again and does not order."),
+    "segment_entered": gettext_lazy("Somebody enters a segment."),
+    "sign_up_anniversary": gettext_lazy("An account was made on this day of the year."),
+    "unengaged": gettext_lazy("Somebody has not reacted to anything for long."),
+    "welcome": gettext_lazy("Somebody allows messages and has never ordered."),
+    "win_back": gettext_lazy("Somebody stays away for longer than they use to."),
+}
+
+
+def journey_name(key: str) -> str:
+    return str(JOURNEYS.get(key, key))
+
+
+def journey_state(journey: Journey, *, is_asked: bool) -> State:
+    """Tell whether a journey writes to people. `is_asked`: its approval is waited for."""
+    if journey.published is None:
+        return State("", _("Draft"))
+    if journey.is_live:
+        return State("good", _("Live"))
+    if is_asked:
+        return State("busy", _("Waits for approval"))
+    if journey.live_at is not None:
+        return State("warn", _("Paused"))
+    return State("", _("Not live"))
 
 
 def installation_state(installation: Installation) -> State:

@@ -15,7 +15,8 @@ from saleor_personalize.models import DryRun, JourneyVersion
 
 #: A run that takes longer belonged to a worker that was killed.
 LEASE = timedelta(minutes=30)
-_OPEN = (DryRunStatus.PENDING, DryRunStatus.RUNNING)
+#: Not done yet.
+OPEN = (DryRunStatus.PENDING, DryRunStatus.RUNNING)
 
 
 def ask(*, version: JourneyVersion, now: datetime) -> DryRun:
@@ -23,7 +24,7 @@ def ask(*, version: JourneyVersion, now: datetime) -> DryRun:
     with transaction.atomic():
         rows = DryRun.objects.of(version.installation_id).select_for_update()
         found = rows.filter(journey=version.journey_id).first()
-        if found is not None and found.status in _OPEN and found.version_id == version.pk:
+        if found is not None and found.status in OPEN and found.version_id == version.pk:
             return found
         run, _ = DryRun.objects.update_or_create(
             installation_id=version.installation_id,

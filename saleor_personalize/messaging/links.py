@@ -15,6 +15,8 @@ from saleor_personalize.conf import settings
 from saleor_personalize.exceptions import InvalidToken, TemplateIncomplete
 from saleor_personalize.models import Installation, Message, Profile, StockAlert
 
+#: Stands in a cart link for the cart.
+CHECKOUT_PLACEHOLDER = "{checkout_id}"
 _UNSUBSCRIBE = "saleor_personalize.unsubscribe"
 _PREFERENCES = "saleor_personalize.preferences"
 _CONFIRMATION = "saleor_personalize.confirmation"
@@ -188,10 +190,10 @@ def cart_url(*, installation: Installation, checkout_id: str, channel_slug: str)
     in. Raises TemplateIncomplete when there is none, or it is not a web address.
     """
     pattern = installation.checkout_url or settings.CHECKOUT_URL or ""
-    url = pattern.replace("{checkout_id}", quote(checkout_id, safe="=")).replace(
+    url = pattern.replace(CHECKOUT_PLACEHOLDER, quote(checkout_id, safe="=")).replace(
         "{channel}", quote(channel_slug, safe="")
     )
-    if urlsplit(url).scheme not in {"http", "https"} or "{checkout_id}" not in pattern:
+    if urlsplit(url).scheme not in {"http", "https"} or CHECKOUT_PLACEHOLDER not in pattern:
         raise TemplateIncomplete(
             "cart_url",
             "set the cart link on the app's Dashboard page (or SALEOR_PERSONALIZE['CHECKOUT_URL']), "

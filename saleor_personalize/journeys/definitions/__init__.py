@@ -6,6 +6,7 @@ makes both the reader and the JSON Schema, so neither can know what the other do
 
 from saleor_personalize.journeys.definitions.faults import Fault, InvalidJourney
 from saleor_personalize.journeys.definitions.json_schema import schema
+from saleor_personalize.journeys.definitions.lines import line_of
 from saleor_personalize.journeys.definitions.options import option_table, read_options
 from saleor_personalize.journeys.definitions.reading import NotYaml, dump, load, parse, read_yaml
 from saleor_personalize.journeys.definitions.shapes import (
@@ -69,6 +70,7 @@ __all__ = [
     "dump",
     "following_path",
     "into_branch",
+    "line_of",
     "load",
     "next_message",
     "option_table",
