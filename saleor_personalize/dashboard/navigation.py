@@ -68,7 +68,10 @@ GROUPS = (
     Group(
         "results",
         gettext_lazy("Results"),
-        (Entry("experiments", gettext_lazy("Experiments"), "dashboard-experiments"),),
+        (
+            Entry("results", gettext_lazy("Results"), "dashboard-results"),
+            Entry("experiments", gettext_lazy("Experiments"), "dashboard-experiments"),
+        ),
     ),
     Group(
         "service",

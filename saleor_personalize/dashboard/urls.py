@@ -20,6 +20,7 @@ from saleor_personalize.dashboard import (
     privacy,
     push,
     reports,
+    results,
     rules,
     segments,
     service_health,
@@ -179,6 +180,10 @@ urlpatterns = [
         "dashboard/playground/choices/<slug:field>/",
         playground.choices,
         name="dashboard-playground-choices",
+    ),
+    path("dashboard/results/", results.page, name="dashboard-results"),
+    path(
+        "dashboard/results/journeys/<str:key>/", results.journey, name="dashboard-results-journey"
     ),
     path("dashboard/rules/", rules.page, name="dashboard-rules"),
     path("dashboard/rules/new/", rules.new, name="dashboard-rule-new"),
