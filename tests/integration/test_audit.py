@@ -27,7 +27,6 @@ CHANGES_NOTHING = {
     "first_steps.estimate",
     "imports.describe",
     "journeys.ask_dry_run",
-    "journeys.check",
     "rules.preview",
     "segments.count",
     "segments.edit",
