@@ -67,6 +67,14 @@ GROUPS = (
         ),
     ),
     Group(
+        "results",
+        gettext_lazy("Results"),
+        (
+            Entry("results", gettext_lazy("Results"), "dashboard-results"),
+            Entry("experiments", gettext_lazy("Experiments"), "dashboard-experiments"),
+        ),
+    ),
+    Group(
         "service",
         gettext_lazy("Service"),
         (

@@ -5,6 +5,7 @@ from django.urls import path, re_path
 from saleor_personalize.dashboard import (
     audit,
     bus,
+    experiments,
     first_steps,
     go_live,
     health,
@@ -19,6 +20,7 @@ from saleor_personalize.dashboard import (
     privacy,
     push,
     reports,
+    results,
     rules,
     segments,
     service_health,
@@ -182,6 +184,10 @@ urlpatterns = [
         playground.choices,
         name="dashboard-playground-choices",
     ),
+    path("dashboard/results/", results.page, name="dashboard-results"),
+    path(
+        "dashboard/results/journeys/<str:key>/", results.journey, name="dashboard-results-journey"
+    ),
     path("dashboard/rules/", rules.page, name="dashboard-rules"),
     path("dashboard/rules/new/", rules.new, name="dashboard-rule-new"),
     path("dashboard/rules/save/", rules.save, name="dashboard-rule-save"),
@@ -215,6 +221,20 @@ urlpatterns = [
     path("dashboard/go-live/", go_live.page, name="dashboard-go-live-page"),
     path("dashboard/go-live/check/", go_live.check, name="dashboard-go-live-check"),
     path("dashboard/go-live/secret/", go_live.replace_secret, name="dashboard-go-live-secret"),
+    path("dashboard/experiments/", experiments.page, name="dashboard-experiments"),
+    path(
+        "dashboard/experiments/<int:experiment_id>/", experiments.one, name="dashboard-experiment"
+    ),
+    path(
+        "dashboard/experiments/<int:experiment_id>/decide/ask/",
+        experiments.ask_decide,
+        name="dashboard-experiment-ask-decide",
+    ),
+    path(
+        "dashboard/experiments/<int:experiment_id>/decide/",
+        experiments.decide,
+        name="dashboard-experiment-decide",
+    ),
     path("dashboard/offers/", offers.page, name="dashboard-offers"),
     path(
         "dashboard/offers/<int:offer_id>/take-back/",

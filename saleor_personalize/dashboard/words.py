@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 
+from django.utils import formats
+from django.utils.translation import get_language, gettext_lazy, ngettext
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
 
 from saleor_personalize.enums import (
     BackfillStatus,
@@ -23,6 +25,7 @@ from saleor_personalize.enums import (
     TrainingStatus,
 )
 from saleor_personalize.ingestion.queries import BackfillProgress, WebhookHealth
+from saleor_personalize.messaging.rendering import format_money
 from saleor_personalize.models import (
     Import,
     Installation,
@@ -764,6 +767,18 @@ def distance(at: datetime, now: datetime) -> str:
     if at > now:
         return _("in %(duration)s") % {"duration": duration(at - now)}
     return _("%(duration)s ago") % {"duration": duration(now - at)}
+
+
+def share(value: float | None) -> str:
+    """Return a share of 0..1 in words, e.g. "12.3 %"; one that has no denominator is not known."""
+    if value is None:
+        return _("not known yet")
+    return _("%(share)s %%") % {"share": formats.number_format(round(100 * value, 1), 1)}
+
+
+def amount(value: Decimal, currency: str) -> str:
+    """Return an amount of money, e.g. "1,234.50 USD"."""
+    return format_money(value, currency, get_language() or "en")
 
 
 def duration(value: timedelta | None) -> str:
