@@ -51,6 +51,7 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     },
     "erasures: search": {"task": "personalize.sweep_erasures", "schedule": 600.0},
     "attribution: catch up": {"task": "personalize.attribute_orders", "schedule": 300.0},
+    "figures: count": {"task": "personalize.count_days", "schedule": 300.0},
     "attribution: nightly": {
         "task": "personalize.review_attributions",
         "schedule": crontab(hour="1", minute="43"),

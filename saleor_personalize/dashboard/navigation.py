@@ -51,6 +51,9 @@ GROUPS = (
         gettext_lazy("Marketing"),
         (
             Entry("journeys", gettext_lazy("Journeys"), "dashboard-journeys"),
+            Entry(
+                "abandoned-checkouts", gettext_lazy("Abandoned checkouts"), "dashboard-abandoned"
+            ),
             Entry("previews", gettext_lazy("Try a message"), "dashboard-previews"),
             Entry("offers", gettext_lazy("Offers"), "dashboard-offers"),
             Entry("go-live", gettext_lazy("Go-live check"), "dashboard-go-live-page"),
@@ -68,7 +71,10 @@ GROUPS = (
     Group(
         "results",
         gettext_lazy("Results"),
-        (Entry("experiments", gettext_lazy("Experiments"), "dashboard-experiments"),),
+        (
+            Entry("results", gettext_lazy("Results"), "dashboard-results"),
+            Entry("experiments", gettext_lazy("Experiments"), "dashboard-experiments"),
+        ),
     ),
     Group(
         "service",

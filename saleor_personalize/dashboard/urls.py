@@ -3,6 +3,7 @@
 from django.urls import path, re_path
 
 from saleor_personalize.dashboard import (
+    abandoned,
     audit,
     bus,
     experiments,
@@ -19,6 +20,7 @@ from saleor_personalize.dashboard import (
     privacy,
     push,
     reports,
+    results,
     rules,
     segments,
     service_health,
@@ -67,6 +69,22 @@ urlpatterns = [
     path("dashboard/journey/resume/", views.resume, name="dashboard-resume"),
     path("dashboard/journey/go-live/", views.go_live, name="dashboard-go-live"),
     path("dashboard/journey/pause/", views.pause, name="dashboard-pause"),
+    path("dashboard/abandoned-checkouts/", abandoned.page, name="dashboard-abandoned"),
+    path(
+        "dashboard/abandoned-checkouts/<int:checkout_id>/",
+        abandoned.one,
+        name="dashboard-abandoned-one",
+    ),
+    path(
+        "dashboard/abandoned-checkouts/<int:checkout_id>/next/",
+        abandoned.outcome,
+        name="dashboard-abandoned-next",
+    ),
+    path(
+        "dashboard/abandoned-checkouts/<int:checkout_id>/recover/",
+        abandoned.recover,
+        name="dashboard-abandoned-recover",
+    ),
     path("dashboard/first-steps/", first_steps.page, name="dashboard-first-steps"),
     path("dashboard/first-steps/choose/", first_steps.choose, name="dashboard-recipe-choose"),
     path("dashboard/first-steps/estimate/", first_steps.estimate, name="dashboard-estimate"),
@@ -178,6 +196,10 @@ urlpatterns = [
         "dashboard/playground/choices/<slug:field>/",
         playground.choices,
         name="dashboard-playground-choices",
+    ),
+    path("dashboard/results/", results.page, name="dashboard-results"),
+    path(
+        "dashboard/results/journeys/<str:key>/", results.journey, name="dashboard-results-journey"
     ),
     path("dashboard/rules/", rules.page, name="dashboard-rules"),
     path("dashboard/rules/new/", rules.new, name="dashboard-rule-new"),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 
+from django.utils import formats
+from django.utils.translation import get_language, gettext_lazy, ngettext
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
 
 from saleor_personalize.enums import (
     BackfillStatus,
@@ -23,6 +25,8 @@ from saleor_personalize.enums import (
     TrainingStatus,
 )
 from saleor_personalize.ingestion.queries import BackfillProgress, WebhookHealth
+from saleor_personalize.journeys.outlook import Outlook
+from saleor_personalize.messaging.rendering import format_money
 from saleor_personalize.models import (
     Import,
     Installation,
@@ -33,6 +37,7 @@ from saleor_personalize.models import (
     Training,
 )
 from saleor_personalize.recommendations.reports import Measured
+from saleor_personalize.segments import words as facts
 from saleor_personalize.segments.queries import Lag
 
 
@@ -759,11 +764,48 @@ _BY_CHANNEL = {
 }
 
 
+def next_message(found: Outlook, now: datetime) -> dict[str, str]:
+    """Return what is next for somebody in a journey, and what speaks against it."""
+    channel = DeliveryChannel(found.delivery_channel or DeliveryChannel.EMAIL)
+    key = found.enrollment.journey.key
+    return {
+        "journey": str(TEMPLATES.get(key, key)),
+        "message": str(TEMPLATES.get(found.template, found.template)),
+        "over": str(facts.DELIVERY_CHANNELS.get(found.delivery_channel, "")),
+        "when": distance(found.at, now),
+        "why_not": not_sent_reason(found.objection, channel)
+        if found.objection and not found.is_held
+        else "",
+        "held_by": held_reason(found.objection) if found.objection and found.is_held else "",
+    }
+
+
+def held_reason(reason: NotSentReason) -> str:
+    """Return what holds a message back for now; `not_sent_reason` tells of one that was held too long."""
+    return {
+        NotSentReason.QUIET_HOURS: _("It is night where the person is."),
+        NotSentReason.THROTTLED: _("No more messages can leave at the moment."),
+        NotSentReason.JOURNEY_PAUSED: _("The journey is paused."),
+    }.get(reason) or not_sent_reason(reason)
+
+
 def distance(at: datetime, now: datetime) -> str:
     """Return when something is or was, seen from now: "in 4 min", "3 days ago"."""
-    if at > now:
+    if at >= now:
         return _("in %(duration)s") % {"duration": duration(at - now)}
     return _("%(duration)s ago") % {"duration": duration(now - at)}
+
+
+def share(value: float | None) -> str:
+    """Return a share of 0..1 in words, e.g. "12.3 %"; one that has no denominator is not known."""
+    if value is None:
+        return _("not known yet")
+    return _("%(share)s %%") % {"share": formats.number_format(round(100 * value, 1), 1)}
+
+
+def amount(value: Decimal, currency: str) -> str:
+    """Return an amount of money, e.g. "1,234.50 USD"."""
+    return format_money(value, currency, get_language() or "en")
 
 
 def duration(value: timedelta | None) -> str:

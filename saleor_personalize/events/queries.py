@@ -17,6 +17,11 @@ NOT_CARRIED_OUT = ("CANCELED", "EXPIRED")
 #: State of an order that came back whole: it counts, but nothing was spent. Of money that went back in
 #: another way Saleor's state tells nothing: a refunded order stays FULFILLED.
 SENT_BACK = "RETURNED"
+#: What an order brought, in SQL over its row `purchase`: what was paid back is taken off.
+NET = f"""
+CASE WHEN purchase.status = '{SENT_BACK}' THEN 0
+  ELSE GREATEST(purchase.total - purchase.total_refunded, 0) END
+"""
 
 
 def carried_out(orders: QuerySet[Order]) -> QuerySet[Order]:

@@ -276,6 +276,31 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name="DailyFigures",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("day", models.DateField()),
+                ("channel_slug", models.CharField(blank=True, max_length=255)),
+                ("currency", models.CharField(blank=True, max_length=3)),
+                ("figures", models.JSONField(default=dict)),
+                ("counted_at", models.DateTimeField()),
+                ("reopened_at", models.DateTimeField(null=True)),
+                (
+                    "installation",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="saleor_personalize.installation",
+                    ),
+                ),
+            ],
+        ),
+        migrations.CreateModel(
             name="Collection",
             fields=[
                 (
@@ -3415,6 +3440,12 @@ class Migration(migrations.Migration):
             index=models.Index(fields=["installation", "-erased_at"], name="erasure_newest"),
         ),
         migrations.AddConstraint(
+            model_name="dailyfigures",
+            constraint=models.UniqueConstraint(
+                fields=("installation", "day", "channel_slug", "currency"), name="figures_of_day"
+            ),
+        ),
+        migrations.AddConstraint(
             model_name="collection",
             constraint=models.UniqueConstraint(
                 fields=("installation", "saleor_id"), name="collection_saleor_id"
@@ -3753,6 +3784,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="order",
+            index=models.Index(fields=["installation", "placed_at"], name="order_placed"),
+        ),
+        migrations.AddIndex(
+            model_name="order",
             index=models.Index(
                 fields=["installation", "channel_slug", "placed_at"], name="order_training"
             ),
@@ -3968,6 +4003,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="enrollment",
+            index=models.Index(fields=["installation", "created_at"], name="enrollment_entered"),
+        ),
+        migrations.AddIndex(
+            model_name="enrollment",
             index=models.Index(
                 condition=models.Q(("status", "waiting")),
                 fields=["journey", "due_at"],
@@ -4076,6 +4115,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="checkout",
             index=models.Index(fields=["profile", "-last_changed_at"], name="checkout_of_profile"),
+        ),
+        migrations.AddIndex(
+            model_name="checkout",
+            index=models.Index(fields=["installation", "last_changed_at"], name="checkout_left"),
         ),
         migrations.AddConstraint(
             model_name="checkout",

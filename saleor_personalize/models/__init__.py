@@ -1,7 +1,7 @@
 """All tables of the app, by name. Rooms own behaviour, not tables."""
 
 from saleor_personalize.models.alerts import StockAlert
-from saleor_personalize.models.analytics import AttributedOrder
+from saleor_personalize.models.analytics import AttributedOrder, DailyFigures
 from saleor_personalize.models.audit import AuditEntry
 from saleor_personalize.models.bus import OutgoingDelivery, OutgoingWebhook
 from saleor_personalize.models.catalog import (
@@ -68,6 +68,7 @@ __all__ = [
     "Collection",
     "ComputedTraits",
     "Consent",
+    "DailyFigures",
     "Device",
     "DryRun",
     "EncryptedTextField",

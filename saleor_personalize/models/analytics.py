@@ -29,3 +29,27 @@ class AttributedOrder(Scoped):
     placement = models.CharField(max_length=255, blank=True)
     strategy = models.CharField(max_length=255, blank=True)
     answer = models.CharField(max_length=32, blank=True)
+
+
+class DailyFigures(Scoped):
+    """What happened on one day in one sales channel: counts and sums, nothing of anybody.
+
+    The row without a channel is of the shop as a whole, and tells when the day was counted.
+    """
+
+    # By the clock of TIME_ZONE.
+    day = models.DateField()
+    channel_slug = models.CharField(max_length=255, blank=True)
+    currency = models.CharField(max_length=3, blank=True)
+    # As `analytics.figures` describes it; amounts are decimal strings.
+    figures = models.JSONField(default=dict)
+    counted_at = models.DateTimeField()
+    # When something of that day changed afterwards, such as an order that was paid back.
+    reopened_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["installation", "day", "channel_slug", "currency"], name="figures_of_day"
+            )
+        ]

@@ -140,6 +140,8 @@ class Checkout(SaleorObject):
                 condition=models.Q(closed_at=None),
             ),
             models.Index(fields=["profile", "-last_changed_at"], name="checkout_of_profile"),
+            # Those of a day, ordered or not.
+            models.Index(fields=["installation", "last_changed_at"], name="checkout_left"),
         ]
 
 
@@ -178,6 +180,7 @@ class Order(SaleorObject):
             models.Index(fields=["installation", "user_saleor_id", "placed_at"], name="order_user"),
             models.Index(fields=["installation", "email_hash", "placed_at"], name="order_email"),
             models.Index(fields=["profile", "-placed_at"], name="order_of_profile"),
+            models.Index(fields=["installation", "placed_at"], name="order_placed"),
             models.Index(
                 fields=["installation", "channel_slug", "placed_at"], name="order_training"
             ),

@@ -142,6 +142,7 @@ class Enrollment(Scoped):
             ),
         ]
         indexes = [
+            models.Index(fields=["installation", "created_at"], name="enrollment_entered"),
             # Journey by journey: those held in a paused one are long due, and nobody looks at them.
             models.Index(
                 fields=["journey", "due_at"],

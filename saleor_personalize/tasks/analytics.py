@@ -17,6 +17,15 @@ def attribute_orders() -> int:
     )
 
 
+@shared_task(name="personalize.count_days")  # type: ignore[untyped-decorator,unused-ignore]
+def count_days() -> int:
+    """Count what happened today, and before that where it is not final, in every active shop; return how many days."""
+    return sum(
+        operations.refresh(installation=row, now=timezone.now())
+        for row in Installation.objects.filter(status=InstallationStatus.ACTIVE)
+    )
+
+
 @shared_task(name="personalize.review_attributions")  # type: ignore[untyped-decorator,unused-ignore]
 def review_attributions() -> int:
     """Look at all orders of the last window again, in every active shop; return of how many one changed."""

@@ -25,6 +25,7 @@ from saleor_personalize.models import (
     Collection,
     ComputedTraits,
     Consent,
+    DailyFigures,
     Device,
     DryRun,
     Enrollment,
@@ -281,6 +282,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         "delivery_channel", "learnt_at", "sent", "seen", "curve", "is_personal", "strength", "figures"
     ),
     Predictor: _shops("target", "is_published", "trained_at", "parameters", "figures"),
+    DailyFigures: _shops("day", "channel_slug", "currency", "figures", "counted_at", "reopened_at"),
     Backfill: _shops(
         "status", "is_pause_requested", "changed_since", "started_at", "finished_at",
         "lease_expires_at", "error", "created_at",

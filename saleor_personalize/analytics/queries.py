@@ -1,0 +1,50 @@
+"""Figures for whoever shows what came of it in passing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from saleor_personalize.analytics.figures import total
+from saleor_personalize.analytics.reports import Led, Money, money_of, report
+from saleor_personalize.models import DailyFigures, Installation
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What followed messages, today and in the last 30 days, by currency."""
+
+    today: Mapping[str, Led]
+    month: Mapping[str, Led]
+    #: Orders after a message about a cart.
+    recovered_today: int
+    recovered_month: int
+    counted_at: datetime | None
+
+
+def headline(*, installation: Installation, now: datetime) -> Headline:
+    """Return what the Overview tells first."""
+    month = report(installation=installation, days=30, now=now)
+    rows = (
+        DailyFigures.objects.of(installation)
+        .filter(day=month.until)
+        .exclude(currency="")
+        .values_list("currency", "figures")
+    )
+    today: dict[str, list[Mapping[str, Any]]] = {}
+    for currency, figures in rows:
+        today.setdefault(currency, []).append(figures)
+    of_today = [money_of(currency, total(parts), {}) for currency, parts in today.items()]
+
+    def following(money: Sequence[Money]) -> dict[str, Led]:
+        return {each.currency: each.after_message for each in money if each.after_message.orders}
+
+    return Headline(
+        today=following(of_today),
+        month=following(month.money),
+        recovered_today=sum(each.recovered.orders for each in of_today),
+        recovered_month=sum(each.recovered.orders for each in month.money),
+        counted_at=month.counted_at,
+    )

@@ -1,0 +1,165 @@
+"""The page "Results" as `bridge.js` asks for it."""
+
+from __future__ import annotations
+
+import html
+import re
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from saleor_personalize.analytics import operations
+from saleor_personalize.enums import EventType, MessageEventKind, MessageStatus, NotSentReason
+from saleor_personalize.models import Installation, Profile
+from tests.conftest import make_profile
+from tests.integration.measuring import DAY, Shop
+from tests.integration.test_dashboard import headers
+
+OPEN, CLICK = MessageEventKind.OPENED, MessageEventKind.CLICKED
+
+
+@pytest.fixture
+def signed(installation: Installation) -> dict[str, str]:
+    return headers(installation)
+
+
+@pytest.fixture
+def shop(installation: Installation) -> Shop:
+    """Yesterday in the shop; the pages are asked now."""
+    return Shop(installation, timezone.now() - DAY)
+
+
+def text_of(response: Any) -> str:
+    """Return what a reader sees of a fragment."""
+    assert response.status_code == 200
+    found = re.sub(r"<[^>]*>", " ", response.content.decode())
+    return re.sub(r"\s+", " ", html.unescape(found))
+
+
+def count(installation: Installation) -> None:
+    for _ in range(8):
+        operations.refresh(installation=installation, now=timezone.now())
+
+
+def sell(shop: Shop, alice: Profile, bob: Profile) -> None:
+    mail = shop.message(alice, 0)
+    shop.became(mail, OPEN, 1, is_machine=True)
+    shop.became(mail, CLICK, 1)
+    shop.message(bob, 0, status=MessageStatus.NOT_SENT, reason=NotSentReason.NO_CONSENT)
+    shop.order(alice, 2, total=Decimal("1234.50"))
+    shop.recommended(bob, EventType.RECOMMENDATION_SHOWN, "product-lamp", 1, placement="<b>cart")
+    shop.order(bob, 2, "product-lamp", total=Decimal(100))
+    count(shop.installation)
+
+
+def test_b91_b92_b93_the_page_tells_what_followed_what(
+    client: Client, shop: Shop, alice: Profile, bob: Profile, signed: dict[str, str]
+) -> None:
+    sell(shop, alice, bob)
+    response = client.get("/dashboard/results/", {"days": "7"}, headers=signed)
+    told = text_of(response)
+    assert "Orders in USD" in told
+    assert "1,334.50\xa0USD · 2 orders" in response.content.decode().replace("&nbsp;", "\xa0")
+    assert re.search(r"After messages 92.5 % of all revenue. 1,234.50 USD · 1 order ", told)
+    assert re.search(r"After recommendations 7.5 % of all revenue. 100.00 USD · 1 order ", told)
+    # Entered, sent, not sent, delivered, opened by people, by machines, clicked, orders, revenue, each.
+    assert re.search(r"Cart reminder 2 1 1 0.0 % 0.0 % 1 100.0 % 1 1,234.50 USD 1,234.50 USD", told)
+    assert re.search(r"<b>cart 1 0.0 % 0.0 % 1 1 after a look only 100.00 USD", told)
+    assert b"<b>cart" not in response.content
+    assert (
+        "Revenue by day, USD : 7 days; 1,334.50 USD in all, of which 1,334.50 USD followed" in told
+    )
+
+
+def test_b92_a_journey_tells_what_was_not_sent_and_why(
+    client: Client, shop: Shop, alice: Profile, bob: Profile, signed: dict[str, str]
+) -> None:
+    sell(shop, alice, bob)
+    told = text_of(
+        client.get("/dashboard/results/journeys/abandoned_checkout/?days=7", headers=signed)
+    )
+    assert "The person did not allow e-mails of this kind. 1 100.0 %" in told
+    assert "Opened by machines 1" in told
+    missing = client.get("/dashboard/results/journeys/nothing/", headers=signed)
+    assert missing.status_code == 404
+
+
+def test_b94_a_shop_where_nothing_happened_is_told_what_to_do_and_no_zero_percent(
+    client: Client, installation: Installation, signed: dict[str, str]
+) -> None:
+    told = text_of(client.get("/dashboard/results/", headers=signed))
+    assert "Nothing is counted yet" in told
+    count(installation)
+    told = text_of(client.get("/dashboard/results/", headers=signed))
+    assert "No orders in this period." in told
+    assert told.count("not known yet") == 10
+    assert "0.0 %" not in told
+
+
+@pytest.mark.parametrize("days", ["8", "", "x", "9" * 5_000])
+def test_b94_a_period_that_there_is_not_is_the_usual_one(
+    client: Client, installation: Installation, signed: dict[str, str], days: str
+) -> None:
+    response = client.get("/dashboard/results/", {"days": days}, headers=signed)
+    assert 'id="period-30" type="button" class="button" hx-get="/dashboard/results/?days=30"' in (
+        response.content.decode()
+    )
+    assert response.content.decode().count('aria-current="true"') == 1
+
+
+def test_b94_the_page_costs_the_same_whatever_the_number_of_people_and_stays_small(
+    client: Client, shop: Shop, installation: Installation, signed: dict[str, str]
+) -> None:
+    def ask() -> tuple[int, int]:
+        with CaptureQueriesContext(connection) as captured:
+            response = client.get("/dashboard/results/", {"days": "90"}, headers=signed)
+        return len(captured), len(response.content)
+
+    ask()
+    few, _ = ask()
+    for number in range(15):
+        profile = make_profile(installation, anonymous_id=f"visitor-{number}")
+        for currency in ("USD", "EUR", "PLN", "GBP"):
+            for back in range(0, 80, 8):
+                shop.order(profile, -24 * back, currency=currency, channel_slug=currency.lower())
+        shop.became(shop.message(profile, 0), CLICK, 1)
+    count(installation)
+    many, size = ask()
+    assert many == few <= 4
+    assert size < 100_000
+
+
+def test_b113_another_shop_sees_nothing_of_it(
+    client: Client,
+    shop: Shop,
+    alice: Profile,
+    bob: Profile,
+    other_installation: Installation,
+) -> None:
+    sell(shop, alice, bob)
+    count(other_installation)
+    told = text_of(client.get("/dashboard/results/", headers=headers(other_installation)))
+    assert "No orders in this period." in told
+    assert "Cart reminder" not in told
+
+
+def test_b103_who_may_not_look_is_refused(client: Client, installation: Installation) -> None:
+    refused = headers(installation, permissions=["MANAGE_PRODUCTS"], user_permissions=[])
+    for path in ("", "journeys/abandoned_checkout/"):
+        assert client.get(f"/dashboard/results/{path}", headers=refused).status_code == 403
+        assert client.get(f"/dashboard/results/{path}").status_code == 401
+
+
+def test_b94_numbers_are_written_as_the_language_writes_them(
+    client: Client, shop: Shop, alice: Profile, bob: Profile, signed: dict[str, str]
+) -> None:
+    sell(shop, alice, bob)
+    response = client.get("/dashboard/results/", {"days": "7", "locale": "de"}, headers=signed)
+    assert "1.334,50 USD" in text_of(response)
+    # A point in every drawing, whatever the language.
+    assert not re.search(r' (x|y|width|height)="[0-9]*,', response.content.decode())
