@@ -51,6 +51,7 @@ GROUPS = (
         gettext_lazy("Marketing"),
         (
             Entry("journeys", gettext_lazy("Journeys"), "dashboard-journeys"),
+            Entry("messages", gettext_lazy("Messages"), "dashboard-sent"),
             Entry(
                 "abandoned-checkouts", gettext_lazy("Abandoned checkouts"), "dashboard-abandoned"
             ),
