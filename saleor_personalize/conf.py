@@ -189,6 +189,7 @@ def _retention() -> dict[str, timedelta]:
         "inbox": 30,
         "offers": 730,
         "audit": 730,
+        "refused_events": 7,
         "unknown_people": 90,
         "uninstalled": 30,
     }

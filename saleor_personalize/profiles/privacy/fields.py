@@ -71,6 +71,7 @@ from saleor_personalize.models import (
     Profile,
     ProviderWebhook,
     PushAccount,
+    RefusedEvent,
     Rhythm,
     SalesChannel,
     Segment,
@@ -481,6 +482,10 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         "mapping", "options", "row_count", "position", "recorded_count", "unchanged_count",
         "rejected_count", "error", "created_at", "started_at", "finished_at", "lease_expires_at",
         erased=Erased.SEARCHED,
+    ),
+    RefusedEvent: _persons(
+        "", "refused_events", "at", "source", "type", "code", "message", "field", "shape",
+        "fingerprint",
     ),
     ImportReject: _persons(
         "", "import_rejects", "source", "row_number", "code", "reason", "row",
