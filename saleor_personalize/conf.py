@@ -313,7 +313,7 @@ class Defaults:
     # alias -> dotted path, or {"BACKEND": dotted path, "OPTIONS": {...}}.
     RECOMMENDERS: Backends = field(default_factory=_recommenders)
     # placement key -> aliases of recommenders and sources, first choice first, or {"RECOMMENDERS": [...],
-    # "FALLBACK": [...], "OPTIONS": {...}}.
+    # "FALLBACK": [...], "OPTIONS": {...}, "ARMS": [...]}.
     PLACEMENTS: Mapping[str, Any] = field(default_factory=_placements)
     MAX_RECOMMENDATIONS: int = 100
     # Slugs of Saleor's page types whose pages are recommended; empty: all that are about anything.

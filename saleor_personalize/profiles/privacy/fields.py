@@ -271,7 +271,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         "lease_expires_at", "progress", "channel_slug", "step", "published_count",
         "held_back_count", "error",
     ),
-    Placement: _shops("key", "recommenders", "fallback", "options", "updated_at"),
+    Placement: _shops("key", "recommenders", "fallback", "options", "arms", "updated_at"),
     MerchandisingRule: _shops(
         "name", "is_active", "effect", "conditions", "placements", "channels", "factor", "slot",
         "starts_at", "ends_at", "position", "updated_at",
