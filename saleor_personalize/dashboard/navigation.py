@@ -81,10 +81,12 @@ GROUPS = (
         "service",
         gettext_lazy("Service"),
         (
+            Entry("settings", gettext_lazy("Settings"), "dashboard-settings-page"),
             Entry("keys", gettext_lazy("Server keys"), "dashboard-keys"),
             Entry("push", gettext_lazy("Push"), "dashboard-push"),
             Entry("bus", gettext_lazy("Outgoing webhooks"), "dashboard-bus"),
             Entry("health", gettext_lazy("Health"), "dashboard-health"),
+            Entry("debugger", gettext_lazy("Event debugger"), "dashboard-debugger"),
             Entry("audit", gettext_lazy("Audit log"), "dashboard-audit"),
         ),
     ),

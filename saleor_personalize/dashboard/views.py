@@ -406,8 +406,11 @@ def _sends(request: HttpRequest, staff: Staff) -> HttpResponse:
 @staff_view(acts=True)
 def save_settings(request: HttpRequest, staff: Staff) -> HttpResponse:
     form = SettingsForm(request.POST, initial=_stored(staff))
+    # The page of settings has no card of the journey that would change along.
+    is_page = request.GET.get("page") == "settings"
     if not form.is_valid():
-        response = _render(request, staff, "settings.html", _settings(staff, form))
+        context = {**_settings(staff, form), "is_page": is_page}
+        response = _render(request, staff, "settings.html", context)
         return _tell(response, "error", _("Not saved"), _("Mend the fields that are marked."))
     set_mail(
         installation=staff.installation,
@@ -418,8 +421,11 @@ def save_settings(request: HttpRequest, staff: Staff) -> HttpResponse:
         installation=staff.installation, origins=form.cleaned_data["storefront_origins"]
     )
     staff.record(AuditAction.SETTINGS_CHANGED, fields=form.changed_data)
-    context = {**_settings(staff), **_journey(staff), "is_swapped_along": True}
-    response = _render(request, staff, "settings_saved.html", context)
+    if is_page:
+        response = _render(request, staff, "settings.html", {**_settings(staff), "is_page": True})
+    else:
+        context = {**_settings(staff), **_journey(staff), "is_swapped_along": True}
+        response = _render(request, staff, "settings_saved.html", context)
     return _tell(response, "success", _("Settings saved"), "")
 
 

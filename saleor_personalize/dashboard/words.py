@@ -432,6 +432,7 @@ DATA = {
     "outgoing_deliveries": gettext_lazy("What other apps were told"),
     "hints": gettext_lazy("Which hints were shown, followed or waved away"),
     "offers": gettext_lazy("Personal codes, and what became of them"),
+    "refused_events": gettext_lazy("Events that were turned down"),
     "audit": gettext_lazy("What staff did here"),
     "exposures": gettext_lazy("Which recommendations were shown how often"),
     "unknown_people": gettext_lazy("People of whom only an id is known"),
@@ -806,6 +807,11 @@ def share(value: float | None) -> str:
 def amount(value: Decimal, currency: str) -> str:
     """Return an amount of money, e.g. "1,234.50 USD"."""
     return format_money(value, currency, get_language() or "en")
+
+
+def permission(name: str) -> str:
+    """Return a permission as Saleor's Dashboard calls it: MANAGE_ORDERS is "Manage orders"."""
+    return name.replace("_", " ").capitalize()
 
 
 def duration(value: timedelta | None) -> str:
