@@ -51,6 +51,10 @@ GROUPS = (
         gettext_lazy("Marketing"),
         (
             Entry("journeys", gettext_lazy("Journeys"), "dashboard-journeys"),
+            Entry("messages", gettext_lazy("Messages"), "dashboard-sent"),
+            Entry(
+                "abandoned-checkouts", gettext_lazy("Abandoned checkouts"), "dashboard-abandoned"
+            ),
             Entry("previews", gettext_lazy("Try a message"), "dashboard-previews"),
             Entry("offers", gettext_lazy("Offers"), "dashboard-offers"),
             Entry("go-live", gettext_lazy("Go-live check"), "dashboard-go-live-page"),

@@ -13,12 +13,33 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from saleor_personalize.dashboard import told
+from saleor_personalize.conf import settings
+from saleor_personalize.dashboard import messages, told, words
 from saleor_personalize.dashboard.access import Staff, staff_view
 from saleor_personalize.dashboard.views import Context, _render, _tell
-from saleor_personalize.enums import AuditAction, IdentityKind, MergeProof, PredictionTarget
+from saleor_personalize.enums import (
+    AuditAction,
+    DeliveryChannel,
+    IdentityKind,
+    MergeProof,
+    MessageStatus,
+    NotSentReason,
+    PredictionTarget,
+    Purpose,
+)
 from saleor_personalize.events import history, people
-from saleor_personalize.models import ComputedTraits, Identity, Merge, Profile
+from saleor_personalize.journeys import definitions
+from saleor_personalize.journeys.queries import waiting
+from saleor_personalize.journeys.versions import definition_of
+from saleor_personalize.messaging import queries as messaging
+from saleor_personalize.models import (
+    ComputedTraits,
+    Enrollment,
+    Identity,
+    Merge,
+    Message,
+    Profile,
+)
 from saleor_personalize.profiles import consent, merging
 from saleor_personalize.segments import queries as segments
 from saleor_personalize.segments import words as facts
@@ -27,6 +48,8 @@ from saleor_personalize.traits import queries as traits
 
 #: Most people that one search may find: an order number can be that of several.
 FOUND = 10
+#: Messages, and journeys somebody is in, on the page of a person.
+MESSAGES_SHOWN = 10
 #: Lines of the timeline at once.
 PAGE = 25
 
@@ -92,9 +115,59 @@ def _one(request: HttpRequest, staff: Staff, profile: Profile) -> HttpResponse:
         "is_refused": not consent.may_profile(profile=profile),
         "can_export": staff.can_import,
         **_traits(profile),
+        **_written(profile),
         **_timeline(request, profile),
     }
     return _render(request, staff, "people/one.html", context)
+
+
+def _written(profile: Profile) -> Context:
+    """Return what was sent to the person, what was not and why, what comes next, and what they allow."""
+    counts = messaging.tally(profile=profile)
+    rows = (
+        Message.objects.of(profile.installation)
+        .filter(profile__in=profile.person())
+        .select_related("journey")
+        .order_by("-decided_at", "-pk")
+    )
+    return {
+        "sent_count": counts.get(MessageStatus.SENT, 0),
+        "not_sent_count": counts.get(MessageStatus.NOT_SENT, 0),
+        "messages": [messages.row(message) for message in rows[:MESSAGES_SHOWN]],
+        "has_more_messages": sum(counts.values()) > MESSAGES_SHOWN,
+        "waiting": [_waits(row) for row in _inside(profile)],
+        "allowed": _allowed(profile),
+    }
+
+
+def _inside(profile: Profile) -> list[Enrollment]:
+    rows = waiting(installation=profile.installation).filter(profile__in=profile.person())
+    return list(rows.select_related("version")[:MESSAGES_SHOWN])
+
+
+def _waits(row: Enrollment) -> dict[str, Any]:
+    step = definitions.next_message(definition_of(row.version), tuple(row.path))
+    return {
+        "key": row.journey.key,
+        "journey": words.journey_name(row.journey.key),
+        "next": words.TEMPLATES.get(step.template, step.template) if step is not None else "",
+        "due_at": row.due_at,
+        "is_live": row.journey.is_live,
+        "held": words.not_sent_reason(NotSentReason(row.held_by)) if row.held_by else "",
+    }
+
+
+def _allowed(profile: Profile) -> list[tuple[str, str]]:
+    """Return what the person allows in general, by delivery channel; single topics stand in the timeline."""
+    standing = consent.Standing(profile)
+    return [
+        (
+            str(facts.DELIVERY_CHANNELS[channel.value]),
+            str(facts.CONSENT_STATES[standing.state(Purpose.MARKETING, channel) or "never_asked"]),
+        )
+        for channel in DeliveryChannel
+        if channel.value in settings.CHANNELS
+    ]
 
 
 def _parts(profile: Profile) -> list[dict[str, Any]]:

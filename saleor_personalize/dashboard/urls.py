@@ -3,6 +3,7 @@
 from django.urls import path, re_path
 
 from saleor_personalize.dashboard import (
+    abandoned,
     audit,
     bus,
     experiments,
@@ -12,6 +13,7 @@ from saleor_personalize.dashboard import (
     imports,
     journeys,
     keys,
+    messages,
     offers,
     people,
     playground,
@@ -59,6 +61,9 @@ urlpatterns = [
         views.settle_message,
         name="dashboard-message-settle",
     ),
+    path("dashboard/sent/", messages.page, name="dashboard-sent"),
+    path("dashboard/sent/<uuid:message_id>/", messages.one, name="dashboard-message"),
+    path("dashboard/sent/<uuid:message_id>/settle/", messages.settle, name="dashboard-sent-settle"),
     path("dashboard/previews/", previews.page, name="dashboard-previews"),
     path("dashboard/previews/show/", previews.show, name="dashboard-preview"),
     path("dashboard/previews/send/", previews.send, name="dashboard-preview-send"),
@@ -68,6 +73,22 @@ urlpatterns = [
     path("dashboard/journey/resume/", views.resume, name="dashboard-resume"),
     path("dashboard/journey/go-live/", views.go_live, name="dashboard-go-live"),
     path("dashboard/journey/pause/", views.pause, name="dashboard-pause"),
+    path("dashboard/abandoned-checkouts/", abandoned.page, name="dashboard-abandoned"),
+    path(
+        "dashboard/abandoned-checkouts/<int:checkout_id>/",
+        abandoned.one,
+        name="dashboard-abandoned-one",
+    ),
+    path(
+        "dashboard/abandoned-checkouts/<int:checkout_id>/next/",
+        abandoned.outcome,
+        name="dashboard-abandoned-next",
+    ),
+    path(
+        "dashboard/abandoned-checkouts/<int:checkout_id>/recover/",
+        abandoned.recover,
+        name="dashboard-abandoned-recover",
+    ),
     path("dashboard/first-steps/", first_steps.page, name="dashboard-first-steps"),
     path("dashboard/first-steps/choose/", first_steps.choose, name="dashboard-recipe-choose"),
     path("dashboard/first-steps/estimate/", first_steps.estimate, name="dashboard-estimate"),

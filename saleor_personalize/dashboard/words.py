@@ -25,6 +25,7 @@ from saleor_personalize.enums import (
     TrainingStatus,
 )
 from saleor_personalize.ingestion.queries import BackfillProgress, WebhookHealth
+from saleor_personalize.journeys.outlook import Outlook
 from saleor_personalize.messaging.rendering import format_money
 from saleor_personalize.models import (
     Import,
@@ -36,6 +37,7 @@ from saleor_personalize.models import (
     Training,
 )
 from saleor_personalize.recommendations.reports import Measured
+from saleor_personalize.segments import words as facts
 from saleor_personalize.segments.queries import Lag
 
 
@@ -762,9 +764,34 @@ _BY_CHANNEL = {
 }
 
 
+def next_message(found: Outlook, now: datetime) -> dict[str, str]:
+    """Return what is next for somebody in a journey, and what speaks against it."""
+    channel = DeliveryChannel(found.delivery_channel or DeliveryChannel.EMAIL)
+    key = found.enrollment.journey.key
+    return {
+        "journey": str(TEMPLATES.get(key, key)),
+        "message": str(TEMPLATES.get(found.template, found.template)),
+        "over": str(facts.DELIVERY_CHANNELS.get(found.delivery_channel, "")),
+        "when": distance(found.at, now),
+        "why_not": not_sent_reason(found.objection, channel)
+        if found.objection and not found.is_held
+        else "",
+        "held_by": held_reason(found.objection) if found.objection and found.is_held else "",
+    }
+
+
+def held_reason(reason: NotSentReason) -> str:
+    """Return what holds a message back for now; `not_sent_reason` tells of one that was held too long."""
+    return {
+        NotSentReason.QUIET_HOURS: _("It is night where the person is."),
+        NotSentReason.THROTTLED: _("No more messages can leave at the moment."),
+        NotSentReason.JOURNEY_PAUSED: _("The journey is paused."),
+    }.get(reason) or not_sent_reason(reason)
+
+
 def distance(at: datetime, now: datetime) -> str:
     """Return when something is or was, seen from now: "in 4 min", "3 days ago"."""
-    if at > now:
+    if at >= now:
         return _("in %(duration)s") % {"duration": duration(at - now)}
     return _("%(duration)s ago") % {"duration": duration(now - at)}
 

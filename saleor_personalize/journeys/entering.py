@@ -156,11 +156,18 @@ def _resolved(journey: Journey) -> tuple[Definition, Trigger] | None:
 
 
 def enter(
-    *, journey: Journey, definition: Definition, trigger: Trigger, entry: Entry, now: datetime
+    *,
+    journey: Journey,
+    definition: Definition,
+    trigger: Trigger,
+    entry: Entry,
+    now: datetime,
+    is_asked: bool = False,
 ) -> Enrollment | None:
     """Let somebody in, or wait anew from the latest occasion; None: they may not come in (again).
 
-    Nothing from before the journey went live counts.
+    Nothing from before the journey went live counts. `is_asked`: staff want it, however short ago the
+    person was in it.
     """
     version = journey.published
     if version is None or journey.live_at is None or entry.occurred_at < journey.live_at:
@@ -172,10 +179,7 @@ def enter(
     last = (of_person if by_person else rows.filter(entry_key=key)).order_by("-pk").first()
     if last is not None and last.status == EnrollmentStatus.WAITING:
         return _renew(last, entry)
-    if last is not None and not _may_come_again(last, entry, definition.reentry.cool_down):
-        return None
-    apart = definition.reentry.person_cool_down
-    if apart is not None and of_person.filter(created_at__gt=now - apart).exists():
+    if not is_asked and not _is_cool(last, of_person, entry, definition, now):
         return None
     # Of somebody who became one person with another, the last stay may be under another key.
     entries = rows.filter(entry_key=key).aggregate(last=Max("entry"))["last"] or 0
@@ -200,6 +204,20 @@ def enter(
     except IntegrityError:
         # Another worker let them in this very moment.
         return rows.filter(entry_key=key).order_by("-entry").first()
+
+
+def _is_cool(
+    last: Enrollment | None,
+    of_person: QuerySet[Enrollment],
+    entry: Entry,
+    definition: Definition,
+    now: datetime,
+) -> bool:
+    """Tell whether it is long enough ago that this was entered, and that the person entered anything."""
+    if last is not None and not _may_come_again(last, entry, definition.reentry.cool_down):
+        return False
+    apart = definition.reentry.person_cool_down
+    return apart is None or not of_person.filter(created_at__gt=now - apart).exists()
 
 
 def _may_come_again(last: Enrollment, entry: Entry, cool_down: timedelta | None) -> bool:

@@ -6,7 +6,7 @@ Nothing is decided here and the shop is not asked: the decision is made anew whe
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from saleor_personalize.enums import NotSentReason
@@ -18,7 +18,7 @@ from saleor_personalize.journeys.queries import waiting
 from saleor_personalize.journeys.triggers import Stop, SubjectGone, Wait
 from saleor_personalize.journeys.versions import priority_of
 from saleor_personalize.messaging import arbitration
-from saleor_personalize.messaging.arbitration import Delay
+from saleor_personalize.messaging.arbitration import Delay, Drop
 from saleor_personalize.messaging.choosing import Way
 from saleor_personalize.models import Enrollment, Profile
 from saleor_personalize.models.held import held
@@ -28,7 +28,8 @@ from saleor_personalize.models.held import held
 class Outlook:
     """`at` is when it is looked at next; `objection` what would keep the message back then, if anything.
 
-    `template` and `delivery_channel` are those of the message that can come next; empty: none can.
+    `template` and `delivery_channel` are those of the message that can come next; empty: none can. `is_held`:
+    the objection passes by itself, and the message goes then.
     """
 
     enrollment: Enrollment
@@ -36,6 +37,7 @@ class Outlook:
     template: str = ""
     delivery_channel: str = ""
     objection: NotSentReason | None = None
+    is_held: bool = False
 
 
 def of_person(*, profile: Profile, now: datetime, limit: int) -> list[Outlook]:
@@ -66,30 +68,48 @@ def _outlook(row: Enrollment, now: datetime) -> Outlook:
     if step is None:
         return Outlook(row, at)
     way = ways.way_of(case, step, now)
-    at, objection = _objection(case, step, way, at, now)
-    return Outlook(row, at, step.template, way.delivery_channel, objection)
+    found = Outlook(row, at, step.template, way.delivery_channel)
+    if not row.journey.is_live:
+        return replace(found, objection=NotSentReason.JOURNEY_PAUSED, is_held=True)
+    final = _objection(case, step, way, now)
+    if final is not None:
+        return replace(found, objection=final)
+    verdict = cases.judge(case, None, now)
+    if isinstance(verdict, Wait):
+        found = replace(found, at=max(at, verdict.until))
+    ruling = _ruling(case, step, way, found.at, now)
+    if isinstance(ruling, Delay):
+        return replace(found, at=ruling.until, objection=ruling.reason, is_held=True)
+    return found if ruling is None else replace(found, objection=ruling.reason)
 
 
 def _objection(
-    case: Case, step: definitions.Message, way: Way, at: datetime, now: datetime
-) -> tuple[datetime, NotSentReason | None]:
-    """Return when the message is looked at, and the first thing that would keep it back then."""
-    row = case.enrollment
-    if not row.journey.is_live:
-        return at, NotSentReason.JOURNEY_PAUSED
-    if arbitration.are_sends_stopped(row.installation):
-        return at, NotSentReason.SENDS_STOPPED
+    case: Case, step: definitions.Message, way: Way, now: datetime
+) -> NotSentReason | None:
+    """Return what would end the stay, or skip the message, were it decided now."""
     left = cases.why_leave(case, now)
     if left is not None:
-        return at, left.reason
+        return left.reason
     verdict = cases.judge(case, None, now)
     if isinstance(verdict, Stop):
-        return at, verdict.reason
-    if isinstance(verdict, Wait):
-        at = max(at, verdict.until)
+        return verdict.reason
     if not ways.is_open(case, step, now):
-        return at, way.objection or NotSentReason.ALREADY_SENT
-    ruling = arbitration.decide(
+        return way.objection or NotSentReason.ALREADY_SENT
+    if rivals.is_told(case, step, now):
+        return NotSentReason.ALREADY_SENT
+    other = rivals.more_significant(case, now)
+    return other.reason if isinstance(other, Stop) else None
+
+
+def _ruling(
+    case: Case, step: definitions.Message, way: Way, at: datetime, now: datetime
+) -> Delay | Drop | None:
+    """Return what holds the message back beside everything else that goes to the person."""
+    row = case.enrollment
+    other = rivals.more_significant(case, now)
+    if isinstance(other, Wait):
+        return Delay(other.until, NotSentReason.OUTSHONE)
+    return arbitration.decide(
         profile=row.profile,
         enrollment=row,
         purpose=cases.draft_of(case, step).purpose,
@@ -99,6 +119,3 @@ def _objection(
         gives_way=step.when_outranked == "drop",
         now=at,
     )
-    if isinstance(ruling, Delay):
-        return ruling.until, ruling.reason
-    return at, None if ruling is None else ruling.reason

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from saleor_personalize.enums import MessageStatus, Purpose
 from saleor_personalize.models import Enrollment, Installation, Message, Order, Profile
 
+#: What no index tells is looked for among so many of the newest messages.
+LOOKED_THROUGH = 20_000
 #: The person has it, or may have it.
 REACHED = (MessageStatus.HANDING_OVER, MessageStatus.SENT, MessageStatus.UNCERTAIN)
 
@@ -67,3 +70,76 @@ def marketing_since(*, profile: Profile, since: datetime) -> int:
         )
         .count()
     )
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which messages are looked for, since when; "" and None: whatever."""
+
+    since: datetime
+    journey_id: int | None = None
+    status: str = ""
+    reason: str = ""
+    delivery_channel: str = ""
+    template: str = ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in the list of messages, newest first, to go on from."""
+
+    at: datetime
+    pk: int
+
+    @classmethod
+    def parse(cls, text: str) -> Place | None:
+        """Read what `str` wrote; None for anything else."""
+        at, _comma, pk = text.partition(",")
+        try:
+            moment = datetime.fromisoformat(at)
+        except ValueError:
+            return None
+        is_known = moment.tzinfo is not None and pk.isdecimal() and len(pk) < 19
+        return cls(moment, int(pk)) if is_known else None
+
+    def __str__(self) -> str:
+        return f"{self.at.isoformat()},{self.pk}"
+
+
+def search(
+    *, installation: Installation, wanted: Wanted, before: Place | None, limit: int
+) -> list[Message]:
+    """Return the newest messages that are looked for, or those before a place.
+
+    Journey, status and reason are told by indexes. A delivery channel or template is looked for among
+    `LOOKED_THROUGH` messages at a time.
+    """
+    rows = Message.objects.of(installation).filter(decided_at__gte=wanted.since)
+    if wanted.journey_id is not None:
+        rows = rows.filter(journey=wanted.journey_id)
+    if wanted.status:
+        rows = rows.filter(status=wanted.status)
+    if wanted.reason:
+        rows = rows.filter(reason=wanted.reason)
+    if before is not None:
+        rows = rows.filter(decided_at__lte=before.at).filter(
+            Q(decided_at__lt=before.at) | Q(pk__lt=before.pk)
+        )
+    found = _among(rows, wanted).select_related("journey")
+    return list(found.order_by("-decided_at", "-pk")[:limit])
+
+
+def _among(rows: QuerySet[Message], wanted: Wanted) -> QuerySet[Message]:
+    asked = {"delivery_channel": wanted.delivery_channel, "template": wanted.template}
+    given = {name: value for name, value in asked.items() if value}
+    if not given:
+        return rows
+    newest = rows.order_by("-decided_at", "-pk").values("pk")[:LOOKED_THROUGH]
+    return rows.filter(pk__in=newest, **given)
+
+
+def tally(*, profile: Profile) -> dict[str, int]:
+    """Count the messages of a person, of all their ids, by status."""
+    rows = Message.objects.of(profile.installation).filter(profile__in=profile.person())
+    counts = rows.order_by().values("status").annotate(count=Count("pk"))
+    return {each["status"]: each["count"] for each in counts}

@@ -79,6 +79,7 @@ def extensions() -> list[Extension]:
     posted = {"widgetTarget": {"method": "POST"}}
     return [
         Extension(settings.APP_NAME, "NAVIGATION_CUSTOMERS", "/"),
+        Extension(_("Abandoned checkouts"), "NAVIGATION_ORDERS", "/open/abandoned-checkouts"),
         Extension(
             # The Dashboard adds the customer's id to the URL.
             _("Show in %(app)s") % {"app": settings.APP_NAME},

@@ -266,7 +266,7 @@ def next_of(installation: Installation) -> str:
             "Cart reminder by e-mail, in 2 h As things stand, it is not sent: "
             "The person did not allow e-mails of this kind.",
         ),
-        ("paused", "The journey was paused, and everybody in it left."),
+        ("paused", "Held until then: The journey is paused."),
         ("stopped", "All sends are stopped."),
         ("ordered", "The person has ordered since."),
         ("capped", "The person has got as many messages as this shop allows."),

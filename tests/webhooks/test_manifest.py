@@ -136,6 +136,13 @@ def test_extension_urls_are_appended_to_the_app_url(client: Client) -> None:
             "permissions": [],
         },
         {
+            "label": "Abandoned checkouts",
+            "mount": "NAVIGATION_ORDERS",
+            "target": "APP_PAGE",
+            "url": "/open/abandoned-checkouts",
+            "permissions": [],
+        },
+        {
             "label": "Show in Personalize",
             "mount": "CUSTOMER_DETAILS_MORE_ACTIONS",
             "target": "POPUP",

@@ -14,7 +14,7 @@ from saleor_personalize.dashboard.access import Staff
 from saleor_personalize.dashboard.views import Context
 from saleor_personalize.dashboard.widgets import products
 from saleor_personalize.dashboard.widgets.base import link, widget
-from saleor_personalize.enums import DeliveryChannel, MessageStatus
+from saleor_personalize.enums import MessageStatus
 from saleor_personalize.events import people
 from saleor_personalize.journeys import outlook, showing
 from saleor_personalize.messaging import preferences
@@ -43,7 +43,10 @@ def customer(request: HttpRequest, staff: Staff, id_: str) -> Context:
         "is_refused": not consent.may_profile(profile=profile),
         "segments": [row.segment.name for row in segments.segments_of(profile)],
         "consents": _consents(profile),
-        "next": [next_in_words(each, now) for each in outlook_of(profile, now)],
+        "next": [
+            words.next_message(each, now)
+            for each in outlook.of_person(profile=profile, now=now, limit=NEXT)
+        ],
         "last": _last(profile, now),
         "products": products.answered(
             installation=staff.installation,
@@ -54,23 +57,6 @@ def customer(request: HttpRequest, staff: Staff, id_: str) -> Context:
         if channel
         else [],
         "page": link(request, staff, customerId=id_),
-    }
-
-
-def outlook_of(profile: Profile, now: datetime) -> list[outlook.Outlook]:
-    return outlook.of_person(profile=profile, now=now, limit=NEXT)
-
-
-def next_in_words(found: outlook.Outlook, now: datetime) -> dict[str, Any]:
-    """Return what is next for somebody in a journey, and what speaks against it, in words."""
-    channel = DeliveryChannel(found.delivery_channel or DeliveryChannel.EMAIL)
-    key = found.enrollment.journey.key
-    return {
-        "journey": words.TEMPLATES.get(key, key),
-        "message": words.TEMPLATES.get(found.template, found.template),
-        "over": facts.DELIVERY_CHANNELS.get(found.delivery_channel, ""),
-        "when": words.distance(found.at, now),
-        "why_not": words.not_sent_reason(found.objection, channel) if found.objection else "",
     }
 
 

@@ -1,0 +1,229 @@
+"""The page "Abandoned checkouts": carts that were left, what is done about each, and "Recover now"."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.utils import timezone, translation
+from django.utils.translation import gettext as _
+
+from saleor_personalize.catalog.queries import names
+from saleor_personalize.dashboard import words
+from saleor_personalize.dashboard.access import Staff, staff_view, why_not
+from saleor_personalize.dashboard.views import CALM, LIVELY, Context, _poll, _render, _tell
+from saleor_personalize.dashboard.words import State
+from saleor_personalize.enums import AuditAction, DeliveryChannel, NotSentReason
+from saleor_personalize.events.queries import ordered_since
+from saleor_personalize.journeys import carts, outlook
+from saleor_personalize.journeys.carts import LeftCart, Recovery
+from saleor_personalize.messaging.rendering import format_money
+from saleor_personalize.models import Checkout, Message, SalesChannel
+from saleor_personalize.segments import words as facts
+from saleor_personalize.tasks.broker import ask_for
+
+#: Carts on one page, lines of each there, and messages on the page of one.
+LISTED, LINES, MESSAGES = 25, 3, 10
+STATES = {"followed": True, "not_followed": False}
+
+
+@staff_view()
+def page(request: HttpRequest, staff: Staff) -> HttpResponse:
+    installation, now = staff.installation, timezone.now()
+    state = request.GET.get("state", "")
+    channel = request.GET.get("channel", "")
+    shown = carts.left(
+        installation=installation,
+        now=now,
+        channel_slug=channel,
+        is_followed=STATES.get(state),
+        before=_before(request, staff),
+        limit=LISTED + 1,
+    )
+    rows = shown[:LISTED]
+    known = _names(staff, [row.checkout for row in rows], LINES)
+    slugs = SalesChannel.objects.of(installation).filter(deleted_at=None).order_by("slug")
+    return _render(
+        request,
+        staff,
+        "abandoned/page.html",
+        {
+            "carts": [_row(row, known, now) for row in rows],
+            "older": rows[-1].checkout.pk if len(shown) > LISTED else None,
+            "is_first": not request.GET.get("before"),
+            "state": state if state in STATES else "",
+            "channel": channel,
+            "channels": list(slugs.values_list("slug", flat=True)),
+            "is_followed_at_all": bool(carts.followers(installation)),
+        },
+    )
+
+
+def _before(request: HttpRequest, staff: Staff) -> Checkout | None:
+    """Return the last cart of the page before."""
+    text = request.GET.get("before", "")
+    if not (text.isdecimal() and len(text) < 19):
+        return None
+    return Checkout.objects.of(staff.installation).filter(pk=int(text)).first()
+
+
+def _names(staff: Staff, shown: list[Checkout], most: int | None = None) -> dict[str, str]:
+    return names(
+        installation=staff.installation,
+        ids={line["product_id"] for cart in shown for line in cart.lines[:most]},
+        language_code=translation.get_language() or "",
+    )
+
+
+def _row(row: LeftCart, known: dict[str, str], now: datetime) -> dict[str, Any]:
+    cart = row.checkout
+    return {
+        "pk": cart.pk,
+        "total": _money(cart.total, cart.currency),
+        "channel": cart.channel_slug,
+        "at": cart.last_changed_at,
+        "lines": [_line(line, known, cart.currency) for line in cart.lines[:LINES]],
+        "more": max(len(cart.lines) - LINES, 0),
+        "state": _state(row, now),
+    }
+
+
+def _line(line: dict[str, Any], known: dict[str, str], currency: str) -> dict[str, Any]:
+    price = line.get("unit_price")
+    return {
+        "name": known.get(line["product_id"], line["product_id"]),
+        "quantity": line["quantity"],
+        "price": _money(price, currency) if price else "",
+    }
+
+
+def _money(amount: Any, currency: str) -> str:
+    return format_money(Decimal(amount), currency, translation.get_language() or "")
+
+
+def _state(row: LeftCart, now: datetime) -> State:
+    """Tell what is done about a cart, or why nothing is."""
+    stay = row.stay
+    if row.is_followed and stay is not None:
+        key = stay.journey.key
+        when = words.distance(max(stay.due_at, now), now)
+        text = _("%(journey)s, next %(when)s") % {
+            "journey": words.TEMPLATES.get(key, key),
+            "when": when,
+        }
+        if not stay.journey.is_live:
+            return State("warn", _("Held"), words.held_reason(NotSentReason.JOURNEY_PAUSED))
+        if stay.held_by:
+            text = f"{text}. {words.held_reason(NotSentReason(stay.held_by))}"
+        return State("busy", _("Followed up"), text)
+    if row.told is not None:
+        when = words.distance(row.told.decided_at, now)
+        return State("good", _("Reminded"), _("%(when)s, and not ordered yet") % {"when": when})
+    if stay is not None and stay.exit_reason:
+        return State("", _("Given up"), words.not_sent_reason(NotSentReason(stay.exit_reason)))
+    if not row.is_reachable:
+        return State("", _("Nobody to write to"), _("It was left before an address was known."))
+    return State("", _("Not followed up"))
+
+
+# -- one of them ----------------------------------------------------------------------------------------
+
+
+@staff_view()
+def one(request: HttpRequest, staff: Staff, checkout_id: int) -> HttpResponse:
+    return _one(request, staff, _found(staff, checkout_id))
+
+
+@staff_view()
+def outcome(request: HttpRequest, staff: Staff, checkout_id: int) -> HttpResponse:
+    """Serve what is next and what was, to be looked at again by itself."""
+    context = _next(request, staff, _found(staff, checkout_id), timezone.now())
+    return _render(request, staff, "abandoned/next.html", context)
+
+
+@staff_view(sends=True)
+def recover(request: HttpRequest, staff: Staff, checkout_id: int) -> HttpResponse:
+    """Have the cart followed up now, if nothing speaks against it."""
+    cart = _found(staff, checkout_id)
+    now = timezone.now()
+    found = carts.recover(checkout=cart, now=now)
+    if found.outlook is not None:
+        staff.record(
+            AuditAction.CHECKOUT_RECOVERED,
+            on=cart,
+            journey=found.outlook.enrollment.journey.key,
+            held_by=found.reason or "",
+        )
+        ask_for("personalize.advance_journeys")
+    return _tell(_one(request, staff, cart), *_told(staff, found, now))
+
+
+def _told(staff: Staff, found: Recovery, now: datetime) -> tuple[str, str, str]:
+    if found.outlook is None and not carts.followers(staff.installation):
+        text = _("No journey that follows carts is live. Let one go live first.")
+        return "error", _("Nothing is sent"), text
+    if found.outlook is None:
+        reason = words.not_sent_reason(found.reason) if found.reason else ""
+        return "error", _("Nothing is sent"), reason
+    if found.reason:
+        told = {
+            "reason": words.held_reason(found.reason),
+            "when": words.distance(found.outlook.at, now),
+        }
+        return "info", _("Not right now"), _("%(reason)s Next try %(when)s.") % told
+    text = _("It goes within seconds, unless the last look at the shop speaks against it.")
+    return "success", _("On its way"), text
+
+
+def _found(staff: Staff, checkout_id: int) -> Checkout:
+    rows = Checkout.objects.of(staff.installation).filter(pk=checkout_id)
+    found = rows.select_related("installation", "profile__installation").first()
+    if found is None:
+        raise Http404
+    return found
+
+
+def _one(request: HttpRequest, staff: Staff, cart: Checkout) -> HttpResponse:
+    now = timezone.now()
+    known = _names(staff, [cart])
+    is_open = cart.closed_at is None and cart.deleted_at is None
+    context = {
+        "cart": cart,
+        "total": _money(cart.total, cart.currency),
+        "lines": [_line(line, known, cart.currency) for line in cart.lines],
+        "is_open": is_open,
+        "has_ordered": not is_open or ordered_since(cart),
+        "why_not_send": why_not(staff, "sends"),
+        "who": cart.profile.public_id if staff.can_see_people else "",
+        **_next(request, staff, cart, now),
+    }
+    return _render(request, staff, "abandoned/one.html", context)
+
+
+def _next(request: HttpRequest, staff: Staff, cart: Checkout, now: datetime) -> Context:
+    (known,) = carts.described(installation=staff.installation, carts=[cart])
+    ahead = outlook.outlooks([known.stay], now=now) if known.is_followed and known.stay else []
+    messages = Message.objects.of(staff.installation).filter(
+        enrollment__in=carts.stays_over(cart), decided_at__lte=now
+    )
+    shown = list(messages.order_by("-decided_at", "-pk")[:MESSAGES])
+    is_due = any(each.at <= now for each in ahead)
+    figures = [(row.pk, row.status) for row in shown]
+    return {
+        "cart": cart,
+        "state": _state(known, now),
+        "next": [words.next_message(each, now) for each in ahead],
+        "messages": [_message(row) for row in shown],
+        "poll": _poll(request, (figures, is_due), LIVELY if is_due else CALM),
+    }
+
+
+def _message(row: Message) -> dict[str, Any]:
+    return {
+        "name": words.TEMPLATES.get(row.template, row.template),
+        "over": facts.DELIVERY_CHANNELS.get(DeliveryChannel(row.delivery_channel).value, ""),
+        "at": row.handed_over_at or row.decided_at,
+        "state": words.message_state(row),
+    }

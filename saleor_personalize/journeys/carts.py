@@ -1,0 +1,258 @@
+"""Carts that were left: what is done about each, and a staff member's word that one is followed up now.
+
+The word is no permission: consent, orders, caps and quiet hours are asked as always, here to say what
+speaks against it, and again when the message is decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from saleor_personalize.conf import settings
+from saleor_personalize.enums import CheckoutCloseReason, EnrollmentStatus, NotSentReason
+from saleor_personalize.journeys import outlook
+from saleor_personalize.journeys.definitions import Definition
+from saleor_personalize.journeys.entering import enter, live_journeys
+from saleor_personalize.journeys.outlook import Outlook
+from saleor_personalize.journeys.triggers import CheckoutChanged, Trigger
+from saleor_personalize.journeys.versions import delivery_channels, priority_of
+from saleor_personalize.messaging import reach
+from saleor_personalize.messaging.queries import REACHED
+from saleor_personalize.models import Checkout, Enrollment, Installation, Journey, Message
+
+#: Kind of the subject of those who are in a journey over a cart.
+SUBJECT = "checkout"
+Follower = tuple[Journey, Definition, Trigger]
+
+
+@dataclass(frozen=True)
+class LeftCart:
+    """A cart that lies still. `stay` is the last stay of its person in a journey over it, if there was one.
+
+    `told` is the last message about it that went, or may have gone, since it was changed. `is_reachable`:
+    there is an address or a device to write to; whether one may is asked of each message.
+    """
+
+    checkout: Checkout
+    is_reachable: bool
+    stay: Enrollment | None
+    told: Message | None
+
+    @property
+    def is_followed(self) -> bool:
+        return self.stay is not None and self.stay.status == EnrollmentStatus.WAITING
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What a staff member's word came to. Without an `outlook` nothing has changed, and `reason` says why.
+
+    With one, the message is decided at `outlook.at`; `reason` is what holds it back until then, if anything.
+    """
+
+    reason: NotSentReason | None
+    outlook: Outlook | None = None
+
+
+def left(
+    *,
+    installation: Installation,
+    now: datetime,
+    channel_slug: str = "",
+    is_followed: bool | None = None,
+    before: Checkout | None = None,
+    limit: int,
+) -> list[LeftCart]:
+    """Return the carts that lie still, the one left last first; those below `before`, a cart of the list.
+
+    `is_followed`: only those whose person waits in a journey over them, or only the others.
+    """
+    rows = still(installation=installation, now=now)
+    if channel_slug:
+        rows = rows.filter(channel_slug=channel_slug)
+    if is_followed is not None:
+        stays = _waiting(installation).filter(subject_saleor_id=OuterRef("saleor_id"))
+        rows = rows.filter(Exists(stays) if is_followed else ~Exists(stays))
+    if before is not None:
+        at = before.last_changed_at
+        rows = rows.filter(Q(last_changed_at__lt=at) | Q(last_changed_at=at, pk__lt=before.pk))
+    ordered = rows.select_related("installation", "profile").order_by("-last_changed_at", "-pk")
+    return described(installation=installation, carts=list(ordered[:limit]))
+
+
+def still(*, installation: Installation, now: datetime) -> QuerySet[Checkout]:
+    """Return the open carts with something in them that nobody has touched for ABANDONED_CHECKOUT_DELAY."""
+    return (
+        Checkout.objects.of(installation)
+        .filter(
+            closed_at=None,
+            deleted_at=None,
+            last_changed_at__lte=now - settings.ABANDONED_CHECKOUT_DELAY,
+        )
+        .exclude(lines=[])
+    )
+
+
+def described(*, installation: Installation, carts: Sequence[Checkout]) -> list[LeftCart]:
+    """Return what is done about each of these, by a few queries for all of them."""
+    reachable = reach.reachable(
+        installation=installation,
+        people={cart.profile.person_id for cart in carts},
+        delivery_channels=delivery_channels(),
+        agreed=False,
+    )
+    ids = [cart.saleor_id for cart in carts]
+    stays = _last_stays(installation, ids)
+    told = _last_told(installation, [row.pk for rows in stays.values() for row in rows])
+    found = []
+    for cart in carts:
+        mine = stays.get(cart.saleor_id, [])
+        messages = [told[row.pk] for row in mine if row.pk in told]
+        since = [each for each in messages if each.decided_at >= cart.last_changed_at]
+        found.append(
+            LeftCart(
+                cart,
+                cart.profile.person_id in reachable,
+                mine[0] if mine else None,
+                max(since, key=lambda each: each.decided_at, default=None),
+            )
+        )
+    return found
+
+
+def _waiting(installation: Installation) -> QuerySet[Enrollment]:
+    return Enrollment.objects.of(installation).filter(
+        status=EnrollmentStatus.WAITING, subject_kind=SUBJECT
+    )
+
+
+def _last_stays(installation: Installation, ids: Collection[str]) -> dict[str, list[Enrollment]]:
+    """Return who was in a journey over these carts, those who wait first, then the last.
+
+    Those who wait are found by the cart; stays that ended by what was entered once at a time, the cart.
+    """
+    journeys = Journey.objects.of(installation).values("pk")
+    ended = Enrollment.objects.of(installation).filter(
+        journey__in=journeys, entry_key__in=ids, subject_kind=SUBJECT
+    )
+    rows = [
+        *_waiting(installation).filter(subject_saleor_id__in=ids).select_related("journey"),
+        *ended.exclude(status=EnrollmentStatus.WAITING).select_related("journey").order_by("-pk"),
+    ]
+    found: dict[str, list[Enrollment]] = {}
+    for row in rows:
+        found.setdefault(row.subject_saleor_id, []).append(row)
+    return found
+
+
+def _last_told(installation: Installation, stays: Collection[int]) -> dict[int, Message]:
+    """Return the last message that went, or may have gone, in each of these stays."""
+    rows = Message.objects.of(installation).filter(enrollment__in=stays, status__in=REACHED)
+    return {row.enrollment_id or 0: row for row in rows.order_by("decided_at", "pk")}
+
+
+def stays_over(cart: Checkout) -> list[Enrollment]:
+    """Return all stays of its person in journeys over a cart."""
+    return _last_stays(cart.installation, [cart.saleor_id]).get(cart.saleor_id, [])
+
+
+# -- a staff member's word ----------------------------------------------------------------------------
+
+
+def followers(installation: Installation) -> list[Follower]:
+    """Return the live journeys that carts bring people into, the most important one first."""
+    found = [each for each in live_journeys(installation) if CheckoutChanged in each[2].facts]
+    return sorted(found, key=lambda each: -_priority(each[0]))
+
+
+def _priority(journey: Journey) -> int:
+    return 0 if journey.published is None else priority_of(journey, journey.published)
+
+
+def recover(*, checkout: Checkout, now: datetime) -> Recovery:
+    """Have a left cart followed up now: bring its person into a journey, or what is next there forward.
+
+    Nothing is sent here: what goes is decided by whoever takes up the row, which is due at once. Where
+    something speaks against it that does not pass by itself, nothing changes. Saying it twice is as
+    saying it once: between two messages about one cart lies ARBITRATION_WINDOW at least.
+    """
+    with transaction.atomic():
+        cart = (
+            Checkout.objects.of(checkout.installation_id)
+            .select_related("installation", "profile__installation")
+            .select_for_update(of=("self",))
+            .get(pk=checkout.pk)
+        )
+        if (over := _why_over(cart)) is not None:
+            return Recovery(over)
+        if _is_just_told(cart, now):
+            return Recovery(NotSentReason.ALREADY_SENT)
+        found = Recovery(NotSentReason.NOT_LIVE)
+        for follower in followers(cart.installation):
+            found = _follow_up(cart, follower, now)
+            if found.outlook is not None:
+                break
+        return found
+
+
+def _why_over(cart: Checkout) -> NotSentReason | None:
+    if cart.close_reason == CheckoutCloseReason.ORDERED:
+        return NotSentReason.ORDERED
+    if cart.closed_at is not None or cart.deleted_at is not None:
+        return NotSentReason.CHECKOUT_GONE
+    return None if cart.lines else NotSentReason.CHECKOUT_EMPTY
+
+
+def _is_just_told(cart: Checkout, now: datetime) -> bool:
+    (known,) = described(installation=cart.installation, carts=[cart])
+    window = settings.ARBITRATION_WINDOW
+    return known.told is not None and known.told.decided_at > now - window
+
+
+def _follow_up(cart: Checkout, follower: Follower, now: datetime) -> Recovery:
+    """Let the person in, or on, unless something speaks against it for good; then all is as it was."""
+    with transaction.atomic():
+        row = _brought_forward(cart, follower[0], now) or _let_in(cart, follower, now)
+        if row is None:
+            return Recovery(NotSentReason.NO_ADDRESS)
+        (found,) = outlook.outlooks([row], now=now)
+        if found.objection is not None and not found.is_held:
+            transaction.set_rollback(True)
+            return Recovery(found.objection)
+        return Recovery(found.objection, found)
+
+
+def _brought_forward(cart: Checkout, journey: Journey, now: datetime) -> Enrollment | None:
+    """Make what is next due at once for who waits in a journey over this cart."""
+    rows = _waiting(cart.installation).filter(journey=journey, subject_saleor_id=cart.saleor_id)
+    row = (
+        rows.select_related("journey", "installation", "version", "profile__installation")
+        .select_for_update(of=("self",))
+        .first()
+    )
+    if row is not None:
+        row.due_at = row.step_since = min(row.due_at, now)
+        if row.waits_until is not None:
+            row.waits_until = min(row.waits_until, now)
+        row.save(update_fields=["due_at", "step_since", "waits_until"])
+    return row
+
+
+def _let_in(cart: Checkout, follower: Follower, now: datetime) -> Enrollment | None:
+    """Let the person in as if they had left the cart just now; None: there is nobody to write to."""
+    journey, definition, trigger = follower
+    for entry in trigger.candidates(CheckoutChanged(cart)):
+        return enter(
+            journey=journey,
+            definition=definition,
+            trigger=trigger,
+            entry=replace(entry, occurred_at=now, due_at=now),
+            now=now,
+            is_asked=True,
+        )
+    return None

@@ -1,0 +1,319 @@
+"""saleor#4150: the page "Abandoned checkouts" in the Dashboard, and "Recover now"."""
+
+from __future__ import annotations
+
+import html
+import re
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from saleor_personalize.enums import AuditAction, ConsentState, MessageStatus
+from saleor_personalize.models import (
+    AuditEntry,
+    Checkout,
+    Enrollment,
+    Installation,
+    Journey,
+    Message,
+    Product,
+    Profile,
+)
+from tests.conftest import NOW, make_consent
+from tests.integration.reminders import World, checkout_data
+from tests.integration.test_dashboard import headers, outcome
+
+URL = "/dashboard/abandoned-checkouts/"
+HOUR = timedelta(hours=1)
+LATER = NOW + 2 * HOUR
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    """Two hours after the carts of `World` were left."""
+    monkeypatch.setattr(timezone, "now", lambda: LATER)
+    settings.SALEOR_PERSONALIZE = {
+        **settings.SALEOR_PERSONALIZE,
+        "QUIET_HOURS": {},
+        "FREQUENCY_CAPS": {},
+    }
+
+
+@pytest.fixture
+def signed(installation: Installation) -> dict[str, str]:
+    return headers(installation)
+
+
+def at(monkeypatch: pytest.MonkeyPatch, moment: datetime) -> None:
+    monkeypatch.setattr(timezone, "now", lambda: moment)
+
+
+def shown(client: Client, signed: dict[str, str], path: str = "") -> str:
+    response = client.get(URL + path, headers=signed)
+    assert response.status_code == 200
+    text = re.sub(r"<nav.*?</nav>", "", response.content.decode(), flags=re.S)
+    return html.unescape(" ".join(re.sub(r"<[^>]+>", " ", text).split()))
+
+
+def recover(client: Client, installation: Installation, cart: Checkout, **claims: Any) -> Any:
+    return client.post(f"{URL}{cart.pk}/recover/", headers=headers(installation, **claims))
+
+
+def audited() -> list[dict[str, Any]]:
+    rows = AuditEntry.objects.filter(action=AuditAction.CHECKOUT_RECOVERED)
+    return [row.detail for row in rows.order_by("pk")]
+
+
+def leave(world: World, id: str = "checkout-1", **changes: Any) -> Checkout:  # noqa: A002
+    """Record a cart that no journey has seen: as one that was left before the journey went live."""
+    return world.record_checkout(checkout_data(id, **changes))
+
+
+# -- the list -----------------------------------------------------------------------------------------------
+
+
+def test_4150_carts_that_were_left_are_listed_with_what_is_done_about_each(
+    client: Client, signed: dict[str, str], world: World, other_installation: Installation
+) -> None:
+    for variant in ("variant-1", "variant-2"):
+        Product.objects.create(
+            installation=world.installation, saleor_id=f"product-of-{variant}", name=variant.upper()
+        )
+    world.checkout("followed")
+    leave(world, "early", at=NOW - 5 * HOUR, variants={"variant-1": 3})
+    leave(world, "nobody", email="", user_id="", at=NOW - 6 * HOUR)
+    leave(world, "fresh", at=LATER - timedelta(minutes=59))
+    leave(world, "empty", variants={}, at=NOW)
+    gone = leave(world, "gone", at=NOW - HOUR)
+    Checkout.objects.filter(pk=gone.pk).update(closed_at=LATER)
+    told = shown(client, signed)
+    carts = told.split("Sales channel All")[1]
+    assert carts.count("60.00 USD default-channel") == 3
+    followed, early, nobody = carts.split("60.00 USD default-channel")[1:]
+    assert "1 \N{MULTIPLICATION SIGN} VARIANT-1, 2 \N{MULTIPLICATION SIGN} VARIANT-2" in followed
+    assert "Followed up" in followed
+    assert "Cart reminder, next in under 1 s" in followed
+    assert "3 \N{MULTIPLICATION SIGN} VARIANT-1" in early
+    assert "Not followed up" in early
+    assert "Nobody to write to" in nobody
+
+    assert shown(client, signed, "?state=followed").count("60.00 USD") == 1
+    assert shown(client, signed, "?state=not_followed").count("60.00 USD") == 2
+    assert shown(client, signed, "?channel=elsewhere").endswith("None of these.")
+    elsewhere = headers(other_installation)
+    assert "No cart lies still at the moment." in shown(client, elsewhere)
+    assert "No journey that follows carts is live" in shown(client, elsewhere)
+
+
+def test_4150_the_list_goes_on_where_it_ended_and_asks_no_more_for_more_carts(
+    client: Client, signed: dict[str, str], world: World
+) -> None:
+    for number in range(30):
+        leave(world, f"cart-{number:02}", at=NOW - number * HOUR, variants={f"v{number:02}": 1})
+
+    def queries(path: str = "") -> int:
+        with CaptureQueriesContext(
+            connection,
+        ) as caught:
+            shown(client, signed, path)
+        return len(caught)
+
+    first = shown(client, signed)
+    assert re.findall(r"product-of-(v\d\d)", first) == [f"v{n:02}" for n in range(25)]
+    page = client.get(URL, headers=signed).content.decode()
+    before = re.search(r"before=(\d+)", page)
+    assert before is not None
+    rest = shown(client, signed, f"?before={before[1]}")
+    assert re.findall(r"product-of-(v\d\d)", rest) == [f"v{n:02}" for n in range(25, 30)]
+    assert queries() <= queries(f"?before={before[1]}") + 2 <= 25
+    assert len(page.encode()) < 100_000
+
+
+# -- recover now --------------------------------------------------------------------------------------------
+
+
+def test_4150_a_cart_that_no_journey_saw_is_followed_up_at_once(
+    client: Client, signed: dict[str, str], installation: Installation, world: World
+) -> None:
+    cart = leave(world, at=NOW - 5 * HOUR)  # left before the journey went live
+    assert world.advance(LATER) == 0
+    told = outcome(recover(client, installation, cart))
+    assert told["title"] == "On its way"
+    assert audited() == [{"journey": "abandoned_checkout", "held_by": ""}]
+    assert AuditEntry.objects.get().staff_id == "VXNlcjox"
+    assert world.mails() == []  # decided and sent by a worker
+    world.advance(LATER)
+    assert len(world.mails()) == 1
+    assert world.decision() == ("sent", "")
+    assert "What was decided Cart reminder" in shown(client, signed, f"{cart.pk}/next/")
+
+
+def test_4150_said_twice_it_is_sent_once(
+    client: Client, installation: Installation, world: World
+) -> None:
+    cart = leave(world, at=NOW - 5 * HOUR)
+    recover(client, installation, cart)
+    recover(client, installation, cart)
+    assert Enrollment.objects.count() == 1
+    world.advance(LATER)
+    again = outcome(recover(client, installation, cart))
+    assert again["title"] == "Nothing is sent"
+    assert again["text"] == "The person was told this already."
+    world.advance(LATER)
+    assert len(world.mails()) == 1
+
+
+def test_4150_who_waits_for_the_second_reminder_gets_it_now_and_no_third(
+    client: Client,
+    installation: Installation,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cart = world.checkout()
+    world.advance(NOW + HOUR)
+    assert len(world.mails()) == 1
+    at(monkeypatch, NOW + 4 * HOUR)
+    assert outcome(recover(client, installation, cart))["title"] == "On its way"
+    world.advance(NOW + 4 * HOUR)
+    assert len(world.mails()) == 2
+    assert world.enrollment().status == "done"
+    at(monkeypatch, NOW + 8 * HOUR)
+    told = outcome(recover(client, installation, cart))
+    assert told == {
+        "status": "error",
+        "title": "Nothing is sent",
+        "text": "The person was told this already.",
+    }
+    assert Enrollment.objects.count() == 1
+    world.advance(NOW + 8 * HOUR)
+    assert len(world.mails()) == 2
+    assert len(audited()) == 1
+
+
+@pytest.mark.parametrize(
+    ("against", "told"),
+    [
+        ("consent", "The person did not allow e-mails of this kind."),
+        ("ordered", "The person has ordered since."),
+        ("gone", "Saleor no longer has this cart."),
+        ("late", "The moment had passed."),
+        ("nobody", "No e-mail address of the person is known."),
+        ("not live", "No journey that follows carts is live. Let one go live first."),
+    ],
+)
+def test_4150_what_speaks_against_it_is_said_and_nothing_changes(
+    client: Client,
+    installation: Installation,
+    world: World,
+    alice: Profile,
+    against: str,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    changes = {"email": "", "user_id": ""} if against == "nobody" else {}
+    cart = leave(world, at=NOW - 5 * HOUR, **changes)
+    if against == "consent":
+        make_consent(alice, ConsentState.DENIED)
+    elif against == "ordered":
+        world.order(email="alice@example.com")
+    elif against == "gone":
+        Checkout.objects.filter(pk=cart.pk).update(closed_at=NOW)
+    elif against == "late":
+        at(monkeypatch, NOW + timedelta(days=4))
+    elif against == "not live":
+        Journey.objects.update(is_live=False)
+    said = outcome(recover(client, installation, cart))
+    assert said == {"status": "error", "title": "Nothing is sent", "text": told}
+    assert Enrollment.objects.count() == Message.objects.count() == 0
+    assert audited() == []
+    world.advance(NOW + 5 * HOUR)
+    assert world.mails() == []
+
+
+def test_4150_what_passes_by_itself_holds_it_back_until_then(
+    client: Client,
+    installation: Installation,
+    world: World,
+    settings: Any,
+) -> None:
+    settings.SALEOR_PERSONALIZE = {
+        **settings.SALEOR_PERSONALIZE,
+        "QUIET_HOURS": {"*": ["13:00", "17:00"]},
+    }
+    cart = leave(world, at=NOW - 5 * HOUR)
+    said = outcome(recover(client, installation, cart))
+    assert (said["status"], said["title"]) == ("info", "Not right now")
+    assert said["text"] == "It is night where the person is. Next try in 3 h."
+    assert audited() == [{"journey": "abandoned_checkout", "held_by": "quiet_hours"}]
+    world.advance(LATER)
+    assert world.mails() == []
+    world.advance(NOW + 6 * HOUR)
+    assert len(world.mails()) == 1
+
+
+def test_4150_a_last_look_at_the_shop_still_speaks_against_it(
+    client: Client, signed: dict[str, str], installation: Installation, world: World
+) -> None:
+    cart = leave(world, at=NOW - 5 * HOUR)
+    recover(client, installation, cart)
+    world.saleor.sold_out = {"variant-1", "variant-2"}
+    world.advance(LATER)
+    assert world.mails() == []
+    assert world.decision() == (MessageStatus.NOT_SENT, "checkout_empty")
+    told = shown(client, signed, f"{cart.pk}/")
+    assert "Nothing in the cart can be bought any more." in told
+
+
+@pytest.mark.parametrize(
+    ("permissions", "status"),
+    [(["MANAGE_ORDERS"], 403), (["MANAGE_PRODUCTS"], 403)],
+)
+def test_4150_only_staff_who_may_send_can_have_it_sent(
+    client: Client,
+    installation: Installation,
+    world: World,
+    permissions: list[str],
+    status: int,
+) -> None:
+    cart = leave(world, at=NOW - 5 * HOUR)
+    response = recover(
+        client, installation, cart, permissions=permissions, user_permissions=permissions
+    )
+    assert response.status_code == status
+    assert client.get(f"{URL}{cart.pk}/recover/", headers=headers(installation)).status_code == 405
+    assert Enrollment.objects.count() == 0
+    assert audited() == []
+
+
+def test_4150_the_page_of_a_cart_says_who_left_it_to_staff_who_may_know(
+    client: Client, installation: Installation, world: World, alice: Profile
+) -> None:
+    cart = world.checkout()
+    person = f"/dashboard/people/{alice.public_id}/"
+    page = client.get(f"{URL}{cart.pk}/", headers=headers(installation)).content.decode()
+    assert person in page
+    assert "alice@example.com" not in page
+    assert 'hx-post="/dashboard/abandoned-checkouts/' in page
+    few = ["MANAGE_ORDERS"]
+    without = client.get(
+        f"{URL}{cart.pk}/", headers=headers(installation, permissions=few, user_permissions=few)
+    ).content.decode()
+    assert person not in without
+    assert "disabled aria-describedby" in without
+    assert "You may not have anything sent to customers" in without
+
+
+def test_4150_another_shop_has_no_such_cart(
+    client: Client, other_installation: Installation, world: World
+) -> None:
+    cart = leave(world)
+    elsewhere = headers(other_installation)
+    for path in ("", "next/"):
+        assert client.get(f"{URL}{cart.pk}/{path}", headers=elsewhere).status_code == 404
+    assert recover(client, other_installation, cart).status_code == 404
+    assert Enrollment.objects.count() == 0

@@ -1,0 +1,292 @@
+"""The page of messages, one message, and what was sent to one person, what not, and why (B95, B97)."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from saleor_personalize.enums import (
+    AuditAction,
+    DeliveryChannel,
+    MessageEventKind,
+    MessageStatus,
+    NotSentReason,
+    Purpose,
+)
+from saleor_personalize.journeys import operations as journeys
+from saleor_personalize.models import (
+    AuditEntry,
+    Installation,
+    Message,
+    MessageEvent,
+    Product,
+    Profile,
+)
+from tests.conftest import make_enrollment
+from tests.integration.test_dashboard import ALL, headers
+from tests.integration.test_journeys_pages import text_of
+
+PAGE = "/dashboard/sent/"
+SEEN = ["MANAGE_ORDERS", "MANAGE_CHECKOUTS"]
+
+
+@pytest.fixture
+def signed(installation: Installation) -> dict[str, str]:
+    return headers(installation)
+
+
+def send(profile: Profile, key: str, **changes: Any) -> Message:
+    """Keep a decision as the scheduler does."""
+    return Message.objects.create(
+        **{
+            "installation": profile.installation,
+            "idempotency_key": key,
+            "profile": profile,
+            "journey": journeys.ensure_journey(
+                installation=profile.installation, key="abandoned_checkout"
+            ),
+            "template": "abandoned_checkout",
+            "purpose": Purpose.MARKETING,
+            "delivery_channel": DeliveryChannel.EMAIL,
+            "status": MessageStatus.SENT,
+            "decided_at": timezone.now(),
+            **changes,
+        }
+    )
+
+
+def listed(response: Any) -> list[str]:
+    """Return the public ids of the messages on a page, as they are shown."""
+    return re.findall(r'id="message-([0-9a-f-]{36})"', response.content.decode())
+
+
+def ids(*messages: Message) -> list[str]:
+    return [str(message.public_id) for message in messages]
+
+
+# -- the list --------------------------------------------------------------------------------------
+
+
+def test_b95_messages_are_found_by_what_is_asked(
+    client: Client, installation: Installation, alice: Profile, bob: Profile, signed: dict[str, str]
+) -> None:
+    now = timezone.now()
+    welcome = journeys.ensure_journey(installation=installation, key="welcome")
+    sent = send(alice, "1", decided_at=now - timedelta(hours=1))
+    refused = send(
+        bob,
+        "2",
+        status=MessageStatus.NOT_SENT,
+        reason=NotSentReason.NO_CONSENT,
+        decided_at=now - timedelta(hours=2),
+    )
+    push = send(
+        alice,
+        "3",
+        journey=welcome,
+        template="welcome",
+        delivery_channel=DeliveryChannel.PUSH,
+        decided_at=now - timedelta(days=3),
+    )
+    old = send(alice, "4", decided_at=now - timedelta(days=60))
+
+    def shown(**asked: str) -> list[str]:
+        return listed(client.get(PAGE, asked, headers=signed))
+
+    assert shown() == ids(sent, refused, push)
+    assert shown(days="90") == ids(sent, refused, push, old)
+    assert shown(days="1") == ids(sent, refused)
+    assert shown(journey="welcome") == ids(push)
+    assert shown(status="not_sent") == ids(refused)
+    assert shown(reason="no_consent") == ids(refused)
+    assert shown(reason="ordered") == []
+    assert shown(over="push") == ids(push)
+    assert shown(template="abandoned_checkout", status="sent") == ids(sent)
+    # What is unknown counts as not asked.
+    assert shown(status="<b>", over="pigeon", days="1e9") == ids(sent, refused, push)
+    text = text_of(client.get(PAGE, {"reason": "no_consent"}, headers=signed))
+    assert "Cart reminder · The person did not allow e-mails of this kind." in text
+    assert "bob@example.com" not in text
+    assert "No message is like that." in text_of(
+        client.get(PAGE, {"reason": "ordered"}, headers=signed)
+    )
+
+
+def test_b95_older_messages_follow_where_the_page_ends(
+    client: Client, alice: Profile, signed: dict[str, str]
+) -> None:
+    at = timezone.now()  # all at one moment: the key decides
+    messages = [send(alice, str(number), decided_at=at) for number in range(60)]
+    newest = ids(*reversed(messages))
+    response = client.get(PAGE, headers=signed)
+    assert listed(response) == newest[:25]
+    for end in (50, 60):
+        (before,) = re.findall(r'"before": "([^"]+)"', response.content.decode())
+        response = client.get(PAGE, {"before": before}, headers=signed)
+        assert listed(response) == newest[end - 25 if end == 50 else 50 : end]
+    assert "Show older" not in text_of(response)
+    # A place that is none begins at the newest.
+    assert listed(client.get(PAGE, {"before": "x,9"}, headers=signed)) == newest[:25]
+
+
+def test_b125_the_list_asks_the_same_however_many_there_are(
+    client: Client,
+    alice: Profile,
+    signed: dict[str, str],
+    django_assert_num_queries: Any,
+) -> None:
+    for number in range(30):
+        send(alice, str(number))
+    with django_assert_num_queries(3):
+        response = client.get(PAGE, {"journey": "abandoned_checkout"}, headers=signed)
+    assert len(listed(response)) == 25
+    assert len(response.content) < 100_000
+
+
+def test_b113_another_shops_messages_are_not_found(
+    client: Client, dave: Profile, signed: dict[str, str]
+) -> None:
+    theirs = send(dave, "1")
+    assert listed(client.get(PAGE, headers=signed)) == []
+    assert client.get(f"{PAGE}{theirs.public_id}/", headers=signed).status_code == 404
+
+
+def test_b95_an_empty_page_says_what_will_stand_there(
+    client: Client, signed: dict[str, str]
+) -> None:
+    assert "Once a journey is live, each decision shows here" in text_of(
+        client.get(PAGE, headers=signed)
+    )
+
+
+# -- one message -----------------------------------------------------------------------------------
+
+
+def test_b95_one_message_tells_what_was_decided_and_what_became_of_it(
+    client: Client, installation: Installation, alice: Profile, signed: dict[str, str]
+) -> None:
+    Product.objects.create(
+        installation=installation, saleor_id="UHJvZHVjdDox", name="Green tea", slug="green-tea",
+    )  # fmt: skip
+    row = make_enrollment(alice, "cart-1", timezone.now())
+    message = send(
+        alice,
+        "1",
+        enrollment=row,
+        handed_over_at=timezone.now(),
+        content={
+            "lines": [{"product_id": "UHJvZHVjdDox", "unit_price": "5"}],
+            "timed": "own_hours",
+            "chosen": {
+                "because": "reacts",
+                "ways": [
+                    {"delivery_channel": "email", "sent": 9, "seen": 6, "score": 0.6},
+                    {
+                        "delivery_channel": "push", "sent": 4, "seen": 0, "score": 0.1,
+                        "objection": "no_address",
+                    },
+                ],
+            },
+        },
+    )  # fmt: skip
+    at = timezone.now()
+    for kind, is_machine in (
+        (MessageEventKind.DELIVERED, False),
+        (MessageEventKind.OPENED, True),
+        (MessageEventKind.CLICKED, False),
+    ):
+        MessageEvent.objects.create(
+            installation=installation, message=message, kind=kind, at=at, recorded_at=at,
+            is_machine=is_machine,
+        )  # fmt: skip
+    text = text_of(client.get(f"{PAGE}{message.public_id}/", headers=signed))
+    assert "Cart reminder Sent" in text
+    assert "The person is usually there at this hour." in text
+    assert "The person reacts to it more than others do." in text
+    assert "by e-mail: 6 of 9 looked at" in text
+    assert "by push: 0 of 4 looked at · No device of the person takes push." in text
+    assert "It was about Green tea" in text
+    people, _heading, machines = text.partition("By machines, which count for nothing")
+    assert "Delivered" in people
+    assert "Clicked" in people
+    assert "Opened" not in people
+    assert "Opened" in machines
+    assert "Whose it is" in text
+    assert "alice" not in text
+
+
+def test_b101_whose_message_it_is_shows_to_who_may_see_people(
+    client: Client, installation: Installation, alice: Profile
+) -> None:
+    message = send(alice, "1")
+    looker = headers(installation, permissions=SEEN, user_permissions=SEEN)
+    page = client.get(f"{PAGE}{message.public_id}/", headers=looker)
+    assert page.status_code == 200
+    assert "Whose it is" not in text_of(page)
+    assert str(alice.public_id) not in page.content.decode()
+
+
+def test_b95_staff_say_what_became_of_one_that_may_have_gone(
+    client: Client, installation: Installation, alice: Profile, signed: dict[str, str]
+) -> None:
+    message = send(alice, "1", status=MessageStatus.UNCERTAIN, handed_over_at=timezone.now())
+    settle = f"{PAGE}{message.public_id}/settle/"
+    looker = headers(installation, permissions=SEEN[:1], user_permissions=SEEN[:1])
+    assert client.post(settle, {"fate": "sent"}, headers=looker).status_code == 403
+    message.refresh_from_db()
+    assert message.status == MessageStatus.UNCERTAIN
+    assert "It was not sent" in text_of(client.get(f"{PAGE}{message.public_id}/", headers=signed))
+    page = client.post(settle, {"fate": "sent"}, headers=signed)
+    message.refresh_from_db()
+    assert message.status == MessageStatus.SENT
+    assert "It was not sent" not in text_of(page)
+    assert AuditEntry.objects.get().action == AuditAction.MESSAGE_SETTLED
+
+
+def test_a_message_outlives_its_enrollment_with_its_journey(
+    client: Client, alice: Profile, signed: dict[str, str]
+) -> None:
+    row = make_enrollment(alice, "cart-1", timezone.now())
+    message = send(alice, "1", enrollment=row)
+    row.delete()
+    assert listed(client.get(PAGE, {"journey": "abandoned_checkout"}, headers=signed)) == ids(
+        message
+    )
+    text = text_of(client.get(f"{PAGE}{message.public_id}/", headers=signed))
+    assert "Journey “Cart reminder”" in text
+
+
+# -- the page of a person --------------------------------------------------------------------------
+
+
+def test_b95_a_persons_page_answers_what_was_sent_what_not_and_why(
+    client: Client, installation: Installation, alice: Profile, signed: dict[str, str]
+) -> None:
+    client.post("/dashboard/journeys/abandoned_checkout/go-live/", headers=signed)
+    make_enrollment(alice, "cart-1", timezone.now(), held_by=NotSentReason.FREQUENCY_CAP)
+    send(alice, "1")
+    send(alice, "2", status=MessageStatus.NOT_SENT, reason=NotSentReason.ORDERED)
+    text = text_of(client.get(f"/dashboard/people/{alice.public_id}/", headers=signed))
+    written = text.partition("What we sent, what not, and why")[2].partition("Timeline")[0]
+    assert "Sent 1 Not sent, with a reason 1" in written
+    assert "by e-mail: allowed" in written
+    assert "by push: never asked" in written
+    assert "Cart reminder · Cart reminder due" in written
+    assert "put off: The person has got as many messages as this shop allows." in written
+    assert "The person has ordered since." in written
+    assert "Nothing is planned" not in written
+
+
+def test_b95_a_person_to_whom_nothing_was_sent(
+    client: Client, bob: Profile, installation: Installation
+) -> None:
+    owner = headers(installation, user_permissions=[*ALL, "MANAGE_APPS"])
+    text = text_of(client.get(f"/dashboard/people/{bob.public_id}/", headers=owner))
+    assert "Nothing is planned for this person." in text
+    assert "Nothing was sent, and nothing was decided against." in text
+    assert "by e-mail: refused" in text
