@@ -274,7 +274,7 @@ def _backends() -> Iterator[CheckMessage]:
 
 def _placements() -> Iterator[CheckMessage]:
     for key, entry in settings.PLACEMENTS.items():
-        for fault in placements.faults_of(entry):
+        for fault in placements.faults_of(entry, key=key):
             if isinstance(fault, placements.UnknownRecommender):
                 yield Error(
                     f"{_at('PLACEMENTS', key)} names {fault.alias!r}, which RECOMMENDERS does not have.",
@@ -285,7 +285,7 @@ def _placements() -> Iterator[CheckMessage]:
                 yield Error(
                     f"{_at('PLACEMENTS', key)} cannot be read: {fault}",
                     hint='List aliases of RECOMMENDERS, first choice first, such as ["similar", "popular"], '
-                    "or write a dict of RECOMMENDERS, FALLBACK and OPTIONS.",
+                    "or write a dict of RECOMMENDERS, FALLBACK, OPTIONS and ARMS.",
                     id=f"{APP}.E009",
                 )
 

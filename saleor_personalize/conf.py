@@ -189,6 +189,7 @@ def _retention() -> dict[str, timedelta]:
         "inbox": 30,
         "offers": 730,
         "audit": 730,
+        "refused_events": 7,
         "unknown_people": 90,
         "uninstalled": 30,
     }
@@ -312,7 +313,7 @@ class Defaults:
     # alias -> dotted path, or {"BACKEND": dotted path, "OPTIONS": {...}}.
     RECOMMENDERS: Backends = field(default_factory=_recommenders)
     # placement key -> aliases of recommenders and sources, first choice first, or {"RECOMMENDERS": [...],
-    # "FALLBACK": [...], "OPTIONS": {...}}.
+    # "FALLBACK": [...], "OPTIONS": {...}, "ARMS": [...]}.
     PLACEMENTS: Mapping[str, Any] = field(default_factory=_placements)
     MAX_RECOMMENDATIONS: int = 100
     # Slugs of Saleor's page types whose pages are recommended; empty: all that are about anything.

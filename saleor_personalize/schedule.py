@@ -40,6 +40,7 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "task": "personalize.maintain_events",
         "schedule": crontab(hour="*/6", minute="37"),
     },
+    "events: refused": {"task": "personalize.trim_refused", "schedule": 600.0},
     "traits: daily": {"task": "personalize.compute_traits", "schedule": 600.0},
     "predictors: nightly": {
         "task": "personalize.train_predictors",

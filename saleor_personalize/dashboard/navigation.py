@@ -85,6 +85,7 @@ GROUPS = (
             Entry("push", gettext_lazy("Push"), "dashboard-push"),
             Entry("bus", gettext_lazy("Outgoing webhooks"), "dashboard-bus"),
             Entry("health", gettext_lazy("Health"), "dashboard-health"),
+            Entry("debugger", gettext_lazy("Event debugger"), "dashboard-debugger"),
             Entry("audit", gettext_lazy("Audit log"), "dashboard-audit"),
         ),
     ),

@@ -432,6 +432,7 @@ DATA = {
     "outgoing_deliveries": gettext_lazy("What other apps were told"),
     "hints": gettext_lazy("Which hints were shown, followed or waved away"),
     "offers": gettext_lazy("Personal codes, and what became of them"),
+    "refused_events": gettext_lazy("Events that were turned down"),
     "audit": gettext_lazy("What staff did here"),
     "exposures": gettext_lazy("Which recommendations were shown how often"),
     "unknown_people": gettext_lazy("People of whom only an id is known"),

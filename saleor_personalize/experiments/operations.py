@@ -57,12 +57,14 @@ def take_part(*, test: Test, profile: Profile, now: datetime) -> str:
     return arm
 
 
-def arm_of(*, test: Test, profile: Profile) -> str:
-    """Return the arm that a person would get, and write nothing."""
-    row = Experiment.objects.of(profile.installation).filter(key=test.key).first()
-    if row is None:
-        return _drawn(test, profile)
-    return row.winner if row.winner in test.names else _arm(row, test, profile)[0]
+def arm_of(*, test: Test, installation: Installation, profile: Profile | None) -> str:
+    """Return the arm that a person would get, and write nothing; of nobody we know it is the first one."""
+    row = Experiment.objects.of(installation).filter(key=test.key).first()
+    if row is not None and row.winner in test.names:
+        return row.winner
+    if profile is None:
+        return test.names[0]
+    return _drawn(test, profile) if row is None else _arm(row, test, profile)[0]
 
 
 def decide(*, experiment: Experiment, winner: str, decided_by: str, now: datetime) -> None:

@@ -13,7 +13,7 @@ from graphql import GraphQLError
 
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import EventType
-from saleor_personalize.events import rates, sessions, tracking
+from saleor_personalize.events import rates, refused, sessions, tracking
 from saleor_personalize.graphql import (
     federation,
     mutations_consent,
@@ -208,13 +208,31 @@ class Track(graphene.Mutation):
             user_agent="" if caller.is_server else info.context.user_agent,
             accepted_languages="" if caller.is_server else info.context.accepted_languages,
         )
+        rows = [_row(event) for event in events]
         results = tracking.track(
             installation=caller.installation,
             shown=caller.shown,
-            rows=[_row(event) for event in events],
+            rows=rows,
             source=caller.source,
             now=now,
             context=context,
+        )
+        refused.note(
+            installation=caller.installation,
+            source=caller.source,
+            shown=caller.shown,
+            refusals=[
+                refused.Refusal(
+                    code=result.code,
+                    message=result.message,
+                    field=result.field,
+                    type=row.type.value,
+                    sent={to_camel_case(name): value for name, value in event.items()},
+                )
+                for event, row, result in zip(events, rows, results, strict=True)
+                if result.status == tracking.RowStatus.REJECTED
+            ],
+            now=now,
         )
         return Track(
             results=[

@@ -49,12 +49,26 @@ class MerchandisingRule(graphene.ObjectType):
     updated_at = graphene.DateTime(required=True)
 
 
+class PlacementArm(graphene.ObjectType):
+    """One side of a placement's experiment."""
+
+    name = graphene.String(required=True)
+    weight = graphene.Int(required=True)
+    recommenders = graphene.List(graphene.NonNull(graphene.String), required=True)
+    fallback = graphene.List(graphene.NonNull(graphene.String), required=True)
+
+
 class PlacementDescription(graphene.ObjectType):
     """A placement as it answers now."""
 
     key = graphene.String(required=True)
     recommenders = graphene.List(graphene.NonNull(graphene.String), required=True)
     fallback = graphene.List(graphene.NonNull(graphene.String), required=True)
+    arms = graphene.List(
+        graphene.NonNull(PlacementArm),
+        required=True,
+        description="Of its experiment, if it has one.",
+    )
 
 
 class MerchandisingPlace(graphene.ObjectType):
@@ -238,6 +252,9 @@ class PlacementSave(graphene.Mutation):
         recommenders = graphene.List(graphene.NonNull(graphene.String), required=True)
         fallback = graphene.List(graphene.NonNull(graphene.String), default_value=[])
         options = graphene.JSONString(description="See the reference of placements.")
+        arms = graphene.JSONString(
+            description="Of its experiment: a list of NAME, WEIGHT, RECOMMENDERS and FALLBACK."
+        )
 
     placement = graphene.Field(PlacementDescription)
     faults = graphene.List(graphene.NonNull(SegmentFault), required=True)
@@ -250,16 +267,22 @@ class PlacementSave(graphene.Mutation):
         recommenders: list[str],
         fallback: list[str],
         options: Any = None,
+        arms: Any = None,
     ) -> Any:
         installation = _server(info)
-        entry = {"RECOMMENDERS": recommenders, "FALLBACK": fallback, "OPTIONS": options or {}}
+        entry = {
+            "RECOMMENDERS": recommenders,
+            "FALLBACK": fallback,
+            "OPTIONS": options or {},
+            "ARMS": arms or [],
+        }
         try:
             row = merchandising.save_placement(
                 installation=installation, key=str(text(key)), entry=entry, now=timezone.now()
             )
         except InvalidDefinition as error:
             return PlacementSave(placement=None, faults=error.faults)
-        return PlacementSave(placement=row, faults=[])
+        return PlacementSave(placement=shop_of(installation).placement(row.key), faults=[])
 
 
 class PlacementDelete(graphene.Mutation):

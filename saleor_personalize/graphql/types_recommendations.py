@@ -314,6 +314,7 @@ def recommend(context: Any, wish: Wish, channel_slug: str, caller: Caller | None
             first=wish.first,
             now=now,
             language_code=spoken_in(wish.language_code),
+            is_shown=True,
             **service.as_keywords(wish.question),
         )
     return Answer(
@@ -346,6 +347,7 @@ def recommend_each(
             now=now,
             is_strict=is_strict,
             language_code=spoken_in(wish.language_code),
+            is_shown=True,
         )
     return {
         id_: Answer(
@@ -378,6 +380,7 @@ def recommend_page(
             first=wishes[0].first,
             now=now,
             language_code=spoken_in(wishes[0].language_code),
+            is_shown=True,
         )
     code = wishes[0].language_code
     return [
@@ -465,6 +468,9 @@ class Recommendation(graphene.ObjectType):
         required=True, description="Comparable within one strategy of one answer."
     )
     strategy = graphene.String(required=True, description="Alias of the recommender.")
+    arm = graphene.String(
+        description="Of the placement's experiment: on which side the person is; null without one."
+    )
     reason = graphene.Field(RecommendationReason, required=True)
     cursor = graphene.String(
         description="Of a paged placement: `after` for the products that follow this one."
@@ -505,6 +511,10 @@ class Recommendation(graphene.ObjectType):
     @staticmethod
     def resolve_strategy(root: Shown, info: Any) -> str:
         return root.found.strategy
+
+    @staticmethod
+    def resolve_arm(root: Shown, info: Any) -> str | None:
+        return root.found.arm or None
 
     @staticmethod
     def resolve_reason(root: Shown, info: Any) -> Shown:
@@ -758,6 +768,7 @@ class RecommendationQueries(graphene.ObjectType):
                 profile=caller.profile(),
                 now=now,
                 language_code=spoken_in(language_code),
+                is_shown=True,
             )
         return Answer(
             found,

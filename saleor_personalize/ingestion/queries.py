@@ -104,11 +104,20 @@ def _health(deliveries: QuerySet[WebhookDelivery], now: datetime) -> WebhookHeal
 
 def failed_deliveries(*, installation: Installation, limit: int) -> list[WebhookDelivery]:
     """Return the newest failed deliveries, without their bodies."""
+    return latest_deliveries(installation=installation, limit=limit, is_failed=True)
+
+
+def latest_deliveries(
+    *, installation: Installation, limit: int, is_failed: bool = False
+) -> list[WebhookDelivery]:
+    """Return the newest deliveries, or those that failed, without their bodies."""
+    rows = WebhookDelivery.objects.of(installation)
+    if is_failed:
+        rows = rows.filter(status=DeliveryStatus.FAILED)
     return list(
-        WebhookDelivery.objects.of(installation)
-        .filter(status=DeliveryStatus.FAILED)
-        .only("id", "event", "received_at", "attempts", "error", "installation_id")
-        .order_by("-received_at")[:limit]
+        rows.only(
+            "id", "event", "received_at", "status", "attempts", "error", "installation_id"
+        ).order_by("-received_at")[:limit]
     )
 
 

@@ -25,5 +25,7 @@ def way(step: Split, enrollment: Enrollment, now: datetime) -> str:
     # In every journey of the experiment the same person is on the same side.
     test = Test(key=step.experiment, kind=ExperimentKind.JOURNEY, arms=arms)
     if settings.DRY_RUN:
-        return experiments.arm_of(test=test, profile=enrollment.profile)
+        return experiments.arm_of(
+            test=test, installation=enrollment.installation, profile=enrollment.profile
+        )
     return experiments.take_part(test=test, profile=enrollment.profile, now=now)

@@ -20,7 +20,14 @@ from saleor_personalize.models.catalog import (
     VariantPrice,
 )
 from saleor_personalize.models.devices import Device, PushAccount
-from saleor_personalize.models.events import Checkout, Event, Order, OrderLine, Session
+from saleor_personalize.models.events import (
+    Checkout,
+    Event,
+    Order,
+    OrderLine,
+    RefusedEvent,
+    Session,
+)
 from saleor_personalize.models.experiments import Experiment, Participation
 from saleor_personalize.models.favourites import Favourite, SharedFavourites
 from saleor_personalize.models.fields import EncryptedTextField, email_hash
@@ -115,6 +122,7 @@ __all__ = [
     "Profile",
     "ProviderWebhook",
     "PushAccount",
+    "RefusedEvent",
     "Rhythm",
     "SalesChannel",
     "Scoped",

@@ -101,6 +101,28 @@ class Event(Scoped):
         ]
 
 
+class RefusedEvent(Scoped):
+    """An event that was turned down: what was wrong with it, and no value of it."""
+
+    at = models.DateTimeField()
+    source = models.CharField(max_length=12, choices=EventSource)
+    # As sent, if it is one of ours; empty: the whole batch was turned down.
+    type = models.CharField(max_length=30, blank=True)
+    code = models.CharField(max_length=40)
+    message = models.CharField(max_length=500)
+    field = models.CharField(max_length=60, blank=True)
+    # {"productId": "text of 12"}: which fields came, each with the kind of its value.
+    shape = models.JSONField(default=dict)
+    # Keyed hash of the anonymous id that sent it; empty: none was shown.
+    fingerprint = models.CharField(max_length=64, blank=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["installation", "-id"], name="refused_newest"),
+            models.Index(fields=["installation", "at"], name="refused_oldest"),
+        ]
+
+
 class Checkout(SaleorObject):
     """A cart as Saleor knows it. Never deleted by us: `closed_at` says that it ended, and why."""
 

@@ -16,6 +16,8 @@ class Placement(Scoped):
     fallback = models.JSONField(default=list)
     # Options as in `recommendations.placements.Options`; what is not named keeps its default.
     options = models.JSONField(default=dict)
+    # Its experiment: [{"NAME", "WEIGHT", "RECOMMENDERS", "FALLBACK"}, ...]; empty: none.
+    arms = models.JSONField(default=list)
     updated_at = models.DateTimeField()
 
     class Meta:

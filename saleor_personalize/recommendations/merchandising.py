@@ -277,7 +277,7 @@ def save_placement(
     *, installation: Installation, key: str, entry: Mapping[str, Any], now: datetime
 ) -> Placement:
     """Make or change a placement: `entry` is as in the settings. Raises InvalidDefinition."""
-    faults = [Fault("entry", str(fault)) for fault in placements.faults_of(entry)]
+    faults = [Fault("entry", str(fault)) for fault in placements.faults_of(entry, key=key)]
     if not _is_storable(entry):
         faults.append(Fault("entry", _("too long, or with characters that cannot be stored")))
     if not _KEY.fullmatch(key):
@@ -294,6 +294,7 @@ def save_placement(
             "recommenders": list(entry.get("RECOMMENDERS", ())),
             "fallback": list(entry.get("FALLBACK", ())),
             "options": dict(entry.get("OPTIONS") or {}),
+            "arms": list(entry.get("ARMS") or ()),
             "updated_at": now,
         },
     )

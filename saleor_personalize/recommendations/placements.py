@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from saleor_personalize.conf import settings
@@ -61,13 +62,33 @@ class Options:
 
 
 @dataclass(frozen=True)
+class PlacementArm:
+    """One side of a placement's experiment: whom it asks instead."""
+
+    name: str
+    weight: int
+    recommenders: tuple[str, ...]
+    fallback: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Placement:
-    """A named spot: whom it asks, first choice first, and what may be shown there."""
+    """A named spot: whom it asks, first choice first, and what may be shown there.
+
+    With `arms` people are asked about differently, each always the same way; `arm`: which one this is.
+    """
 
     key: str
     recommenders: tuple[str, ...]
     fallback: tuple[str, ...] = ()
     options: Options = field(default_factory=Options)
+    arms: tuple[PlacementArm, ...] = ()
+    arm: str = ""
+
+    def in_arm(self, name: str) -> Placement:
+        """Return the placement as those in an arm get it."""
+        (arm,) = (each for each in self.arms if each.name == name)
+        return replace(self, recommenders=arm.recommenders, fallback=arm.fallback, arm=name)
 
     @property
     def is_of_message(self) -> bool:
@@ -83,7 +104,7 @@ def is_of_message(key: str) -> bool:
 
 def read(key: str, entry: Any) -> Placement:
     """Return the placement that a setting or a row describes. ValueError says what is wrong."""
-    faults = list(faults_of(entry))
+    faults = list(faults_of(entry, key=key))
     if faults:
         raise ValueError(f"Placement {key!r}: {' '.join(faults)}")
     if not isinstance(entry, Mapping):
@@ -91,11 +112,22 @@ def read(key: str, entry: Any) -> Placement:
     given = dict(entry.get("OPTIONS") or {})
     if "curated" in given:
         given["curated"] = tuple(given["curated"])
+    own = {"RECOMMENDERS": entry.get("RECOMMENDERS", ()), "FALLBACK": entry.get("FALLBACK", ())}
     return Placement(
         key,
-        tuple(entry.get("RECOMMENDERS", ())),
-        tuple(entry.get("FALLBACK", ())),
+        tuple(own["RECOMMENDERS"]),
+        tuple(own["FALLBACK"]),
         Options(**given),
+        tuple(_arm({**own, **arm}) for arm in entry.get("ARMS") or ()),
+    )
+
+
+def _arm(given: Mapping[str, Any]) -> PlacementArm:
+    return PlacementArm(
+        given["NAME"],
+        given.get("WEIGHT", 1),
+        tuple(given["RECOMMENDERS"]),
+        tuple(given["FALLBACK"]),
     )
 
 
@@ -113,13 +145,22 @@ class UnknownRecommender(str):
         return made
 
 
-def faults_of(entry: Any) -> Iterator[str]:
+def faults_of(entry: Any, *, key: str = "") -> Iterator[str]:
     """Find what is wrong with a description of a placement, in words."""
     if isinstance(entry, Mapping):
-        for name in sorted(map(str, entry.keys() - {"RECOMMENDERS", "FALLBACK", "OPTIONS"})):
-            yield f"{name!r} is none of RECOMMENDERS, FALLBACK and OPTIONS."
+        for name in sorted(
+            map(str, entry.keys() - {"RECOMMENDERS", "FALLBACK", "OPTIONS", "ARMS"})
+        ):
+            yield f"{name!r} is none of RECOMMENDERS, FALLBACK, OPTIONS and ARMS."
         lists = [entry.get("RECOMMENDERS", ()), entry.get("FALLBACK", ())]
         yield from _option_faults(entry.get("OPTIONS") or {})
+        arms = entry.get("ARMS") or ()
+        yield from _arm_faults(arms)
+        if arms and is_of_message(key):
+            yield "a placement of messages has no ARMS: split the journey by experiment."
+        if isinstance(arms, list | tuple):
+            given = [arm for arm in arms if isinstance(arm, Mapping)]
+            lists += [arm[name] for arm in given for name in _LISTS if name in arm]
     else:
         lists = [entry]
     if not all(isinstance(each, list | tuple) for each in lists) or not lists[0]:
@@ -129,6 +170,31 @@ def faults_of(entry: Any) -> Iterator[str]:
     for alias in (alias for each in lists for alias in each):
         if alias not in known:
             yield UnknownRecommender(str(alias), suggestion(str(alias), known))
+
+
+_LISTS = ("RECOMMENDERS", "FALLBACK")
+_ARM_NAME = re.compile(r"[a-z][a-z0-9_]{0,58}")
+
+
+def _arm_faults(arms: Any) -> Iterator[str]:
+    if not isinstance(arms, list | tuple) or not all(isinstance(arm, Mapping) for arm in arms):
+        yield "ARMS is no list of dicts."
+        return
+    for arm in arms:
+        for name in sorted(map(str, arm.keys() - {"NAME", "WEIGHT", *_LISTS})):
+            yield f"{name!r} of an arm is none of NAME, WEIGHT, RECOMMENDERS and FALLBACK."
+        if not _ARM_NAME.fullmatch(str(arm.get("NAME", ""))):
+            yield "each arm needs a NAME of small letters, digits and underscores."
+        weight = arm.get("WEIGHT", 1)
+        if type(weight) is not int or not 1 <= weight <= 1000:
+            yield f"the WEIGHT of an arm must be a whole number from 1 to 1000, not {weight!r}."
+        if "RECOMMENDERS" in arm and not arm["RECOMMENDERS"]:
+            yield "RECOMMENDERS of an arm is empty."
+    names = [str(arm.get("NAME", "")) for arm in arms]
+    if arms and len(names) < 2:
+        yield "ARMS needs two arms or more."
+    if len(set(names)) < len(names):
+        yield "two arms have the same NAME."
 
 
 #: Recommenders that built-in placements ask when the settings have them.
@@ -223,8 +289,9 @@ class _Shops:
                 "RECOMMENDERS": row.recommenders,
                 "FALLBACK": row.fallback,
                 "OPTIONS": row.options,
+                "ARMS": row.arms,
             }
-            if not any(faults_of(entry)):
+            if not any(faults_of(entry, key=row.key)):
                 # A recommender may have gone from the settings since: the setting answers then.
                 placements[row.key] = read(row.key, entry)
         rules = list(

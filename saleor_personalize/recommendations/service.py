@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from saleor_personalize.conf import settings
 from saleor_personalize.ml import Candidate, Context
 from saleor_personalize.models import Installation, Profile
 from saleor_personalize.recommendations import (
+    arms,
     history,
     models_store,
     paging,
@@ -36,7 +37,8 @@ MAX_IDS = 1_000
 class Recommendation(NamedTuple):
     """A product to show: `slot` counts from 1, `strategy` is the alias of who suggested it.
 
-    `cursor` is where the next page of a paged placement begins (`after`); empty elsewhere.
+    `cursor` is where the next page of a paged placement begins (`after`); empty elsewhere. `arm` is that of
+    the placement's experiment; empty without one.
     """
 
     product_id: str
@@ -46,6 +48,7 @@ class Recommendation(NamedTuple):
     reason_code: str
     reason_text: str
     cursor: str = ""
+    arm: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ def recommend(
     first: int = 10,
     known: Known | None = None,
     language_code: str | None = None,
+    is_shown: bool = False,
 ) -> list[Recommendation]:
     """Return up to `first` products for a placement, best first, none twice.
 
@@ -90,7 +94,8 @@ def recommend(
     `situation`: what rules may ask about the moment, such as {"weather": "rain"}. `hidden`: products
     that the page shows already. `known`: what was read for another question of the request, instead of
     `profile`. `after`: the cursor of the last product of the page before. `language_code`: of the names
-    in reasons, else the active language.
+    in reasons, else the active language. `is_shown`: to the person, who so takes part in the experiment of
+    the placement, if it has one.
 
     Never a product of the page, what is in the cart, what the profile just bought (HIDE_BOUGHT), or
     what cannot be seen and bought in the sales channel now. The list is shorter only when the shop has
@@ -120,6 +125,8 @@ def recommend(
         since = history.read(known.profile, now).hidden(now)
         asking = replace(asking, bought_since=since - known.history.hidden(until))
     entries = selection.select(asking, known.models, rules.in_force(asking), after=position)
+    if is_shown:
+        _take_part(known, asking.placement, now)
     return told(asking, entries, language_code)
 
 
@@ -139,6 +146,7 @@ def recommend_each(
     first: int = 10,
     is_strict: bool = False,
     language_code: str | None = None,
+    is_shown: bool = False,
 ) -> dict[str, list[Recommendation]]:
     """Return what `recommend` returns for each page; all of them take as many reads as one.
 
@@ -170,6 +178,9 @@ def recommend_each(
                 entries = selection.select(asking, models, rules.in_force(asking))
                 answers[key] = asking, entries, _reasoned(asking, entries)
         ahead.read()
+    if is_shown:
+        for key, (asking, *_rest) in answers.items():
+            _take_part(pages[key].known, asking.placement, now)
     texts = reasons.texts(
         one.installation,
         [each for *_, found in answers.values() for each in found],
@@ -210,6 +221,7 @@ def recommend_page(
     question: Question | None = None,
     first: int = 10,
     language_code: str | None = None,
+    is_shown: bool = False,
 ) -> dict[str, list[Recommendation]]:
     """Return up to `first` products for each placement of one page; none stands in two of them.
 
@@ -239,6 +251,9 @@ def recommend_page(
                 if len(mine) < asking.count and (fills or is_own):
                     mine.append(entry)
                     taken.add(entry.item_id)
+    if is_shown:
+        for asking in askings:
+            _take_part(known, asking.placement, now)
     return {
         asking.placement.key: told(
             asking, selection.in_their_places(kept[asking.placement.key]), language_code
@@ -271,6 +286,7 @@ def rerank(
     profile: Profile | None = None,
     question: Question | None = None,
     language_code: str | None = None,
+    is_shown: bool = False,
 ) -> list[Recommendation]:
     """Return those of `ids` that may be shown now, the ones this person should like most first.
 
@@ -298,6 +314,8 @@ def rerank(
         for place, each in enumerate(ranked)
         if each.item_id in offers
     ]
+    if is_shown:
+        _take_part(known, asking.placement, now)
     return told(asking, entries, language_code)
 
 
@@ -313,6 +331,8 @@ class Known:
     profile: Profile | None
     history: history.History
     models: sources.Models
+    #: Placements as this person gets them, read once.
+    arms: dict[str, placements.Placement] = field(default_factory=dict, compare=False)
 
 
 def known_of(
@@ -362,7 +382,7 @@ def asking_of(
     installation = known.installation
     ahead = ahead or Ahead(installation=installation, channel_slug=known.channel_slug, now=now)
     shop = placements.shop_of(installation)
-    placement = shop.placement(key)
+    placement = _in_arm(known, shop.placement(key))
     count = max(1, min(first, settings.MAX_RECOMMENDATIONS))
     page = [question.product_id] if question.product_id else []
     page += [id_ for id_ in question.product_ids[:MAX_IDS] if id_]
@@ -398,6 +418,22 @@ def asking_of(
         due = {each.item_id for each in sources.due_again(asking, known.models, count)}
         asking = replace(asking, hidden=asking.hidden - (due - set(question.hidden)))
     return asking
+
+
+def _in_arm(known: Known, placement: placements.Placement) -> placements.Placement:
+    if not placement.arms:
+        return placement
+    if placement.key not in known.arms:
+        known.arms[placement.key] = arms.in_arm(
+            placement, installation=known.installation, profile=known.profile
+        )
+    return known.arms[placement.key]
+
+
+def _take_part(known: Known, placement: placements.Placement, now: datetime) -> None:
+    """Let the person take part in the placement's experiment. Whoever refused profiling is nobody here."""
+    if placement.arms and known.profile is not None:
+        arms.take_part(placement, profile=known.profile, now=now)
 
 
 def _country_of(question: Question, profile: Profile | None) -> str:
@@ -442,6 +478,7 @@ def _told(
             reason_code=str(candidate.reason_code),
             reason_text=texts[candidate.reason_code, candidate.reason_item_id],
             cursor=paging.cursor(asking.until, position) if is_paged else "",
+            arm=asking.placement.arm,
         )
         for slot, (candidate, position) in enumerate(zip(found, passed, strict=True), start=1)
     ]

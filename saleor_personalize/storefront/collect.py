@@ -20,7 +20,8 @@ from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
 from saleor_personalize.conf import settings
-from saleor_personalize.events import callers, rates, sessions, tracking
+from saleor_personalize.enums import EventSource, IdentityKind
+from saleor_personalize.events import callers, rates, refused, sessions, tracking
 from saleor_personalize.events.tracking import Row, RowResult, RowStatus
 from saleor_personalize.exceptions import AccessDenied, InvalidToken, KeysUnavailable
 from saleor_personalize.models import Installation
@@ -82,6 +83,7 @@ def collect(request: HttpRequest) -> HttpResponse:
             headers="authorization, content-type, saleor-api-url, x-anonymous-id",
         )
     installation: Installation | None = None
+    body: dict[str, Any] = {}
     try:
         body = _body(request)
         url = body.get("saleorApiUrl") or cross_origin.asked_for(request)
@@ -93,6 +95,8 @@ def collect(request: HttpRequest) -> HttpResponse:
         caller = _caller(request, url, authorization, body)
         response = JsonResponse(_answer(request, caller, body))
     except _Refused as refusal:
+        if installation is not None:
+            _note(installation, body, refusal)
         response = JsonResponse(
             {"error": {"code": refusal.code, "message": str(refusal)}}, status=refusal.status
         )
@@ -103,6 +107,18 @@ def collect(request: HttpRequest) -> HttpResponse:
         elif refusal.status == 503:
             response["Retry-After"] = str(round(JWKS_REFRESH_INTERVAL.total_seconds()))
     return cross_origin.shared(request, response, cross_origin.origins(installation))
+
+
+def _note(installation: Installation, body: Mapping[str, Any], refusal: _Refused) -> None:
+    """Keep that a whole batch was turned down, for the shop that it was meant for."""
+    anonymous_id = body.get("anonymousId") or ""
+    refused.note(
+        installation=installation,
+        source=EventSource.STOREFRONT,
+        shown={IdentityKind.ANONYMOUS_ID: anonymous_id} if anonymous_id else {},
+        refusals=[refused.Refusal(code=refusal.code, message=str(refusal), sent=body)],
+        now=timezone.now(),
+    )
 
 
 def _answer(
@@ -148,7 +164,30 @@ def _answer(
     most = settings.COLLECT_MAX_EVENTS
     excess = ("TOO_MANY_EVENTS", "events", f"Only the first {most} events of a batch are read.")
     results += [tracking.rejected(_id_of(row), excess) for row in given[most:]]
+    refused.note(
+        installation=installation,
+        source=caller.source,
+        shown=caller.shown,
+        refusals=[
+            _refusal(row, result)
+            for row, result in zip(given, results, strict=True)
+            if result.status == RowStatus.REJECTED
+        ],
+        now=now,
+    )
     return {"results": _rendered(results), "unread": [f"session.{name}" for name in unread]}
+
+
+def _refusal(row: Any, result: RowResult) -> refused.Refusal:
+    sent = row if isinstance(row, dict) else {}
+    kind = sent.get("type")
+    return refused.Refusal(
+        code=result.code,
+        message=result.message,
+        field=result.field,
+        type=_TYPES[kind].value if isinstance(kind, str) and kind in _TYPES else "",
+        sent=sent,
+    )
 
 
 def _rendered(results: list[RowResult]) -> list[dict[str, Any]]:

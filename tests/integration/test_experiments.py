@@ -144,7 +144,7 @@ def test_b88_profiles_that_are_one_person_count_once_on_the_earlier_side(
         evidence=[],
         now=NOW,
     )
-    assert experiments.arm_of(test=TEST, profile=first) == "long"
+    assert experiments.arm_of(test=TEST, installation=installation, profile=first) == "long"
     assert experiments.take_part(test=TEST, profile=first, now=NOW) == "long"
     results.measure(experiment=experiment, now=NOW)
     assert figures(experiment) == {"short": (0, 0, 0, "0.00"), "long": (1, 1, 2, "100.00")}

@@ -33,6 +33,7 @@ from saleor_personalize.models import (
     OutgoingWebhook,
     Profile,
     PushAccount,
+    RefusedEvent,
     ServerKey,
     email_hash,
 )
@@ -179,6 +180,7 @@ def _erase(
         tombstones.fingerprint(installation, id_)
         for id_ in [*ids, *((IdentityKind.CHECKOUT, cart_id) for cart_id in cart_ids)]
     }
+    RefusedEvent.objects.of(installation).filter(fingerprint__in=fingerprints).delete()
     return Erasure.objects.create(
         installation=installation,
         requested_by=requested_by,

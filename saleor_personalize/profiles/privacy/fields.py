@@ -71,6 +71,7 @@ from saleor_personalize.models import (
     Profile,
     ProviderWebhook,
     PushAccount,
+    RefusedEvent,
     Rhythm,
     SalesChannel,
     Segment,
@@ -270,7 +271,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         "lease_expires_at", "progress", "channel_slug", "step", "published_count",
         "held_back_count", "error",
     ),
-    Placement: _shops("key", "recommenders", "fallback", "options", "updated_at"),
+    Placement: _shops("key", "recommenders", "fallback", "options", "arms", "updated_at"),
     MerchandisingRule: _shops(
         "name", "is_active", "effect", "conditions", "placements", "channels", "factor", "slot",
         "starts_at", "ends_at", "position", "updated_at",
@@ -481,6 +482,10 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         "mapping", "options", "row_count", "position", "recorded_count", "unchanged_count",
         "rejected_count", "error", "created_at", "started_at", "finished_at", "lease_expires_at",
         erased=Erased.SEARCHED,
+    ),
+    RefusedEvent: _persons(
+        "", "refused_events", "at", "source", "type", "code", "message", "field", "shape",
+        "fingerprint",
     ),
     ImportReject: _persons(
         "", "import_rejects", "source", "row_number", "code", "reason", "row",
