@@ -26,6 +26,7 @@ from django.views.decorators.csrf import csrf_exempt
 import saleor_personalize
 from saleor_personalize.audit import operations as audit
 from saleor_personalize.conf import ROLES, settings
+from saleor_personalize.dashboard import words
 from saleor_personalize.enums import AuditAction
 from saleor_personalize.exceptions import AccessDenied, InvalidToken, KeysUnavailable
 from saleor_personalize.ingestion.permissions import needed_permissions
@@ -204,10 +205,8 @@ def why_not(staff: Staff, need: str) -> str:
     may, sentence = _NEEDED[need]
     if getattr(staff, may):
         return ""
-    # As Saleor's Dashboard calls them.
     names = {
-        role: ", ".join(name.replace("_", " ").capitalize() for name in permissions)
-        for role, permissions in roles().items()
+        role: ", ".join(map(words.permission, permissions)) for role, permissions in roles().items()
     }
     return str(sentence) % names
 

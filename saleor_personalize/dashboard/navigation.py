@@ -81,6 +81,7 @@ GROUPS = (
         "service",
         gettext_lazy("Service"),
         (
+            Entry("settings", gettext_lazy("Settings"), "dashboard-settings-page"),
             Entry("keys", gettext_lazy("Server keys"), "dashboard-keys"),
             Entry("push", gettext_lazy("Push"), "dashboard-push"),
             Entry("bus", gettext_lazy("Outgoing webhooks"), "dashboard-bus"),

@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET
 
+from saleor_personalize.analytics.queries import headline
 from saleor_personalize.conf import settings
 from saleor_personalize.dashboard import navigation, step_words, words
 from saleor_personalize.dashboard.access import (
@@ -105,6 +106,7 @@ def overview(request: HttpRequest, staff: Staff) -> HttpResponse:
             "installation": staff.installation,
             "state": words.installation_state(staff.installation),
             "next_step": _next_step(staff),
+            **_headline(staff, now),
             **_journey(staff),
             **_messages(request, staff, now),
             **_webhooks(request, staff, now),
@@ -120,6 +122,16 @@ def _next_step(staff: Staff) -> str:
     """Return what is to be done next until the first journey is live; "": nothing."""
     step = first_steps(installation=staff.installation).next
     return str(step_words.STEPS[step.key].title) if step is not None else ""
+
+
+def _headline(staff: Staff, now: datetime) -> Context:
+    """Return what followed messages, today and in the last days; nothing where nothing did."""
+    found = headline(installation=staff.installation, now=now)
+    return {
+        "followed_today": list(found.today.items()),
+        "followed": list(found.month.items()),
+        "recovered": found.recovered_month,
+    }
 
 
 # -- fragments that look again by themselves --------------------------------------------------------
@@ -394,8 +406,11 @@ def _sends(request: HttpRequest, staff: Staff) -> HttpResponse:
 @staff_view(acts=True)
 def save_settings(request: HttpRequest, staff: Staff) -> HttpResponse:
     form = SettingsForm(request.POST, initial=_stored(staff))
+    # The page of settings has no card of the journey that would change along.
+    is_page = request.GET.get("page") == "settings"
     if not form.is_valid():
-        response = _render(request, staff, "settings.html", _settings(staff, form))
+        context = {**_settings(staff, form), "is_page": is_page}
+        response = _render(request, staff, "settings.html", context)
         return _tell(response, "error", _("Not saved"), _("Mend the fields that are marked."))
     set_mail(
         installation=staff.installation,
@@ -406,8 +421,11 @@ def save_settings(request: HttpRequest, staff: Staff) -> HttpResponse:
         installation=staff.installation, origins=form.cleaned_data["storefront_origins"]
     )
     staff.record(AuditAction.SETTINGS_CHANGED, fields=form.changed_data)
-    context = {**_settings(staff), **_journey(staff), "is_swapped_along": True}
-    response = _render(request, staff, "settings_saved.html", context)
+    if is_page:
+        response = _render(request, staff, "settings.html", {**_settings(staff), "is_page": True})
+    else:
+        context = {**_settings(staff), **_journey(staff), "is_swapped_along": True}
+        response = _render(request, staff, "settings_saved.html", context)
     return _tell(response, "success", _("Settings saved"), "")
 
 

@@ -809,6 +809,11 @@ def amount(value: Decimal, currency: str) -> str:
     return format_money(value, currency, get_language() or "en")
 
 
+def permission(name: str) -> str:
+    """Return a permission as Saleor's Dashboard calls it: MANAGE_ORDERS is "Manage orders"."""
+    return name.replace("_", " ").capitalize()
+
+
 def duration(value: timedelta | None) -> str:
     """Return a length of time in words, e.g. "0.3 s", "4 min"."""
     if value is None:
