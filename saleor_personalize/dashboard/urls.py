@@ -7,6 +7,7 @@ from saleor_personalize.dashboard import (
     audit,
     bus,
     debugger,
+    demand,
     experiments,
     first_steps,
     go_live,
@@ -75,6 +76,8 @@ urlpatterns = [
     path("dashboard/journey/resume/", views.resume, name="dashboard-resume"),
     path("dashboard/journey/go-live/", views.go_live, name="dashboard-go-live"),
     path("dashboard/journey/pause/", views.pause, name="dashboard-pause"),
+    path("dashboard/demand/", demand.page, name="dashboard-demand"),
+    path("dashboard/demand/export/", demand.export, name="dashboard-demand-export"),
     path("dashboard/abandoned-checkouts/", abandoned.page, name="dashboard-abandoned"),
     path(
         "dashboard/abandoned-checkouts/<int:checkout_id>/",
