@@ -208,6 +208,12 @@ urlpatterns = [
     ),
     path("dashboard/results/", results.page, name="dashboard-results"),
     path(
+        "dashboard/results/export/figures/",
+        results.export_figures,
+        name="dashboard-results-figures",
+    ),
+    path("dashboard/results/export/<slug:kind>/", results.export, name="dashboard-results-export"),
+    path(
         "dashboard/results/journeys/<str:key>/", results.journey, name="dashboard-results-journey"
     ),
     path("dashboard/rules/", rules.page, name="dashboard-rules"),
