@@ -10,6 +10,9 @@ ROOT_URLCONF = "benchmarks.urls"
 SALEOR_PERSONALIZE = {
     **SALEOR_PERSONALIZE,
     "TRACK_MAX_EVENTS_PER_MINUTE_AND_ADDRESS": 1_000_000_000,
+    # Every message that is due is counted.
+    "HOLDOUT_PERCENT": 0,
+    "JOURNEY_HOLDOUT_PERCENT": 0,
     # Benchmarks run at night, too.
     "QUIET_HOURS": {"push": None, "sms": None},
 }

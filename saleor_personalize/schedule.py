@@ -22,7 +22,7 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     },
     "bus: deliver": {"task": "personalize.deliver_outgoing", "schedule": 5.0},
     "bus: abandoned carts": {"task": "personalize.tell_abandoned", "schedule": 30.0},
-    "bus: problems": {"task": "personalize.show_problems", "schedule": 60.0},
+    "health: problems": {"task": "personalize.show_problems", "schedule": 60.0},
     "backfill: resume": {"task": "personalize.run_backfills", "schedule": 30.0},
     "pages: refresh": {"task": "personalize.refresh_pages", "schedule": 10.0},
     "pages: look": {"task": "personalize.look_at_pages", "schedule": 300.0},

@@ -10,7 +10,7 @@ from uuid import uuid4
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from saleor_personalize.bus import client, delivery, problems, signing
+from saleor_personalize.bus import client, delivery, signing
 from saleor_personalize.bus.client import Answer
 from saleor_personalize.bus.delivery import Describe
 from saleor_personalize.bus.outbox import PATIENCE, TEST
@@ -114,8 +114,6 @@ def rotate(*, webhook: OutgoingWebhook, now: datetime) -> str:
 
 def remove(*, webhook: OutgoingWebhook) -> None:
     """Delete it with its log."""
-    if webhook.is_problem_shown:
-        problems.dismiss(webhook=webhook)
     OutgoingWebhook.objects.of(webhook.installation_id).filter(pk=webhook.pk).delete()
 
 

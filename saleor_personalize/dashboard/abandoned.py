@@ -19,7 +19,6 @@ from saleor_personalize.enums import AuditAction, DeliveryChannel, NotSentReason
 from saleor_personalize.events.queries import ordered_since
 from saleor_personalize.journeys import carts, outlook
 from saleor_personalize.journeys.carts import LeftCart, Recovery
-from saleor_personalize.messaging.rendering import format_money
 from saleor_personalize.models import Checkout, Message, SalesChannel
 from saleor_personalize.segments import words as facts
 from saleor_personalize.tasks.broker import ask_for
@@ -81,7 +80,7 @@ def _row(row: LeftCart, known: dict[str, str], now: datetime) -> dict[str, Any]:
     cart = row.checkout
     return {
         "pk": cart.pk,
-        "total": _money(cart.total, cart.currency),
+        "total": words.amount(cart.total, cart.currency),
         "channel": cart.channel_slug,
         "at": cart.last_changed_at,
         "lines": [_line(line, known, cart.currency) for line in cart.lines[:LINES]],
@@ -95,12 +94,8 @@ def _line(line: dict[str, Any], known: dict[str, str], currency: str) -> dict[st
     return {
         "name": known.get(line["product_id"], line["product_id"]),
         "quantity": line["quantity"],
-        "price": _money(price, currency) if price else "",
+        "price": words.amount(Decimal(price), currency) if price else "",
     }
-
-
-def _money(amount: Any, currency: str) -> str:
-    return format_money(Decimal(amount), currency, translation.get_language() or "")
 
 
 def _state(row: LeftCart, now: datetime) -> State:
@@ -191,7 +186,7 @@ def _one(request: HttpRequest, staff: Staff, cart: Checkout) -> HttpResponse:
     is_open = cart.closed_at is None and cart.deleted_at is None
     context = {
         "cart": cart,
-        "total": _money(cart.total, cart.currency),
+        "total": words.amount(cart.total, cart.currency),
         "lines": [_line(line, known, cart.currency) for line in cart.lines],
         "is_open": is_open,
         "has_ordered": not is_open or ordered_since(cart),

@@ -7,7 +7,7 @@ fragment is asked for with the token that the Dashboard hands to `bridge.js`.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypedDict, Unpack, cast
@@ -26,7 +26,7 @@ from django.views.decorators.csrf import csrf_exempt
 import saleor_personalize
 from saleor_personalize.audit import operations as audit
 from saleor_personalize.conf import ROLES, settings
-from saleor_personalize.dashboard import words
+from saleor_personalize.dashboard import navigation, words
 from saleor_personalize.enums import AuditAction
 from saleor_personalize.exceptions import AccessDenied, InvalidToken, KeysUnavailable
 from saleor_personalize.ingestion.permissions import needed_permissions
@@ -218,6 +218,12 @@ def roles() -> dict[str, list[str]]:
     return {"view": view, "edit": edit, "send": list(dict.fromkeys([*edit, *send]))}
 
 
+def _refusal(staff: Staff, needs: Mapping[str, object]) -> str:
+    """Return what speaks against a staff member, of all that is needed the first; "": nothing."""
+    told = (why_not(staff, need) for need, is_needed in needs.items() if is_needed)
+    return next(filter(None, told), "")
+
+
 def read_staff(token: str, **needs: Unpack[Needs]) -> Staff:
     """Return whose token it is. Raises InvalidToken, KeysUnavailable, or AccessDenied for staff who may not."""
     claims = read_dashboard_token(token, now=timezone.now())
@@ -228,9 +234,8 @@ def read_staff(token: str, **needs: Unpack[Needs]) -> Staff:
         user_id=claims.user_id,
         email=claims.email,
     )
-    for need in ("view", *(name for name, is_needed in needs.items() if is_needed)):
-        if refusal := why_not(staff, need):
-            raise AccessDenied(refusal)
+    if refusal := _refusal(staff, {"view": True, **needs}):
+        raise AccessDenied(refusal)
     return staff
 
 
@@ -271,17 +276,23 @@ def _answer(
     **kwargs: P.kwargs,
 ) -> HttpResponseBase:
     try:
-        staff = read_staff(request.headers.get(TOKEN_HEADER, ""), **needs)
+        staff = read_staff(request.headers.get(TOKEN_HEADER, ""))
     except (InvalidToken, KeysUnavailable) as error:
         status = 401 if isinstance(error, InvalidToken) else 503
         return _refuse(request, status, _("The Dashboard's sign-in was not accepted"), str(error))
     except AccessDenied as error:
         return _refuse(request, 403, _("You may not do this"), str(error))
+    if refusal := _refusal(staff, needs):
+        # Whoever may look goes on elsewhere.
+        menu = navigation.GROUPS
+        return _refuse(request, 403, _("You may not do this"), refusal, navigation=menu)
     return view(request, staff, *args, **kwargs)
 
 
-def _refuse(request: HttpRequest, status: int, title: str, text: str) -> HttpResponse:
-    context = {"title": title, "text": text}
+def _refuse(
+    request: HttpRequest, status: int, title: str, text: str, **more: object
+) -> HttpResponse:
+    context = {"title": title, "text": text, **more}
     return render(request, "saleor_personalize/dashboard/refused.html", context, status=status)
 
 

@@ -64,6 +64,7 @@ GROUPS = (
         "products",
         gettext_lazy("Products"),
         (
+            Entry("demand", gettext_lazy("Demand"), "dashboard-demand"),
             Entry("models", gettext_lazy("Models"), "dashboard-models"),
             Entry("playground", gettext_lazy("Playground"), "dashboard-playground"),
             Entry("rules", gettext_lazy("Rules"), "dashboard-rules"),

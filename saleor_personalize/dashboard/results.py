@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from saleor_personalize.analytics import reports
+from saleor_personalize.analytics import exports, reports
 from saleor_personalize.analytics.figures import PERIODS
 from saleor_personalize.analytics.reports import JourneyReport, Led, Money, PlacementReport, Report
 from saleor_personalize.conf import settings
 from saleor_personalize.dashboard import charts, words
 from saleor_personalize.dashboard.access import Staff, staff_view
+from saleor_personalize.dashboard.spreadsheets import csv_response
 from saleor_personalize.dashboard.views import Context, _render
-from saleor_personalize.enums import NotSentReason
+from saleor_personalize.enums import AuditAction, NotSentReason
 
 #: Charts of one page: shops sell in few currencies, and each is a chart of its own.
 CHARTED = 3
@@ -38,6 +39,7 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
             "charts": [_chart(found, each) for each in found.money[:CHARTED]],
             "journeys": [_journey(row) for row in found.journeys],
             "placements": [_placement(row) for row in found.placements],
+            "exports": _exports(staff),
             "windows": {
                 "click": words.duration(settings.ATTRIBUTION_WINDOW),
                 "view": words.duration(settings.ATTRIBUTION_VIEW_WINDOW),
@@ -72,10 +74,57 @@ def journey(request: HttpRequest, staff: Staff, key: str) -> HttpResponse:
     )
 
 
+@staff_view()
+def export_figures(request: HttpRequest, staff: Staff) -> StreamingHttpResponse:
+    """Serve the figures of each day."""
+    return _export(request, staff, "figures")
+
+
+@staff_view(people=True)
+def export(request: HttpRequest, staff: Staff, kind: str) -> StreamingHttpResponse:
+    """Serve rows about people: events, messages, or what orders followed."""
+    if kind not in exports.EXPORTS:
+        raise Http404
+    return _export(request, staff, kind)
+
+
+def _export(request: HttpRequest, staff: Staff, kind: str) -> StreamingHttpResponse:
+    days = _days(request)
+    staff.record(AuditAction.REPORT_EXPORTED, report=kind, days=days)
+    columns, rows = exports.rows_of(
+        kind=kind, installation=staff.installation, days=days, now=timezone.now()
+    )
+    if request.GET.get("format") != "json":
+        return csv_response(name=f"{kind}.csv", header=columns, rows=rows)
+    response = StreamingHttpResponse(
+        exports.json_lines(columns, rows), content_type="application/json"
+    )
+    response["Content-Disposition"] = f'attachment; filename="{kind}.json"'
+    return response
+
+
 def _report(request: HttpRequest, staff: Staff) -> Report:
+    return reports.report(installation=staff.installation, days=_days(request), now=timezone.now())
+
+
+def _days(request: HttpRequest) -> int:
     given = request.GET.get("days", "")
-    days = int(given) if given in map(str, PERIODS) else _DEFAULT
-    return reports.report(installation=staff.installation, days=days, now=timezone.now())
+    return int(given) if given in map(str, PERIODS) else _DEFAULT
+
+
+def _exports(staff: Staff) -> list[tuple[str, str]]:
+    """Return (kind, its name) of what may be downloaded: rows about people by those who may see them."""
+    names = {
+        "figures": _("Figures of each day"),
+        "attributions": _("What orders followed"),
+        "messages": _("Messages"),
+        "events": _("Events"),
+    }
+    return [
+        (kind, name)
+        for kind, name in names.items()
+        if staff.can_see_people or not exports.EXPORTS[kind].of_people
+    ]
 
 
 def _period(found: Report) -> Context:
@@ -220,7 +269,7 @@ def _chart(found: Report, money: Money) -> charts.Chart:
 def _journey(row: JourneyReport) -> Context:
     return {
         "key": row.key,
-        "name": words.TEMPLATES.get(row.key, row.key) if row.key else _("Other messages"),
+        "name": words.journey_name(row.key) if row.key else _("Other messages"),
         "row": row,
         "delivered": words.share(row.delivered_share),
         "opened": words.share(row.opened_share),

@@ -7,6 +7,7 @@ from saleor_personalize.dashboard import (
     audit,
     bus,
     debugger,
+    demand,
     experiments,
     first_steps,
     go_live,
@@ -75,6 +76,8 @@ urlpatterns = [
     path("dashboard/journey/resume/", views.resume, name="dashboard-resume"),
     path("dashboard/journey/go-live/", views.go_live, name="dashboard-go-live"),
     path("dashboard/journey/pause/", views.pause, name="dashboard-pause"),
+    path("dashboard/demand/", demand.page, name="dashboard-demand"),
+    path("dashboard/demand/export/", demand.export, name="dashboard-demand-export"),
     path("dashboard/abandoned-checkouts/", abandoned.page, name="dashboard-abandoned"),
     path(
         "dashboard/abandoned-checkouts/<int:checkout_id>/",
@@ -204,6 +207,12 @@ urlpatterns = [
         name="dashboard-playground-choices",
     ),
     path("dashboard/results/", results.page, name="dashboard-results"),
+    path(
+        "dashboard/results/export/figures/",
+        results.export_figures,
+        name="dashboard-results-figures",
+    ),
+    path("dashboard/results/export/<slug:kind>/", results.export, name="dashboard-results-export"),
     path(
         "dashboard/results/journeys/<str:key>/", results.journey, name="dashboard-results-journey"
     ),

@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET
 
+from saleor_personalize.analytics.queries import headline
 from saleor_personalize.conf import settings
 from saleor_personalize.dashboard import navigation, step_words, words
 from saleor_personalize.dashboard.access import (
@@ -105,6 +106,7 @@ def overview(request: HttpRequest, staff: Staff) -> HttpResponse:
             "installation": staff.installation,
             "state": words.installation_state(staff.installation),
             "next_step": _next_step(staff),
+            **_headline(staff, now),
             **_journey(staff),
             **_messages(request, staff, now),
             **_webhooks(request, staff, now),
@@ -120,6 +122,16 @@ def _next_step(staff: Staff) -> str:
     """Return what is to be done next until the first journey is live; "": nothing."""
     step = first_steps(installation=staff.installation).next
     return str(step_words.STEPS[step.key].title) if step is not None else ""
+
+
+def _headline(staff: Staff, now: datetime) -> Context:
+    """Return what followed messages, today and in the last days; nothing where nothing did."""
+    found = headline(installation=staff.installation, now=now)
+    return {
+        "followed_today": list(found.today.items()),
+        "followed": list(found.month.items()),
+        "recovered": found.recovered_month,
+    }
 
 
 # -- fragments that look again by themselves --------------------------------------------------------

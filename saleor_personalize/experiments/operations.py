@@ -110,9 +110,10 @@ def _row_of(test: Test, installation: Installation, now: datetime) -> Experiment
         key=test.key,
         defaults={"kind": test.kind, "arms": test.names, "began_at": now},
     )
-    if row.arms != test.names:
-        # Its definition has changed since.
-        row.arms = test.names
+    new = [name for name in test.names if name not in row.arms]
+    if new:
+        # Its definition has changed since. An arm that is gone stays: people inside may still follow it.
+        row.arms = [*row.arms, *new]
         row.save(update_fields=["arms"])
     return row
 

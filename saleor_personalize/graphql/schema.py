@@ -29,6 +29,7 @@ from saleor_personalize.graphql import (
     types_pages,
     types_privacy,
     types_recommendations,
+    types_reports,
     types_segments,
     types_stock_alerts,
 )
@@ -40,6 +41,7 @@ class Query(
     types_hints.HintQueries,
     types_inbox.InboxQueries,
     types_experiments.ExperimentQueries,
+    types_reports.ReportQueries,
     types_pages.PageQueries,
     types_segments.SegmentQueries,
     types_merchandising.MerchandisingQueries,

@@ -123,9 +123,11 @@ def up_to_date(journey: Journey) -> Journey:
 
 def journeys_of(installation: Installation) -> list[Journey]:
     """Return every journey of a shop, the built-in ones included, by key."""
-    own = Journey.objects.of(installation).values_list("key", flat=True)
+    rows = Journey.objects.of(installation).select_related("published", "installation")
+    own = {row.key: row for row in rows}
     return [
-        ensure_journey(installation=installation, key=key) for key in sorted({*built_in(), *own})
+        up_to_date(own[key]) if key in own else ensure_journey(installation=installation, key=key)
+        for key in sorted({*built_in(), *own})
     ]
 
 

@@ -106,7 +106,7 @@ def may_leave(
 ) -> datetime | None:
     """Take the message's share of what may leave now; None: it goes, else when to look again.
 
-    Must be the last question of the deciding transaction.
+    Must be the last question of the deciding transaction that can put the message off.
     """
     return pace.take(
         installation=draft.profile.installation,

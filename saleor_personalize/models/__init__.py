@@ -31,7 +31,7 @@ from saleor_personalize.models.events import (
 from saleor_personalize.models.experiments import Experiment, Participation
 from saleor_personalize.models.favourites import Favourite, SharedFavourites
 from saleor_personalize.models.fields import EncryptedTextField, email_hash
-from saleor_personalize.models.health import Heartbeat
+from saleor_personalize.models.health import Heartbeat, ShownProblem
 from saleor_personalize.models.hints import PageDropOff, ShownHint
 from saleor_personalize.models.imports import Import, ImportReject
 from saleor_personalize.models.inbox import InboxItem
@@ -132,6 +132,7 @@ __all__ = [
     "Session",
     "SharedFavourites",
     "ShownHint",
+    "ShownProblem",
     "Stock",
     "StockAlert",
     "Suppression",

@@ -34,8 +34,6 @@ class OutgoingWebhook(Scoped):
     rests_until = models.DateTimeField(null=True)
     #: When we switched it off, because nothing had arrived for long.
     disabled_at = models.DateTimeField(null=True)
-    #: Whether Saleor shows that as a problem of this app.
-    is_problem_shown = models.BooleanField(default=False)
 
     class Meta:
         constraints = [

@@ -12,3 +12,21 @@ class Heartbeat(Scoped):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["installation"], name="heartbeat_once")]
+
+
+class ShownProblem(Scoped):
+    """A fault that staff are, or will be, told of where Saleor lists the problems of apps.
+
+    `shown_at` is when Saleor was told; empty: it has not lasted long enough. `well_since`: it is gone since
+    then, and has not been for long enough to be taken back.
+    """
+
+    key = models.CharField(max_length=100)
+    since = models.DateTimeField()
+    shown_at = models.DateTimeField(null=True)
+    well_since = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["installation", "key"], name="shown_problem_once")
+        ]

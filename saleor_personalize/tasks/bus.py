@@ -5,7 +5,7 @@ import logging
 from celery import shared_task
 from django.utils import timezone
 
-from saleor_personalize.bus import delivery, problems
+from saleor_personalize.bus import delivery
 from saleor_personalize.events import abandoned
 from saleor_personalize.exceptions import kind_and_place
 from saleor_personalize.messaging.outgoing import described
@@ -39,9 +39,3 @@ def deliver_outgoing() -> int:
 def tell_abandoned() -> int:
     """Tell other apps of carts that were left; return how many were told of."""
     return abandoned.publish_abandoned(now=timezone.now())
-
-
-@shared_task(name="personalize.show_problems")  # type: ignore[untyped-decorator,unused-ignore]
-def show_problems() -> int:
-    """Make the Dashboard show outgoing webhooks that are switched off."""
-    return problems.show()

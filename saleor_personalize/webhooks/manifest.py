@@ -80,6 +80,7 @@ def extensions() -> list[Extension]:
     return [
         Extension(settings.APP_NAME, "NAVIGATION_CUSTOMERS", "/"),
         Extension(_("Abandoned checkouts"), "NAVIGATION_ORDERS", "/open/abandoned-checkouts"),
+        Extension(_("Demand"), "NAVIGATION_CATALOG", "/open/demand"),
         Extension(
             # The Dashboard adds the customer's id to the URL.
             _("Show in %(app)s") % {"app": settings.APP_NAME},

@@ -187,6 +187,8 @@ def test_b112_d2_the_demo_tells_the_whole_story(demo: Demo) -> None:
         ],
         "hugo": {"title": WELCOME, "placement": "home_top"},
     }
+    # B91: one order followed the push that was pressed; nobody else's followed anything.
+    assert story["recovered"] == {"orders": 1, "is_of_messages": True}
 
 
 def test_b68_b71_the_page_of_phones_shows_what_each_device_got(

@@ -699,7 +699,7 @@ def test_what_saleor_sends_is_shown_as_text(
 
 
 @pytest.mark.parametrize(
-    ("fragment", "queries"), [("overview", 20), ("webhooks", 6), ("backfill", 3), ("messages", 4)]
+    ("fragment", "queries"), [("overview", 22), ("webhooks", 6), ("backfill", 3), ("messages", 4)]
 )
 def test_number_of_queries_does_not_grow_with_rows(
     client: Client,

@@ -157,12 +157,15 @@ def test_b88_a_person_stays_on_their_side_whatever_the_weights_become(
     sides = [experiments.take_part(test=TEST, profile=each, now=NOW) for each in people]
     assert set(sides) == {"short", "long"}
     other = experiments.Test(
-        key="words", kind=ExperimentKind.JOURNEY, arms=(Arm("long"), Arm("short", 99))
+        key="words", kind=ExperimentKind.JOURNEY, arms=(Arm("long"), Arm("short", 99), Arm("late"))
     )
     later = NOW + DAY
     assert [experiments.take_part(test=other, profile=each, now=later) for each in people] == sides
     assert set(Participation.objects.values_list("since", flat=True)) == {NOW}
-    assert Experiment.objects.get().arms == ["long", "short"]
+    # Two versions of a journey may be followed at once: what one has not stays.
+    assert Experiment.objects.get().arms == ["short", "long", "late"]
+    experiments.take_part(test=TEST, profile=people[0], now=later)
+    assert Experiment.objects.get().arms == ["short", "long", "late"]
 
 
 def test_b88_two_shops_have_each_their_own(

@@ -29,3 +29,16 @@ def test_b97_every_page_of_the_menu_opens_and_says_where_one_is(
 
 def test_no_page_is_in_the_menu_twice() -> None:
     assert len({entry.url_name for entry in ENTRIES}) == len(ENTRIES)
+
+
+def test_b101_who_is_refused_a_page_still_has_the_menu(
+    client: Client, installation: Installation
+) -> None:
+    """Who may look at nothing has none: it would ask again and again."""
+    refused = client.get(reverse("dashboard-bus"), headers=headers(installation))
+    assert refused.status_code == 403
+    assert b'id="page-overview"' in refused.content
+    stranger = headers(installation, permissions=[], user_permissions=[])
+    nothing = client.get(reverse("dashboard-bus"), headers=stranger)
+    assert nothing.status_code == 403
+    assert b'id="page-overview"' not in nothing.content

@@ -33,7 +33,7 @@ from saleor_personalize.journeys import cases, claiming, conditions, stepping
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.messaging import guards
 from saleor_personalize.messaging import operations as messaging
-from saleor_personalize.models import Enrollment, Installation, Message, Profile
+from saleor_personalize.models import Enrollment, Installation, Message, Participation, Profile
 from tests.integration import chance
 from tests.integration.chance import (
     DAY,
@@ -531,11 +531,16 @@ def test_a_safeguard_that_is_taken_out_is_missed_by_chance(
 
 
 def tell(
-    shop: Installation, stories: int, *, is_new: bool = False, shrinks: bool = True
+    shop: Installation,
+    stories: int,
+    *,
+    is_new: bool = False,
+    shrinks: bool = True,
+    of: type[Chance] | None = None,
 ) -> Counter[str]:
     """Tell stories; return how often what happened in them."""
     counts: Counter[str] = Counter()
-    machine = type("Chance", (Chance,), {"installation": shop, "counts": counts})
+    machine = type("Chance", (of or Chance,), {"installation": shop, "counts": counts})
     phases = [Phase.explicit, Phase.generate, *([Phase.shrink] if shrinks else [])]
     run_state_machine_as_test(
         machine,
@@ -568,3 +573,35 @@ def test_b87_c1_d2_d5_d6_no_story_ends_with_a_wrong_a_second_or_a_lost_message(
         # Silence proves nothing: each kind of message went, and workers died everywhere.
         assert {one for one in chance.TOPICS if counts[one] == 0} == set()
         assert {one for one in WHERE if counts[f"killed {one}"] == 0} == set()
+
+
+class LeavesSomeAlone(Chance):
+    """The same stories in a shop that leaves some people alone."""
+
+    def teardown(self) -> None:
+        if getattr(self, "story", None) is not None and not self.story.wrong:
+            self._nobody_left_alone_is_written_to()
+        super().teardown()
+
+    def _nobody_left_alone_is_written_to(self) -> None:
+        rows = Participation.objects.filter(experiment__key="holdout:*")
+        for row in rows.filter(arm="held_out").select_related("profile__installation"):
+            members = row.profile.members()
+            self.counts["left alone"] += 1
+            if rows.filter(profile__in=members).count() > 1:
+                # They became one person inside: until then each side was right.
+                continue
+            sent = Message.objects.filter(
+                profile__in=members, status="sent", decided_at__gt=row.since
+            )
+            assert not sent.exclude(journey__key="back_in_stock").exists()
+
+
+def test_b90_whatever_happens_nobody_who_is_left_alone_is_written_to(
+    shop: Installation, settings: Any
+) -> None:
+    holdouts = {"HOLDOUT_PERCENT": 40, "JOURNEY_HOLDOUT_PERCENT": 20}
+    settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, **holdouts}
+    counts = tell(shop, FEW, of=LeavesSomeAlone)
+    assert counts["stories"] >= FEW * 0.9
+    assert counts["left alone"] >= 5

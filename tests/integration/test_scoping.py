@@ -48,7 +48,6 @@ def test_b113_whatever_is_unique_is_unique_within_an_installation(
 #: Reads that span installations on purpose: workers that serve every shop, and who a caller is.
 ACROSS = {
     "bus/delivery.py",  # claims outgoing deliveries of every shop
-    "bus/problems.py",  # shows what is switched off in every shop
     "events/abandoned.py",  # looks for carts that were left in every shop that listens
     "events/partitions.py",  # months of events, and visits past retention, of every shop
     "events/favourites.py",  # the token of a shared list says which shop

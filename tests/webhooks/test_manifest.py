@@ -143,6 +143,13 @@ def test_extension_urls_are_appended_to_the_app_url(client: Client) -> None:
             "permissions": [],
         },
         {
+            "label": "Demand",
+            "mount": "NAVIGATION_CATALOG",
+            "target": "APP_PAGE",
+            "url": "/open/demand",
+            "permissions": [],
+        },
+        {
             "label": "Show in Personalize",
             "mount": "CUSTOMER_DETAILS_MORE_ACTIONS",
             "target": "POPUP",

@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from saleor_personalize.analytics.queries import headline
 from saleor_personalize.dashboard import words
 from saleor_personalize.dashboard.access import Staff
 from saleor_personalize.dashboard.views import Context
@@ -26,6 +27,10 @@ def home(request: HttpRequest, staff: Staff, id_: str) -> Context:
     midnight = timezone.localtime(now).replace(hour=0, minute=0, second=0, microsecond=0)
     return {
         "counts": message_counts(installation=staff.installation, since=midnight),
+        "led": [
+            {"orders": led.orders, "value": words.amount(led.revenue, currency)}
+            for currency, led in headline(installation=staff.installation, now=now).today.items()
+        ],
         "states": [state for state in _states(staff, now) if state.tone in ("warn", "bad")],
         "page": link(request, staff),
     }

@@ -13,10 +13,11 @@ from saleor_personalize.dashboard import words
 from saleor_personalize.dashboard.access import Staff
 from saleor_personalize.dashboard.views import Context
 from saleor_personalize.dashboard.widgets.base import link, widget
+from saleor_personalize.enums import Touch, TouchKind
 from saleor_personalize.events import queries as events
 from saleor_personalize.messaging import outcomes
 from saleor_personalize.messaging import queries as messages
-from saleor_personalize.models import Order
+from saleor_personalize.models import AttributedOrder, Order
 from saleor_personalize.offers import showing
 from saleor_personalize.segments import queries as segments
 from saleor_personalize.segments import words as facts
@@ -33,6 +34,7 @@ def order(request: HttpRequest, staff: Staff, id_: str) -> Context:
     now = timezone.now()
     is_told = staff.can_see_people and found.profile is not None
     return {
+        "followed": _followed(found, now),
         "days": settings.ATTRIBUTION_WINDOW.days,
         "can_see_people": staff.can_see_people,
         "messages": _messages(found, now) if is_told else [],
@@ -47,6 +49,23 @@ def order(request: HttpRequest, staff: Staff, id_: str) -> Context:
         "page": link(request, staff, customerId=found.user_saleor_id)
         if is_told and found.user_saleor_id
         else "",
+    }
+
+
+def _followed(order: Order, now: datetime) -> dict[str, Any] | None:
+    """Return the one touch that the order counts for, as on the page "Results"."""
+    rows = AttributedOrder.objects.of(order.installation).filter(order=order)
+    found = rows.select_related("journey").first()
+    if found is None:
+        return None
+    key = found.template or (found.journey.key if found.journey else "")
+    return {
+        "name": words.TEMPLATES.get(key, key)
+        if found.kind == TouchKind.MESSAGE
+        else found.placement,
+        "is_message": found.kind == TouchKind.MESSAGE,
+        "is_clicked": found.touch == Touch.CLICK,
+        "when": words.distance(found.touched_at, now),
     }
 
 

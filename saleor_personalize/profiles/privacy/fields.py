@@ -80,6 +80,7 @@ from saleor_personalize.models import (
     Session,
     SharedFavourites,
     ShownHint,
+    ShownProblem,
     Stock,
     StockAlert,
     Suppression,
@@ -200,6 +201,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         "created_by": Handling(True, "", Erased.EMPTIED, "shop"),
     },
     Heartbeat: _shops("at"),
+    ShownProblem: _shops("key", "since", "shown_at", "well_since"),
     Pace: _shops("key", "free_at", "queue_at", "day", "taken", "paused_until"),
     ProviderWebhook: _shops("secret", "secret_hash", "created_at", "heard"),
     PageDropOff: _shops("page", "measured_at", "view_count", "went_on_count", "seconds"),
@@ -207,7 +209,6 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         **_shops(
             "alias", "url", "events", "has_personal_data", "secret", "former_secret", "rotated_at",
             "is_active", "created_at", "failing_since", "failures", "rests_until", "disabled_at",
-            "is_problem_shown",
         ),
         "created_by": Handling(True, "", Erased.EMPTIED, "shop"),
     },

@@ -78,12 +78,33 @@ class Channels:
         self.stack = story.stack
         self.shop = story.shop
         self.phones = story.phones
+        #: e-mail -> cart
+        self.carts: dict[str, str] = {}
 
     def play(self) -> dict[str, Any]:
         """Return what each of them was told over which way; raise StoryError where it went wrong."""
         self._connect()
         self._publish()
         return self._carts()
+
+    def recover(self) -> dict[str, Any]:
+        """Let Ida buy what her push told her of; return the orders that followed a message about a cart."""
+        self.story.buy(self.carts[IDA])
+        money = wait_until(self._recovered, seconds=90, what="Ida's order in the results")
+        page = self.story.ask_page("results/", {"days": "7"})
+        if "Recovered carts" not in page:
+            raise StoryError("The page Results does not tell of the cart that was recovered.")
+        led: dict[str, Any] = money["recovered"]
+        self.story.say(
+            f"Ida came back by her push and bought: {led['revenue']} {money['currency']} that followed a "
+            "message, in the Dashboard under Results"
+        )
+        return {"orders": led["orders"], "is_of_messages": led == money["after_message"]}
+
+    def _recovered(self) -> dict[str, Any] | None:
+        self.stack.run("report", "count")
+        told = json.loads(self.stack.run("report", "--json"))
+        return next((money for money in told["money"] if money["recovered"]["orders"]), None)
 
     # -- what the shop does ---------------------------------------------------------------------------
 
@@ -126,7 +147,7 @@ class Channels:
             IDA: self._register(tokens[IDA], "Ida's phone", "ios"),
         }
         self.phones.uninstall(lost.token)
-        carts = {
+        self.carts = carts = {
             email: self._leave_cart(email, token, opt_in=True) for email, token in tokens.items()
         }
         self.story.say("four people with the app on a phone left a cart")

@@ -67,8 +67,10 @@ class Story:
         self.shoppers()
         person = Person(self).play()
         occasions = Occasions(self).play()
-        channels = Channels(self).play()
+        channels = Channels(self)
+        over_channels = channels.play()
         messages = self.messages()
+        recovered = channels.recover()
         return {
             "installed": self.shop.api_url,
             "backfilled": backfilled,
@@ -81,7 +83,8 @@ class Story:
             ),
             "person": person,
             "occasions": occasions,
-            "channels": channels,
+            "channels": over_channels,
+            "recovered": recovered,
         }
 
     def install(self) -> None:
