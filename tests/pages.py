@@ -45,6 +45,7 @@ from saleor_personalize.models import (
 ELSEWHERE = {
     "dashboard": "the empty page itself: tests/integration/test_dashboard.py",
     "dashboard-open": "the empty page, for a link of a widget: tests/integration/test_widgets.py",
+    "dashboard-experiment-ask-decide": "asks about a winner: tests/integration/test_experiments_page.py",
     "dashboard-health-outside": "asks the shop's Saleor: tests/integration/test_health_page.py",
     "dashboard-go-live-check": "asks the DNS: tests/integration/test_go_live.py",
 }
@@ -182,5 +183,5 @@ def fill(
         "segment_id": segments[0].pk, "import_id": imports[0].pk, "rule_id": rules[0].pk,
         "key_id": keys[0].pk, "webhook_id": webhooks[0].pk, "experiment_id": experiments[0].pk,
         "key": "abandoned_checkout", "field": "product", "number": 1, "backfill_id": 1,
-        "approval_id": 1, "model_id": 1, "offer_id": 1,
+        "approval_id": 1, "kind": "events", "model_id": 1, "offer_id": 1,
     }  # fmt: skip
