@@ -111,16 +111,17 @@ def _one_of(text: str, known: Any) -> str:
 def page(request: HttpRequest, staff: Staff) -> HttpResponse:
     asked = _Asked.read(request)
     keys = list(Journey.objects.of(staff.installation).order_by("key").values_list("key", "pk"))
+    wanted = Wanted(
+        since=timezone.now() - timedelta(days=asked.days),
+        journey_id=dict(keys).get(asked.journey),
+        status=asked.status,
+        reason=asked.reason,
+        delivery_channel=asked.over,
+        template=asked.template,
+    )
     shown = queries.search(
         installation=staff.installation,
-        wanted=Wanted(
-            since=timezone.now() - timedelta(days=asked.days),
-            journey_id=dict(keys).get(asked.journey),
-            status=asked.status,
-            reason=asked.reason,
-            delivery_channel=asked.over,
-            template=asked.template,
-        ),
+        wanted=wanted,
         before=Place.parse(request.GET.get("before", "")),
         limit=LISTED + 1,
     )
@@ -135,7 +136,7 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
             "older": str(Place(last.decided_at, last.pk)) if last is not None else "",
             "is_first": "before" not in request.GET,
             "is_asked": asked != _Asked("", "", "", "", "", PERIOD),
-            "is_looked_through": bool(asked.over or asked.template),
+            "is_looked_through": bool(wanted.unindexed),
             "looked_through": queries.LOOKED_THROUGH,
             "journeys": sorted((words.journey_name(key), key) for key, _pk in keys),
             "statuses": list(_STATUSES.items()),

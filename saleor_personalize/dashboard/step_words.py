@@ -32,13 +32,13 @@ STEPS = {
     StepKey.STOREFRONT: Told(
         gettext_lazy("Connect your storefront"),
         gettext_lazy("It tells what people look at. Carts and orders come from Saleor anyway."),
-        "dashboard-overview",
+        "dashboard-settings-page",
         gettext_lazy("To the settings"),
     ),
     StepKey.SENDER: Told(
         gettext_lazy("Set the sender and the cart link"),
         gettext_lazy("Who the mails come from, and where their button leads."),
-        "dashboard-overview",
+        "dashboard-settings-page",
         gettext_lazy("To the settings"),
     ),
     StepKey.CHECKED: Told(

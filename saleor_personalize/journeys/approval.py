@@ -86,6 +86,8 @@ def publish(
     version = operations.publish(
         installation=journey.installation, definition=definition, source=source, now=now
     )
+    # What was asked of another version is not what would go live now.
+    journey.approvals.filter(decided_at=None).exclude(version=version).delete()
     return version, None
 
 

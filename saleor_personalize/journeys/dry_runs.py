@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Q
 
 from saleor_personalize.enums import DryRunStatus
-from saleor_personalize.exceptions import PersonalizeError
+from saleor_personalize.exceptions import PersonalizeError, kind_and_place
 from saleor_personalize.journeys.forecast import forecast
 from saleor_personalize.journeys.versions import definition_of
 from saleor_personalize.models import DryRun, JourneyVersion
+
+logger = logging.getLogger(__name__)
 
 #: A run that takes longer belonged to a worker that was killed.
 LEASE = timedelta(minutes=30)
@@ -63,14 +67,19 @@ def claim_next(*, now: datetime) -> DryRun | None:
 
 def work(*, run: DryRun, now: datetime) -> DryRun:
     """Make a claimed dry run and keep what it found, or why it could not be made."""
+    status, told, why = DryRunStatus.FAILED, dict[str, Any](), ""
     try:
         found = forecast(
             installation=run.installation, definition=definition_of(run.version), now=now
         )
     except PersonalizeError as error:
-        status, told, why = DryRunStatus.FAILED, {}, str(error)
+        why = str(error)
+    except Exception as error:
+        # Whatever it is, staff are told, and it is not tried for ever.
+        why = kind_and_place(error)
+        logger.error("The dry run of journey %s failed: %s", run.journey_id, why)  # noqa: TRY400
     else:
-        status, told, why = DryRunStatus.DONE, found.to_json(), ""
+        status, told = DryRunStatus.DONE, found.to_json()
     # Somebody may have asked for another one meanwhile: that one is not answered by this.
     mine = DryRun.objects.of(run.installation_id).filter(pk=run.pk, started_at=run.started_at)
     mine.update(status=status, forecast=told, error=why, finished_at=now)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import Count, Func, IntegerField, Min, OuterRef, Q, QuerySet
+from django.db.models import Count, Min, OuterRef, Q
 
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import EnrollmentStatus, MessageStatus
@@ -16,7 +15,7 @@ from saleor_personalize.journeys.triggers import trigger_of
 from saleor_personalize.journeys.versions import built_in, definition_of
 from saleor_personalize.models import Enrollment, Installation, Journey, Message
 
-#: More of a kind are not counted: a list of journeys reads so many rows of each at most.
+#: A list of journeys reads so many people and messages of each at most.
 COUNTED = 1_000
 #: So many of the newest messages of one journey tell why messages were not sent.
 LOOKED_AT = 10_000
@@ -65,15 +64,17 @@ def _delay(journey: Journey | None, key: str) -> timedelta:
 
 @dataclass(frozen=True)
 class JourneyFigures:
-    """People inside now; messages sent and not sent since a moment. Each is counted up to `COUNTED`."""
+    """People inside now, counted up to `COUNTED`; of the newest `COUNTED` messages those sent and not sent."""
 
     inside: int
     sent: int
     not_sent: int
+    #: There are more messages than were looked at.
+    is_cut: bool
 
 
 def figures_of(*, installation: Installation, since: datetime) -> dict[int, JourneyFigures]:
-    """Return the figures of every journey of a shop, by its primary key, in one query."""
+    """Return the figures of every journey of a shop since a moment, by its primary key, in one query."""
     waiting = Enrollment.objects.of(installation).filter(
         journey=OuterRef("pk"), status=EnrollmentStatus.WAITING
     )
@@ -81,20 +82,18 @@ def figures_of(*, installation: Installation, since: datetime) -> dict[int, Jour
         journey=OuterRef("pk"), decided_at__gte=since
     )
     rows = Journey.objects.of(installation).annotate(
-        inside=_counted(waiting),
-        sent=_counted(messages.filter(status=MessageStatus.SENT)),
-        not_sent=_counted(messages.filter(status=MessageStatus.NOT_SENT)),
+        people=ArraySubquery(waiting.values("pk")[:COUNTED]),
+        statuses=ArraySubquery(messages.order_by("-decided_at").values("status")[:COUNTED]),
     )
     return {
-        pk: JourneyFigures(inside, sent, not_sent)
-        for pk, inside, sent, not_sent in rows.values_list("pk", "inside", "sent", "not_sent")
+        pk: JourneyFigures(
+            inside=len(people),
+            sent=statuses.count(MessageStatus.SENT),
+            not_sent=statuses.count(MessageStatus.NOT_SENT),
+            is_cut=len(statuses) >= COUNTED,
+        )
+        for pk, people, statuses in rows.values_list("pk", "people", "statuses")
     }
-
-
-def _counted(rows: QuerySet[Any]) -> Func:
-    """Count rows up to `COUNTED`, and read no more."""
-    some = ArraySubquery(rows.order_by().values("pk")[:COUNTED])
-    return Func(some, function="cardinality", output_field=IntegerField())
 
 
 def outcomes_of(*, journey: Journey, since: datetime) -> list[tuple[str, str, int]]:

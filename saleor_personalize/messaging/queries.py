@@ -83,6 +83,14 @@ class Wanted:
     delivery_channel: str = ""
     template: str = ""
 
+    @property
+    def unindexed(self) -> dict[str, str]:
+        """Return what no index tells, by field. Of a status one tells where it is rare."""
+        asked = {"delivery_channel": self.delivery_channel, "template": self.template}
+        if not self.reason and self.status not in (MessageStatus.FAILED, MessageStatus.UNCERTAIN):
+            asked["status"] = self.status
+        return {name: value for name, value in asked.items() if value}
+
 
 @dataclass(frozen=True)
 class Place:
@@ -111,13 +119,12 @@ def search(
 ) -> list[Message]:
     """Return the newest messages that are looked for, or those before a place.
 
-    Journey, status and reason are told by indexes. A delivery channel or template is looked for among
-    `LOOKED_THROUGH` messages at a time.
+    What is `unindexed` is looked for among `LOOKED_THROUGH` messages at a time.
     """
     rows = Message.objects.of(installation).filter(decided_at__gte=wanted.since)
     if wanted.journey_id is not None:
         rows = rows.filter(journey=wanted.journey_id)
-    if wanted.status:
+    if wanted.status and "status" not in wanted.unindexed:
         rows = rows.filter(status=wanted.status)
     if wanted.reason:
         rows = rows.filter(reason=wanted.reason)
@@ -130,12 +137,10 @@ def search(
 
 
 def _among(rows: QuerySet[Message], wanted: Wanted) -> QuerySet[Message]:
-    asked = {"delivery_channel": wanted.delivery_channel, "template": wanted.template}
-    given = {name: value for name, value in asked.items() if value}
-    if not given:
+    if not wanted.unindexed:
         return rows
     newest = rows.order_by("-decided_at", "-pk").values("pk")[:LOOKED_THROUGH]
-    return rows.filter(pk__in=newest, **given)
+    return rows.filter(pk__in=newest, **wanted.unindexed)
 
 
 def tally(*, profile: Profile) -> dict[str, int]:

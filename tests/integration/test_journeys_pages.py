@@ -18,6 +18,7 @@ from saleor_personalize.enums import (
     MessageStatus,
     NotSentReason,
 )
+from saleor_personalize.journeys import dry_runs
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.models import (
     Approval,
@@ -307,6 +308,42 @@ def test_b101_a_yes_is_for_one_version(
 
 
 @pytest.mark.usefixtures("_four_eyes")
+def test_b101_another_version_drops_what_was_asked_of_the_one_before(
+    client: Client, installation: Installation, her: dict[str, str], him: dict[str, str]
+) -> None:
+    client.post(f"{URL}go-live/", headers=her)
+    asked = Approval.objects.get()
+    client.post("/dashboard/journeys/save/", {"key": REMINDER, "text": LATER}, headers=her)
+    answer = client.post(f"{URL}approval/{asked.pk}/", {"answer": "yes"}, headers=him)
+    assert answer.status_code == 404
+    row = reminder(installation)
+    assert row.published is not None
+    assert (row.is_live, row.published.number) == (False, 2)
+
+
+@pytest.mark.usefixtures("_four_eyes")
+def test_b101_who_is_held_goes_on_after_a_yes(
+    client: Client,
+    installation: Installation,
+    alice: Profile,
+    her: dict[str, str],
+    him: dict[str, str],
+) -> None:
+    client.post(f"{URL}go-live/", headers=her)
+    client.post(f"{URL}approval/{Approval.objects.get().pk}/", {"answer": "yes"}, headers=him)
+    live_at = reminder(installation).live_at
+    make_enrollment(alice, "cart-1", timezone.now())
+    client.post(f"{URL}pause/", headers=her)
+    client.post("/dashboard/journeys/save/", {"key": REMINDER, "text": LATER}, headers=her)
+    response = client.post(f"{URL}resume/", headers=her)
+    assert outcome(response)["title"] == "Approval is asked for"
+    asked = Approval.objects.get(decided_at=None)
+    client.post(f"{URL}approval/{asked.pk}/", {"answer": "yes"}, headers=him)
+    row = reminder(installation)
+    assert (row.is_live, row.live_at) == (True, live_at)
+
+
+@pytest.mark.usefixtures("_four_eyes")
 def test_b101_pausing_drops_what_was_asked(
     client: Client, installation: Installation, her: dict[str, str], him: dict[str, str]
 ) -> None:
@@ -411,6 +448,21 @@ def test_b97_a_journey_of_their_own_is_saved_and_not_live(
 
 
 # -- dry run ---------------------------------------------------------------------------------------
+
+
+def test_b63_a_dry_run_that_fails_says_so_and_is_not_tried_for_ever(
+    client: Client, installation: Installation, her: dict[str, str], monkeypatch: Any
+) -> None:
+    def fail(**_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(dry_runs, "forecast", fail)
+    client.post(f"{URL}dry-run/ask/", headers=her)
+    assert make_dry_runs() == 1
+    assert make_dry_runs() == 0
+    run = DryRun.objects.get()
+    assert run.status == DryRunStatus.FAILED
+    assert "ZeroDivisionError" in text_of(client.get(f"{URL}dry-run/", headers=her))
 
 
 def test_b63_a_dry_run_is_asked_for_and_made_by_a_worker(

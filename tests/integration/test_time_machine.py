@@ -99,6 +99,23 @@ def test_b111_quiet_hours_are_those_of_new_york_where_the_person_is() -> None:
     assert found.of("nora")[0].at == datetime(2026, 6, 2, 12, 0, tzinfo=UTC)
 
 
+def test_b90_b111_nobody_is_held_out_unless_the_stories_ask_for_it(settings: Any) -> None:
+    settings.SALEOR_PERSONALIZE = {
+        **settings.SALEOR_PERSONALIZE,
+        "HOLDOUT_PERCENT": 50,
+        "JOURNEY_HOLDOUT_PERCENT": 50,
+    }
+    people = {f"person{n}": {"story": [added("day 1 10:00")]} for n in range(30)}
+    everybody = simulate("abandoned_checkout", people=stories("2026-06-01", people, days=1))
+    assert {one.reason for one in everybody.decisions} == {""}
+    asked = stories("2026-06-01", people, days=1, settings={"holdout_percent": 50})
+    some = simulate("abandoned_checkout", people=asked)
+    assert {one.reason for one in some.decisions} == {"", "holdout"}
+    wrong = stories("2026-06-01", people, days=1, settings={"holdout_percent": 51})
+    with pytest.raises(InvalidStories, match=r"settings\.holdout_percent"):
+        simulate("abandoned_checkout", people=wrong)
+
+
 AT_BEST = """
 journey: abandoned_checkout
 topic: reminders

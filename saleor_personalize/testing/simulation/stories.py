@@ -16,13 +16,20 @@ from typing import Any
 from saleor_personalize.enums import ConsentState, NotSentReason
 from saleor_personalize.exceptions import PersonalizeError
 from saleor_personalize.journeys import durations
-from saleor_personalize.journeys.definitions import Fault, NotYaml, read_yaml
+from saleor_personalize.journeys.definitions import MAX_HOLDOUT, Fault, NotYaml, read_yaml
 from saleor_personalize.messaging.clocks import clock_time, zone_named
 
 _DAY = re.compile(r"day (-?\d{1,4}) (\d{1,2}:\d{2})")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
 #: The settings that a file may change, and how they are written there.
-SETTINGS = ("arbitration_window", "frequency_caps", "incentive_guard", "quiet_hours")
+SETTINGS = (
+    "arbitration_window",
+    "frequency_caps",
+    "holdout_percent",
+    "incentive_guard",
+    "journey_holdout_percent",
+    "quiet_hours",
+)
 
 
 class InvalidStories(PersonalizeError):
@@ -335,6 +342,10 @@ class _Reader:
             found["ARBITRATION_WINDOW"] = self.duration(
                 given["arbitration_window"], "settings.arbitration_window"
             )
+        for name in ("holdout_percent", "journey_holdout_percent"):
+            if name in given:
+                percent = self.number(given[name], f"settings.{name}", 0, MAX_HOLDOUT)
+                found[name.upper()] = percent
         for channel, hours in self.mapping(
             given.get("quiet_hours", {}), "settings.quiet_hours"
         ).items():
