@@ -15,7 +15,7 @@ from saleor_personalize.profiles import identity, merging
 #: States of an order that was never carried out: it counts nowhere.
 NOT_CARRIED_OUT = ("CANCELED", "EXPIRED")
 #: State of an order that came back whole: it counts, but nothing was spent. Of money that went back in
-#: another way Saleor's state tells nothing: a refunded order stays FULFILLED.
+#: another way the state tells nothing (a refunded order stays FULFILLED): `Order.total_refunded` does.
 SENT_BACK = "RETURNED"
 #: What an order brought, in SQL over its row `purchase`: what was paid back is taken off.
 NET = f"""
