@@ -30,6 +30,7 @@ from saleor_personalize.models import (
     JourneyVersion,
     Message,
     Profile,
+    Segment,
 )
 from saleor_personalize.tasks.journeys import make_dry_runs
 from tests.conftest import make_enrollment
@@ -183,6 +184,31 @@ def test_the_journey_of_another_shop_is_not_found(
     assert client.get("/dashboard/journeys/theirs/", headers=her).status_code == 404
     assert client.post("/dashboard/journeys/theirs/go-live/", headers=her).status_code == 404
     assert not Journey.objects.get(key="theirs").is_live
+
+
+def test_b97_a_version_that_names_what_is_gone_does_not_come_back(
+    client: Client, installation: Installation, her: dict[str, str]
+) -> None:
+    segment = Segment.objects.create(
+        installation=installation,
+        key="vip",
+        name="VIP",
+        definition={"all": []},
+        created_at=timezone.now(),
+        updated_at=timezone.now(),
+    )
+    leaving = LATER.replace("steps:", 'exits: ["segment_left:vip"]\nsteps:')
+    for text in (leaving, LATER):
+        client.post("/dashboard/journeys/save/", {"key": REMINDER, "text": text}, headers=her)
+    client.post(f"{URL}go-live/", headers=her)
+    segment.delete()
+    published = reminder(installation).published
+    assert published is not None
+    response = client.post(f"{URL}roll-back/{published.number - 1}/", headers=her)
+    told = outcome(response)
+    assert (told["status"], told["title"]) == ("error", "Not saved")
+    assert "is no segment of the shop" in told["text"]
+    assert reminder(installation).published == published
 
 
 # -- switches --------------------------------------------------------------------------------------
