@@ -15,7 +15,14 @@ from django.utils import timezone
 
 from saleor_personalize.analytics import operations
 from saleor_personalize.enums import EventType, MessageEventKind, MessageStatus, NotSentReason
-from saleor_personalize.models import Installation, Profile
+from saleor_personalize.models import (
+    DailyFigures,
+    Enrollment,
+    Installation,
+    Message,
+    Order,
+    Profile,
+)
 from tests.conftest import make_profile
 from tests.integration.measuring import DAY, Shop
 from tests.integration.test_dashboard import headers
@@ -85,6 +92,17 @@ def test_b92_a_journey_tells_what_was_not_sent_and_why(
     )
     assert "The person did not allow e-mails of this kind. 1 100.0 %" in told
     assert "Opened by machines 1" in told
+    # Days in which nothing happened in it are no fault.
+    Message.objects.all().update(decided_at=shop.at(-24 * 20))
+    Enrollment.objects.all().update(created_at=shop.at(-24 * 20))
+    Order.objects.all().update(placed_at=shop.at(-24 * 20))
+    DailyFigures.objects.all().delete()
+    count(shop.installation)
+    told = text_of(
+        client.get("/dashboard/results/journeys/abandoned_checkout/?days=7", headers=signed)
+    )
+    assert "Sent 0 Not sent 0" in told
+    assert "No message was due in this period." in told
     missing = client.get("/dashboard/results/journeys/nothing/", headers=signed)
     assert missing.status_code == 404
 
