@@ -33,7 +33,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from django.db import connection, transaction
 from django.db.models import Count
@@ -49,6 +48,7 @@ from saleor_personalize.enums import (
     TouchKind,
 )
 from saleor_personalize.events.queries import NET, NOT_CARRIED_OUT, SENT_BACK
+from saleor_personalize.messaging.clocks import shop_zone
 from saleor_personalize.models import (
     AttributedOrder,
     Checkout,
@@ -272,11 +272,11 @@ class Day:
 
     @classmethod
     def at(cls, moment: datetime) -> Day:
-        return cls.of(moment.astimezone(ZoneInfo(settings.TIME_ZONE)).date())
+        return cls.of(moment.astimezone(shop_zone()).date())
 
     @classmethod
     def of(cls, day: date) -> Day:
-        zone = ZoneInfo(settings.TIME_ZONE)
+        zone = shop_zone()
         since, until = (
             datetime.combine(each, time(), zone) for each in (day, day + timedelta(days=1))
         )

@@ -93,6 +93,10 @@ def test_b90_the_page_says_what_messages_bring_hold_outs_first(
     ) in page
     assert "secret" not in page
     assert "10,000 people take part" in page
+    Experiment.objects.of(installation).filter(key="holdout:*").update(winner="written_to")
+    page = shown(client, signed)
+    assert "people get no marketing of any journey" not in page
+    assert "Nobody is left alone" not in page
 
 
 def test_b88_one_experiment_shows_the_figures_of_each_side(
