@@ -323,11 +323,12 @@ def _count(installation: Installation, day: Day, now: datetime) -> bool:
             return False
         rows = DailyFigures.objects.of(installation).filter(day=day.on)
         whole = rows.filter(channel_slug="", currency="").first()
-        standing = whole.figures.get("standing") if whole is not None else None
+        standing = whole.figures.get("standing", {}) if whole is not None else {}
         found = _figures(installation, day, now)
-        if standing is None and day.since <= now < day.until:
+        # A shop whose history is still being read has no buyers yet: then it is looked at again.
+        if not standing.get("buyers") and day.since <= now < day.until:
             standing = _standing(installation, day)
-        if standing is not None:
+        if standing:
             found[WHOLE]["standing"] = standing
         DailyFigures.objects.bulk_create(
             [

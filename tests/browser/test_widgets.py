@@ -31,6 +31,8 @@ window.addEventListener("message", (event) => log.push({...event.data, origin: e
 document.getElementById("form").submit();
 </script></html>"""
 
+pytestmark = pytest.mark.browser
+
 Open = Callable[..., tuple[Page, Frame]]
 
 

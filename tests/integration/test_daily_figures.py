@@ -305,6 +305,14 @@ def test_b94_how_the_shop_stands_is_looked_at_once_a_day(
     assert report(24).shop.churn_share == 1
 
 
+def test_b94_a_shop_whose_history_is_still_being_read_is_looked_at_again(
+    shop: Shop, alice: Profile, report: Report
+) -> None:
+    assert report().money == []
+    shop.follow(shop.order(alice, 0, total=Decimal(70)), hours=24.5)
+    assert report(1).money[0].lifetime_value == Decimal(70)
+
+
 def test_b94_what_is_not_known_is_none_and_never_nothing(
     installation: Installation, report: Report, now: datetime
 ) -> None:
