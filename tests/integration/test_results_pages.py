@@ -152,6 +152,28 @@ def test_b94_the_page_costs_the_same_whatever_the_number_of_people_and_stays_sma
     assert size < 100_000
 
 
+def test_b95_a_message_names_every_order_that_counts_for_it(
+    client: Client, shop: Shop, alice: Profile, signed: dict[str, str]
+) -> None:
+    mail = shop.message(alice, 0)
+    shop.became(mail, CLICK, 1)
+    orders = [shop.order(alice, 2), shop.order(alice, 3), shop.order(alice, 4, status="CANCELED")]
+    told = text_of(client.get(f"/dashboard/sent/{mail.public_id}/", headers=signed))
+    numbers = [f"Order no. {order.number} followed" in told for order in orders]
+    assert numbers == [True, True, False]
+
+
+def test_b92_the_overview_tells_the_same_amounts(
+    client: Client, shop: Shop, alice: Profile, bob: Profile, signed: dict[str, str]
+) -> None:
+    sell(shop, alice, bob)
+    yen = shop.order(alice, 3, currency="JPY", total=Decimal(1200), channel_slug="jp")
+    shop.follow(yen, hours=24)
+    count(shop.installation)
+    told = text_of(client.get("/dashboard/overview/", headers=signed)).replace("\xa0", " ")
+    assert "In 30 days, 1 order 1,234.50 USD In 30 days, 1 order 1,200 JPY" in told
+
+
 def test_b113_another_shop_sees_nothing_of_it(
     client: Client,
     shop: Shop,
