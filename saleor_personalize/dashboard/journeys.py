@@ -219,7 +219,14 @@ def roll_back(request: HttpRequest, staff: Staff, key: str, number: int) -> Http
         raise Http404
     if refusal := _why_not_saved(staff, journey):
         return _tell(_one(request, staff, journey), "error", _("Not saved"), refusal)
-    return _save(request, staff, journey, operations.definition_of(version))
+    try:
+        # What it names was there when it was saved, and may be gone.
+        known = operations.known(staff.installation)
+        definition = definitions.parse(version.definition, known=known)
+        operations.check_segments(installation=staff.installation, definition=definition)
+    except InvalidJourney as error:
+        return _tell(_one(request, staff, journey), "error", _("Not saved"), str(error))
+    return _save(request, staff, journey, definition)
 
 
 # -- switches ----------------------------------------------------------------------------------------

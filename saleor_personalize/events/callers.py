@@ -138,8 +138,12 @@ class _Active:
 active = _Active()
 
 
+def is_anonymous_id(value: str) -> bool:
+    return _ANONYMOUS_ID.fullmatch(value) is not None
+
+
 def check_anonymous_id(value: str) -> None:
-    if not _ANONYMOUS_ID.fullmatch(value):
+    if not is_anonymous_id(value):
         raise InvalidToken("An anonymous id has 16 to 64 letters, digits, '-' or '_', e.g. a UUID.")
 
 

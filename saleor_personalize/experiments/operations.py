@@ -35,13 +35,14 @@ class Test:
 def take_part(*, test: Test, profile: Profile, now: datetime) -> str:
     """Return the arm of a person for whom it makes a difference now; the first time it is written down.
 
-    After the end of an experiment it is the winner for everybody, and nobody more takes part.
+    After the end of an experiment it is the winner for everybody, unless its definition has lost that arm,
+    and nobody more takes part.
     """
     row = _row_of(test, profile.installation, now)
     if row.winner in test.names:
         return row.winner
     arm, is_new = _arm(row, test, profile)
-    if is_new:
+    if is_new and not row.winner:
         Participation.objects.bulk_create(
             [
                 Participation(

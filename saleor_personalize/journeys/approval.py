@@ -41,10 +41,21 @@ def go_live(*, journey: Journey, by: str, now: datetime) -> Approval | None:
 
     `by` is Saleor's id of the staff member. Raises InvalidJourney as `operations.go_live` does.
     """
-    asked = _ask_first(journey, by, now)
-    if asked is None:
-        operations.go_live(journey=journey, now=now)
+    with transaction.atomic():
+        _hold(journey)
+        asked = _ask_first(journey, by, now)
+        if asked is None:
+            operations.go_live(journey=journey, now=now)
     return asked
+
+
+def _hold(journey: Journey) -> None:
+    """Keep others from changing a journey until the end of the transaction, and read it anew.
+
+    Otherwise another version could be published between the look at what is approved and the switch.
+    """
+    rows = Journey.objects.of(journey.installation_id)
+    journey.refresh_from_db(from_queryset=rows.select_for_update(of=("self",)))
 
 
 def _ask_first(
@@ -61,11 +72,12 @@ def _ask_first(
 
 def resume(*, journey: Journey, by: str, now: datetime) -> Approval | None:
     """Let a paused journey go on; else as `go_live`."""
-    asked = _ask_first(journey, by, now, goes_on=journey.live_at is not None)
-    if asked is not None:
-        return asked
-    operations.resume(journey=journey, now=now)
-    return None
+    with transaction.atomic():
+        _hold(journey)
+        asked = _ask_first(journey, by, now, goes_on=journey.live_at is not None)
+        if asked is None:
+            operations.resume(journey=journey, now=now)
+    return asked
 
 
 def publish(
@@ -76,19 +88,21 @@ def publish(
     Of a live journey, where somebody else has to say yes first, the version waits, and so does what is
     asked. Raises InvalidJourney as `operations.publish` does.
     """
-    if journey.is_live and settings.GO_LIVE_APPROVAL:
-        operations.check_segments(installation=journey.installation, definition=definition)
-        version = add_version(journey=journey, definition=definition, source=source, now=now)
-        if is_missing(version):
-            return version, ask(version=version, by=by, now=now)
-        make_current(version=version)
+    with transaction.atomic():
+        _hold(journey)
+        if journey.is_live and settings.GO_LIVE_APPROVAL:
+            operations.check_segments(installation=journey.installation, definition=definition)
+            version = add_version(journey=journey, definition=definition, source=source, now=now)
+            if is_missing(version):
+                return version, ask(version=version, by=by, now=now)
+            make_current(version=version)
+            return version, None
+        version = operations.publish(
+            installation=journey.installation, definition=definition, source=source, now=now
+        )
+        # What was asked of another version is not what would go live now.
+        journey.approvals.filter(decided_at=None).exclude(version=version).delete()
         return version, None
-    version = operations.publish(
-        installation=journey.installation, definition=definition, source=source, now=now
-    )
-    # What was asked of another version is not what would go live now.
-    journey.approvals.filter(decided_at=None).exclude(version=version).delete()
-    return version, None
 
 
 def ask(*, version: JourneyVersion, by: str, now: datetime, goes_on: bool = False) -> Approval:
@@ -121,9 +135,10 @@ def decide(*, approval: Approval, is_given: bool, by: str, now: datetime) -> App
     decided before; InvalidJourney as `operations.go_live` does.
     """
     with transaction.atomic():
+        _hold(approval.journey)
         rows = Approval.objects.of(approval.installation_id).select_for_update(of=("self",))
-        row = rows.select_related("version", "journey__installation").get(pk=approval.pk)
-        if row.decided_at is not None:
+        row = rows.select_related("version", "journey").filter(pk=approval.pk).first()
+        if row is None or row.decided_at is not None:
             raise ApprovalRefused(_("This was decided meanwhile."))
         if is_given and (not by or by == row.asked_by):
             raise ApprovalRefused(_("Somebody else than who asked has to say yes."))

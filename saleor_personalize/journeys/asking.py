@@ -58,7 +58,7 @@ def about_orders(case: Case, now: datetime) -> tuple[AboutOrders, ...]:
     Nothing where no order changes anything, the trigger's own question tells all, or the person has neither
     an address nor an account by which Saleor could find one.
     """
-    since, before = _orders_count_from(case), _orders_bar_offer_from(case, now)
+    since, before = _orders_count_from(case), orders_bar_offer_from(case, now)
     if since is None and before is None:
         return ()
     (address, user_id), *others = _ids_of(case) or [("", "")]
@@ -77,7 +77,8 @@ def about_orders(case: Case, now: datetime) -> tuple[AboutOrders, ...]:
     asked = []
     if since is not None and (others or not case.trigger.asks_for_orders):
         asked.append(question(AboutOrders, since))
-    if before is not None and (since is None or before < since):
+    # The trigger's own question may be about some orders only.
+    if before is not None and not (asked and since is not None and since <= before):
         asked.append(question(AboutOrdersBefore, before))
     return tuple(asked)
 
@@ -91,7 +92,7 @@ def _orders_count_from(case: Case) -> datetime | None:
     return None
 
 
-def _orders_bar_offer_from(case: Case, now: datetime) -> datetime | None:
+def orders_bar_offer_from(case: Case, now: datetime) -> datetime | None:
     """Return since when an order speaks against a code of this journey; None: it gives none.
 
     Against one for a first order every order does. Else those that our tables may not have yet: whoever

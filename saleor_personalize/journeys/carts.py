@@ -244,14 +244,21 @@ def _brought_forward(cart: Checkout, journey: Journey, now: datetime) -> Enrollm
 
 
 def _let_in(cart: Checkout, follower: Follower, now: datetime) -> Enrollment | None:
-    """Let the person in as if they had left the cart just now; None: there is nobody to write to."""
+    """Let the person in, whenever they left the cart; None: there is nobody to write to.
+
+    An order since then still counts: only what would be from before the journey went live, begins with it.
+    """
     journey, definition, trigger = follower
     for entry in trigger.candidates(CheckoutChanged(cart)):
         return enter(
             journey=journey,
             definition=definition,
             trigger=trigger,
-            entry=replace(entry, occurred_at=now, due_at=now),
+            entry=replace(
+                entry,
+                occurred_at=max(entry.occurred_at, journey.live_at or now),
+                due_at=now,
+            ),
             now=now,
             is_asked=True,
         )

@@ -270,11 +270,10 @@ def _carried(case: Case, first: Message) -> offering.Reserved | None:
 
 
 def _is_recorded(case: Case, now: datetime) -> bool:
-    """Tell whether our tables have a late order of the person, so that the guard of offers can decide."""
-    return has_ordered_since(
-        profile=case.enrollment.profile,
-        since=now - asking.LATE_ORDER,
-        identities=case.about.identities,
+    """Tell whether our tables have an order that Saleor told of, so that the guard of offers can decide."""
+    since = asking.orders_bar_offer_from(case, now)
+    return since is None or has_ordered_since(
+        profile=case.enrollment.profile, since=since, identities=case.about.identities
     )
 
 

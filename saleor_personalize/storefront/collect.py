@@ -96,7 +96,7 @@ def collect(request: HttpRequest) -> HttpResponse:
         response = JsonResponse(_answer(request, caller, body))
     except _Refused as refusal:
         if installation is not None:
-            _note(installation, body, refusal)
+            _note(request, installation, body, refusal)
         response = JsonResponse(
             {"error": {"code": refusal.code, "message": str(refusal)}}, status=refusal.status
         )
@@ -109,13 +109,19 @@ def collect(request: HttpRequest) -> HttpResponse:
     return cross_origin.shared(request, response, cross_origin.origins(installation))
 
 
-def _note(installation: Installation, body: Mapping[str, Any], refusal: _Refused) -> None:
-    """Keep that a whole batch was turned down, for the shop that it was meant for."""
+def _note(
+    request: HttpRequest, installation: Installation, body: Mapping[str, Any], refusal: _Refused
+) -> None:
+    """Keep that a whole batch was turned down, for the shop that it was meant for.
+
+    By whose browser, of nobody who said no, and not by what is no id at all.
+    """
     anonymous_id = body.get("anonymousId") or ""
+    is_told = callers.is_anonymous_id(anonymous_id) and not _refuses_tracking(request, body)
     refused.note(
         installation=installation,
         source=EventSource.STOREFRONT,
-        shown={IdentityKind.ANONYMOUS_ID: anonymous_id} if anonymous_id else {},
+        shown={IdentityKind.ANONYMOUS_ID: anonymous_id} if is_told else {},
         refusals=[refused.Refusal(code=refusal.code, message=str(refusal), sent=body)],
         now=timezone.now(),
     )

@@ -95,6 +95,25 @@ def test_b100_a_batch_that_was_turned_down_whole_is_told(
     assert "Add it on the app's page" in line
 
 
+@pytest.mark.parametrize(
+    ("body", "sent"),
+    [
+        ({"consent": "denied"}, {}),
+        ({}, {"HTTP_SEC_GPC": "1"}),
+        ({"anonymousId": "\ud800-is-no-text-at-all"}, {}),
+        ({"anonymousId": SECRET}, {}),
+    ],
+)
+def test_b100_of_who_said_no_and_of_what_is_no_id_no_browser_is_kept(
+    client: Client, shop: Phones, body: dict[str, Any], sent: dict[str, str]
+) -> None:
+    # `userId` is somebody else than a token proves: the batch is turned down whole.
+    answer = collect(client, shop.installation, body={"userId": "VXNlcjox", **body}, **sent)
+    assert answer.status_code in {401, 403}
+    row = RefusedEvent.objects.get()
+    assert (row.type, row.fingerprint) == ("", "")
+
+
 def test_b100_events_of_the_graph_are_told_as_well(
     client: Client, gql: Ask, shop: Phones, signed: dict[str, str]
 ) -> None:

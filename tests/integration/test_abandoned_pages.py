@@ -13,16 +13,20 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from saleor_personalize.enums import AuditAction, ConsentState, MessageStatus
+from saleor_personalize.enums import AuditAction, ConsentState, IdentityKind, MessageStatus
+from saleor_personalize.journeys import operations as journeys
+from saleor_personalize.journeys.live import AboutOrders
 from saleor_personalize.models import (
     AuditEntry,
     Checkout,
     Enrollment,
+    Identity,
     Installation,
     Journey,
     Message,
     Product,
     Profile,
+    email_hash,
 )
 from tests.conftest import NOW, make_consent
 from tests.integration.reminders import World, checkout_data
@@ -151,6 +155,32 @@ def test_4150_a_cart_that_no_journey_saw_is_followed_up_at_once(
     assert len(world.mails()) == 1
     assert world.decision() == ("sent", "")
     assert "What was decided Cart reminder" in shown(client, signed, f"{cart.pk}/next/")
+
+
+def test_4150_an_order_since_the_cart_counts_though_its_webhook_is_late(
+    client: Client, installation: Installation, world: World, alice: Profile
+) -> None:
+    """The person is known by two addresses and bought by the other one half an hour after they left."""
+    Identity.objects.create(
+        installation=installation,
+        profile=alice,
+        kind=IdentityKind.EMAIL,
+        value=email_hash("alice@work.example"),
+        address="alice@work.example",
+        first_seen_at=NOW,
+    )
+    cart = leave(world, at=NOW)
+    assert outcome(recover(client, installation, cart))["title"] == "On its way"
+    ordered_at = NOW + HOUR / 2
+
+    def ask(question: Any) -> Any:
+        if isinstance(question, AboutOrders):
+            return question.since <= ordered_at
+        return world.saleor(question)
+
+    journeys.advance_due(now=LATER, ask=ask)
+    assert world.mails() == []
+    assert world.decision() == ("not_sent", "ordered")
 
 
 def test_4150_said_twice_it_is_sent_once(

@@ -179,6 +179,14 @@ def test_b88_a_person_stays_on_their_side_whatever_the_weights_become(
     assert Experiment.objects.get().arms == ["short", "long", "late"]
 
 
+def test_b88_nobody_takes_part_in_what_is_over_though_the_winner_is_gone_from_the_definition(
+    installation: Installation, alice: Profile
+) -> None:
+    make_experiment(installation, arms=["short", "long", "none"], winner="none", decided_at=NOW)
+    assert experiments.take_part(test=TEST, profile=alice, now=NOW) in TEST.names
+    assert not Participation.objects.exists()
+
+
 def test_b88_two_shops_have_each_their_own(
     installation: Installation, other_installation: Installation
 ) -> None:

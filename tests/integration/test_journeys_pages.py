@@ -18,7 +18,7 @@ from saleor_personalize.enums import (
     MessageStatus,
     NotSentReason,
 )
-from saleor_personalize.journeys import dry_runs
+from saleor_personalize.journeys import approval, definitions, dry_runs
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.models import (
     Approval,
@@ -30,6 +30,7 @@ from saleor_personalize.models import (
     JourneyVersion,
     Message,
     Profile,
+    Segment,
 )
 from saleor_personalize.tasks.journeys import make_dry_runs
 from tests.conftest import make_enrollment
@@ -183,6 +184,31 @@ def test_the_journey_of_another_shop_is_not_found(
     assert client.get("/dashboard/journeys/theirs/", headers=her).status_code == 404
     assert client.post("/dashboard/journeys/theirs/go-live/", headers=her).status_code == 404
     assert not Journey.objects.get(key="theirs").is_live
+
+
+def test_b97_a_version_that_names_what_is_gone_does_not_come_back(
+    client: Client, installation: Installation, her: dict[str, str]
+) -> None:
+    segment = Segment.objects.create(
+        installation=installation,
+        key="vip",
+        name="VIP",
+        definition={"all": []},
+        created_at=timezone.now(),
+        updated_at=timezone.now(),
+    )
+    leaving = LATER.replace("steps:", 'exits: ["segment_left:vip"]\nsteps:')
+    for text in (leaving, LATER):
+        client.post("/dashboard/journeys/save/", {"key": REMINDER, "text": text}, headers=her)
+    client.post(f"{URL}go-live/", headers=her)
+    segment.delete()
+    published = reminder(installation).published
+    assert published is not None
+    response = client.post(f"{URL}roll-back/{published.number - 1}/", headers=her)
+    told = outcome(response)
+    assert (told["status"], told["title"]) == ("error", "Not saved")
+    assert "is no segment of the shop" in told["text"]
+    assert reminder(installation).published == published
 
 
 # -- switches --------------------------------------------------------------------------------------
@@ -354,6 +380,39 @@ def test_b101_pausing_drops_what_was_asked(
     response = client.post(f"{URL}approval/{asked.pk}/", {"answer": "yes"}, headers=him)
     assert response.status_code == 404
     assert not reminder(installation).is_live
+
+
+@pytest.mark.usefixtures("_four_eyes")
+def test_b101_what_somebody_saves_at_the_same_moment_does_not_go_live_unseen(
+    client: Client, installation: Installation, her: dict[str, str], him: dict[str, str]
+) -> None:
+    client.post(f"{URL}go-live/", headers=her)
+    client.post(f"{URL}approval/{Approval.objects.get().pk}/", {"answer": "yes"}, headers=him)
+    as_live = reminder(installation)
+    client.post(f"{URL}pause/", headers=her)
+    as_paused = reminder(installation)
+    # Two requests that had read the journey before the other one changed it.
+    later = definitions.load(LATER, known=journeys.known(installation))
+    source = JourneySource.DASHBOARD
+    now = timezone.now()
+    approval.publish(journey=as_live, definition=later, source=source, by=HER, now=now)
+    asked = approval.go_live(journey=as_paused, by=HER, now=now)
+    assert asked is not None
+    assert asked.version.number == 2
+    assert not reminder(installation).is_live
+
+    unaware = reminder(installation)
+    client.post(f"{URL}approval/{asked.pk}/", {"answer": "yes"}, headers=him)
+    another = definitions.load(
+        LATER.replace("2 hours", "3 hours"), known=journeys.known(installation)
+    )
+    version, asked = approval.publish(
+        journey=unaware, definition=another, source=source, by=HER, now=now
+    )
+    assert (version.number, asked is None) == (3, False)
+    row = reminder(installation)
+    assert row.published is not None
+    assert (row.is_live, row.published.number) == (True, 2)
 
 
 @pytest.mark.usefixtures("_four_eyes")

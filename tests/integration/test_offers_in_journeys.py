@@ -209,6 +209,38 @@ def test_b55_an_order_of_long_ago_that_only_saleor_has_is_a_first_one(
     assert not Offer.objects.exists()
 
 
+def test_b66_a_trigger_that_asks_about_some_orders_only_hides_no_other(
+    shop: FakeSaleor, installation: Installation, alice: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for a lamp and has just bought a table in full: the trigger's question is about the lamp."""
+    monkeypatch.setattr(Signal, "asks_for_orders", True)
+    journey = publish(installation, OFFER, GIFT, live_at=NOW - 3 * DAY)
+    come_in(journey, alice, at=NOW - 2 * DAY, due=2 * DAY)
+    journeys.advance_due(now=NOW, ask=ordered_at(NOW - HOUR))
+    assert (mail.outbox, Offer.objects.count(), Message.objects.count()) == ([], 0, 0)
+    assert Enrollment.objects.get().held_by == NotSentReason.OFFER_FULL_PRICE
+    assert shop.vouchers.rows == {}
+
+
+def test_b66_an_order_of_long_ago_that_we_know_holds_back_no_later_code(
+    shop: FakeSaleor, installation: Installation, alice: Profile
+) -> None:
+    """Saleor is asked about all time for the sake of the first offer; the second is for everybody."""
+    order(installation, at=NOW - 400 * DAY)
+    first = {"offer": {**OFFER["offer"], "first_order": True}}
+    later = {"offer": {**OFFER["offer"], "id": "later"}}
+    second = {"message": {"id": "second", "template": "gift"}}
+    journey = publish(
+        installation, first, GIFT, {"wait": {"for": "1 day"}}, later, second, goals=[]
+    )
+    come_in(journey, alice)
+    for at in (NOW, NOW + DAY, NOW + DAY + HOUR):
+        journeys.advance_due(now=at, ask=ordered_at(NOW - 400 * DAY))
+    assert ["no gift" in each.body for each in mail.outbox] == [True, False]
+    assert Offer.objects.get().status == OfferStatus.MADE
+    assert Enrollment.objects.get().status == EnrollmentStatus.DONE
+
+
 def test_b65_a_dry_run_makes_no_code(
     shop: FakeSaleor, installation: Installation, alice: Profile, settings: Any
 ) -> None:
