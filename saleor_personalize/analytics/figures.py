@@ -1,15 +1,16 @@
 """What happened on one day, counted once and kept: pages and reports add up days, never people.
 
-A day begins and ends by the clock of TIME_ZONE. Everything counts on the day on which it happened: a
-message on that of its decision, an opening on that of the first one, an order (with what was paid back
-since) on that when it was placed, a cart on that when it was last touched.
+A day begins and ends by the clock of TIME_ZONE. Everything counts on the day on which it began: a message
+with all that became of it on that of its decision, an order (with what was paid back since) on that when
+it was placed, a cart on that when it was last touched. So no share is above 100 %.
 
 Figures of a sales channel and its currency:
 
     visits      sessions, seconds, pages, with_cart, with_recommendation
     carts       ordered, abandoned, recovered (ordered after they had been abandoned)
     orders      count, revenue; after_message, revenue_after_message; after_recommendation,
-                revenue_after_recommendation; recovered, revenue_recovered (after a message about a cart)
+                revenue_after_recommendation; recovered, revenue_recovered (after a message about a cart);
+                after_message_view, after_recommendation_view, recovered_view (of these: after a view only)
     pieces      recommended, recommended_returned, other, other_returned
     journeys    key -> orders, revenue, after_view (of the orders: after a view only)
     placements  key -> shown, clicked, added (answers), orders, revenue, after_view
@@ -17,7 +18,7 @@ Figures of a sales channel and its currency:
 Figures of the shop as a whole:
 
     journeys    key -> entered, sent, failed, not_sent {reason: count}, delivered, opened,
-                opened_by_machine, clicked (messages)
+                opened_by_machine, clicked (messages), earned {currency: revenue} by whenever it came
     standing    how the shop stood that day, counted once: stages {stage: people}, buyers and
                 lifetime_revenue {currency: ...}, shoppers and shoppers_with_recommendation {days: people}
 
@@ -32,7 +33,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from django.db import connection, transaction
 from django.db.models import Count
@@ -48,6 +48,7 @@ from saleor_personalize.enums import (
     TouchKind,
 )
 from saleor_personalize.events.queries import NET, NOT_CARRIED_OUT, SENT_BACK
+from saleor_personalize.messaging.clocks import shop_zone
 from saleor_personalize.models import (
     AttributedOrder,
     Checkout,
@@ -204,30 +205,32 @@ WHERE message.installation_id = %(installation)s
   AND message.decided_at >= %(since)s AND message.decided_at < %(until)s
 GROUP BY 1, 2, 3
 """
-# A message counts once, on the day of its first opening and so on; who presses a push has clicked it, who
-# reads it in the inbox has opened it.
+# A message counts once, however often it was opened; who presses a push has clicked it, who reads it in the
+# inbox has opened it.
 _BECAME = """
 WITH became AS (
-  SELECT message_id, at, is_machine, CASE
-      WHEN kind = %(opened)s AND message.delivery_channel = %(push)s THEN %(clicked)s
-      WHEN kind = %(read)s THEN %(opened)s
-      ELSE kind
-    END AS kind
-  FROM {messageevent} AS event JOIN {message} AS message ON message.id = event.message_id
-  WHERE message_id IN (
-    SELECT message_id FROM {messageevent} WHERE installation_id = %(installation)s
-      AND at >= %(since)s AND at < %(until)s AND kind = ANY(%(told)s)
-  ) AND kind = ANY(%(told)s)
-), first AS (
-  SELECT message_id, kind, is_machine AND kind <> %(delivered)s AS is_machine, min(at) AS at
-  FROM became GROUP BY 1, 2, 3
+  SELECT DISTINCT message.id, message.journey_id, CASE
+      WHEN event.kind = %(opened)s AND message.delivery_channel = %(push)s THEN %(clicked)s
+      WHEN event.kind = %(read)s THEN %(opened)s
+      ELSE event.kind
+    END AS kind, event.is_machine AND event.kind <> %(delivered)s AS is_machine
+  FROM {message} AS message JOIN {messageevent} AS event ON event.message_id = message.id
+  WHERE message.installation_id = %(installation)s
+    AND message.decided_at >= %(since)s AND message.decided_at < %(until)s
+    AND event.kind = ANY(%(told)s)
 )
-SELECT COALESCE(journey.key, ''), first.kind, first.is_machine, count(*) FROM first
-JOIN {message} AS message ON message.id = first.message_id
-LEFT JOIN {journey} AS journey ON journey.id = message.journey_id
-WHERE first.at >= %(since)s AND first.at < %(until)s
+SELECT COALESCE(journey.key, ''), became.kind, became.is_machine, count(*) FROM became
+LEFT JOIN {journey} AS journey ON journey.id = became.journey_id
 GROUP BY 1, 2, 3
 """
+_EARNED = f"""
+SELECT COALESCE(journey.key, ''), purchase.currency, sum({NET}) FROM {{message}} AS message
+JOIN {{attributedorder}} AS followed ON followed.message_id = message.id
+JOIN {{order}} AS purchase ON purchase.id = followed.order_id
+LEFT JOIN {{journey}} AS journey ON journey.id = message.journey_id
+WHERE {_CARRIED_OUT} AND message.decided_at >= %(since)s AND message.decided_at < %(until)s
+GROUP BY 1, 2
+"""  # noqa: S608
 _BUYERS = f"""
 SELECT purchase.currency, count(DISTINCT COALESCE(buyer.merged_into_id, buyer.id)), sum({NET})
 FROM {{order}} AS purchase JOIN {{profile}} AS buyer ON buyer.id = purchase.profile_id
@@ -269,11 +272,11 @@ class Day:
 
     @classmethod
     def at(cls, moment: datetime) -> Day:
-        return cls.of(moment.astimezone(ZoneInfo(settings.TIME_ZONE)).date())
+        return cls.of(moment.astimezone(shop_zone()).date())
 
     @classmethod
     def of(cls, day: date) -> Day:
-        zone = ZoneInfo(settings.TIME_ZONE)
+        zone = shop_zone()
         since, until = (
             datetime.combine(each, time(), zone) for each in (day, day + timedelta(days=1))
         )
@@ -368,18 +371,15 @@ def _figures(installation: Installation, day: Day, now: datetime) -> dict[tuple[
         figures = found[slug, currency]
         orders = figures.setdefault("orders", {})
         _add(orders, {"count": count, "revenue": net})
-        led = {
-            "orders": count,
-            "revenue": net,
-            "after_view": count if touch == Touch.VIEW else 0,
-        }
+        viewed = count if touch == Touch.VIEW else 0
+        led = {"orders": count, "revenue": net, "after_view": viewed}
         if kind == TouchKind.MESSAGE:
-            _add(orders, {"after_message": count, "revenue_after_message": net})
+            _add(orders, _following("after_message", led))
             if is_of_cart:
-                _add(orders, {"recovered": count, "revenue_recovered": net})
+                _add(orders, _following("recovered", led))
             _add(_within(figures, "journeys", journey), led)
         elif kind == TouchKind.RECOMMENDATION:
-            _add(orders, {"after_recommendation": count, "revenue_after_recommendation": net})
+            _add(orders, _following("after_recommendation", led))
             _add(_within(figures, "placements", placement), led)
     for slug, currency, is_recommended, quantity, returned in rows(_PIECES):
         name = "recommended" if is_recommended else "other"
@@ -421,6 +421,8 @@ def _figures(installation: Installation, day: Day, now: datetime) -> dict[tuple[
         if not is_machine or kind == MessageEventKind.OPENED:
             name = f"{kind}_by_machine" if is_machine else kind
             _add(_within(whole, "journeys", journey), {name: count})
+    for journey, currency, net in rows(_EARNED):
+        _add(_within(whole, "journeys", journey, "earned"), {currency: net})
     return {key: _written(figures) for key, figures in found.items()}
 
 
@@ -488,6 +490,14 @@ def _within(figures: Figures, *path: str) -> Figures:
     for name in path:
         figures = figures.setdefault(name, {})
     return figures
+
+
+def _following(what: str, led: Mapping[str, int | Decimal]) -> dict[str, int | Decimal]:
+    return {
+        what: led["orders"],
+        f"revenue_{what}": led["revenue"],
+        f"{what}_view": led["after_view"],
+    }
 
 
 def _add(figures: Figures, numbers: Mapping[str, int | Decimal]) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from saleor_personalize.analytics import attribution, figures
 from saleor_personalize.conf import settings
-from saleor_personalize.models import Checkout, Installation, Order
+from saleor_personalize.models import AttributedOrder, Checkout, Installation, Order
 
 #: How far a run looks back: several times as long as until the next one, for transactions that took long.
 LOOKS_BACK = timedelta(minutes=20)
@@ -50,13 +50,15 @@ def refresh(*, installation: Installation, now: datetime) -> int:
 
 
 def _reopen(installation: Installation, orders: Iterable[int], now: datetime) -> None:
-    """Have the days be counted again on which these orders were placed and their carts left."""
+    """Have the days be counted again of these orders, of their carts and of the messages that led to them."""
     rows = Order.objects.of(installation).filter(pk__in=orders)
     moments = list(rows.values_list("placed_at", flat=True))
     carts = Checkout.objects.of(installation).filter(
         saleor_id__in=rows.exclude(checkout_saleor_id="").values("checkout_saleor_id")
     )
     moments += carts.values_list("last_changed_at", flat=True)
+    led = AttributedOrder.objects.of(installation).filter(order__in=rows, message__isnull=False)
+    moments += led.values_list("message__decided_at", flat=True)
     figures.reopen(
         installation=installation, days={figures.Day.at(at).on for at in moments}, now=now
     )

@@ -39,7 +39,8 @@ class JourneyReport:
     """What became of the messages of one journey; an empty key: of those that belong to none.
 
     People opened `opened` messages; `opened_by_machine` were opened by a mail program or a scanner, some of
-    them by people as well. `not_sent` counts by reason, `led` is by currency.
+    them by people as well. `not_sent` counts by reason. By currency: `led` is of the orders of these days,
+    `earned` what the messages of these days have brought so far, whenever it was ordered.
     """
 
     key: str
@@ -52,6 +53,7 @@ class JourneyReport:
     clicked: int
     not_sent: Mapping[str, int]
     led: Mapping[str, Led]
+    earned: Mapping[str, Decimal]
 
     @property
     def orders(self) -> int:
@@ -74,7 +76,7 @@ class JourneyReport:
         return ratio(self.clicked, self.sent)
 
     def revenue_per_recipient(self, currency: str) -> Decimal | None:
-        return _mean(self.led.get(currency, Led()).revenue, self.sent)
+        return _mean(self.earned.get(currency, _NOTHING), self.sent)
 
 
 @dataclass(frozen=True)
@@ -253,17 +255,21 @@ def _led(figures: Mapping[str, Any]) -> Led:
 def money_of(currency: str, figures: Mapping[str, Any], standing: Mapping[str, Any]) -> Money:
     orders = figures.get("orders", {})
 
-    def led(count: str, revenue: str) -> Led:
-        return Led(orders.get(count, 0), orders.get(revenue, _NOTHING))
+    def led(what: str) -> Led:
+        return Led(
+            orders.get(what, 0),
+            orders.get(f"revenue_{what}", _NOTHING),
+            orders.get(f"{what}_view", 0),
+        )
 
     lifetime = standing.get("lifetime_revenue", {}).get(currency, "0")
     return Money(
         currency=currency,
         orders=orders.get("count", 0),
         revenue=orders.get("revenue", _NOTHING),
-        after_message=led("after_message", "revenue_after_message"),
-        after_recommendation=led("after_recommendation", "revenue_after_recommendation"),
-        recovered=led("recovered", "revenue_recovered"),
+        after_message=led("after_message"),
+        after_recommendation=led("after_recommendation"),
+        recovered=led("recovered"),
         sessions=figures.get("visits", {}).get("sessions", 0),
         buyers=standing.get("buyers", {}).get(currency, 0),
         lifetime_revenue=Decimal(lifetime),
@@ -313,28 +319,31 @@ def _journeys(
     everything: Mapping[str, Any], summed: Mapping[str, Mapping[str, Any]]
 ) -> list[JourneyReport]:
     rows = [
-        JourneyReport(
-            key=key,
-            **{
-                name: figures.get(name, 0)
-                for name in (
-                    "entered",
-                    "sent",
-                    "failed",
-                    "delivered",
-                    "opened",
-                    "opened_by_machine",
-                    "clicked",
-                )
-            },
-            not_sent=dict(
-                sorted(figures.get("not_sent", {}).items(), key=lambda each: (-each[1], each[0]))
-            ),
-            led=_led_by_currency(summed, "journeys", key),
-        )
+        journey_of(key, figures, _led_by_currency(summed, "journeys", key))
         for key, figures in everything.get("journeys", {}).items()
     ]
     return sorted(rows, key=lambda row: (-row.orders, -row.sent, row.key))
+
+
+def journey_of(key: str, figures: Mapping[str, Any], led: Mapping[str, Led]) -> JourneyReport:
+    """Return the report of one journey; without figures that of one in which nothing happened."""
+    counts = (
+        "entered",
+        "sent",
+        "failed",
+        "delivered",
+        "opened",
+        "opened_by_machine",
+        "clicked",
+    )
+    not_sent = figures.get("not_sent", {}).items()
+    return JourneyReport(
+        key=key,
+        **{name: figures.get(name, 0) for name in counts},
+        not_sent=dict(sorted(not_sent, key=lambda each: (-each[1], each[0]))),
+        led=led,
+        earned=dict(sorted(figures.get("earned", {}).items())),
+    )
 
 
 def _placements(

@@ -105,7 +105,7 @@ def _state(row: LeftCart, now: datetime) -> State:
         key = stay.journey.key
         when = words.distance(max(stay.due_at, now), now)
         text = _("%(journey)s, next %(when)s") % {
-            "journey": words.TEMPLATES.get(key, key),
+            "journey": words.journey_name(key),
             "when": when,
         }
         if not stay.journey.is_live:

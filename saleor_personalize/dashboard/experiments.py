@@ -31,6 +31,7 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
     rows = queries.newest(installation=staff.installation)
     holdouts = [row for row in rows if row.kind == ExperimentKind.HOLDOUT]
     holdouts.sort(key=lambda row: row.key != operations.ALL_JOURNEYS)
+    is_over = any(row.key == operations.ALL_JOURNEYS and row.winner for row in holdouts)
     return _render(
         request,
         staff,
@@ -38,7 +39,8 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
         {
             "holdouts": [_summary(row) for row in holdouts],
             "others": [_summary(row) for row in rows if row not in holdouts],
-            "percent": settings.HOLDOUT_PERCENT,
+            "percent": 0 if is_over else settings.HOLDOUT_PERCENT,
+            "is_over": is_over,
             "journey_percent": settings.JOURNEY_HOLDOUT_PERCENT,
         },
     )

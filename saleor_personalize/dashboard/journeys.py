@@ -6,6 +6,7 @@ import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -173,7 +174,7 @@ def _person(row: Enrollment, staff: Staff) -> dict[str, Any]:
         "who": speaker.public_id if staff.can_see_people else "",
         "due_at": row.due_at,
         "next": words.TEMPLATES.get(step.template, step.template) if step is not None else "",
-        "held": words.not_sent_reason(held) if held is not None else "",
+        "held": words.held_reason(held) if held is not None else "",
         "version": row.version.number,
     }
 
@@ -377,7 +378,10 @@ def _forecast(told: Mapping[str, Any]) -> Context:
             for reason, count in reasons.most_common()
             if reason in NotSentReason.values
         ],
-        "costs": [f"{amount} {currency}" for currency, amount in told["worst_cost"].items()],
+        "costs": [
+            words.amount(Decimal(amount), currency)
+            for currency, amount in told["worst_cost"].items()
+        ],
         "free_deliveries": told["free_deliveries"],
         "one_in": told["one_in"],
         "is_foreseen": told["is_foreseen"],

@@ -27,10 +27,11 @@ from saleor_personalize.enums import (
     TimeReason,
     WayReason,
 )
+from saleor_personalize.events.queries import carried_out
 from saleor_personalize.messaging import outcomes, queries
 from saleor_personalize.messaging.queries import Place, Wanted
 from saleor_personalize.messaging.rendering import known_templates
-from saleor_personalize.models import AttributedOrder, Journey, Message, Offer
+from saleor_personalize.models import Journey, Message, Offer, Order
 from saleor_personalize.offers import showing
 from saleor_personalize.segments import queries as segments
 from saleor_personalize.segments import words as facts
@@ -270,13 +271,10 @@ def _product_ids(node: Any) -> Iterator[str]:
 
 
 def _became(message: Message) -> Context:
-    """Return what people did with it and, apart from that, what machines did; and the order that followed."""
+    """Return what people did with it and, apart from that, what machines did; and the orders that followed."""
     events = list(message.events.order_by("at", "pk")[:EVENTS_SHOWN])
-    attributed = (
-        AttributedOrder.objects.of(message.installation)
-        .filter(message=message)
-        .select_related("order")
-        .first()
+    orders = carried_out(Order.objects.of(message.installation)).filter(
+        attribution__message=message
     )
     return {
         "events": [
@@ -285,7 +283,7 @@ def _became(message: Message) -> Context:
         "machine_events": [
             _event(each.kind, each.at, each.detail) for each in events if each.is_machine
         ],
-        "order": attributed.order if attributed is not None else None,
+        "orders": list(orders.order_by("placed_at", "pk")[:EVENTS_SHOWN]),
     }
 
 

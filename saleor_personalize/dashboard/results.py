@@ -19,6 +19,7 @@ from saleor_personalize.dashboard.access import Staff, staff_view
 from saleor_personalize.dashboard.spreadsheets import csv_response
 from saleor_personalize.dashboard.views import Context, _render
 from saleor_personalize.enums import AuditAction, NotSentReason
+from saleor_personalize.models import Journey
 
 #: Charts of one page: shops sell in few currencies, and each is a chart of its own.
 CHARTED = 3
@@ -54,7 +55,9 @@ def journey(request: HttpRequest, staff: Staff, key: str) -> HttpResponse:
     found = _report(request, staff)
     row = next((each for each in found.journeys if each.key == key), None)
     if row is None:
-        raise Http404
+        if not Journey.objects.of(staff.installation).filter(key=key).exists():
+            raise Http404
+        row = reports.journey_of(key, {}, {})
     return _render(
         request,
         staff,
@@ -161,7 +164,9 @@ def _shop(found: Report) -> list[tuple[str, str, str]]:
         (_("Pages in a visit"), _number(shop.pages_per_session, 1), ""),
         (
             _("Time of a visit"),
-            _known(shop.time_per_session and words.duration(shop.time_per_session)),
+            _known(
+                None if shop.time_per_session is None else words.duration(shop.time_per_session)
+            ),
             _("From its first to its last event."),
         ),
         (
@@ -221,7 +226,11 @@ def _money(money: Money) -> Context:
                 amount(money.mean_after_recommendation),
                 _("Others: %(amount)s.") % {"amount": amount(money.mean_of_others)},
             ),
-            (_("Revenue per visit"), amount(money.per_session), ""),
+            (
+                _("Revenue per visit"),
+                amount(money.per_session),
+                _("All revenue, over the visits that the storefront told of."),
+            ),
             (
                 _("Brought by a buyer so far"),
                 amount(money.lifetime_value),
@@ -277,7 +286,7 @@ def _journey(row: JourneyReport) -> Context:
         "after_view": _after_view(row.led.values()),
         "revenue": _amounts({currency: led.revenue for currency, led in row.led.items()}),
         "per_recipient": _amounts(
-            {currency: row.revenue_per_recipient(currency) for currency in row.led}
+            {currency: row.revenue_per_recipient(currency) for currency in row.earned}
         ),
     }
 

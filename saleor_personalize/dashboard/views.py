@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,6 +20,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET
 
 from saleor_personalize.analytics.queries import headline
+from saleor_personalize.analytics.reports import Led
 from saleor_personalize.conf import settings
 from saleor_personalize.dashboard import navigation, step_words, words
 from saleor_personalize.dashboard.access import (
@@ -128,10 +130,17 @@ def _headline(staff: Staff, now: datetime) -> Context:
     """Return what followed messages, today and in the last days; nothing where nothing did."""
     found = headline(installation=staff.installation, now=now)
     return {
-        "followed_today": list(found.today.items()),
-        "followed": list(found.month.items()),
+        "followed_today": _led(found.today),
+        "followed": _led(found.month),
         "recovered": found.recovered_month,
     }
+
+
+def _led(by_currency: Mapping[str, Led]) -> list[tuple[int, str]]:
+    """Return (orders, what they brought)."""
+    return [
+        (led.orders, words.amount(led.revenue, currency)) for currency, led in by_currency.items()
+    ]
 
 
 # -- fragments that look again by themselves --------------------------------------------------------

@@ -768,9 +768,8 @@ _BY_CHANNEL = {
 def next_message(found: Outlook, now: datetime) -> dict[str, str]:
     """Return what is next for somebody in a journey, and what speaks against it."""
     channel = DeliveryChannel(found.delivery_channel or DeliveryChannel.EMAIL)
-    key = found.enrollment.journey.key
     return {
-        "journey": str(TEMPLATES.get(key, key)),
+        "journey": journey_name(found.enrollment.journey.key),
         "message": str(TEMPLATES.get(found.template, found.template)),
         "over": str(facts.DELIVERY_CHANNELS.get(found.delivery_channel, "")),
         "when": distance(found.at, now),

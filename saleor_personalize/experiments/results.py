@@ -43,7 +43,7 @@ _SPENT = f"""
   JOIN taken ON taken.person = COALESCE(buyer.merged_into_id, buyer.id)
   WHERE orders.installation_id = %(installation)s AND orders.deleted_at IS NULL
     AND orders.status <> ALL(%(not_carried_out)s)
-    AND orders.placed_at >= taken.since AND orders.placed_at <= %(now)s
+    AND orders.placed_at >= taken.since AND orders.placed_at <= %(end)s
     AND orders.placed_at < taken.since + %(window)s
   GROUP BY taken.person, taken.arm, orders.currency
 )
@@ -80,6 +80,8 @@ def measure(*, experiment: Experiment, now: datetime) -> None:
         "experiment": experiment.pk,
         "now": now,
         "window": settings.EXPERIMENT_WINDOW,
+        # From the decision on all get the same: what is ordered then tells the arms apart no more.
+        "end": experiment.decided_at or now,
         "sent_back": SENT_BACK,
         "not_carried_out": list(NOT_CARRIED_OUT),
     }
@@ -105,7 +107,7 @@ def measure_all(*, installation: Installation, now: datetime) -> int:
     rows = Experiment.objects.of(installation)
     count = 0
     for row in rows.order_by("pk"):
-        if row.decided_at is None or now < row.decided_at + 2 * settings.EXPERIMENT_WINDOW:
+        if row.decided_at is None or now < row.decided_at + settings.EXPERIMENT_WINDOW:
             measure(experiment=row, now=now)
             count += 1
     return count

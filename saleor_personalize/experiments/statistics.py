@@ -67,7 +67,10 @@ def compare(
     difference = arm.mean - base.mean
     if min(arm.people, base.people) < min_people or min(arm.buyers, base.buyers) < MIN_BUYERS:
         return Comparison(difference, None, None, ArmVerdict.TOO_FEW)
-    error = math.sqrt(arm.variance / arm.people + base.variance / base.people)
+    # A small side that few bought on finds its spread too small just where its mean is too low, and would
+    # be called different. So each side is taken to spread as the one that spreads more.
+    spread = max(arm.variance, base.variance)
+    error = math.sqrt(spread / arm.people + spread / base.people)
     margin = error * width(arm.people + base.people, alpha=alpha / comparisons)
     low, high = difference - margin, difference + margin
     verdict = ArmVerdict.NO_DIFFERENCE

@@ -41,7 +41,7 @@ class PersonalizeNotSent(graphene.ObjectType):
 
 
 class PersonalizeJourneyReport(graphene.ObjectType):
-    """What became of the messages of one journey. Everything counts on the day it happened."""
+    """What became of one journey: its messages of these days, and the orders of these days that followed one."""
 
     key = graphene.String(description="Null: messages that belong to no journey.")
     entered = graphene.Int(required=True)
@@ -127,7 +127,7 @@ class PersonalizeShopReport(graphene.ObjectType):
 
     @staticmethod
     def resolve_seconds_per_session(root: reports.Shop, info: Any) -> float | None:
-        return root.time_per_session.total_seconds() if root.time_per_session else None
+        return None if root.time_per_session is None else root.time_per_session.total_seconds()
 
 
 class PersonalizeReport(graphene.ObjectType):

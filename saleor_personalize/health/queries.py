@@ -15,6 +15,7 @@ from saleor_personalize.enums import (
     DryRunStatus,
     EnrollmentStatus,
     MessageStatus,
+    NotSentReason,
     OutgoingStatus,
     TrainingStatus,
 )
@@ -130,7 +131,9 @@ def _of(kind: str, rows: QuerySet[Any], moment: str, patience: timedelta) -> Wor
 def providers(*, installation: Installation) -> list[Provider]:
     """Return the delivery channels over which something was tried lately."""
     newest = Message.objects.of(installation).order_by("-decided_at").values("pk")[:JUDGED]
-    sent, refused = Q(status=MessageStatus.SENT), Q(status=MessageStatus.FAILED)
+    sent = Q(status=MessageStatus.SENT)
+    # A message that was given up here before it was handed over tells nothing of its provider.
+    refused = Q(status=MessageStatus.FAILED, reason=NotSentReason.CHANNEL_ERROR)
     rows = (
         Message.objects.of(installation)
         .filter(sent | refused, pk__in=newest)

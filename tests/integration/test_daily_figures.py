@@ -135,6 +135,7 @@ def test_b92_a_journey_from_entered_to_revenue(
         clicked=1,
         not_sent={"no_consent": 2, "ordered": 1},
         led={"USD": reports.Led(orders=2, revenue=Decimal("90.000"), after_view=1)},
+        earned={"USD": Decimal("90.000")},
     )
     assert (row.opened_share, row.clicked_share) == (2 / 3, 1 / 3)
     assert row.revenue_per_recipient("USD") == Decimal(30)
@@ -142,7 +143,8 @@ def test_b92_a_journey_from_entered_to_revenue(
     assert (money.orders, money.revenue) == (3, Decimal(100))
     assert money.message_share == 0.9
     # They were messages about a cart.
-    assert money.recovered == reports.Led(orders=2, revenue=Decimal(90))
+    assert money.recovered == reports.Led(orders=2, revenue=Decimal(90), after_view=1)
+    assert money.after_message == money.recovered
 
 
 def test_b92_a_push_is_opened_by_being_pressed_and_a_message_of_no_journey_has_no_key(
@@ -167,20 +169,29 @@ def test_b92_what_was_never_sent_has_no_shares(shop: Shop, alice: Profile, repor
     assert row.revenue_per_recipient("USD") is None
 
 
-def test_b92_an_opening_counts_on_the_day_of_the_first_one(
-    shop: Shop, alice: Profile, report: Report
+def test_b92_what_becomes_of_a_message_counts_on_its_day_so_no_share_is_above_all(
+    shop: Shop, alice: Profile, bob: Profile, report: Report, installation: Installation
 ) -> None:
-    mail = shop.message(alice, 0)
-    shop.became(mail, OPEN, 1)
-    shop.became(mail, OPEN, 20)
-    found = report(24)
-    assert [row.opened for row in found.journeys] == [1]
-    whole = DailyFigures.objects.filter(channel_slug="").order_by("-day")
-    opened = [
-        row.figures.get("journeys", {}).get("abandoned_checkout", {}).get("opened")
-        for row in whole[:3]
-    ]
-    assert opened == [None, None, 1]
+    mails = [shop.message(alice, 0), shop.message(bob, 0)]
+    report(24)
+    for mail in mails:
+        shop.became(mail, OPEN, 100)
+        shop.became(mail, OPEN, 120)
+    shop.message(alice, 110)
+    order = shop.order(alice, 121, total=Decimal(40))
+    operations.review(installation=installation, now=shop.at(150))
+    (late,) = report(126, days=7).journeys
+    assert (late.sent, late.opened, late.opened_share) == (3, 2, 2 / 3)
+    assert late.revenue_per_recipient("USD") == Decimal(40) / 3
+    order.total_refunded = Decimal(10)
+    order.save()
+    shop.follow(order, hours=170)
+    (after,) = report(150, days=7).journeys
+    # The order is of these days; the message that it followed, and what that earned, is not.
+    assert (after.sent, after.opened, after.orders) == (1, 0, 1)
+    assert after.led["USD"].revenue == Decimal(30)
+    assert after.earned == {}
+    assert report(150, days=30).journeys[0].earned == {"USD": Decimal("30.000")}
 
 
 # -- placements ----------------------------------------------------------------------------------------

@@ -125,6 +125,17 @@ def test_b90_what_comes_after_now_is_not_known_yet(
     assert (report.people, report.currencies) == ({"short": 1, "long": 0}, {})
 
 
+def test_b90_what_is_ordered_after_the_decision_tells_the_arms_apart_no_more(
+    installation: Installation, alice: Profile
+) -> None:
+    experiment = make_experiment(installation, winner="long", decided_at=NOW - DAY)
+    take_part(experiment, alice, "short", NOW - 2 * DAY)
+    buy(alice, NOW - 1.5 * DAY, "20.00")
+    buy(alice, NOW - 0.5 * DAY)
+    results.measure(experiment=experiment, now=NOW)
+    assert figures(experiment)["short"] == (1, 1, 1, "20.00")
+
+
 def test_b88_profiles_that_are_one_person_count_once_on_the_earlier_side(
     installation: Installation,
 ) -> None:

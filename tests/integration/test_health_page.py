@@ -16,6 +16,7 @@ from saleor_personalize.enums import (
     BackfillStatus,
     ErasureSource,
     MessageStatus,
+    NotSentReason,
     TrainingReason,
 )
 from saleor_personalize.exceptions import SaleorApiError, TokenRefused
@@ -111,7 +112,13 @@ def test_b100_a_provider_is_judged_by_its_latest_messages(
         "Takes messages"
         in lines(client.get("/dashboard/health/", headers=signed))["provider-email"]
     )
-    make_message(alice, MessageStatus.FAILED)
+    make_message(alice, MessageStatus.FAILED, reason=NotSentReason.SENDS_STOPPED)
+    # It never came so far that the provider could refuse it.
+    assert (
+        "Takes messages"
+        in lines(client.get("/dashboard/health/", headers=signed))["provider-email"]
+    )
+    make_message(alice, MessageStatus.FAILED, reason=NotSentReason.CHANNEL_ERROR)
     refused = lines(client.get("/dashboard/health/", headers=signed))["provider-email"]
     assert "1 of the latest messages was refused, the last one among them." in refused
 
@@ -159,6 +166,6 @@ def test_b100_saleor_and_the_broker_are_asked_when_somebody_looks(
 def test_b100_the_health_of_a_shop_says_nothing_of_another(
     client: Client, other_installation: Installation, alice: Profile
 ) -> None:
-    make_message(alice, MessageStatus.FAILED)
+    make_message(alice, MessageStatus.FAILED, reason=NotSentReason.CHANNEL_ERROR)
     found = lines(client.get("/dashboard/health/", headers=headers(other_installation)))
     assert "provider-email" not in found

@@ -13,6 +13,7 @@ from saleor_personalize.enums import (
     EnrollmentStatus,
     InstallationStatus,
     MessageStatus,
+    NotSentReason,
     Purpose,
     TrainingReason,
     TrainingStatus,
@@ -85,6 +86,7 @@ def refuse_mail(profile: Profile) -> Callable[[], Any]:
             purpose=Purpose.MARKETING,
             delivery_channel="email",
             status=status,
+            reason=NotSentReason.CHANNEL_ERROR if status == MessageStatus.FAILED else "",
             decided_at=at,
         )
 

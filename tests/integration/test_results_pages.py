@@ -15,7 +15,14 @@ from django.utils import timezone
 
 from saleor_personalize.analytics import operations
 from saleor_personalize.enums import EventType, MessageEventKind, MessageStatus, NotSentReason
-from saleor_personalize.models import Installation, Profile
+from saleor_personalize.models import (
+    DailyFigures,
+    Enrollment,
+    Installation,
+    Message,
+    Order,
+    Profile,
+)
 from tests.conftest import make_profile
 from tests.integration.measuring import DAY, Shop
 from tests.integration.test_dashboard import headers
@@ -85,6 +92,17 @@ def test_b92_a_journey_tells_what_was_not_sent_and_why(
     )
     assert "The person did not allow e-mails of this kind. 1 100.0 %" in told
     assert "Opened by machines 1" in told
+    # Days in which nothing happened in it are no fault.
+    Message.objects.all().update(decided_at=shop.at(-24 * 20))
+    Enrollment.objects.all().update(created_at=shop.at(-24 * 20))
+    Order.objects.all().update(placed_at=shop.at(-24 * 20))
+    DailyFigures.objects.all().delete()
+    count(shop.installation)
+    told = text_of(
+        client.get("/dashboard/results/journeys/abandoned_checkout/?days=7", headers=signed)
+    )
+    assert "Sent 0 Not sent 0" in told
+    assert "No message was due in this period." in told
     missing = client.get("/dashboard/results/journeys/nothing/", headers=signed)
     assert missing.status_code == 404
 
@@ -132,6 +150,28 @@ def test_b94_the_page_costs_the_same_whatever_the_number_of_people_and_stays_sma
     many, size = ask()
     assert many == few <= 4
     assert size < 100_000
+
+
+def test_b95_a_message_names_every_order_that_counts_for_it(
+    client: Client, shop: Shop, alice: Profile, signed: dict[str, str]
+) -> None:
+    mail = shop.message(alice, 0)
+    shop.became(mail, CLICK, 1)
+    orders = [shop.order(alice, 2), shop.order(alice, 3), shop.order(alice, 4, status="CANCELED")]
+    told = text_of(client.get(f"/dashboard/sent/{mail.public_id}/", headers=signed))
+    numbers = [f"Order no. {order.number} followed" in told for order in orders]
+    assert numbers == [True, True, False]
+
+
+def test_b92_the_overview_tells_the_same_amounts(
+    client: Client, shop: Shop, alice: Profile, bob: Profile, signed: dict[str, str]
+) -> None:
+    sell(shop, alice, bob)
+    yen = shop.order(alice, 3, currency="JPY", total=Decimal(1200), channel_slug="jp")
+    shop.follow(yen, hours=24)
+    count(shop.installation)
+    told = text_of(client.get("/dashboard/overview/", headers=signed)).replace("\xa0", " ")
+    assert "In 30 days, 1 order 1,234.50 USD In 30 days, 1 order 1,200 JPY" in told
 
 
 def test_b113_another_shop_sees_nothing_of_it(

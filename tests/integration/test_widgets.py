@@ -12,6 +12,7 @@ from django.core import mail
 from django.test import Client
 from django.utils import timezone
 
+from saleor_personalize.analytics.figures import Day
 from saleor_personalize.enums import (
     ConsentState,
     EventSource,
@@ -501,6 +502,19 @@ def test_b98_the_first_page_tells_of_today_and_of_what_needs_a_look(
     assert "All sends are stopped" in told
     assert "Everything is well" not in told
     assert link_of(response) == f"{APP}/"
+
+
+def test_b98_today_begins_by_the_clock_of_the_shop_as_on_the_results(
+    installation: Installation, alice: Profile, settings: Any
+) -> None:
+    settings.SALEOR_PERSONALIZE = {
+        **settings.SALEOR_PERSONALIZE,
+        "TIME_ZONE": "Pacific/Kiritimati",
+    }
+    since = Day.at(timezone.now()).since
+    message(alice, "welcome", decided_at=since + timedelta(minutes=1))
+    message(alice, "birthday", decided_at=since - timedelta(minutes=1))
+    assert "Messages today Sent 1 Not sent 0" in text_of(ask(installation, "home"))
 
 
 # -- links ------------------------------------------------------------------------------------------------

@@ -56,6 +56,29 @@ def test_b88_who_peeks_after_every_person_is_seldom_misled(share: float, held_ou
     assert right >= 95
 
 
+@pytest.mark.parametrize("held_out", [0.05, 0.5])
+def test_b88_a_small_side_and_a_few_very_large_orders_seldom_mislead(held_out: float) -> None:
+    people, right = 20_000, 0
+    looks = np.unique(np.geomspace(800, people, 40).astype(int)) - 1
+    for seed in range(100):
+        random = np.random.default_rng(seed)
+        is_held = random.random(people) < held_out
+        amounts = (random.random(people) < 0.05) * random.lognormal(4.0, 1.2, people)
+
+        def sums(mask: np.ndarray, amounts: np.ndarray = amounts) -> list[Sample]:
+            own = amounts * mask
+            columns = (np.cumsum(mask), np.cumsum(own), np.cumsum(own**2), np.cumsum(own > 0))
+            rows = zip(*(column[looks].tolist() for column in columns), strict=True)
+            return [Sample(*row) for row in rows]
+
+        verdicts = {
+            compare(arm, base, min_people=MIN_PEOPLE).verdict
+            for arm, base in zip(sums(~is_held), sums(is_held), strict=True)
+        }
+        right += verdicts <= {ArmVerdict.TOO_FEW, ArmVerdict.NO_DIFFERENCE}
+    assert right >= 95
+
+
 def test_b88_a_true_difference_is_inside_at_every_moment_and_found_in_the_end() -> None:
     right, found = 0, 0
     for seed in range(100):

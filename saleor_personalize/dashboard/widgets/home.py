@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from saleor_personalize.analytics.figures import Day
 from saleor_personalize.analytics.queries import headline
 from saleor_personalize.dashboard import words
 from saleor_personalize.dashboard.access import Staff
@@ -24,9 +25,8 @@ from saleor_personalize.recommendations.queries import is_waiting_long, latest_t
 @widget("home.html")
 def home(request: HttpRequest, staff: Staff, id_: str) -> Context:
     now = timezone.now()
-    midnight = timezone.localtime(now).replace(hour=0, minute=0, second=0, microsecond=0)
     return {
-        "counts": message_counts(installation=staff.installation, since=midnight),
+        "counts": message_counts(installation=staff.installation, since=Day.at(now).since),
         "led": [
             {"orders": led.orders, "value": words.amount(led.revenue, currency)}
             for currency, led in headline(installation=staff.installation, now=now).today.items()

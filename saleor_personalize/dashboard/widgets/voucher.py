@@ -23,7 +23,7 @@ def voucher(request: HttpRequest, staff: Staff, id_: str) -> Context:
     counts = queries.counts_of_voucher(installation=installation, voucher_id=id_)
     givers = queries.journeys_of_voucher(installation=installation, voucher_id=id_)
     return {
-        "journeys": [words.TEMPLATES.get(key, key) for key in givers],
+        "journeys": [words.journey_name(key) for key in givers],
         "ends": words.distance(found.expires_at, timezone.now()),
         "is_over": found.expires_at <= timezone.now(),
         "made": sum(counts.values()) - counts[OfferStatus.RESERVED],
