@@ -32,7 +32,7 @@ STATES = {"followed": True, "not_followed": False}
 def page(request: HttpRequest, staff: Staff) -> HttpResponse:
     installation, now = staff.installation, timezone.now()
     state = request.GET.get("state", "")
-    channel = request.GET.get("channel", "")
+    channel = request.GET.get("channel", "").replace("\x00", "")
     shown = carts.left(
         installation=installation,
         now=now,

@@ -109,6 +109,7 @@ def test_4150_carts_that_were_left_are_listed_with_what_is_done_about_each(
     assert shown(client, signed, "?state=followed").count("60.00 USD") == 1
     assert shown(client, signed, "?state=not_followed").count("60.00 USD") == 2
     assert shown(client, signed, "?channel=elsewhere").endswith("None of these.")
+    assert shown(client, signed, "?channel=%00").count("60.00 USD") == 3
     elsewhere = headers(other_installation)
     assert "No cart lies still at the moment." in shown(client, elsewhere)
     assert "No journey that follows carts is live" in shown(client, elsewhere)

@@ -143,6 +143,7 @@ def test_4041_who_waits_for_what_since_when_it_is_sold_out_and_what_that_is_wort
     assert "40.00\N{NO-BREAK SPACE}USD" in page
     assert "Red shoe</span><span>2 people" in page
     assert [row[1] for row in rows_of(client, signed, "?channel=pl")] == ["pl"]
+    assert rows_of(client, signed, "?channel=%00") == rows_of(client, signed)
     elsewhere = client.get(URL, headers=headers(other_installation)).content.decode()
     assert "Nobody waits for anything." in elsewhere
     assert "Nobody keeps anything yet." in elsewhere

@@ -359,6 +359,13 @@ def test_b98_a_product_with_what_goes_with_it_who_waits_and_which_rules_speak_of
     assert told.count("Laces") == 1  # no rule of that name
 
 
+@pytest.mark.parametrize("name", ["customer", "product", "order", "voucher"])
+def test_b98_an_id_that_can_be_none_is_of_nobody(installation: Installation, name: str) -> None:
+    response = ask(installation, name, **{f"{name}Id": "\x00"})
+    assert response.status_code == 200
+    assert len(re.findall("<section", response.content.decode())) == 0
+
+
 def test_b98_a_product_that_was_never_read(installation: Installation) -> None:
     response = ask(installation, "product", productId=product_id(99))
     assert "This product is not known yet." in text_of(response)

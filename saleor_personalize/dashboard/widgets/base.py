@@ -73,7 +73,7 @@ def _answer(
     except AccessDenied as error:
         return _refuse(request, 403, _("You may not do this"), str(error))
     shop = staff.installation
-    context = read(request, staff, request.POST.get(about, "")[:_MAX_ID])
+    context = read(request, staff, request.POST.get(about, "")[:_MAX_ID].replace("\x00", ""))
     return _page(request, template, dashboard_origins(shop.saleor_api_url), context)
 
 
