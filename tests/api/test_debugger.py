@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from saleor_personalize.enums import DeliveryStatus, ErasureSource
-from saleor_personalize.events import refused
+from saleor_personalize.events import arrivals, refused
 from saleor_personalize.models import Event, Identity, Installation, RefusedEvent
 from saleor_personalize.profiles import privacy, retention
 from saleor_personalize.tasks.events import trim_refused
@@ -165,6 +166,23 @@ def test_b100_the_page_looks_less_often_while_nothing_comes(
     assert first < second < third
     collect(client, installation, {"id": "a", "type": "SEARCHED", "query": "x"})
     assert interval(query)[0] == first
+
+
+@pytest.mark.parametrize(("enough", "count"), [(100, 1), (3, 0)])
+def test_b100_what_is_rare_in_a_busy_shop_is_not_looked_for_in_all_of_it(
+    client: Client,
+    shop: Phones,
+    signed: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    enough: int,
+    count: int,
+) -> None:
+    monkeypatch.setattr(arrivals, "ENOUGH", enough)
+    words = [{"id": f"s-{n}", "type": "SEARCHED", "query": "lamp"} for n in range(3)]
+    seen = {"id": "p", "type": "PRODUCT_VIEWED", "productId": shop.phone}
+    collect(client, shop.installation, *words, seen)
+    Event.objects.filter(event_id="p").update(received_at=timezone.now() - timedelta(minutes=10))
+    assert len(lines(client, signed, type="product_viewed")) == count
 
 
 def test_b100_what_is_kept_of_nonsense_is_bounded(
