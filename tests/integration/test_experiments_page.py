@@ -121,6 +121,9 @@ def test_b88_one_experiment_shows_the_figures_of_each_side(
     ]  # fmt: skip
     assert page.count('role="img" aria-label="Between ') == 2
     assert "-2.00 EUR" in page
+    assert "Orders after the decision" not in page
+    Experiment.objects.update(winner="short", decided_at=timezone.now())
+    assert "Orders after the decision no longer count" in shown(client, signed, f"{row.pk}/")
     assert client.get(f"{URL}{row.pk + 1}/", headers=signed).status_code == 404
 
 
