@@ -306,6 +306,19 @@ def test_b101_somebody_else_says_yes(
 
 
 @pytest.mark.usefixtures("_four_eyes")
+def test_b101_who_asked_and_was_erased_as_a_customer_does_not_say_yes_either(
+    client: Client, installation: Installation, her: dict[str, str]
+) -> None:
+    client.post(f"{URL}go-live/", headers=her)
+    Approval.objects.update(asked_by="")  # as an erasure leaves it
+    answer = f"{URL}approval/{Approval.objects.get().pk}/"
+    response = client.post(answer, {"answer": "yes"}, headers=her)
+    assert outcome(response)["text"] == "Somebody else than who asked has to say yes."
+    assert not reminder(installation).is_live
+    assert Approval.objects.get().decided_at is None
+
+
+@pytest.mark.usefixtures("_four_eyes")
 def test_b101_a_yes_is_for_one_version(
     client: Client, installation: Installation, her: dict[str, str], him: dict[str, str]
 ) -> None:
