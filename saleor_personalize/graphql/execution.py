@@ -36,6 +36,7 @@ PLAIN: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
         "slot": lambda shown: shown.found.slot,
         "score": lambda shown: shown.found.score,
         "strategy": lambda shown: shown.found.strategy,
+        "arm": lambda shown: shown.found.arm or None,
         "attributionId": lambda shown: shown.attribution_id,
         "cursor": lambda shown: shown.found.cursor or None,
     },

@@ -46,6 +46,7 @@ SERVICE_VARIABLES = frozenset(
         "CHECKOUT_URL",
         "CLICK_TRACKING",
         "DASHBOARD_ORIGINS",
+        "DASHBOARD_PATH",
         "DATABASE_URL",
         "DEBUG",
         "DEFAULT_SENDER",

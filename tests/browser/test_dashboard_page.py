@@ -184,7 +184,7 @@ def test_staff_without_the_permission_read_why(lively_shop: Installation, dashbo
     claims = staff_claims(lively_shop, permissions=["MANAGE_PRODUCTS"])
     shown = dashboard(lambda: TEST_KEY.jwt(claims))
     expect(shown.frame.get_by_role("alert")).to_contain_text(
-        "You need the permission to manage orders or checkouts"
+        "You need one of these permissions, and this app must have it too: Manage orders, Manage checkouts."
     )
 
 
@@ -202,7 +202,8 @@ def test_go_live_and_pause_by_keyboard(lively_shop: Installation, dashboard: Ope
     button = shown.frame.locator("#journey-button")
     expect(button).to_have_text("Go live")
     shown.frame.locator("body").focus()
-    for _ in range(20):
+    # Past the menu.
+    for _ in range(60):
         shown.page.keyboard.press("Tab")
         if shown.frame.evaluate("document.activeElement.id") == "journey-button":
             break
