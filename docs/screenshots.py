@@ -25,6 +25,17 @@ def main(url: str) -> None:
         frame.get_by_role("heading", level=1).first.wait_for()
         page.wait_for_timeout(4_000)
         page.screenshot(path=IMAGES / "dashboard.png")
+        for name, at in (
+            ("First steps", "first-steps"),
+            ("Journeys", "journeys"),
+            ("Results", "results"),
+        ):
+            frame.get_by_role("button", name=name, exact=True).click()
+            frame.get_by_role("heading", name=name, exact=True).wait_for()
+            page.wait_for_timeout(1_500)
+            # The button that was pressed may stand far below.
+            frame.locator("body").evaluate("() => window.scrollTo(0, 0)")
+            page.screenshot(path=IMAGES / f"{at}.png")
         page.set_viewport_size({"width": 1100, "height": 1400})
         frame.get_by_role("button", name="Playground", exact=True).click()
         frame.get_by_label("Person (empty: nobody we know)").fill("ana@example.com")
