@@ -12,7 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 
 from saleor_personalize.conf import settings
 from saleor_personalize.events.queries import NOT_CARRIED_OUT, SENT_BACK
@@ -86,7 +86,10 @@ def measure(*, experiment: Experiment, now: datetime) -> None:
         "not_carried_out": list(NOT_CARRIED_OUT),
     }
     currencies: dict[str, dict[str, Any]] = {}
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
+        # Of rows that were written just now the planner knows nothing, takes them for few, and would go
+        # through all orders for each person.
+        cursor.execute("SET LOCAL enable_nestloop = off")
         cursor.execute(_COUNTED, given)
         people = dict(cursor.fetchall())
         cursor.execute(_SPENT, given)
