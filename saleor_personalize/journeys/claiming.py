@@ -24,7 +24,7 @@ UPDATE {Enrollment._meta.db_table} SET due_at = %(until)s WHERE id = (
     ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
   ) AS head
   WHERE journey.is_live AND installation.sends_stopped_at IS NULL
-  ORDER BY head.due_at LIMIT 1
+  ORDER BY head.due_at, head.id LIMIT 1
 ) RETURNING id
 """  # noqa: S608 (the names of the tables are ours)
 
