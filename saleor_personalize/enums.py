@@ -354,6 +354,7 @@ class Touch(TextChoices):
     """How somebody met it."""
 
     CLICK = "click", "Clicked"
+    CODE = "code", "Its code was used"
     VIEW = "view", "Seen only"
 
 

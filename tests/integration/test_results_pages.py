@@ -74,6 +74,10 @@ def test_b91_b92_b93_the_page_tells_what_followed_what(
     assert "1,334.50\xa0USD · 2 orders" in response.content.decode().replace("&nbsp;", "\xa0")
     assert re.search(r"After messages 92.5 % of all revenue. 1,234.50 USD · 1 order ", told)
     assert re.search(r"After recommendations 7.5 % of all revenue. 100.00 USD · 1 order ", told)
+    assert (
+        "Revenue per visit Of orders before which the storefront told of a visit: 0 of 2, over all "
+        "such visits. not known yet" in told
+    )
     # Entered, sent, not sent, delivered, opened by people, by machines, clicked, orders, revenue, each.
     assert re.search(r"Cart reminder 2 1 1 0.0 % 0.0 % 1 100.0 % 1 1,234.50 USD 1,234.50 USD", told)
     assert re.search(r"<b>cart 1 0.0 % 0.0 % 1 1 after a look only 100.00 USD", told)
