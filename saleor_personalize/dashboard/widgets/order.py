@@ -13,7 +13,7 @@ from saleor_personalize.dashboard import words
 from saleor_personalize.dashboard.access import Staff
 from saleor_personalize.dashboard.views import Context
 from saleor_personalize.dashboard.widgets.base import link, widget
-from saleor_personalize.enums import TouchKind
+from saleor_personalize.enums import Touch, TouchKind
 from saleor_personalize.events import queries as events
 from saleor_personalize.messaging import outcomes
 from saleor_personalize.messaging import queries as messages
@@ -64,7 +64,7 @@ def _followed(order: Order, now: datetime) -> dict[str, Any] | None:
         if found.kind == TouchKind.MESSAGE
         else found.placement,
         "is_message": found.kind == TouchKind.MESSAGE,
-        "touch": words.TOUCHES[found.touch],
+        "touch": words.TOUCHES[Touch(found.touch)],
         "when": words.distance(found.touched_at, now),
     }
 
