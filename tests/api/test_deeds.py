@@ -65,7 +65,11 @@ def test_b101_a_segment_that_may_not_be_deleted_is_not_said_to_be(
 def test_b101_rules_and_placements_that_a_server_changes(
     gql: Ask, installation: Installation, shop: Phones, till: str
 ) -> None:
-    values: dict[str, Any] = {"name": "No laces", "effect": "EXCLUDE", "conditions": '{"product_ids": ["UHJvZHVjdDox"]}'}
+    values: dict[str, Any] = {
+        "name": "No laces",
+        "effect": "EXCLUDE",
+        "conditions": '{"product_ids": ["UHJvZHVjdDox"]}',
+    }
     made = gql(CREATE_RULE, {"input": values}, token=till).data["merchandisingRuleCreate"]
     assert made["faults"] == []
     id_ = made["rule"]["id"]
