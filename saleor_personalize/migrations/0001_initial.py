@@ -1131,6 +1131,10 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
+                (
+                    "subject",
+                    saleor_personalize.models.fields.EncryptedTextField(blank=True, default=""),
+                ),
                 ("html", saleor_personalize.models.fields.EncryptedPageField()),
                 ("made_at", models.DateTimeField()),
                 (

@@ -435,7 +435,8 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         handed_over_at="handed_over_at",
     ),
     MessageCopy: _persons(
-        "message_copies", "message_copies", message="message_id", html="html", made_at="made_at"
+        "message_copies", "message_copies",
+        message="message_id", subject="subject", html="html", made_at="made_at",
     ),
     MessageEvent: _persons(
         "message_events", "messages", "recorded_at", "provider_event_id",
