@@ -16,6 +16,7 @@ from django.utils import timezone
 from saleor_personalize.analytics import operations
 from saleor_personalize.enums import EventType, MessageEventKind, MessageStatus, NotSentReason
 from saleor_personalize.models import (
+    AttributedOrder,
     DailyFigures,
     Enrollment,
     Installation,
@@ -129,6 +130,8 @@ def test_b91_each_order_behind_the_figures_says_whose_it_is_and_what_it_followed
         answer = client.get(page, asked, headers=signed).content.decode()
         return re.findall(r"<strong>([\d.,]+)", answer)
 
+    AttributedOrder.objects.filter(kind="message").update(touch="code")
+    assert "by e-mail · its code was used" in text_of(client.get(page, headers=signed))
     assert numbers() == ["100.00", "1,234.50"]
     assert numbers(kind="message") == numbers(kind="recovered") == ["1,234.50"]
     assert numbers(kind="recommendation", days="7") == ["100.00"]
