@@ -461,6 +461,8 @@ class Migration(migrations.Migration):
                             ("segment_deleted", "Deleted a segment"),
                             ("rule_saved", "Saved a merchandising rule"),
                             ("rule_deleted", "Deleted a merchandising rule"),
+                            ("placement_saved", "Saved a placement"),
+                            ("placement_deleted", "Deleted a placement"),
                             ("training_asked", "Asked for a training"),
                             ("model_chosen", "Chose which version answers"),
                             ("backfill_started", "Started a back-fill"),
@@ -492,8 +494,8 @@ class Migration(migrations.Migration):
                         max_length=40,
                     ),
                 ),
-                ("staff_id", models.CharField(blank=True, max_length=100)),
-                ("staff_email", saleor_personalize.models.fields.EncryptedTextField(blank=True)),
+                ("actor_id", models.CharField(blank=True, max_length=100)),
+                ("actor_name", saleor_personalize.models.fields.EncryptedTextField(blank=True)),
                 ("object_kind", models.CharField(blank=True, max_length=40)),
                 ("object_id", models.CharField(blank=True, max_length=100)),
                 ("object_name", models.CharField(blank=True, max_length=255)),
@@ -1153,6 +1155,10 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
+                (
+                    "subject",
+                    saleor_personalize.models.fields.EncryptedTextField(blank=True, default=""),
+                ),
                 ("html", saleor_personalize.models.fields.EncryptedPageField()),
                 ("made_at", models.DateTimeField()),
                 (
@@ -1325,7 +1331,12 @@ class Migration(migrations.Migration):
                 (
                     "touch",
                     models.CharField(
-                        choices=[("click", "Clicked"), ("view", "Seen only")], max_length=5
+                        choices=[
+                            ("click", "Clicked"),
+                            ("code", "Its code was used"),
+                            ("view", "Seen only"),
+                        ],
+                        max_length=5,
                     ),
                 ),
                 ("touched_at", models.DateTimeField()),
@@ -3566,7 +3577,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="auditentry",
-            index=models.Index(fields=["installation", "staff_id", "-id"], name="audit_staff"),
+            index=models.Index(fields=["installation", "actor_id", "-id"], name="audit_actor"),
         ),
         migrations.AddIndex(
             model_name="auditentry",
