@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -138,18 +138,17 @@ def _drawn(journey: Journey) -> Context:
 def _outcomes(journey: Journey, now: datetime) -> Context:
     found = figures.outcomes_of(journey=journey, since=now - COUNTED)
     by_status: Counter[str] = Counter()
-    for status, _reason, count in found:
+    for status, _reason, _over, count in found:
         by_status[status] += count
-    reasons = [
-        {"reason": reason, "text": words.not_sent_reason(NotSentReason(reason)), "count": count}
-        for status, reason, count in found
-        if status == MessageStatus.NOT_SENT and reason
-    ]
+    reasons: Counter[str] = Counter()
+    for status, reason, over, count in found:
+        if status == MessageStatus.NOT_SENT and reason:
+            reasons[words.not_sent_reason(NotSentReason(reason), over)] += count
     return {
         "sent": by_status[MessageStatus.SENT],
         "not_sent": by_status[MessageStatus.NOT_SENT],
         "failed": by_status[MessageStatus.FAILED] + by_status[MessageStatus.UNCERTAIN],
-        "reasons": reasons,
+        "reasons": reasons.most_common(),
         "is_cut": sum(by_status.values()) >= figures.LOOKED_AT,
         "most": figures.LOOKED_AT,
     }
@@ -234,19 +233,41 @@ def roll_back(request: HttpRequest, staff: Staff, key: str, number: int) -> Http
 
 @staff_view(sends=True)
 def go_live(request: HttpRequest, staff: Staff, key: str) -> HttpResponse:
+    title, text = _("The journey is live"), _("It counts what happens from now on.")
     journey = _found(staff, key)
+    if refusal := _switch_on(request, staff, journey, approval.go_live, AuditAction.JOURNEY_LIVE):
+        return refusal
+    return _tell(_one(request, staff, journey), "success", title, text)
+
+
+@staff_view(sends=True)
+def resume(request: HttpRequest, staff: Staff, key: str) -> HttpResponse:
+    title, text = _("The journey goes on"), _("Who was held is looked at anew.")
+    journey = _found(staff, key)
+    if refusal := _switch_on(request, staff, journey, approval.resume, AuditAction.JOURNEY_RESUMED):
+        return refusal
+    return _tell(_one(request, staff, journey), "success", title, text)
+
+
+def _switch_on(
+    request: HttpRequest,
+    staff: Staff,
+    journey: Journey,
+    switch: Callable[..., Approval | None],
+    action: AuditAction,
+) -> HttpResponse | None:
+    """Let a journey write to people, and record it; return the answer when it does not: why, or who has to say yes."""
     if _lacks(journey):
-        return _not_yet(request, staff, journey)
+        text = _("Set the sender and the cart link first.")
+        return _tell(_one(request, staff, journey), "error", _("Not live yet"), text)
     try:
-        asked = approval.go_live(journey=journey, by=staff.user_id, now=timezone.now())
+        asked = switch(journey=journey, by=staff.user_id, now=timezone.now())
     except InvalidJourney as error:
         return _tell(_one(request, staff, journey), "error", _("Not live yet"), str(error))
     if asked is not None:
         return _asked(request, staff, asked)
-    staff.record(AuditAction.JOURNEY_LIVE, on=journey, version=_number(journey))
-    response = _one(request, staff, journey)
-    text = _("It counts what happens from now on.")
-    return _tell(response, "success", _("The journey is live"), text)
+    staff.record(action, on=journey, version=_number(journey))
+    return None
 
 
 def _lacks(journey: Journey) -> set[Lack]:
@@ -254,29 +275,6 @@ def _lacks(journey: Journey) -> set[Lack]:
         return set()
     definition = operations.definition_of(journey.published)
     return lacks(installation=journey.installation, definition=definition)
-
-
-def _not_yet(request: HttpRequest, staff: Staff, journey: Journey) -> HttpResponse:
-    text = _("Set the sender and the cart link first.")
-    return _tell(_one(request, staff, journey), "error", _("Not live yet"), text)
-
-
-@staff_view(sends=True)
-def resume(request: HttpRequest, staff: Staff, key: str) -> HttpResponse:
-    journey = _found(staff, key)
-    if _lacks(journey):
-        return _not_yet(request, staff, journey)
-    try:
-        asked = approval.resume(journey=journey, by=staff.user_id, now=timezone.now())
-    except InvalidJourney as error:
-        return _tell(_one(request, staff, journey), "error", _("Not live yet"), str(error))
-    if asked is not None:
-        return _asked(request, staff, asked)
-    staff.record(AuditAction.JOURNEY_RESUMED, on=journey, version=_number(journey))
-    response = _one(request, staff, journey)
-    return _tell(
-        response, "success", _("The journey goes on"), _("Who was held is looked at anew.")
-    )
 
 
 @staff_view(acts=True)

@@ -36,7 +36,7 @@ def show(request: HttpRequest, staff: Staff) -> HttpResponse:
         shown = _preview(staff, given)
     except PreviewRefused as refusal:
         return _page(request, staff, {"given": given, "fault": str(refusal)})
-    over = DeliveryChannel(shown.delivery_channel)
+    over = shown.delivery_channel
     objection = "" if shown.objection is None else words.not_sent_reason(shown.objection, over)
     return _page(request, staff, {"given": given, "shown": shown, "objection": objection})
 

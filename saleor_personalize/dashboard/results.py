@@ -67,6 +67,7 @@ def journey(request: HttpRequest, staff: Staff, key: str) -> HttpResponse:
             "journey": _journey(row),
             "reasons": [
                 {
+                    "key": reason,
                     "text": words.not_sent_reason(NotSentReason(reason)),
                     "count": count,
                     "share": words.share(reports.ratio(count, row.not_sent_count)),

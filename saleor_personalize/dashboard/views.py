@@ -32,7 +32,7 @@ from saleor_personalize.dashboard.access import (
     staff_view,
     why_not,
 )
-from saleor_personalize.dashboard.forms import SettingsForm
+from saleor_personalize.dashboard.forms import SettingsForm, row_id
 from saleor_personalize.enums import AuditAction, BackfillStatus, MessageStatus
 from saleor_personalize.ingestion import backfill as backfills
 from saleor_personalize.ingestion import deliveries, queries
@@ -267,6 +267,7 @@ def _journey(staff: Staff) -> Context:
     return {
         "journey": state,
         "delay": words.duration(state.delay),
+        "over": words.ways(state.delivery_channels),
         "expiry": words.duration(settings.ABANDONED_CHECKOUT_EXPIRY),
         "is_sender_missing": Lack.SENDER in missing,
         "is_link_missing": Lack.CART_LINK in missing,
@@ -442,9 +443,11 @@ def save_settings(request: HttpRequest, staff: Staff) -> HttpResponse:
 def replay(request: HttpRequest, staff: Staff) -> HttpResponse:
     """Put failed deliveries back in line: the one named by `delivery`, else all."""
     given = request.POST.get("delivery", "")
-    if given and not (given.isdecimal() and len(given) < 20):
+    which = row_id(given)
+    if given and which is None:
         raise Http404
-    count = deliveries.replay(installation=staff.installation, ids=[int(given)] if given else None)
+    ids = [which] if which is not None else None
+    count = deliveries.replay(installation=staff.installation, ids=ids)
     staff.record(AuditAction.DELIVERIES_REPLAYED, count=count)
     ask_for("personalize.process_deliveries")
     context = _webhooks(request, staff, timezone.now())

@@ -244,7 +244,8 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     Journey: _shops("key", "is_live", "live_at", "priority", "published", "looked_at"),
     JourneyVersion: _shops("journey", "number", "definition", "source", "created_at"),
     DryRun: _shops(
-        "journey", "version", "status", "asked_at", "started_at", "finished_at", "forecast", "error"
+        "journey", "version", "status", "asked_at", "started_at", "attempts", "finished_at",
+        "forecast", "error",
     ),
     Approval: {
         **_shops("journey", "version", "asked_at", "decided_at", "goes_on", "is_given"),
@@ -434,7 +435,8 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         handed_over_at="handed_over_at",
     ),
     MessageCopy: _persons(
-        "message_copies", "message_copies", message="message_id", html="html", made_at="made_at"
+        "message_copies", "message_copies",
+        message="message_id", subject="subject", html="html", made_at="made_at",
     ),
     MessageEvent: _persons(
         "message_events", "messages", "recorded_at", "provider_event_id",
