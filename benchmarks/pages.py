@@ -357,7 +357,7 @@ def _machinery(fill: functools.partial[None], profiles: int) -> None:
     ago = "now() - random() * interval '30 days'"
     fill(
         "auditentry", f"generate_series(1, {profiles // 10}) AS i", at=f"now() - interval '1 minute' * ({profiles} - i)",
-        action="(ARRAY['journey_paused','settings_changed','test_sent'])[1 + i % 3]", staff_id="'VXNlcjox'",
+        action="(ARRAY['journey_paused','settings_changed','test_sent'])[1 + i % 3]", actor_id="'VXNlcjox'",
         object_kind="'journey'", object_id="i::text", detail="'{}'::jsonb",
     )  # fmt: skip
     fill(

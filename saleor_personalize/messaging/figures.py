@@ -25,9 +25,9 @@ def message_counts(*, installation: Installation, since: datetime) -> MessageCou
         Message.objects.of(installation)
         .filter(decided_at__gte=since)
         .aggregate(
-            sent=Count("pk", filter=Q(status=MessageStatus.SENT)),
-            not_sent=Count("pk", filter=Q(status=MessageStatus.NOT_SENT)),
-            failed=Count("pk", filter=Q(status__in=failed)),
+            sent=Count("*", filter=Q(status=MessageStatus.SENT)),
+            not_sent=Count("*", filter=Q(status=MessageStatus.NOT_SENT)),
+            failed=Count("*", filter=Q(status__in=failed)),
         )
     )
     return MessageCounts(**figures)
