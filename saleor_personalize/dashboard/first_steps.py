@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
@@ -59,6 +60,8 @@ def _step(step: Step, found: FirstSteps) -> dict[str, Any]:
 def _url(page: str, recipe: str) -> str:
     if not page:
         return ""
+    if page == "dashboard-previews" and recipe:
+        return f"{reverse(page)}?{urlencode({'journey': recipe})}"
     return reverse(page, args=[recipe] if page == "dashboard-journey" else [])
 
 
