@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from django.db.models import Q
+
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import BackfillStatus, DeliveryChannel, DryRunStatus, FirstStepKey
 from saleor_personalize.journeys import definitions
@@ -86,10 +88,14 @@ class FirstSteps:
 def first_steps(*, installation: Installation) -> FirstSteps:
     """Return every step and whether it is done. Reads some rows by index, however large the shop."""
     noted = {row.key: row for row in FirstStep.objects.of(installation)}
-    live = list(Journey.objects.of(installation).filter(is_live=True).order_by("live_at", "pk")[:1])
     chosen = noted.get(FirstStepKey.RECIPE)
+    rows = Journey.objects.of(installation).filter(
+        Q(is_live=True) | Q(key=chosen.detail if chosen else "")
+    )
+    journeys = {row.key: row for row in rows.order_by("live_at", "pk")}
+    live = [row for row in journeys.values() if row.is_live]
     recipe = chosen.detail if chosen is not None else (live[0].key if live else "")
-    journey = Journey.objects.of(installation).filter(key=recipe).first() if recipe else None
+    journey = journeys.get(recipe)
     runs = DryRun.objects.of(installation).filter(journey__key=recipe, status=DryRunStatus.DONE)
     run = runs.first() if recipe else None
     checked = noted.get(FirstStepKey.CHECKED)
