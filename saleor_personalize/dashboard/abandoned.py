@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from saleor_personalize.catalog.queries import names
 from saleor_personalize.dashboard import words
 from saleor_personalize.dashboard.access import Staff, staff_view, why_not
+from saleor_personalize.dashboard.forms import row_id
 from saleor_personalize.dashboard.views import CALM, LIVELY, Context, _poll, _render, _tell
 from saleor_personalize.dashboard.words import State
 from saleor_personalize.enums import AuditAction, DeliveryChannel, NotSentReason
@@ -62,10 +63,10 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
 
 def _before(request: HttpRequest, staff: Staff) -> Checkout | None:
     """Return the last cart of the page before."""
-    text = request.GET.get("before", "")
-    if not (text.isdecimal() and len(text) < 19):
+    before = row_id(request.GET.get("before", ""))
+    if before is None:
         return None
-    return Checkout.objects.of(staff.installation).filter(pk=int(text)).first()
+    return Checkout.objects.of(staff.installation).filter(pk=before).first()
 
 
 def _names(staff: Staff, shown: list[Checkout], most: int | None = None) -> dict[str, str]:

@@ -13,6 +13,7 @@ from saleor_personalize.audit import queries
 from saleor_personalize.conf import settings
 from saleor_personalize.dashboard import words
 from saleor_personalize.dashboard.access import Staff, staff_view
+from saleor_personalize.dashboard.forms import row_id
 from saleor_personalize.dashboard.spreadsheets import csv_response
 from saleor_personalize.dashboard.views import _render
 from saleor_personalize.enums import AuditAction
@@ -78,9 +79,9 @@ ACTIONS = {
 def page(request: HttpRequest, staff: Staff) -> HttpResponse:
     action, who = _filters(request)
     rows = queries.entries(installation=staff.installation, action=action, staff_id=who)
-    before = request.GET.get("before", "")
-    if before.isdecimal() and len(before) < 19:
-        rows = rows.filter(pk__lt=int(before))
+    before = row_id(request.GET.get("before", ""))
+    if before is not None:
+        rows = rows.filter(pk__lt=before)
     shown = list(rows[: LISTED + 1])
     kept = settings.RETENTION.get("audit")
     return _render(
@@ -90,7 +91,7 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
         {
             "entries": [_line(row) for row in shown[:LISTED]],
             "older": shown[LISTED - 1].pk if len(shown) > LISTED else None,
-            "is_first": not before,
+            "is_first": before is None,
             "actions": list(ACTIONS.items()),
             "action": action,
             "who": who,

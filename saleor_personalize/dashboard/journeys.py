@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -261,19 +261,41 @@ def sure(request: HttpRequest, staff: Staff, key: str, deed: str) -> HttpRespons
 
 @staff_view(sends=True)
 def go_live(request: HttpRequest, staff: Staff, key: str) -> HttpResponse:
+    title, text = _("The journey is live"), _("It counts what happens from now on.")
     journey = _found(staff, key)
+    if refusal := _switch_on(request, staff, journey, approval.go_live, AuditAction.JOURNEY_LIVE):
+        return refusal
+    return _tell(_one(request, staff, journey), "success", title, text)
+
+
+@staff_view(sends=True)
+def resume(request: HttpRequest, staff: Staff, key: str) -> HttpResponse:
+    title, text = _("The journey goes on"), _("Who was held is looked at anew.")
+    journey = _found(staff, key)
+    if refusal := _switch_on(request, staff, journey, approval.resume, AuditAction.JOURNEY_RESUMED):
+        return refusal
+    return _tell(_one(request, staff, journey), "success", title, text)
+
+
+def _switch_on(
+    request: HttpRequest,
+    staff: Staff,
+    journey: Journey,
+    switch: Callable[..., Approval | None],
+    action: AuditAction,
+) -> HttpResponse | None:
+    """Let a journey write to people, and record it; return the answer when it does not: why, or who has to say yes."""
     if _lacks(journey):
-        return _not_yet(request, staff, journey)
+        text = _("Set the sender and the cart link first.")
+        return _tell(_one(request, staff, journey), "error", _("Not live yet"), text)
     try:
-        asked = approval.go_live(journey=journey, by=staff.user_id, now=timezone.now())
+        asked = switch(journey=journey, by=staff.user_id, now=timezone.now())
     except InvalidJourney as error:
         return _tell(_one(request, staff, journey), "error", _("Not live yet"), str(error))
     if asked is not None:
         return _asked(request, staff, asked)
-    staff.record(AuditAction.JOURNEY_LIVE, on=journey, version=_number(journey))
-    response = _one(request, staff, journey)
-    text = _("It counts what happens from now on.")
-    return _tell(response, "success", _("The journey is live"), text)
+    staff.record(action, on=journey, version=_number(journey))
+    return None
 
 
 def _lacks(journey: Journey) -> set[Lack]:
@@ -281,29 +303,6 @@ def _lacks(journey: Journey) -> set[Lack]:
         return set()
     definition = operations.definition_of(journey.published)
     return lacks(installation=journey.installation, definition=definition)
-
-
-def _not_yet(request: HttpRequest, staff: Staff, journey: Journey) -> HttpResponse:
-    text = _("Set the sender and the cart link first.")
-    return _tell(_one(request, staff, journey), "error", _("Not live yet"), text)
-
-
-@staff_view(sends=True)
-def resume(request: HttpRequest, staff: Staff, key: str) -> HttpResponse:
-    journey = _found(staff, key)
-    if _lacks(journey):
-        return _not_yet(request, staff, journey)
-    try:
-        asked = approval.resume(journey=journey, by=staff.user_id, now=timezone.now())
-    except InvalidJourney as error:
-        return _tell(_one(request, staff, journey), "error", _("Not live yet"), str(error))
-    if asked is not None:
-        return _asked(request, staff, asked)
-    staff.record(AuditAction.JOURNEY_RESUMED, on=journey, version=_number(journey))
-    response = _one(request, staff, journey)
-    return _tell(
-        response, "success", _("The journey goes on"), _("Who was held is looked at anew.")
-    )
 
 
 @staff_view(acts=True)

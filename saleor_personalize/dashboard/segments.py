@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 
 from saleor_personalize.dashboard import editor, words
 from saleor_personalize.dashboard.access import Staff, staff_view
+from saleor_personalize.dashboard.forms import row_id
 from saleor_personalize.dashboard.views import CALM, LIVELY, Context, _poll, _render, _tell
 from saleor_personalize.enums import AuditAction
 from saleor_personalize.models import Segment
@@ -216,8 +217,8 @@ def choices(request: HttpRequest, staff: Staff) -> HttpResponse:
 
 
 def _posted(request: HttpRequest, staff: Staff) -> tuple[Segment | None, editor.Node]:
-    given = request.POST.get("segment", "")
-    segment = _found(staff, int(given)) if given.isdecimal() and len(given) < 19 else None
+    given = row_id(request.POST.get("segment", ""))
+    segment = _found(staff, given) if given is not None else None
     return segment, editor.read({name: str(value) for name, value in request.POST.items()})
 
 

@@ -195,12 +195,8 @@ def _provider_state(provider: Provider) -> State:
         return State(
             "bad",
             _("Refuses messages"),
-            ngettext(
-                "%(refused)s of the latest messages was refused, the last one among them.",
-                "%(refused)s of the latest messages were refused, the last one among them.",
-                provider.refused,
-            )
-            % {"refused": provider.refused},
+            _("Of the last few messages that it was handed, %(refused)s were refused.")
+            % {"refused": provider.refused_lately},
             _("See why on the page of messages, and look at your account at the provider."),
         )
     if provider.refused > provider.sent:

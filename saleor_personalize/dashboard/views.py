@@ -32,7 +32,7 @@ from saleor_personalize.dashboard.access import (
     staff_view,
     why_not,
 )
-from saleor_personalize.dashboard.forms import SettingsForm
+from saleor_personalize.dashboard.forms import SettingsForm, row_id
 from saleor_personalize.enums import AuditAction, BackfillStatus, MessageStatus
 from saleor_personalize.ingestion import backfill as backfills
 from saleor_personalize.ingestion import deliveries, queries
@@ -390,9 +390,11 @@ def save_settings(request: HttpRequest, staff: Staff) -> HttpResponse:
 def replay(request: HttpRequest, staff: Staff) -> HttpResponse:
     """Put failed deliveries back in line: the one named by `delivery`, else all."""
     given = request.POST.get("delivery", "")
-    if given and not (given.isdecimal() and len(given) < 20):
+    which = row_id(given)
+    if given and which is None:
         raise Http404
-    count = deliveries.replay(installation=staff.installation, ids=[int(given)] if given else None)
+    ids = [which] if which is not None else None
+    count = deliveries.replay(installation=staff.installation, ids=ids)
     staff.record(AuditAction.DELIVERIES_REPLAYED, count=count)
     ask_for("personalize.process_deliveries")
     context = _webhooks(request, staff, timezone.now())

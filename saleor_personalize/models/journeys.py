@@ -86,6 +86,7 @@ class DryRun(Scoped):
     asked_at = models.DateTimeField()
     # A worker that was killed leaves it running: after a while another one begins again.
     started_at = models.DateTimeField(null=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
     finished_at = models.DateTimeField(null=True)
     # As `Forecast.to_json` writes it: numbers by day, nothing of single people.
     forecast = models.JSONField(default=dict)

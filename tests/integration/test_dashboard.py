@@ -116,7 +116,7 @@ def make_delivery(installation: Installation, number: int, **changes: Any) -> We
 def make_message(profile: Profile, status: MessageStatus, reason: str = "") -> Message:
     return Message.objects.create(
         installation=profile.installation,
-        idempotency_key=f"test:{status}:{reason}:{profile.pk}",
+        idempotency_key=f"test:{Message.objects.count()}",
         profile=profile,
         template="abandoned_checkout",
         purpose=Purpose.MARKETING,

@@ -118,9 +118,22 @@ def test_b100_a_provider_is_judged_by_its_latest_messages(
         "Takes messages"
         in lines(client.get("/dashboard/health/", headers=signed))["provider-email"]
     )
+    for _ in range(2):
+        # An address that is dead says nothing of the provider, nor do two of them.
+        make_message(alice, MessageStatus.FAILED, reason=NotSentReason.CHANNEL_ERROR)
+        assert (
+            "Takes messages"
+            in lines(client.get("/dashboard/health/", headers=signed))["provider-email"]
+        )
     make_message(alice, MessageStatus.FAILED, reason=NotSentReason.CHANNEL_ERROR)
     refused = lines(client.get("/dashboard/health/", headers=signed))["provider-email"]
-    assert "1 of the latest messages was refused, the last one among them." in refused
+    assert "Of the last few messages that it was handed, 3 were refused." in refused
+    for _ in range(3):
+        make_message(alice, MessageStatus.SENT)
+    assert (
+        "Takes messages"
+        in lines(client.get("/dashboard/health/", headers=signed))["provider-email"]
+    )
 
 
 def test_b100_a_night_that_was_left_out_is_told(

@@ -589,6 +589,26 @@ def test_b63_a_dry_run_that_fails_says_so_and_is_not_tried_for_ever(
     assert "ZeroDivisionError" in text_of(client.get(f"{URL}dry-run/", headers=her))
 
 
+def test_b63_a_dry_run_whose_worker_is_always_killed_ends_and_may_be_asked_for_again(
+    client: Client, installation: Installation, her: dict[str, str]
+) -> None:
+    client.post(f"{URL}dry-run/ask/", headers=her)
+    now = timezone.now()
+    for number in range(dry_runs.MAX_ATTEMPTS):
+        # Each of them is killed before it can say anything.
+        moment = now + number * (dry_runs.LEASE + timedelta(seconds=1))
+        assert dry_runs.claim_next(now=moment) is not None
+        assert dry_runs.claim_next(now=moment + dry_runs.LEASE / 2) is None
+    assert "It is being played." in text_of(client.get(f"{URL}dry-run/", headers=her))
+    assert dry_runs.claim_next(now=now + timedelta(days=1)) is None
+    assert DryRun.objects.get().status == DryRunStatus.FAILED
+    page = text_of(client.get(f"{URL}dry-run/", headers=her))
+    assert "Its worker was ended 3 times before it was done" in page
+    client.post(f"{URL}dry-run/ask/", headers=her)
+    assert make_dry_runs() == 1
+    assert DryRun.objects.get().status == DryRunStatus.DONE
+
+
 def test_b63_a_dry_run_is_asked_for_and_made_by_a_worker(
     client: Client, installation: Installation, alice: Profile, her: dict[str, str]
 ) -> None:

@@ -244,7 +244,8 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     Journey: _shops("key", "is_live", "live_at", "priority", "published", "looked_at", "let_go_at", "tested_at"),
     JourneyVersion: _shops("journey", "number", "definition", "source", "created_at"),
     DryRun: _shops(
-        "journey", "version", "status", "asked_at", "started_at", "finished_at", "forecast", "error"
+        "journey", "version", "status", "asked_at", "started_at", "attempts", "finished_at",
+        "forecast", "error",
     ),
     Approval: {
         **_shops("journey", "version", "asked_at", "decided_at", "goes_on", "is_given"),
