@@ -64,7 +64,6 @@ __all__ = [
     "journeys_of",
     "known",
     "let_go",
-    "let_go_all",
     "load",
     "looks_back_to",
     "observe",
@@ -171,7 +170,7 @@ def pause(*, journey: Journey, now: datetime | None = None, on_pause: str = "") 
 
 
 def let_go(*, journey: Journey, now: datetime, limit: int) -> int:
-    """End the stays of those who were inside when everybody was to leave, at most `limit`; return how many.
+    """End the stays of those who were inside at `journey.let_go_at`, at most `limit`; return how many.
 
     Safe to run beside itself. `journey.let_go_at` is None once nobody is left.
     """
@@ -185,15 +184,11 @@ def let_go(*, journey: Journey, now: datetime, limit: int) -> int:
             if row is not None:
                 _end(row, NotSentReason.JOURNEY_PAUSED, now)
     if not staying.exists():
-        journey.let_go_at = None
-        journey.save(update_fields=["let_go_at"])
+        # Unless it was said anew meanwhile.
+        mine = Journey.objects.of(journey.installation_id).filter(pk=journey.pk)
+        mine.filter(let_go_at=journey.let_go_at).update(let_go_at=None)
+        journey.refresh_from_db(fields=["let_go_at"])
     return len(found)
-
-
-def let_go_all(*, now: datetime, limit: int) -> int:
-    """Go on with every journey that people are leaving, at most `limit` of each; return how many left."""
-    rows = Journey.objects.exclude(let_go_at=None).order_by("let_go_at", "pk")
-    return sum(let_go(journey=journey, now=now, limit=limit) for journey in rows)
 
 
 def set_priority(*, journey: Journey, priority: int | None) -> None:

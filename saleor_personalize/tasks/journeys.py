@@ -10,7 +10,7 @@ from django.utils import timezone
 from saleor_personalize.exceptions import kind_and_place
 from saleor_personalize.journeys import dry_runs
 from saleor_personalize.journeys import operations as journeys
-from saleor_personalize.journeys.queries import next_place
+from saleor_personalize.journeys.queries import being_left, next_place
 from saleor_personalize.messaging import operations as messaging
 
 logger = logging.getLogger(__name__)
@@ -64,8 +64,9 @@ def enter_journeys() -> int:
 def let_go() -> int:
     """End the stays in journeys that were paused so that everybody leaves; return how many."""
     count = 0
-    while found := journeys.let_go_all(now=timezone.now(), limit=LIMIT):
-        count += found
+    for journey in being_left():
+        while journey.let_go_at is not None:
+            count += journeys.let_go(journey=journey, now=timezone.now(), limit=LIMIT)
     return count
 
 

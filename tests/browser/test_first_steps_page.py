@@ -75,7 +75,7 @@ def test_b99_a_newcomer_has_a_live_journey_after_the_first_steps(
     # The message of this journey, to nobody real, and to one's own mailbox.
     frame.locator("#page-first-steps").press("Enter")
     frame.locator("#step-test_sent").press("Enter")
-    expect(frame.get_by_label("Journey")).to_have_value("welcome")
+    expect(frame.locator("#previews-journey")).to_have_value("welcome")
     frame.locator("#previews-show").press("Enter")
     expect(frame.locator("#content")).to_contain_text("This is an example")
     expect(frame.locator("pre")).to_contain_text("Alex")
