@@ -1,4 +1,4 @@
-"""The page "Audit log": who of the shop's staff did what, and to what."""
+"""The page "Audit log": who did what, and to what."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from saleor_personalize.audit import queries
+from saleor_personalize.audit.operations import APP_TOKEN, TERMINAL
 from saleor_personalize.conf import settings
 from saleor_personalize.dashboard import words
 from saleor_personalize.dashboard.access import Staff, staff_view
@@ -18,10 +19,11 @@ from saleor_personalize.dashboard.spreadsheets import csv_response
 from saleor_personalize.dashboard.views import _render
 from saleor_personalize.enums import AuditAction
 from saleor_personalize.models import AuditEntry
+from saleor_personalize.saleor_api.server_keys import is_meant
 
 LISTED = 50
 _LONGEST_ID = 100
-_HEADER = ("at", "staff_id", "staff_email", "action", "object_kind", "object_id", "object_name")
+_HEADER = ("at", "actor_id", "actor_name", "action", "object_kind", "object_id", "object_name")
 
 ACTIONS = {
     AuditAction.JOURNEY_LIVE: gettext_lazy("Had a journey go live"),
@@ -45,6 +47,8 @@ ACTIONS = {
     AuditAction.SEGMENT_DELETED: gettext_lazy("Deleted a segment"),
     AuditAction.RULE_SAVED: gettext_lazy("Saved a rule"),
     AuditAction.RULE_DELETED: gettext_lazy("Deleted a rule"),
+    AuditAction.PLACEMENT_SAVED: gettext_lazy("Saved a placement"),
+    AuditAction.PLACEMENT_DELETED: gettext_lazy("Deleted a placement"),
     AuditAction.TRAINING_ASKED: gettext_lazy("Asked for a training"),
     AuditAction.MODEL_CHOSEN: gettext_lazy("Chose which version answers"),
     AuditAction.BACKFILL_STARTED: gettext_lazy("Started a back-fill"),
@@ -78,7 +82,7 @@ ACTIONS = {
 @staff_view()
 def page(request: HttpRequest, staff: Staff) -> HttpResponse:
     action, who = _filters(request)
-    rows = queries.entries(installation=staff.installation, action=action, staff_id=who)
+    rows = queries.entries(installation=staff.installation, action=action, actor_id=who)
     before = row_id(request.GET.get("before", ""))
     if before is not None:
         rows = rows.filter(pk__lt=before)
@@ -95,7 +99,7 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
             "actions": list(ACTIONS.items()),
             "action": action,
             "who": who,
-            "who_name": next((row.staff_email or who for row in shown), who) if who else "",
+            "who_name": next(map(_who, shown), who) if who else "",
             "kept": words.duration(kept) if kept else None,
         },
     )
@@ -106,7 +110,7 @@ def export(request: HttpRequest, staff: Staff) -> StreamingHttpResponse:
     """Serve the log that the page shows, whole, as CSV."""
     action, who = _filters(request)
     staff.record(AuditAction.AUDIT_EXPORTED)
-    rows = queries.entries(installation=staff.installation, action=action, staff_id=who)
+    rows = queries.entries(installation=staff.installation, action=action, actor_id=who)
     return csv_response(name="audit-log.csv", header=(*_HEADER, "detail"), rows=_cells(rows))
 
 
@@ -128,9 +132,19 @@ def _line(row: AuditEntry) -> dict[str, Any]:
         "title": ACTIONS[AuditAction(row.action)],
         "name": row.object_name or row.object_id,
         "detail": _detail(row),
-        "who": row.staff_id,
-        "who_name": row.staff_email or row.staff_id or _("Somebody who was erased"),
+        "who": row.actor_id,
+        "who_name": _who(row),
     }
+
+
+def _who(row: AuditEntry) -> str:
+    if row.actor_id == TERMINAL.id:
+        return _("Whoever runs the service, from a terminal")
+    if row.actor_id == APP_TOKEN.id:
+        return _("A server with the token of the app")
+    if is_meant(row.actor_id):
+        return _("Server key %(name)s") % {"name": row.actor_name}
+    return row.actor_name or row.actor_id or _("Somebody who was erased")
 
 
 def _detail(row: AuditEntry) -> str:

@@ -138,18 +138,17 @@ def _drawn(journey: Journey) -> Context:
 def _outcomes(journey: Journey, now: datetime) -> Context:
     found = figures.outcomes_of(journey=journey, since=now - COUNTED)
     by_status: Counter[str] = Counter()
-    for status, _reason, count in found:
+    for status, _reason, _over, count in found:
         by_status[status] += count
-    reasons = [
-        {"reason": reason, "text": words.not_sent_reason(NotSentReason(reason)), "count": count}
-        for status, reason, count in found
-        if status == MessageStatus.NOT_SENT and reason
-    ]
+    reasons: Counter[str] = Counter()
+    for status, reason, over, count in found:
+        if status == MessageStatus.NOT_SENT and reason:
+            reasons[words.not_sent_reason(NotSentReason(reason), over)] += count
     return {
         "sent": by_status[MessageStatus.SENT],
         "not_sent": by_status[MessageStatus.NOT_SENT],
         "failed": by_status[MessageStatus.FAILED] + by_status[MessageStatus.UNCERTAIN],
-        "reasons": reasons,
+        "reasons": reasons.most_common(),
         "is_cut": sum(by_status.values()) >= figures.LOOKED_AT,
         "most": figures.LOOKED_AT,
     }

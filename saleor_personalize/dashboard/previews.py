@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -27,19 +27,19 @@ _FIELDS = ("journey", "step", "person", "language", "over")
 @staff_view(people=True)
 def page(request: HttpRequest, staff: Staff) -> HttpResponse:
     """Serve the form; `journey` in the address is chosen in it."""
-    return _page(request, staff, {"given": _given(request.GET)})
+    return _page(request, staff, {"given": {"journey": request.GET.get("journey", "")}})
 
 
 # By POST: an address of a customer stands in no log.
 @staff_view(people=True, posts=True)
 def show(request: HttpRequest, staff: Staff) -> HttpResponse:
     """Show what the person would get; nothing is recorded."""
-    given = _given(request.POST)
+    given = _given(request)
     try:
         shown = _preview(staff, given)
     except PreviewRefused as refusal:
         return _refused(request, staff, given, _("It cannot be shown"), refusal)
-    over = DeliveryChannel(shown.delivery_channel)
+    over = shown.delivery_channel
     objection = "" if shown.objection is None else words.not_sent_reason(shown.objection, over)
     return _page(request, staff, {"given": given, "shown": shown, "objection": objection})
 
@@ -47,7 +47,7 @@ def show(request: HttpRequest, staff: Staff) -> HttpResponse:
 @staff_view(people=True, sends=True)
 def send(request: HttpRequest, staff: Staff) -> HttpResponse:
     """Send it to whoever presses the button, and to nobody else."""
-    given = _given(request.POST)
+    given = _given(request)
     try:
         shown = _preview(staff, given)
         previews.send_test(shown=shown, to=staff.email, now=timezone.now())
@@ -90,9 +90,11 @@ def _journeys(staff: Staff) -> list[tuple[str, str]]:
     return sorted(named, key=lambda each: each[1].casefold())
 
 
-def _given(form: QueryDict) -> dict[str, str]:
+def _given(request: HttpRequest) -> dict[str, str]:
     # NUL is in no text of the database, and asking for it would be a fault.
-    return {name: form.get(name, "").replace("\x00", "").strip()[:LONGEST] for name in _FIELDS}
+    return {
+        name: request.POST.get(name, "").replace("\x00", "").strip()[:LONGEST] for name in _FIELDS
+    }
 
 
 def _preview(staff: Staff, given: dict[str, str]) -> Preview:

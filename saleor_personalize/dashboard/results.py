@@ -67,6 +67,7 @@ def journey(request: HttpRequest, staff: Staff, key: str) -> HttpResponse:
             "journey": _journey(row),
             "reasons": [
                 {
+                    "key": reason,
                     "text": words.not_sent_reason(NotSentReason(reason)),
                     "count": count,
                     "share": words.share(reports.ratio(count, row.not_sent_count)),
@@ -229,7 +230,11 @@ def _money(money: Money) -> Context:
             (
                 _("Revenue per visit"),
                 amount(money.per_session),
-                _("All revenue, over the visits that the storefront told of."),
+                _(
+                    "Of orders before which the storefront told of a visit: %(known)s of %(all)s, "
+                    "over all such visits."
+                )
+                % {"known": money.with_visit.orders, "all": money.orders},
             ),
             (
                 _("Brought by a buyer so far"),

@@ -16,6 +16,7 @@ from saleor_personalize.dashboard import (
     in_force,
     journeys,
     keys,
+    led_orders,
     messages,
     offers,
     people,
@@ -210,6 +211,7 @@ urlpatterns = [
         name="dashboard-playground-choices",
     ),
     path("dashboard/results/", results.page, name="dashboard-results"),
+    path("dashboard/results/orders/", led_orders.page, name="dashboard-led-orders"),
     path(
         "dashboard/results/export/figures/",
         results.export_figures,

@@ -265,6 +265,7 @@ def _journey(staff: Staff) -> Context:
     return {
         "journey": state,
         "delay": words.duration(state.delay),
+        "over": words.ways(state.delivery_channels),
         "expiry": words.duration(settings.ABANDONED_CHECKOUT_EXPIRY),
         "is_sender_missing": Lack.SENDER in missing,
         "is_link_missing": Lack.CART_LINK in missing,

@@ -165,6 +165,13 @@ def _steps(journey: Journey) -> list[definitions.Message]:
     return [step for _path, step in walked if isinstance(step, definitions.Message)]
 
 
+def step_saying(*, journey: Journey, template: str) -> str:
+    """Return the id of the step that says a template as the journey is now; "" where none does."""
+    if journey.published is None:
+        return ""
+    return next((step.id for step in _steps(journey) if step.template == template), "")
+
+
 def _channel(step: definitions.Message, wanted: str) -> DeliveryChannel:
     name = wanted or step.delivery_channel
     if name == definitions.BEST:

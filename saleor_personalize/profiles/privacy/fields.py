@@ -192,7 +192,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     AuditEntry: {
         **_shops("at", "action", "object_kind", "object_name", "detail", kept="audit"),
         **dict.fromkeys(
-            ("staff_id", "staff_email", "object_id"), Handling(True, "", Erased.EMPTIED, "audit")
+            ("actor_id", "actor_name", "object_id"), Handling(True, "", Erased.EMPTIED, "audit")
         ),
     },
     # The service account's address is a machine's.
@@ -435,7 +435,8 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         handed_over_at="handed_over_at",
     ),
     MessageCopy: _persons(
-        "message_copies", "message_copies", message="message_id", html="html", made_at="made_at"
+        "message_copies", "message_copies",
+        message="message_id", subject="subject", html="html", made_at="made_at",
     ),
     MessageEvent: _persons(
         "message_events", "messages", "recorded_at", "provider_event_id",
