@@ -11,6 +11,7 @@ from graphql import GraphQLError
 
 from saleor_personalize.exceptions import AccessDenied
 from saleor_personalize.graphql.types import text
+from saleor_personalize.journeys import segment_use
 from saleor_personalize.models import Installation
 from saleor_personalize.models import Segment as SegmentRow
 from saleor_personalize.segments import operations, queries
@@ -143,12 +144,12 @@ class SegmentUpdate(_Answer, graphene.Mutation):
             text(changes["name"])
         return _answer(
             SegmentUpdate,
-            lambda: operations.update_segment(segment=segment, now=timezone.now(), **changes),
+            lambda: segment_use.update_segment(segment=segment, now=timezone.now(), **changes),
         )
 
 
 class SegmentDelete(_Answer, graphene.Mutation):
-    """Server only: delete a segment with its memberships; refused while another builds on it."""
+    """Server only: delete a segment with its memberships; refused while another builds on it, or a live journey follows it."""
 
     class Arguments:
         key = graphene.String(required=True)
@@ -156,7 +157,7 @@ class SegmentDelete(_Answer, graphene.Mutation):
     @staticmethod
     def mutate(root: None, info: Any, key: str) -> Any:
         segment = _known(_server(info), key)
-        return _answer(SegmentDelete, lambda: operations.delete_segment(segment=segment))
+        return _answer(SegmentDelete, lambda: segment_use.delete_segment(segment=segment))
 
 
 class SegmentMutations(graphene.ObjectType):
