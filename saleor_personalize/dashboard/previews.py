@@ -63,9 +63,10 @@ def _page(request: HttpRequest, staff: Staff, context: Context) -> HttpResponse:
         "previews/page.html",
         {
             "given": {},
-            "journeys": [
-                journey.key for journey in journeys.journeys_of(installation=staff.installation)
-            ],
+            "journeys": sorted(
+                (words.journey_name(journey.key), journey.key)
+                for journey in journeys.journeys_of(installation=staff.installation)
+            ),
             "channels": [DeliveryChannel(one) for one in delivery_channels()],
             "own_address": staff.email,
             **context,
