@@ -167,7 +167,7 @@ class ErasureSource(TextChoices):
 
 
 class AuditAction(TextChoices):
-    """What staff can do here that is written down."""
+    """What can be done here that is written down, by staff, a server of the shop or from a terminal."""
 
     JOURNEY_LIVE = "journey_live", "Had a journey go live"
     JOURNEY_PAUSED = "journey_paused", "Paused a journey"
@@ -190,6 +190,8 @@ class AuditAction(TextChoices):
     SEGMENT_DELETED = "segment_deleted", "Deleted a segment"
     RULE_SAVED = "rule_saved", "Saved a merchandising rule"
     RULE_DELETED = "rule_deleted", "Deleted a merchandising rule"
+    PLACEMENT_SAVED = "placement_saved", "Saved a placement"
+    PLACEMENT_DELETED = "placement_deleted", "Deleted a placement"
     TRAINING_ASKED = "training_asked", "Asked for a training"
     MODEL_CHOSEN = "model_chosen", "Chose which version answers"
     BACKFILL_STARTED = "backfill_started", "Started a back-fill"
@@ -354,6 +356,7 @@ class Touch(TextChoices):
     """How somebody met it."""
 
     CLICK = "click", "Clicked"
+    CODE = "code", "Its code was used"
     VIEW = "view", "Seen only"
 
 

@@ -129,7 +129,7 @@ def fill(
     for n in numbers:
         audit.record(
             installation=installation, action=AuditAction.JOURNEY_PAUSED, now=ago(n),
-            staff_id="VXNlcjox", staff_email="staff@example.com", on=journey, detail={"number": n},
+            actor=audit.Actor("VXNlcjox", "staff@example.com"), on=journey, detail={"number": n},
         )  # fmt: skip
     segments = Segment.objects.bulk_create(
         Segment(

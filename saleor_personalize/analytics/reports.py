@@ -116,8 +116,9 @@ class Money:
     after_recommendation: Led
     #: After a message about a cart.
     recovered: Led
-    #: Visits in sales channels of this currency.
+    #: Visits in sales channels of this currency; the orders before which one of the buyer was told of.
     sessions: int
+    with_visit: Led
     buyers: int
     lifetime_revenue: Decimal
 
@@ -149,7 +150,10 @@ class Money:
 
     @property
     def per_session(self) -> Decimal | None:
-        return _mean(self.revenue, self.sessions)
+        """What a visit that was told of brings. Not known while orders come from visits that were not."""
+        if self.orders and not self.with_visit.orders:
+            return None
+        return _mean(self.with_visit.revenue, self.sessions)
 
     @property
     def lifetime_value(self) -> Decimal | None:
@@ -274,6 +278,7 @@ def money_of(currency: str, figures: Mapping[str, Any], standing: Mapping[str, A
         after_recommendation=led("after_recommendation"),
         recovered=led("recovered"),
         sessions=figures.get("visits", {}).get("sessions", 0),
+        with_visit=led("with_visit"),
         buyers=standing.get("buyers", {}).get(currency, 0),
         lifetime_revenue=Decimal(lifetime),
     )

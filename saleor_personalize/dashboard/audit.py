@@ -1,4 +1,4 @@
-"""The page "Audit log": who of the shop's staff did what, and to what."""
+"""The page "Audit log": who did what, and to what."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from saleor_personalize.audit import queries
+from saleor_personalize.audit.operations import APP_TOKEN, TERMINAL
 from saleor_personalize.conf import settings
 from saleor_personalize.dashboard import words
 from saleor_personalize.dashboard.access import Staff, staff_view
@@ -18,11 +19,12 @@ from saleor_personalize.dashboard.spreadsheets import csv_response
 from saleor_personalize.dashboard.views import _render
 from saleor_personalize.enums import AuditAction, NotSentReason
 from saleor_personalize.models import AuditEntry, Journey, Message
+from saleor_personalize.saleor_api.server_keys import is_meant
 from saleor_personalize.segments import words as facts
 
 LISTED = 50
 _LONGEST_ID = 100
-_HEADER = ("at", "staff_id", "staff_email", "action", "object_kind", "object_id", "object_name")
+_HEADER = ("at", "actor_id", "actor_name", "action", "object_kind", "object_id", "object_name")
 
 ACTIONS = {
     AuditAction.JOURNEY_LIVE: gettext_lazy("Had a journey go live"),
@@ -46,6 +48,8 @@ ACTIONS = {
     AuditAction.SEGMENT_DELETED: gettext_lazy("Deleted a segment"),
     AuditAction.RULE_SAVED: gettext_lazy("Saved a rule"),
     AuditAction.RULE_DELETED: gettext_lazy("Deleted a rule"),
+    AuditAction.PLACEMENT_SAVED: gettext_lazy("Saved a placement"),
+    AuditAction.PLACEMENT_DELETED: gettext_lazy("Deleted a placement"),
     AuditAction.TRAINING_ASKED: gettext_lazy("Asked for a training"),
     AuditAction.MODEL_CHOSEN: gettext_lazy("Chose which version answers"),
     AuditAction.BACKFILL_STARTED: gettext_lazy("Started a back-fill"),
@@ -79,7 +83,7 @@ ACTIONS = {
 @staff_view()
 def page(request: HttpRequest, staff: Staff) -> HttpResponse:
     action, who = _filters(request)
-    rows = queries.entries(installation=staff.installation, action=action, staff_id=who)
+    rows = queries.entries(installation=staff.installation, action=action, actor_id=who)
     before = row_id(request.GET.get("before", ""))
     if before is not None:
         rows = rows.filter(pk__lt=before)
@@ -96,7 +100,7 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
             "actions": list(ACTIONS.items()),
             "action": action,
             "who": who,
-            "who_name": next((row.staff_email or who for row in shown), who) if who else "",
+            "who_name": next(map(_who, shown), who) if who else "",
             "kept": words.duration(kept) if kept else None,
         },
     )
@@ -107,7 +111,7 @@ def export(request: HttpRequest, staff: Staff) -> StreamingHttpResponse:
     """Serve the log that the page shows, whole, as CSV."""
     action, who = _filters(request)
     staff.record(AuditAction.AUDIT_EXPORTED)
-    rows = queries.entries(installation=staff.installation, action=action, staff_id=who)
+    rows = queries.entries(installation=staff.installation, action=action, actor_id=who)
     return csv_response(name="audit-log.csv", header=(*_HEADER, "detail"), rows=_cells(rows))
 
 
@@ -129,8 +133,8 @@ def _line(row: AuditEntry) -> dict[str, Any]:
         "title": ACTIONS[AuditAction(row.action)],
         "name": _name(row),
         "detail": _in_words(row),
-        "who": row.staff_id,
-        "who_name": row.staff_email or row.staff_id or _("Somebody who was erased"),
+        "who": row.actor_id,
+        "who_name": _who(row),
     }
 
 
@@ -160,6 +164,7 @@ _DETAILS: dict[str, Callable[[Any], str]] = {
     "is_sent": lambda is_sent: _("it was sent") if is_sent else _("it was not sent"),
     # Tells only the database which of the merges it was.
     "merge": lambda _key: "",
+    "placement": lambda key: str(key),
     "over": lambda channel: str(facts.DELIVERY_CHANNELS.get(channel, channel)),
     "report": lambda kind: str(words.REPORTS.get(kind, kind)),
     "version": lambda number: _("version %(number)s") % {"number": number},
@@ -180,6 +185,16 @@ def _in_words(row: AuditEntry) -> str:
     known = [name for name in _DETAILS if name in row.detail]
     names = [*known, *(name for name in row.detail if name not in _DETAILS)]
     return " · ".join(filter(None, (told(name, row.detail[name]) for name in names)))
+
+
+def _who(row: AuditEntry) -> str:
+    if row.actor_id == TERMINAL.id:
+        return _("Whoever runs the service, from a terminal")
+    if row.actor_id == APP_TOKEN.id:
+        return _("A server with the token of the app")
+    if is_meant(row.actor_id):
+        return _("Server key %(name)s") % {"name": row.actor_name}
+    return row.actor_name or row.actor_id or _("Somebody who was erased")
 
 
 def _detail(row: AuditEntry) -> str:

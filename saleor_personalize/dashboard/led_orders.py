@@ -15,7 +15,7 @@ from saleor_personalize.dashboard import words
 from saleor_personalize.dashboard.access import Staff, staff_view
 from saleor_personalize.dashboard.views import _render
 from saleor_personalize.dashboard.whose import Whose, whose
-from saleor_personalize.enums import Touch, TouchKind
+from saleor_personalize.enums import TouchKind
 from saleor_personalize.journeys.carts import SUBJECT
 from saleor_personalize.messaging.queries import Place
 from saleor_personalize.models import AttributedOrder
@@ -89,6 +89,6 @@ def _row(row: AttributedOrder, person: Whose | None) -> dict[str, Any]:
         "journey": words.journey_name(row.journey.key) if row.journey is not None else "",
         "over": facts.DELIVERY_CHANNELS.get(row.delivery_channel, ""),
         "message": row.message.public_id if row.message is not None else "",
-        "is_clicked": row.touch == Touch.CLICK,
+        "touch": row.touch,
         "before": words.duration(order.placed_at - row.touched_at),
     }

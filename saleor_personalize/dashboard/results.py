@@ -224,7 +224,11 @@ def _money(money: Money) -> Context:
             (
                 _("Revenue per visit"),
                 amount(money.per_session),
-                _("All revenue, over the visits that the storefront told of."),
+                _(
+                    "Of orders before which the storefront told of a visit: %(known)s of %(all)s, "
+                    "over all such visits."
+                )
+                % {"known": money.with_visit.orders, "all": money.orders},
             ),
             (
                 _("Brought by a buyer so far"),

@@ -24,6 +24,7 @@ from saleor_personalize.enums import (
     NotSentReason,
     OfferReason,
     OfferStatus,
+    Touch,
     TrainingStatus,
 )
 from saleor_personalize.ingestion.queries import BackfillProgress, WebhookHealth
@@ -56,6 +57,7 @@ class State:
 #: stages of a back-fill by name; a stage of a later version shows under its own name
 STAGES = {
     "channels": gettext_lazy("Sales channels"),
+    "prices": gettext_lazy("Prices"),
     "categories": gettext_lazy("Categories"),
     "collections": gettext_lazy("Collections"),
     "products": gettext_lazy("Products"),
@@ -132,6 +134,12 @@ OUTCOMES = {
     MessageEventKind.DISMISSED: gettext_lazy("waved away in the app"),
     MessageEventKind.COMPLAINED: gettext_lazy("marked as spam"),
     MessageEventKind.UNSUBSCRIBED: gettext_lazy("unsubscribed"),
+}
+#: how an order met what it counts for
+TOUCHES = {
+    Touch.CLICK: gettext_lazy("clicked"),
+    Touch.CODE: gettext_lazy("its code was used"),
+    Touch.VIEW: gettext_lazy("seen"),
 }
 RULE_EFFECTS = {
     "include": gettext_lazy("shows nothing else"),

@@ -195,7 +195,7 @@ def test_4150_a_cart_that_no_journey_saw_is_followed_up_at_once(
     told = outcome(recover(client, installation, cart))
     assert told["title"] == "On its way"
     assert audited() == [{"journey": "abandoned_checkout", "held_by": ""}]
-    assert AuditEntry.objects.get().staff_id == "VXNlcjox"
+    assert AuditEntry.objects.get().actor_id == "VXNlcjox"
     assert world.mails() == []  # decided and sent by a worker
     world.advance(LATER)
     assert len(world.mails()) == 1

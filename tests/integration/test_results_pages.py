@@ -16,6 +16,7 @@ from django.utils import timezone
 from saleor_personalize.analytics import operations
 from saleor_personalize.enums import EventType, MessageEventKind, MessageStatus, NotSentReason
 from saleor_personalize.models import (
+    AttributedOrder,
     DailyFigures,
     Enrollment,
     Installation,
@@ -74,6 +75,10 @@ def test_b91_b92_b93_the_page_tells_what_followed_what(
     assert "1,334.50\xa0USD · 2 orders" in response.content.decode().replace("&nbsp;", "\xa0")
     assert re.search(r"After messages 92.5 % of all revenue. 1,234.50 USD · 1 order ", told)
     assert re.search(r"After recommendations 7.5 % of all revenue. 100.00 USD · 1 order ", told)
+    assert (
+        "Revenue per visit Of orders before which the storefront told of a visit: 0 of 2, over all "
+        "such visits. not known yet" in told
+    )
     # Entered, sent, not sent, delivered, opened by people, by machines, clicked, orders, revenue, each.
     assert re.search(r"Cart reminder 2 1 1 not known yet 0.0 % 1 100.0 % 1 1,234.50 USD", told)
     assert re.search(r"<b>cart 1 0.0 % 0.0 % 1 1 after a look only 100.00 USD", told)
@@ -125,6 +130,8 @@ def test_b91_each_order_behind_the_figures_says_whose_it_is_and_what_it_followed
         answer = client.get(page, asked, headers=signed).content.decode()
         return re.findall(r"<strong>([\d.,]+)", answer)
 
+    AttributedOrder.objects.filter(kind="message").update(touch="code")
+    assert "by e-mail · its code was used" in text_of(client.get(page, headers=signed))
     assert numbers() == ["100.00", "1,234.50"]
     assert numbers(kind="message") == numbers(kind="recovered") == ["1,234.50"]
     assert numbers(kind="recommendation", days="7") == ["100.00"]

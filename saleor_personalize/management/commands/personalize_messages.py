@@ -11,9 +11,10 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from saleor_personalize.enums import DeliveryChannel
+from saleor_personalize.enums import AuditAction, DeliveryChannel
 from saleor_personalize.events import people
 from saleor_personalize.journeys import previews
+from saleor_personalize.management.deeds import record
 from saleor_personalize.management.installations import (
     add_installation_argument,
     chosen_installation,
@@ -86,6 +87,12 @@ class Command(BaseCommand):
             )
             if action == "test-send":
                 previews.send_test(shown=shown, installation=installation, to=options["to"])
+                record(
+                    installation,
+                    AuditAction.TEST_SENT,
+                    journey=options["journey"],
+                    over=shown.delivery_channel,
+                )
                 self.stdout.write("Sent.")
         except previews.PreviewRefused as error:
             raise CommandError(str(error)) from None
@@ -120,6 +127,7 @@ class Command(BaseCommand):
             message=message, is_sent=is_sent, now=timezone.now()
         ):
             raise CommandError(f"{public_id} is no uncertain message of this shop.")
+        record(installation, AuditAction.MESSAGE_SETTLED, on=message, is_sent=is_sent)
         self.stdout.write("Sent." if is_sent else "Not sent, and not sent again.")
 
     def _show(self, shown: previews.Preview, file: Path | None, *, as_json: bool) -> None:

@@ -192,7 +192,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     AuditEntry: {
         **_shops("at", "action", "object_kind", "object_name", "detail", kept="audit"),
         **dict.fromkeys(
-            ("staff_id", "staff_email", "object_id"), Handling(True, "", Erased.EMPTIED, "audit")
+            ("actor_id", "actor_name", "object_id"), Handling(True, "", Erased.EMPTIED, "audit")
         ),
     },
     # The service account's address is a machine's.
