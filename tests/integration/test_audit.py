@@ -75,7 +75,7 @@ def test_b101_what_staff_do_is_written_down_with_who_did_it(
     client: Client, installation: Installation, other_installation: Installation, signed: Any
 ) -> None:
     client.post("/dashboard/sends/stop/", headers=signed)
-    client.post("/dashboard/journey/go-live/", headers=signed)
+    client.post("/dashboard/journeys/abandoned_checkout/go-live/", headers=signed)
     assert log(installation) == [
         ("sends_stopped", "VXNlcjox", "", ""),
         ("journey_live", "VXNlcjox", "Journey", "abandoned_checkout"),
@@ -153,7 +153,11 @@ def test_b101_only_who_may_send_settles_messages_and_goes_live(
     }
     message = make_message(alice, MessageStatus.UNCERTAIN)
     editor = headers(installation, user_permissions=["MANAGE_ORDERS", "MANAGE_CHECKOUTS"])
-    for path in (f"messages/{message.public_id}/settle/", "journey/go-live/", "sends/resume/"):
+    for path in (
+        f"messages/{message.public_id}/settle/",
+        "journeys/welcome/go-live/",
+        "sends/resume/",
+    ):
         response = client.post(f"/dashboard/{path}", headers=editor)
         assert response.status_code == 403, path
         assert "You may not have anything sent to customers" in response.content.decode()
