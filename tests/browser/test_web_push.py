@@ -213,8 +213,7 @@ def test_b68_a_push_is_shown_in_the_browser_and_leads_to_the_cart_with_the_code(
     shop.wait_for(1)
     (worker,) = shop.page.context.service_workers
     worker.evaluate("self.addEventListener('push', (event) => (self.again = event.data.text()))")
-    # While Chromium puts one notification into the place of another that it has not shown yet, it
-    # may take both away; copies of a message are never handed over at the same moment.
+    # One after the other, each seen: that one of two was lost must show.
     shop.deliver(web_push(second))
     wait_until(lambda: worker.evaluate("self.again"), seconds=30, what="the second copy")
     # The second copy took the first one's place.
