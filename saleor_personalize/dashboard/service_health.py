@@ -210,7 +210,7 @@ def _provider_state(provider: Provider) -> State:
             % {"refused": provider.refused_lately},
             _("See why on the page of messages, and look at your account at the provider."),
         )
-    if provider.refused > provider.sent:
+    if provider.refuses_many:
         return State(
             "warn",
             _("Refuses many messages"),
