@@ -57,6 +57,7 @@ class State:
 #: stages of a back-fill by name; a stage of a later version shows under its own name
 STAGES = {
     "channels": gettext_lazy("Sales channels"),
+    "prices": gettext_lazy("Prices"),
     "categories": gettext_lazy("Categories"),
     "collections": gettext_lazy("Collections"),
     "products": gettext_lazy("Products"),
