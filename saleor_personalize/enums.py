@@ -46,7 +46,6 @@ class FirstStepKey(TextChoices):
 
     CHECKED = "checked", "The go-live check was made"
     RECIPE = "recipe", "A first journey was chosen"
-    TEST_SENT = "test_sent", "Somebody sent a message to themselves"
 
 
 class TrainingStatus(TextChoices):

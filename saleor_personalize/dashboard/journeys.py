@@ -231,6 +231,33 @@ def roll_back(request: HttpRequest, staff: Staff, key: str, number: int) -> Http
 # -- switches ----------------------------------------------------------------------------------------
 
 
+_DEEDS = ("go-live", "resume", "end")
+
+
+@staff_view()
+def sure(request: HttpRequest, staff: Staff, key: str, deed: str) -> HttpResponse:
+    """Ask once more before "go-live", "resume" or "end" is done, and say what it would do to how many."""
+    if deed not in _DEEDS:
+        raise Http404
+    journey = _found(staff, key)
+    run = DryRun.objects.of(staff.installation).filter(journey=journey).first()
+    inside = waiting(installation=staff.installation).filter(journey=journey)
+    count = inside[: figures.COUNTED].count()
+    context = {
+        "journey": journey,
+        "name": words.journey_name(key),
+        "deed": deed,
+        "why_not_send": why_not(staff, "acts" if deed == "end" else "sends"),
+        "needs_approval": approval.is_missing(journey.published),
+        "volume": words.volume(run),
+        "is_outdated": run is not None and run.version_id != journey.published_id,
+        "runs_dry": settings.DRY_RUN,
+        "inside": count,
+        "has_more_inside": count >= figures.COUNTED,
+    }
+    return _render(request, staff, "journeys/sure.html", context)
+
+
 @staff_view(sends=True)
 def go_live(request: HttpRequest, staff: Staff, key: str) -> HttpResponse:
     title, text = _("The journey is live"), _("It counts what happens from now on.")
@@ -284,11 +311,13 @@ def pause(request: HttpRequest, staff: Staff, key: str) -> HttpResponse:
     inside = "exit" if request.POST.get("inside") == "exit" else "hold"
     operations.pause(journey=journey, now=timezone.now(), on_pause=inside)
     staff.record(AuditAction.JOURNEY_PAUSED, on=journey, inside=inside)
-    text = (
-        _("Everybody inside has left.")
-        if inside == "exit"
-        else _("People inside stay where they are. Nothing leaves until it goes on.")
-    )
+    if inside == "hold":
+        text = _("People inside stay where they are. Nothing leaves until it goes on.")
+    elif journey.let_go_at is None:
+        text = _("Everybody inside has left.")
+    else:
+        ask_for("personalize.let_go")
+        text = _("People inside are leaving, which takes a moment. Nothing is sent to them.")
     return _tell(_one(request, staff, journey), "success", _("The journey is paused"), text)
 
 

@@ -16,6 +16,7 @@ from saleor_personalize.enums import (
     BackfillStatus,
     BusEvent,
     DeliveryChannel,
+    DryRunStatus,
     HeldBack,
     ImportStatus,
     InstallationStatus,
@@ -28,9 +29,11 @@ from saleor_personalize.enums import (
     TrainingStatus,
 )
 from saleor_personalize.ingestion.queries import BackfillProgress, WebhookHealth
+from saleor_personalize.journeys import dry_runs
 from saleor_personalize.journeys.outlook import Outlook
 from saleor_personalize.messaging.rendering import format_money
 from saleor_personalize.models import (
+    DryRun,
     Import,
     Installation,
     Journey,
@@ -226,10 +229,35 @@ TRIGGERS = {
     "welcome": gettext_lazy("Somebody allows messages and has never ordered."),
     "win_back": gettext_lazy("Somebody stays away for longer than they use to."),
 }
+#: what may be downloaded, by kind
+REPORTS = {
+    "figures": gettext_lazy("Figures of each day"),
+    "attributions": gettext_lazy("What orders followed"),
+    "messages": gettext_lazy("Messages"),
+    "events": gettext_lazy("Events"),
+    "demand": gettext_lazy("Demand"),
+}
 
 
 def journey_name(key: str) -> str:
     return str(JOURNEYS.get(key, key))
+
+
+def volume(run: DryRun | None) -> str:
+    """Return how much a journey would send, in words; "" when that was not asked."""
+    if run is None:
+        return ""
+    if run.status in dry_runs.OPEN:
+        return _("Being worked out…")
+    if run.status == DryRunStatus.FAILED:
+        return _("It cannot be foretold: %(why)s") % {"why": run.error}
+    count = sum(sum(day["sent"].values()) for day in run.forecast["coming"])
+    text = ngettext(
+        "About %(count)d message in the next 7 days",
+        "About %(count)d messages in the next 7 days",
+        count,
+    )
+    return text % {"count": count}
 
 
 def journey_state(journey: Journey, *, is_asked: bool) -> State:

@@ -26,6 +26,10 @@ class Journey(Scoped):
     )
     # Up to when it was looked for what time alone brings (`Trigger.due`).
     looked_at = models.DateTimeField(null=True)
+    # Who was inside at this moment is to leave: a worker ends their stays. None: nobody is.
+    let_go_at = models.DateTimeField(null=True)
+    # When staff last sent one of its messages to themselves.
+    tested_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["installation", "key"], name="journey_once")]

@@ -52,9 +52,9 @@ class Command(BaseCommand):
             part.add_argument("--step", default="", metavar="ID", help="else the first message")
             part.add_argument(
                 "--person",
-                required=True,
+                default="",
                 metavar="TEXT",
-                help="address, Saleor user, order number, anonymous id or reference",
+                help="address, Saleor user, order number, anonymous id or reference; else an example",
             )
             part.add_argument("--language", default="", metavar="CODE", help="else the person's")
             part.add_argument(
@@ -75,10 +75,11 @@ class Command(BaseCommand):
             self._look(installation, action, options)
 
     def _look(self, installation: Installation, action: str, options: dict[str, Any]) -> None:
-        profile = _person(installation, options["person"])
+        text = options["person"]
         try:
             shown = previews.preview(
-                profile=profile,
+                installation=installation,
+                profile=_person(installation, text) if text else None,
                 journey=options["journey"],
                 step_id=options["step"],
                 delivery_channel=options["over"],
@@ -86,7 +87,7 @@ class Command(BaseCommand):
                 now=timezone.now(),
             )
             if action == "test-send":
-                previews.send_test(shown=shown, installation=installation, to=options["to"])
+                previews.send_test(shown=shown, to=options["to"], now=timezone.now())
                 record(
                     installation,
                     AuditAction.TEST_SENT,

@@ -241,7 +241,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         "recorded_at",
     ),
     PriceChange: _shops("variant_saleor_id", "channel_slug", "currency", "price", "changed_at"),
-    Journey: _shops("key", "is_live", "live_at", "priority", "published", "looked_at"),
+    Journey: _shops("key", "is_live", "live_at", "priority", "published", "looked_at", "let_go_at", "tested_at"),
     JourneyVersion: _shops("journey", "number", "definition", "source", "created_at"),
     DryRun: _shops(
         "journey", "version", "status", "asked_at", "started_at", "attempts", "finished_at",
