@@ -47,7 +47,12 @@ from saleor_personalize.messaging import (
     texts,
 )
 from saleor_personalize.messaging.channels import connections
-from saleor_personalize.messaging.channels.base import Channel, OutgoingMessage
+from saleor_personalize.messaging.channels.base import (
+    Channel,
+    OutgoingMessage,
+    Sending,
+    SendResult,
+)
 from saleor_personalize.messaging.destinations import Destination
 from saleor_personalize.messaging.rendering import Rendered
 from saleor_personalize.models import Enrollment, Installation, Message, Profile, prepared
@@ -66,11 +71,16 @@ MAX_ATTEMPTS = 10
 _CLAIM = f"""
 UPDATE {Message._meta.db_table} AS message SET handed_over_at = %(now)s
 FROM {Installation._meta.db_table} AS installation
-WHERE message.id = %(message)s AND message.installation_id = %(shop)s AND installation.id = %(shop)s
-  AND message.status = '{MessageStatus.HANDING_OVER.value}' AND message.attempts = %(attempts)s
+WHERE message.id = %(message)s AND message.installation_id = %(installation)s
+  AND installation.id = %(installation)s AND message.status = '{MessageStatus.HANDING_OVER.value}' AND message.attempts = %(attempts)s
   AND message.handed_over_at IS NULL
   -- Whoever presses the switch now has the last word on this one, too.
   AND installation.sends_stopped_at IS NULL
+"""  # noqa: S608 (the names of the tables are ours)
+#: The same of a push: somebody may have signed out, or in, on a device since the decision.
+_CLAIM_PUSH = f"""
+WITH {devices.STILL}, claimed AS ({_CLAIM} AND EXISTS (SELECT FROM still) RETURNING message.id)
+SELECT EXISTS (SELECT FROM claimed), ARRAY(SELECT token_hash FROM still)
 """  # noqa: S608 (the names of the tables are ours)
 _SETTLE = f"""
 UPDATE {Message._meta.db_table}
@@ -280,39 +290,89 @@ def sender_name(installation: Installation) -> str:
     return parseaddr(sender_of(installation))[0]
 
 
-def hand_over(
+@dataclass(frozen=True)
+class Call:
+    """A hand-over that has begun. `settle` must be called once, by the thread that began it."""
+
+    message: Message
+    outgoing: OutgoingMessage
+    now: datetime
+    #: None: it was settled before any provider was called.
+    sending: Sending | None
+    wants_retry: bool = False
+
+    def is_over(self) -> bool:
+        """Tell whether the provider has answered."""
+        return self.sending is None or self.sending.is_over()
+
+    def settle(self) -> bool:
+        """Wait for what the provider answers and write it down.
+
+        Return whether another try is wanted: it certainly has not got the message, and may take it later.
+        """
+        message, outgoing, now = self.message, self.outgoing, self.now
+        if self.sending is None:
+            return self.wants_retry
+        try:
+            result = self.sending.outcome()
+        except ChannelError as error:
+            if error.is_address_dead:
+                _bury(message, outgoing.recipients or (outgoing.recipient,), now)
+            if error.has_unsubscribed and message.delivery_channel == DeliveryChannel.SMS:
+                texts.stop(installation=message.installation, hashed=message.address_hash, now=now)
+            return _record_failure(message, error, now)
+        except Exception as error:
+            # A fault inside a channel: what the provider has is unknown, and its text may hold an address.
+            text = f"The delivery channel failed with {type(error).__name__}."
+            return _record_failure(message, ChannelError(text, is_ambiguous=True), now)
+        _settle(
+            message,
+            MessageStatus.SENT,
+            now,
+            handed_over_at=now,
+            provider=result.provider_message_id,
+        )
+        _bury(message, result.dead, now)
+        return False
+
+
+def call(
     *,
     message: Message,
     outgoing: OutgoingMessage,
     now: datetime,
     channel: Channel | None = None,
-) -> bool:
-    """Give a committed message to its delivery channel and record the outcome.
+) -> Call:
+    """Begin to give a committed message to its delivery channel: claim it, and call the provider.
 
-    Must run outside any transaction. `channel` takes it instead of the one that CHANNELS names. Returns
-    whether another try is wanted: the provider certainly has not got it, and it may take it later.
+    Must run outside any transaction. `channel` takes it instead of the one that CHANNELS names. Nothing may
+    come between the decision and this: what is recorded of the person meanwhile is not looked at.
     """
     if message.delivery_channel == DeliveryChannel.PUSH:
-        # Somebody may have signed out, or in, on a device since the decision.
-        tokens = devices.still_of(profile=message.profile, tokens=outgoing.recipients)
+        is_ours, tokens = _claim_push(message, outgoing.recipients, now)
         if not tokens:
             text = "No device is the person's any more."
             reason = NotSentReason.NO_ADDRESS
-            return give_up(message=message, reason=reason, error=text, is_retryable=True, now=now)
+            wants_retry = give_up(
+                message=message, reason=reason, error=text, is_retryable=True, now=now
+            )
+            return Call(message, outgoing, now, None, wants_retry)
         outgoing = replace(outgoing, recipient=tokens[0], recipients=tokens)
-    is_ours = _claim(message, now)
+    else:
+        is_ours = _claim(message, now)
     if not is_ours and _is_stopped(message):
         text = "All sends were stopped before the hand-over."
-        return give_up(
+        wants_retry = give_up(
             message=message,
             reason=NotSentReason.SENDS_STOPPED,
             error=text,
             is_retryable=True,
             now=now,
         )
+        return Call(message, outgoing, now, None, wants_retry)
     if not is_ours:
         logger.warning("Message %s was settled before its hand-over: not sent", message.public_id)
-        return False
+        return Call(message, outgoing, now, None)
     try:
         if channel is None:
             channel = build_backend("CHANNELS", message.delivery_channel)
@@ -322,24 +382,32 @@ def hand_over(
                 "SALEOR_PERSONALIZE['DEFAULT_SENDER']."
             )
     except (ConfigurationError, UnknownAlias) as error:
-        return _record_failure(message, ChannelError(str(error)), now)
+        return Call(message, outgoing, now, _failed(ChannelError(str(error))))
     try:
-        result = channel.send(outgoing)
-    except ChannelError as error:
-        if error.is_address_dead:
-            _bury(message, outgoing.recipients or (outgoing.recipient,), now)
-        if error.has_unsubscribed and message.delivery_channel == DeliveryChannel.SMS:
-            texts.stop(installation=message.installation, hashed=message.address_hash, now=now)
-        return _record_failure(message, error, now)
+        return Call(message, outgoing, now, channel.begin(outgoing))
     except Exception as error:
-        # A fault inside a channel: what the provider has is unknown, and its text may hold an address.
-        text = f"The delivery channel failed with {type(error).__name__}."
-        return _record_failure(message, ChannelError(text, is_ambiguous=True), now)
-    _settle(
-        message, MessageStatus.SENT, now, handed_over_at=now, provider=result.provider_message_id
-    )
-    _bury(message, result.dead, now)
-    return False
+        return Call(message, outgoing, now, _failed(error))
+
+
+def _failed(error: Exception) -> Sending:
+    def outcome() -> SendResult:
+        raise error
+
+    return Sending(is_over=lambda: True, outcome=outcome)
+
+
+def hand_over(
+    *,
+    message: Message,
+    outgoing: OutgoingMessage,
+    now: datetime,
+    channel: Channel | None = None,
+) -> bool:
+    """Give a committed message to its delivery channel (`call`), and record the outcome.
+
+    Returns whether another try is wanted: the provider certainly has not got it, and it may take it later.
+    """
+    return call(message=message, outgoing=outgoing, now=now, channel=channel).settle()
 
 
 def end_batch() -> None:
@@ -400,10 +468,30 @@ def give_up(
 
 def _claim(message: Message, now: datetime) -> bool:
     """Write down that the provider is called now; tell whether this worker may call it."""
-    which = {"shop": message.installation_id, "message": message.pk, "attempts": message.attempts}
     with prepared.cursor() as cursor:
-        cursor.execute(_CLAIM, {**which, "now": now})
+        cursor.execute(_CLAIM, _which(message, now))
         return bool(cursor.rowcount)
+
+
+def _claim_push(
+    message: Message, tokens: Collection[str], now: datetime
+) -> tuple[bool, tuple[str, ...]]:
+    """Do the same of a push, and return the devices that it may go to; none: it was not claimed."""
+    hashes = {devices.token_hash(token): token for token in tokens}
+    which = {**_which(message, now), "profile": message.profile_id, "hashes": list(hashes)}
+    with prepared.cursor() as cursor:
+        cursor.execute(_CLAIM_PUSH, which)
+        is_ours, still = cursor.fetchone()
+    return is_ours, tuple(token for hashed, token in hashes.items() if hashed in still)
+
+
+def _which(message: Message, now: datetime) -> dict[str, Any]:
+    return {
+        "installation": message.installation_id,
+        "message": message.pk,
+        "attempts": message.attempts,
+        "now": now,
+    }
 
 
 def _is_stopped(message: Message) -> bool:
