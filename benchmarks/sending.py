@@ -248,7 +248,7 @@ def _hand_over(people: int) -> dict[str, float]:
     began = time.perf_counter()
     for given in decided:
         under_way.make_room()
-        under_way.add(plain(*given))
+        under_way.add(plain(*given[:-1], under_way.channels))
     under_way.settle()
     took = time.perf_counter() - began
     messaging.end_batch()

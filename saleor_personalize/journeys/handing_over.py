@@ -6,7 +6,8 @@ Outside any transaction. While providers answer, the worker decides about others
 from __future__ import annotations
 
 import logging
-from collections import deque
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,7 +19,7 @@ from saleor_personalize.journeys.outside import Outside
 from saleor_personalize.journeys.sending import Leaving
 from saleor_personalize.journeys.triggers import SubjectGone
 from saleor_personalize.messaging import operations as messaging
-from saleor_personalize.messaging.operations import Call
+from saleor_personalize.messaging.operations import Call, Channels
 from saleor_personalize.models import Enrollment, Message
 
 logger = logging.getLogger(__name__)
@@ -26,29 +27,29 @@ logger = logging.getLogger(__name__)
 #: Most messages of one worker that providers have been called with and not answered: so many are UNCERTAIN
 #: when it is killed.
 MOST_UNDER_WAY = 10
+#: Seconds for which answers may lie there, to be written down together.
+_LOOK = 0.25
 
 
 @dataclass(frozen=True, eq=False)
 class HandOver:
-    """A message whose hand-over has begun, or was given up. What follows is done by `settle`, once."""
+    """A message whose hand-over has begun. What follows is done by `settle` or `follow`, once."""
 
     enrollment: Enrollment
     leaving: Leaving
     case: Case
     now: datetime
     outside: Outside
-    #: The call to its provider; else whether another try is wanted.
-    begun: Call | bool
-
-    def is_over(self) -> bool:
-        """Tell whether nothing has to be waited for."""
-        return isinstance(self.begun, bool) or self.begun.is_over()
+    call: Call
 
     def settle(self) -> None:
-        """Write down what became of it; the person goes back for another try, out, or ahead."""
+        """Wait for the provider's answer, write it down, and go on."""
+        self.follow(self.call.settle())
+
+    def follow(self, wants_retry: bool) -> None:
+        """Send the person back for another try, out, or ahead."""
         leaving, now = self.leaving, self.now
         message = leaving.message
-        wants_retry = self.begun if isinstance(self.begun, bool) else self.begun.settle()
         if message.status == MessageStatus.FAILED and leaving.offer is not None:
             offering.withdraw(offer=leaving.offer, now=now, connect=self.outside.connect)
         row = Enrollment.objects.of(self.enrollment.installation).filter(pk=self.enrollment.pk)
@@ -76,55 +77,70 @@ class UnderWay:
     """The hand-overs of one worker that providers have not answered yet, the first one first.
 
     Nothing waits here to be handed over: each call begins right after its decision, as the last look at the
-    world and the call belong together. Only the answers are waited for together.
+    world and the call belong together. Only the answers are waited for, and written down, together.
     """
 
     def __init__(self) -> None:
-        self._begun: deque[HandOver] = deque()
+        self.channels = messaging.Channels()
+        self._begun: list[HandOver] = []
+        self._looked_at = time.monotonic()
 
     def add(self, hand_over: HandOver) -> None:
         self._begun.append(hand_over)
 
     def make_room(self) -> None:
-        """Settle what was answered, and wait until one more call can begin at once."""
-        for one in [one for one in self._begun if one.is_over()]:
-            self._begun.remove(one)
-            _settle(one)
-        while len(self._begun) >= MOST_UNDER_WAY:
-            _settle(self._begun.popleft())
+        """Settle what was answered, every now and then, and wait until one more call can begin at once."""
+        is_full = len(self._begun) >= MOST_UNDER_WAY
+        if not is_full and time.monotonic() - self._looked_at < _LOOK:
+            return
+        over = [one for one in self._begun if one.call.is_over()]
+        if is_full and not over:
+            over = self._begun[:1]
+        self._settle(over)
+        self._looked_at = time.monotonic()
 
     def settle(self) -> int:
         """Wait for all answers; return how many there were."""
-        count = 0
-        while self._begun:
-            _settle(self._begun.popleft())
-            count += 1
+        count = len(self._begun)
+        self._settle(list(self._begun))
         return count
 
-
-def _settle(one: HandOver) -> None:
-    """Settle one of several. One that cannot be is UNCERTAIN later, and must not hold up the others."""
-    try:
-        one.settle()
-    except Exception as error:
-        logger.warning(
-            "What became of message %s was not written down. %s",
-            one.leaving.message.public_id,
-            kind_and_place(error),
-        )
+    def _settle(self, some: Sequence[HandOver]) -> None:
+        self._begun = [one for one in self._begun if one not in some]
+        answers = messaging.settle_each([one.call for one in some])
+        for one, wants_retry in zip(some, answers, strict=True):
+            try:
+                one.follow(wants_retry)
+            except Exception as error:
+                # Their claim runs out, and they are looked at again.
+                logger.warning("Nobody could go on after a message. %s", kind_and_place(error))
 
 
 def hand_over(
-    enrollment: Enrollment, leaving: Leaving, case: Case, now: datetime, outside: Outside
+    enrollment: Enrollment,
+    leaving: Leaving,
+    case: Case,
+    now: datetime,
+    outside: Outside,
+    channels: Channels | None = None,
 ) -> HandOver:
     """Begin to give a committed message to its provider: its code is made, and the provider is called."""
     message, outgoing = leaving.message, leaving.outgoing
-    begun: Call | bool | None = _made(leaving, now, outside)
-    if begun is None and leaving.offer is not None:
-        begun = _turned_back(enrollment, leaving, leaving.offer, now)
-    if begun is None:
-        begun = messaging.call(message=message, outgoing=outgoing, now=now, channel=outside.channel)
-    return HandOver(enrollment, leaving, case, now, outside, begun)
+    wants_retry = _made(leaving, now, outside)
+    if wants_retry is None and leaving.offer is not None:
+        wants_retry = _turned_back(enrollment, leaving, leaving.offer, now)
+    call = (
+        messaging.call(
+            message=message,
+            outgoing=outgoing,
+            now=now,
+            channel=outside.channel,
+            channels=channels,
+        )
+        if wants_retry is None
+        else Call(message, outgoing, now, sending=None, wants_retry=wants_retry)
+    )
+    return HandOver(enrollment, leaving, case, now, outside, call)
 
 
 def _made(leaving: Leaving, now: datetime, outside: Outside) -> bool | None:

@@ -15,6 +15,7 @@ from saleor_personalize.journeys import asking, cases, claiming, handing_over, s
 from saleor_personalize.journeys.handing_over import UnderWay
 from saleor_personalize.journeys.outside import Ask, Outside, ask_saleor
 from saleor_personalize.journeys.triggers import SubjectGone
+from saleor_personalize.messaging.operations import Channels
 from saleor_personalize.models import Enrollment
 from saleor_personalize.models.held import held
 
@@ -42,7 +43,8 @@ def advance_due(
         enrollment = claiming.claim(now)
         if enrollment is None:
             break
-        begun = _advance(enrollment, now, beyond)
+        channels = under_way.channels if under_way is not None else None
+        begun = _advance(enrollment, now, beyond, channels)
         taken += 1
         if begun is not None and under_way is not None:
             under_way.add(begun)
@@ -52,7 +54,7 @@ def advance_due(
 
 
 def _advance(
-    enrollment: Enrollment, now: datetime, outside: Outside
+    enrollment: Enrollment, now: datetime, outside: Outside, channels: Channels | None
 ) -> handing_over.HandOver | None:
     """Take a claimed enrollment as far as it can go now; return the hand-over that began, if one did."""
     live: dict[str, Any] = {}
@@ -75,4 +77,4 @@ def _advance(
     leaving = stepping.decide(enrollment, ids, live, now)
     if leaving is None:
         return None
-    return handing_over.hand_over(enrollment, leaving, case, now, outside)
+    return handing_over.hand_over(enrollment, leaving, case, now, outside, channels)

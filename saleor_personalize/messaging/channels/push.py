@@ -82,6 +82,8 @@ class PushChannel(Channel):
             )
         self.timeout, self.time_to_live = timeout, time_to_live
         self.api_url = api_url.rstrip("/")
+        #: The shops' accounts as they were when this channel was built.
+        self._accounts: dict[int, PushAccount | None] = {}
 
     def can_send(self, installation_id: int) -> bool:
         """Tell whether the shop has saved its service account."""
@@ -97,7 +99,7 @@ class PushChannel(Channel):
         Taken for one device is sent: those that failed beside it are not tried again. Devices that are
         gone are marked so with the outcome, also when it is an error.
         """
-        account = _account_of(message.installation_id)
+        account = self._account_of(message.installation_id)
         if account is None:
             raise ChannelError(
                 "The shop has no service account of Firebase: save one on the page Push in the "
@@ -124,6 +126,15 @@ class PushChannel(Channel):
             return _summed(told, dead=tuple(gone))
 
         return Sending(is_over=asked.done, outcome=outcome)
+
+    def _account_of(self, installation_id: int) -> PushAccount | None:
+        if installation_id not in self._accounts:
+            with prepared.cursor() as cursor:
+                cursor.execute(_ACCOUNT, {"shop": installation_id})
+                row = cursor.fetchone()
+            found = None if row is None else prepared.made(PushAccount, row)
+            self._accounts[installation_id] = found
+        return self._accounts[installation_id]
 
     def validate(self, service_account: str, *, token: str = "") -> None:
         """Have Firebase check an account, and a device's token if given. Nothing is delivered.
@@ -320,14 +331,6 @@ class _Told:
     name: str = ""
     gone: DeviceGone | None = None
     fault: ChannelError | None = None
-
-
-def _account_of(installation_id: int) -> PushAccount | None:
-    """Return the shop's service account: asked at every message."""
-    with prepared.cursor() as cursor:
-        cursor.execute(_ACCOUNT, {"shop": installation_id})
-        row = cursor.fetchone()
-    return None if row is None else prepared.made(PushAccount, row)
 
 
 def _sent(
