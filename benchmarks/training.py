@@ -8,6 +8,7 @@ that a peak of memory is that of one work.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import resource
@@ -20,22 +21,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from benchmarks import filling
+from benchmarks.filling import TABLE
 from saleor_personalize.testing.services import embedded_postgres, stop_embedded_postgres
 
 AIM_SECONDS = 600
-TABLE = "saleor_personalize_"
-#: What a column that is not named gets.
-NOTHING = {
-    "bigint": "0",
-    "boolean": "false",
-    "double precision": "0",
-    "integer": "0",
-    "jsonb": "'[]'::jsonb",
-    "numeric": "0",
-    "smallint": "0",
-    "timestamp with time zone": "now()",
-    "uuid": "gen_random_uuid()",
-}
 
 
 def main() -> int:
@@ -123,18 +113,7 @@ def make(options: argparse.Namespace) -> dict[str, Any]:
     product = f"'p' || (1 + floor({options.products} * power(random(), 3)))::bigint"
     visits = options.events // 5 + 1
     with connection.cursor() as cursor:
-
-        def fill(table: str, rows: str, /, **given: str) -> None:
-            cursor.execute(
-                "SELECT column_name, data_type FROM information_schema.columns "
-                "WHERE table_name = %s AND is_nullable = 'NO' AND column_name <> 'id'",
-                [TABLE + table],
-            )
-            columns = {name: NOTHING.get(kind, "''") for name, kind in cursor.fetchall()}
-            columns |= {**given, "installation_id": str(shop.pk)}
-            names, values = ", ".join(f'"{name}"' for name in columns), ", ".join(columns.values())
-            cursor.execute(f'INSERT INTO "{TABLE}{table}" ({names}) SELECT {values} FROM {rows}')  # noqa: S608
-
+        fill = functools.partial(filling.fill, cursor, shop.pk)
         cursor.execute("SET synchronous_commit = off")
         cursor.execute("SELECT setseed(0.5)")
         cursor.execute("DROP INDEX event_timeline, event_attributed")

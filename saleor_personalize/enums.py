@@ -46,7 +46,6 @@ class FirstStepKey(TextChoices):
 
     CHECKED = "checked", "The go-live check was made"
     RECIPE = "recipe", "A first journey was chosen"
-    TEST_SENT = "test_sent", "Somebody sent a message to themselves"
 
 
 class TrainingStatus(TextChoices):
@@ -167,7 +166,7 @@ class ErasureSource(TextChoices):
 
 
 class AuditAction(TextChoices):
-    """What staff can do here that is written down."""
+    """What can be done here that is written down, by staff, a server of the shop or from a terminal."""
 
     JOURNEY_LIVE = "journey_live", "Had a journey go live"
     JOURNEY_PAUSED = "journey_paused", "Paused a journey"
@@ -190,6 +189,8 @@ class AuditAction(TextChoices):
     SEGMENT_DELETED = "segment_deleted", "Deleted a segment"
     RULE_SAVED = "rule_saved", "Saved a merchandising rule"
     RULE_DELETED = "rule_deleted", "Deleted a merchandising rule"
+    PLACEMENT_SAVED = "placement_saved", "Saved a placement"
+    PLACEMENT_DELETED = "placement_deleted", "Deleted a placement"
     TRAINING_ASKED = "training_asked", "Asked for a training"
     MODEL_CHOSEN = "model_chosen", "Chose which version answers"
     BACKFILL_STARTED = "backfill_started", "Started a back-fill"
@@ -354,6 +355,7 @@ class Touch(TextChoices):
     """How somebody met it."""
 
     CLICK = "click", "Clicked"
+    CODE = "code", "Its code was used"
     VIEW = "view", "Seen only"
 
 

@@ -11,6 +11,7 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "health: beat": {"task": "personalize.beat_heart", "schedule": 30.0},
     "journeys: advance": {"task": "personalize.advance_journeys", "schedule": 10.0},
     "journeys: enter": {"task": "personalize.enter_journeys", "schedule": 60.0},
+    "journeys: let go": {"task": "personalize.let_go", "schedule": 10.0},
     "journeys: dry runs": {"task": "personalize.make_dry_runs", "schedule": 10.0},
     "offers: sweep": {"task": "personalize.sweep_offers", "schedule": 10.0},
     "permissions: refresh": {"task": "personalize.refresh_permissions", "schedule": 1800.0},

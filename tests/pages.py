@@ -129,7 +129,7 @@ def fill(
     for n in numbers:
         audit.record(
             installation=installation, action=AuditAction.JOURNEY_PAUSED, now=ago(n),
-            staff_id="VXNlcjox", staff_email="staff@example.com", on=journey, detail={"number": n},
+            actor=audit.Actor("VXNlcjox", "staff@example.com"), on=journey, detail={"number": n},
         )  # fmt: skip
     segments = Segment.objects.bulk_create(
         Segment(
@@ -178,6 +178,7 @@ def fill(
     )  # fmt: skip
     analytics.refresh(installation=installation, now=now)
     return {
+        "deed": "end",
         "who": profile.public_id, "other": profile.public_id, "merge_id": 1,
         "message_id": messages[0].public_id, "checkout_id": carts[0].pk,
         "segment_id": segments[0].pk, "import_id": imports[0].pk, "rule_id": rules[0].pk,

@@ -4,6 +4,8 @@ Of the touches of its person before it the last click counts, and the last view 
 
 * A click: a link of a message, a push that was pressed; a recommended product that was clicked or put
   into the cart, where the order has that product. It counts for ATTRIBUTION_WINDOW.
+* A code: the order was placed with the code of an offer that a message brought, on whatever device and by
+  whomever. That is a click of the message, at the moment of the order.
 * A view: a message that was opened or read in the inbox; a recommended product that was shown and bought.
   It counts for ATTRIBUTION_VIEW_WINDOW.
 
@@ -37,6 +39,7 @@ from saleor_personalize.models import (
     Merge,
     Message,
     MessageEvent,
+    Offer,
     Order,
     OrderLine,
     Profile,
@@ -55,6 +58,7 @@ _TABLES = {
         Merge,
         Message,
         MessageEvent,
+        Offer,
         Order,
         OrderLine,
         Profile,
@@ -70,7 +74,7 @@ ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
 
 _WRITE = """
 WITH placed AS (
-  SELECT purchase.id AS order_id, purchase.placed_at,
+  SELECT purchase.id AS order_id, purchase.placed_at, purchase.voucher_code,
     COALESCE(buyer.merged_into_id, buyer.id) AS person
   FROM {order} AS purchase JOIN {profile} AS buyer ON buyer.id = purchase.profile_id
   WHERE purchase.installation_id = %(installation)s AND purchase.id = ANY(%(held)s)
@@ -80,8 +84,9 @@ WITH placed AS (
     ON profile.id = placed.person OR profile.merged_into_id = placed.person
 ), touch AS (
   SELECT member.order_id, %(message)s AS kind, became.at, became.id AS said_id,
-    became.kind = %(clicked)s
-      OR (became.kind = %(opened)s AND message.delivery_channel = %(push)s) AS is_click,
+    CASE WHEN became.kind = %(clicked)s
+      OR (became.kind = %(opened)s AND message.delivery_channel = %(push)s)
+      THEN %(click)s ELSE %(view)s END AS touch,
     member.placed_at, message.id AS message_id, message.journey_id, message.template,
     message.delivery_channel, '' AS placement, '' AS strategy, '' AS answer
   FROM member
@@ -90,8 +95,18 @@ WITH placed AS (
   JOIN {messageevent} AS became ON became.message_id = message.id
     AND became.kind = ANY(%(told)s) AND NOT became.is_machine
   UNION ALL
+  SELECT placed.order_id, %(message)s, placed.placed_at, offer.id, %(code)s,
+    placed.placed_at, message.id, message.journey_id, message.template,
+    message.delivery_channel, '', '', ''
+  FROM placed
+  JOIN {offer} AS offer ON offer.installation_id = %(installation)s
+    AND offer.code = placed.voucher_code
+  JOIN {message} AS message ON message.id = offer.message_id
+    AND message.decided_at <= placed.placed_at AND message.purpose = %(marketing)s
+  WHERE placed.voucher_code <> ''
+  UNION ALL
   SELECT member.order_id, %(recommendation)s, event.occurred_at, event.id,
-    event.type <> %(shown)s, member.placed_at, NULL, NULL, '', '',
+    CASE WHEN event.type = %(shown)s THEN %(view)s ELSE %(click)s END, member.placed_at, NULL, NULL, '', '',
     COALESCE(event.properties ->> 'placement', ''), COALESCE(event.properties ->> 'strategy', ''),
     event.attribution_id
   FROM member
@@ -106,8 +121,8 @@ WITH placed AS (
 ), last AS (
   SELECT DISTINCT ON (order_id) * FROM touch
   WHERE at <= placed_at
-    AND at > placed_at - CASE WHEN is_click THEN %(window)s ELSE %(view_window)s END
-  ORDER BY order_id, is_click DESC, at DESC, kind, said_id DESC
+    AND at > placed_at - CASE WHEN touch = %(view)s THEN %(view_window)s ELSE %(window)s END
+  ORDER BY order_id, touch = %(view)s, at DESC, touch = %(code)s DESC, kind, said_id DESC
 ), gone AS (
   DELETE FROM {attributedorder}
   WHERE order_id = ANY(%(held)s) AND order_id NOT IN (SELECT order_id FROM last)
@@ -115,7 +130,7 @@ WITH placed AS (
 ), written AS (
   INSERT INTO {attributedorder} AS stored (installation_id, order_id, kind, touch, touched_at,
     message_id, journey_id, template, delivery_channel, placement, strategy, answer)
-  SELECT %(installation)s, order_id, kind, CASE WHEN is_click THEN %(click)s ELSE %(view)s END, at,
+  SELECT %(installation)s, order_id, kind, touch, at,
     message_id, journey_id, template, delivery_channel, placement, strategy, answer
   FROM last
   ON CONFLICT (order_id) DO UPDATE SET kind = EXCLUDED.kind, touch = EXCLUDED.touch,
@@ -219,5 +234,6 @@ def _parameters(installation: Installation, now: datetime) -> dict[str, Any]:
         "message": TouchKind.MESSAGE.value,
         "recommendation": TouchKind.RECOMMENDATION.value,
         "click": Touch.CLICK.value,
+        "code": Touch.CODE.value,
         "view": Touch.VIEW.value,
     }

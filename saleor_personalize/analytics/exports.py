@@ -10,23 +10,20 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
-from django.db.models import Case, DecimalField, F, Min, OuterRef, QuerySet, Subquery, Value, When
-from django.db.models.functions import Coalesce, Greatest
+from django.db.models import F, Min, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 
 from saleor_personalize.analytics.figures import Day
+from saleor_personalize.analytics.queries import led_orders
 from saleor_personalize.enums import MessageEventKind
-from saleor_personalize.events.queries import SENT_BACK, carried_out
 from saleor_personalize.models import (
-    AttributedOrder,
     DailyFigures,
     Event,
     Installation,
     Message,
     MessageEvent,
-    Order,
 )
 from saleor_personalize.models.fields import month_of
 
@@ -162,23 +159,8 @@ _ATTRIBUTIONS = (
 
 
 def _attributions(installation: Installation, since: datetime, until: datetime) -> Rows:
-    orders = carried_out(Order.objects.of(installation)).filter(
-        placed_at__gte=since, placed_at__lt=until
-    )
-    money = DecimalField(max_digits=20, decimal_places=3)
-    nothing = Value(Decimal(0), output_field=money)
-    told = (
-        AttributedOrder.objects.of(installation)
-        .filter(order__in=orders)
-        .annotate(
-            person=_person("order__profile"),
-            net=Case(
-                When(order__status=SENT_BACK, then=nothing),
-                default=Greatest(
-                    F("order__total") - F("order__total_refunded"), nothing, output_field=money
-                ),
-            ),
-        )
+    told = led_orders(installation=installation, since=since, until=until).annotate(
+        person=_person("order__profile")
     )
     return _cells(told.order_by("order__placed_at", "pk"), *_ATTRIBUTIONS)
 

@@ -10,7 +10,8 @@ Figures of a sales channel and its currency:
     carts       ordered, abandoned, recovered (ordered after they had been abandoned)
     orders      count, revenue; after_message, revenue_after_message; after_recommendation,
                 revenue_after_recommendation; recovered, revenue_recovered (after a message about a cart);
-                after_message_view, after_recommendation_view, recovered_view (of these: after a view only)
+                after_message_view, after_recommendation_view, recovered_view (of these: after a view only);
+                with_visit, revenue_with_visit (a visit of the buyer was told of in the day before)
     pieces      recommended, recommended_returned, other, other_returned
     journeys    key -> orders, revenue, after_view (of the orders: after a view only)
     placements  key -> shown, clicked, added (answers), orders, revenue, after_view
@@ -113,14 +114,21 @@ _PLACED = f"{_CARRIED_OUT} AND purchase.placed_at >= %(since)s AND purchase.plac
 _ORDERS = f"""
 SELECT purchase.channel_slug, purchase.currency, COALESCE(followed.kind, ''),
   COALESCE(journey.key, ''), COALESCE(followed.placement, ''), COALESCE(followed.touch, ''),
-  COALESCE(stay.subject_kind, '') = 'checkout', count(*), sum({NET})
+  COALESCE(stay.subject_kind, '') = 'checkout', EXISTS (
+    SELECT 1 FROM {{profile}} AS member JOIN {{session}} AS visit ON visit.profile_id = member.id
+    WHERE (member.id = COALESCE(buyer.merged_into_id, buyer.id)
+        OR member.merged_into_id = COALESCE(buyer.merged_into_id, buyer.id))
+      AND visit.channel_slug = purchase.channel_slug AND visit.started_at <= purchase.placed_at
+      AND visit.started_at > purchase.placed_at - interval '1 day'
+  ) AS has_visit, count(*), sum({NET})
 FROM {{order}} AS purchase
+LEFT JOIN {{profile}} AS buyer ON buyer.id = purchase.profile_id
 LEFT JOIN {{attributedorder}} AS followed ON followed.order_id = purchase.id
 LEFT JOIN {{journey}} AS journey ON journey.id = followed.journey_id
 LEFT JOIN {{message}} AS message ON message.id = followed.message_id
 LEFT JOIN {{enrollment}} AS stay ON stay.id = message.enrollment_id
 WHERE {_PLACED}
-GROUP BY 1, 2, 3, 4, 5, 6, 7
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 """  # noqa: S608 (the names of the tables are ours)
 # Whether the person had clicked a recommendation of the product, or put it into the cart from one.
 _PIECES = f"""
@@ -367,10 +375,13 @@ def _figures(installation: Installation, day: Day, now: datetime) -> dict[tuple[
             answer: list[tuple[Any, ...]] = cursor.fetchall()
             return answer
 
-    for slug, currency, kind, journey, placement, touch, is_of_cart, count, net in rows(_ORDERS):
+    for row in rows(_ORDERS):
+        slug, currency, kind, journey, placement, touch, is_of_cart, has_visit, count, net = row
         figures = found[slug, currency]
         orders = figures.setdefault("orders", {})
         _add(orders, {"count": count, "revenue": net})
+        if has_visit:
+            _add(orders, {"with_visit": count, "revenue_with_visit": net})
         viewed = count if touch == Touch.VIEW else 0
         led = {"orders": count, "revenue": net, "after_view": viewed}
         if kind == TouchKind.MESSAGE:

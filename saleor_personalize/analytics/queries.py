@@ -1,15 +1,23 @@
-"""Figures for whoever shows what came of it in passing."""
+"""Figures for whoever shows what came of it in passing, and the orders behind them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
+
+from django.db.models import Case, DecimalField, F, QuerySet, Value, When
+from django.db.models.functions import Greatest
 
 from saleor_personalize.analytics.figures import total
 from saleor_personalize.analytics.reports import Led, Money, money_of, report
-from saleor_personalize.models import DailyFigures, Installation
+from saleor_personalize.events.queries import SENT_BACK, carried_out
+from saleor_personalize.models import AttributedOrder, DailyFigures, Installation, Order
+
+_MONEY = DecimalField(max_digits=20, decimal_places=3)
+_NOTHING = Value(Decimal(0), output_field=_MONEY)
 
 
 @dataclass(frozen=True)
@@ -47,4 +55,27 @@ def headline(*, installation: Installation, now: datetime) -> Headline:
         recovered_today=sum(each.recovered.orders for each in of_today),
         recovered_month=sum(each.recovered.orders for each in month.money),
         counted_at=month.counted_at,
+    )
+
+
+def led_orders(
+    *, installation: Installation, since: datetime, until: datetime
+) -> QuerySet[AttributedOrder]:
+    """Return what the orders of a period followed, of those that count.
+
+    Each has `net`: what its order brought, less what was paid back, in the order's currency.
+    """
+    orders = carried_out(Order.objects.of(installation)).filter(
+        placed_at__gte=since, placed_at__lt=until
+    )
+    left = F("order__total") - F("order__total_refunded")
+    return (
+        AttributedOrder.objects.of(installation)
+        .filter(order__in=orders)
+        .annotate(
+            net=Case(
+                When(order__status=SENT_BACK, then=_NOTHING),
+                default=Greatest(left, _NOTHING, output_field=_MONEY),
+            )
+        )
     )

@@ -65,11 +65,14 @@ class JourneyReport:
 
     @property
     def delivered_share(self) -> float | None:
-        return ratio(self.delivered, self.sent)
+        """None while the provider told of no delivery: that is no news, and not zero."""
+        return ratio(self.delivered, self.sent) if self.delivered else None
 
     @property
     def opened_share(self) -> float | None:
-        return ratio(self.opened, self.sent)
+        """None while nothing at all was heard of the messages."""
+        is_told = self.delivered or self.opened or self.opened_by_machine or self.clicked
+        return ratio(self.opened, self.sent) if is_told else None
 
     @property
     def clicked_share(self) -> float | None:
@@ -113,8 +116,9 @@ class Money:
     after_recommendation: Led
     #: After a message about a cart.
     recovered: Led
-    #: Visits in sales channels of this currency.
+    #: Visits in sales channels of this currency; the orders before which one of the buyer was told of.
     sessions: int
+    with_visit: Led
     buyers: int
     lifetime_revenue: Decimal
 
@@ -146,7 +150,10 @@ class Money:
 
     @property
     def per_session(self) -> Decimal | None:
-        return _mean(self.revenue, self.sessions)
+        """What a visit that was told of brings. Not known while orders come from visits that were not."""
+        if self.orders and not self.with_visit.orders:
+            return None
+        return _mean(self.with_visit.revenue, self.sessions)
 
     @property
     def lifetime_value(self) -> Decimal | None:
@@ -271,6 +278,7 @@ def money_of(currency: str, figures: Mapping[str, Any], standing: Mapping[str, A
         after_recommendation=led("after_recommendation"),
         recovered=led("recovered"),
         sessions=figures.get("visits", {}).get("sessions", 0),
+        with_visit=led("with_visit"),
         buyers=standing.get("buyers", {}).get(currency, 0),
         lifetime_revenue=Decimal(lifetime),
     )
@@ -286,12 +294,13 @@ def _shop(figures: Mapping[str, Any], standing: Mapping[str, Any], days: int) ->
     buyers = sum(count for stage, count in stages.items() if stage != LifecycleStage.PROSPECT)
     shoppers = standing.get("shoppers", {}).get(str(days), 0)
     used = standing.get("shoppers_with_recommendation", {}).get(str(days), 0)
-    seconds = ratio(visits.get("seconds", 0), sessions)
+    pages = ratio(visits.get("pages", 0), sessions) if visits.get("pages") else None
+    seconds = ratio(visits.get("seconds", 0), sessions) if visits.get("seconds") else None
     return Shop(
         sessions=sessions,
         recommendation_share=ratio(visits.get("with_recommendation", 0), sessions),
         cart_share=ratio(visits.get("with_cart", 0), sessions),
-        pages_per_session=ratio(visits.get("pages", 0), sessions),
+        pages_per_session=pages,
         time_per_session=None if seconds is None else timedelta(seconds=round(seconds)),
         shopper_share=ratio(used, shoppers),
         abandonment_share=ratio(abandoned, filled),

@@ -1,1 +1,1 @@
-"""Who of the shop's staff did what, and to what."""
+"""Who did what, and to what: staff, servers of the shop, and whoever runs the service."""

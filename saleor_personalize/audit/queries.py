@@ -7,12 +7,12 @@ from saleor_personalize.models.installation import ScopedQuerySet
 
 
 def entries(
-    *, installation: Installation, action: str = "", staff_id: str = ""
+    *, installation: Installation, action: str = "", actor_id: str = ""
 ) -> ScopedQuerySet[AuditEntry]:
-    """Return the log, newest first; all of it, or of one action, one staff member, or both."""
+    """Return the log, newest first; all of it, or of one action, of one actor, or both."""
     rows = AuditEntry.objects.of(installation)
     if action:
         rows = rows.filter(action=action)
-    if staff_id:
-        rows = rows.filter(staff_id=staff_id)
+    if actor_id:
+        rows = rows.filter(actor_id=actor_id)
     return rows.order_by("-pk")

@@ -41,6 +41,7 @@ from saleor_personalize.saleor_api.nodes import (
     CollectionData,
     PageData,
     ProductData,
+    ShopperPriceData,
     StockData,
     TranslationData,
     VariantData,
@@ -355,6 +356,63 @@ def record_discounted_price(
         _remember_prices(installation, [row])
         _refresh_listings(installation, [product_id])
     return 1
+
+
+def record_shopper_prices(
+    *, installation: Installation, data: Sequence[ShopperPriceData], seen_at: datetime
+) -> int:
+    """Record what shoppers pay and what they would pay without promotions; return how many prices changed."""
+    with transaction.atomic():
+        lock(installation, [_LOCK])
+        _forget_guesses(installation, data, seen_at=seen_at)
+        merged = bulk.merge(
+            VariantPrice,
+            installation,
+            [
+                {
+                    "variant_saleor_id": seen.variant_id,
+                    "channel_slug": seen.channel_slug,
+                    "currency": seen.currency,
+                    "price": seen.price,
+                    "discounted_price": seen.discounted_price,
+                    "recorded_at": seen_at,
+                }
+                for seen in data
+            ],
+            key=["variant_saleor_id", "channel_slug"],
+            silent=["recorded_at"],
+            when="stored.recorded_at <= seen.recorded_at",
+        )
+        changed = {row.key: row.pk for row in merged if row.is_changed}
+        _remember_prices(
+            installation, VariantPrice.objects.of(installation).filter(pk__in=changed.values())
+        )
+        _refresh_listings(
+            installation,
+            {seen.product_id for seen in data if (seen.variant_id, seen.channel_slug) in changed},
+        )
+    return len(changed)
+
+
+def _forget_guesses(
+    installation: Installation, data: Sequence[ShopperPriceData], *, seen_at: datetime
+) -> None:
+    """Forget what was taken for the price of a variant before Saleor told of promotions, where it was not.
+
+    Otherwise a promotion that ran all the time would look like a price that fell.
+    """
+    paid = {(seen.variant_id, seen.channel_slug): seen.discounted_price for seen in data}
+    untold = VariantPrice.objects.of(installation).filter(
+        variant_saleor_id__in=[seen.variant_id for seen in data],
+        discounted_price=None,
+        recorded_at__lte=seen_at,
+    )
+    for row in untold:
+        key = (row.variant_saleor_id, row.channel_slug)
+        if paid.get(key, row.price) != row.price:
+            PriceChange.objects.of(installation).filter(
+                variant_saleor_id=row.variant_saleor_id, channel_slug=row.channel_slug
+            ).delete()
 
 
 def record_deletion(

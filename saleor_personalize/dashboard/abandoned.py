@@ -9,23 +9,31 @@ from typing import Any
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from saleor_personalize.catalog.queries import names
 from saleor_personalize.dashboard import words
 from saleor_personalize.dashboard.access import Staff, staff_view, why_not
+from saleor_personalize.dashboard.forms import row_id
 from saleor_personalize.dashboard.views import CALM, LIVELY, Context, _poll, _render, _tell
+from saleor_personalize.dashboard.whose import whose
 from saleor_personalize.dashboard.words import State
 from saleor_personalize.enums import AuditAction, DeliveryChannel, NotSentReason
 from saleor_personalize.events.queries import ordered_since
 from saleor_personalize.journeys import carts, outlook
-from saleor_personalize.journeys.carts import LeftCart, Recovery
+from saleor_personalize.journeys.carts import CartState, LeftCart, Recovery
 from saleor_personalize.models import Checkout, Message, SalesChannel
 from saleor_personalize.segments import words as facts
 from saleor_personalize.tasks.broker import ask_for
 
 #: Carts on one page, lines of each there, and messages on the page of one.
 LISTED, LINES, MESSAGES = 25, 3, 10
-STATES = {"followed": True, "not_followed": False}
+STATES = {
+    CartState.FOLLOWED.value: gettext_lazy("Followed up"),
+    CartState.REMINDED.value: gettext_lazy("Reminded"),
+    CartState.GIVEN_UP.value: gettext_lazy("Given up"),
+    CartState.NOT_FOLLOWED.value: gettext_lazy("Not followed up"),
+}
 
 
 @staff_view()
@@ -37,22 +45,27 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
         installation=installation,
         now=now,
         channel_slug=channel,
-        is_followed=STATES.get(state),
+        state=CartState(state) if state in STATES else None,
         before=_before(request, staff),
         limit=LISTED + 1,
     )
     rows = shown[:LISTED]
     known = _names(staff, [row.checkout for row in rows], LINES)
+    people = whose(staff, {row.checkout.profile_id for row in rows})
     slugs = SalesChannel.objects.of(installation).filter(deleted_at=None).order_by("slug")
     return _render(
         request,
         staff,
         "abandoned/page.html",
         {
-            "carts": [_row(row, known, now) for row in rows],
+            "carts": [
+                {**_row(row, known, now), "person": people.get(row.checkout.profile_id)}
+                for row in rows
+            ],
             "older": rows[-1].checkout.pk if len(shown) > LISTED else None,
             "is_first": not request.GET.get("before"),
             "state": state if state in STATES else "",
+            "states": list(STATES.items()),
             "channel": channel,
             "channels": list(slugs.values_list("slug", flat=True)),
             "is_followed_at_all": bool(carts.followers(installation)),
@@ -62,10 +75,10 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
 
 def _before(request: HttpRequest, staff: Staff) -> Checkout | None:
     """Return the last cart of the page before."""
-    text = request.GET.get("before", "")
-    if not (text.isdecimal() and len(text) < 19):
+    before = row_id(request.GET.get("before", ""))
+    if before is None:
         return None
-    return Checkout.objects.of(staff.installation).filter(pk=int(text)).first()
+    return Checkout.objects.of(staff.installation).filter(pk=before).first()
 
 
 def _names(staff: Staff, shown: list[Checkout], most: int | None = None) -> dict[str, str]:
@@ -101,7 +114,8 @@ def _line(line: dict[str, Any], known: dict[str, str], currency: str) -> dict[st
 def _state(row: LeftCart, now: datetime) -> State:
     """Tell what is done about a cart, or why nothing is."""
     stay = row.stay
-    if row.is_followed and stay is not None:
+    title = str(STATES[row.state])
+    if row.state == CartState.FOLLOWED and stay is not None:
         key = stay.journey.key
         when = words.distance(max(stay.due_at, now), now)
         text = _("%(journey)s, next %(when)s") % {
@@ -112,15 +126,15 @@ def _state(row: LeftCart, now: datetime) -> State:
             return State("warn", _("Held"), words.held_reason(NotSentReason.JOURNEY_PAUSED))
         if stay.held_by:
             text = f"{text}. {words.held_reason(NotSentReason(stay.held_by))}"
-        return State("busy", _("Followed up"), text)
+        return State("busy", title, text)
     if row.told is not None:
         when = words.distance(row.told.decided_at, now)
-        return State("good", _("Reminded"), _("%(when)s, and not ordered yet") % {"when": when})
-    if stay is not None and stay.exit_reason:
-        return State("", _("Given up"), words.not_sent_reason(NotSentReason(stay.exit_reason)))
+        return State("good", title, _("%(when)s, and not ordered yet") % {"when": when})
+    if row.state == CartState.GIVEN_UP and stay is not None:
+        return State("", title, words.not_sent_reason(NotSentReason(stay.exit_reason)))
     if not row.is_reachable:
         return State("", _("Nobody to write to"), _("It was left before an address was known."))
-    return State("", _("Not followed up"))
+    return State("", title)
 
 
 # -- one of them ----------------------------------------------------------------------------------------
@@ -156,20 +170,25 @@ def recover(request: HttpRequest, staff: Staff, checkout_id: int) -> HttpRespons
 
 
 def _told(staff: Staff, found: Recovery, now: datetime) -> tuple[str, str, str]:
-    if found.outlook is None and not carts.followers(staff.installation):
-        text = _("No journey that follows carts is live. Let one go live first.")
-        return "error", _("Nothing is sent"), text
     if found.outlook is None:
-        reason = words.not_sent_reason(found.reason) if found.reason else ""
-        return "error", _("Nothing is sent"), reason
+        return "error", _("Nothing is sent"), _why_nothing_goes(staff, found)
     if found.reason:
         told = {
-            "reason": words.held_reason(found.reason),
+            "reason": words.held_reason(found.reason, found.delivery_channel),
             "when": words.distance(found.outlook.at, now),
         }
         return "info", _("Not right now"), _("%(reason)s Next try %(when)s.") % told
     text = _("It goes within seconds, unless the last look at the shop speaks against it.")
     return "success", _("On its way"), text
+
+
+def _why_nothing_goes(staff: Staff, found: Recovery) -> str:
+    """Return what speaks against following a cart up; "" where it can be."""
+    if found.outlook is not None or found.reason is None:
+        return ""
+    if not carts.followers(staff.installation):
+        return _("No journey that follows carts is live. Let one go live first.")
+    return words.not_sent_reason(found.reason, found.delivery_channel)
 
 
 def _found(staff: Staff, checkout_id: int) -> Checkout:
@@ -184,6 +203,7 @@ def _one(request: HttpRequest, staff: Staff, cart: Checkout) -> HttpResponse:
     now = timezone.now()
     known = _names(staff, [cart])
     is_open = cart.closed_at is None and cart.deleted_at is None
+    recovery = carts.what_recover_would_do(checkout=cart, now=now)
     context = {
         "cart": cart,
         "total": words.amount(cart.total, cart.currency),
@@ -191,6 +211,7 @@ def _one(request: HttpRequest, staff: Staff, cart: Checkout) -> HttpResponse:
         "is_open": is_open,
         "has_ordered": not is_open or ordered_since(cart),
         "why_not_send": why_not(staff, "sends"),
+        "why_nothing_goes": _why_nothing_goes(staff, recovery),
         "who": cart.profile.public_id if staff.can_see_people else "",
         **_next(request, staff, cart, now),
     }

@@ -68,8 +68,7 @@ class Staff:
             installation=self.installation,
             action=action,
             now=timezone.now(),
-            staff_id=self.user_id,
-            staff_email=self.email,
+            actor=audit.Actor(self.user_id, self.email),
             on=on,
             detail=detail,
         )

@@ -1,26 +1,30 @@
-"""The page "Audit log": who of the shop's staff did what, and to what."""
+"""The page "Audit log": who did what, and to what."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from saleor_personalize.audit import queries
+from saleor_personalize.audit.operations import APP_TOKEN, TERMINAL
 from saleor_personalize.conf import settings
 from saleor_personalize.dashboard import words
 from saleor_personalize.dashboard.access import Staff, staff_view
+from saleor_personalize.dashboard.forms import SettingsForm, row_id
 from saleor_personalize.dashboard.spreadsheets import csv_response
 from saleor_personalize.dashboard.views import _render
-from saleor_personalize.enums import AuditAction
-from saleor_personalize.models import AuditEntry
+from saleor_personalize.enums import AuditAction, NotSentReason
+from saleor_personalize.models import AuditEntry, Journey, Message
+from saleor_personalize.saleor_api.server_keys import is_meant
+from saleor_personalize.segments import words as facts
 
 LISTED = 50
 _LONGEST_ID = 100
-_HEADER = ("at", "staff_id", "staff_email", "action", "object_kind", "object_id", "object_name")
+_HEADER = ("at", "actor_id", "actor_name", "action", "object_kind", "object_id", "object_name")
 
 ACTIONS = {
     AuditAction.JOURNEY_LIVE: gettext_lazy("Had a journey go live"),
@@ -44,6 +48,8 @@ ACTIONS = {
     AuditAction.SEGMENT_DELETED: gettext_lazy("Deleted a segment"),
     AuditAction.RULE_SAVED: gettext_lazy("Saved a rule"),
     AuditAction.RULE_DELETED: gettext_lazy("Deleted a rule"),
+    AuditAction.PLACEMENT_SAVED: gettext_lazy("Saved a placement"),
+    AuditAction.PLACEMENT_DELETED: gettext_lazy("Deleted a placement"),
     AuditAction.TRAINING_ASKED: gettext_lazy("Asked for a training"),
     AuditAction.MODEL_CHOSEN: gettext_lazy("Chose which version answers"),
     AuditAction.BACKFILL_STARTED: gettext_lazy("Started a back-fill"),
@@ -77,10 +83,10 @@ ACTIONS = {
 @staff_view()
 def page(request: HttpRequest, staff: Staff) -> HttpResponse:
     action, who = _filters(request)
-    rows = queries.entries(installation=staff.installation, action=action, staff_id=who)
-    before = request.GET.get("before", "")
-    if before.isdecimal() and len(before) < 19:
-        rows = rows.filter(pk__lt=int(before))
+    rows = queries.entries(installation=staff.installation, action=action, actor_id=who)
+    before = row_id(request.GET.get("before", ""))
+    if before is not None:
+        rows = rows.filter(pk__lt=before)
     shown = list(rows[: LISTED + 1])
     kept = settings.RETENTION.get("audit")
     return _render(
@@ -90,11 +96,11 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
         {
             "entries": [_line(row) for row in shown[:LISTED]],
             "older": shown[LISTED - 1].pk if len(shown) > LISTED else None,
-            "is_first": not before,
+            "is_first": before is None,
             "actions": list(ACTIONS.items()),
             "action": action,
             "who": who,
-            "who_name": next((row.staff_email or who for row in shown), who) if who else "",
+            "who_name": next(map(_who, shown), who) if who else "",
             "kept": words.duration(kept) if kept else None,
         },
     )
@@ -105,7 +111,7 @@ def export(request: HttpRequest, staff: Staff) -> StreamingHttpResponse:
     """Serve the log that the page shows, whole, as CSV."""
     action, who = _filters(request)
     staff.record(AuditAction.AUDIT_EXPORTED)
-    rows = queries.entries(installation=staff.installation, action=action, staff_id=who)
+    rows = queries.entries(installation=staff.installation, action=action, actor_id=who)
     return csv_response(name="audit-log.csv", header=(*_HEADER, "detail"), rows=_cells(rows))
 
 
@@ -125,14 +131,75 @@ def _line(row: AuditEntry) -> dict[str, Any]:
     return {
         "at": row.at,
         "title": ACTIONS[AuditAction(row.action)],
-        "name": row.object_name or row.object_id,
-        "detail": _detail(row),
-        "who": row.staff_id,
-        "who_name": row.staff_email or row.staff_id or _("Somebody who was erased"),
+        "name": _name(row),
+        "detail": _in_words(row),
+        "who": row.actor_id,
+        "who_name": _who(row),
     }
 
 
+def _name(row: AuditEntry) -> str:
+    """Return what it was done to, by the name that the other pages call it by."""
+    if row.object_kind == Journey.__name__:
+        return words.journey_name(row.object_name)
+    if row.object_kind == Message.__name__:
+        return str(words.TEMPLATES.get(row.object_name, row.object_name))
+    return row.object_name or row.object_id
+
+
+#: Name of a detail -> what it says, given its value; a detail of a later version shows as it is kept.
+_DETAILS: dict[str, Callable[[Any], str]] = {
+    "journey": lambda key: words.journey_name(key),
+    "channel": lambda slug: str(slug),
+    "count": lambda count: _("how many: %(count)s") % {"count": count},
+    "days": lambda days: ngettext("%(count)d day", "%(count)d days", days) % {"count": days},
+    "fields": lambda names: ", ".join(_field(name) for name in names),
+    "held_by": lambda reason: words.held_reason(NotSentReason(reason)) if reason else "",
+    "inside": lambda what: {
+        "hold": _("who is inside waits"),
+        "exit": _("who was inside left"),
+    }.get(what, ""),
+    "is_dry_run": lambda is_dry_run: _("only tried") if is_dry_run else "",
+    "is_on": lambda is_on: _("switched on") if is_on else _("switched off"),
+    "is_sent": lambda is_sent: _("it was sent") if is_sent else _("it was not sent"),
+    # Tells only the database which of the merges it was.
+    "merge": lambda _key: "",
+    "placement": lambda key: str(key),
+    "over": lambda channel: str(facts.DELIVERY_CHANNELS.get(channel, channel)),
+    "report": lambda kind: str(words.REPORTS.get(kind, kind)),
+    "version": lambda number: _("version %(number)s") % {"number": number},
+    "winner": lambda arm: _("everybody gets “%(arm)s”") % {"arm": arm},
+}
+
+
+def _field(name: str) -> str:
+    field = SettingsForm.base_fields.get(name)
+    return str(field.label) if field is not None and field.label else name
+
+
+def _in_words(row: AuditEntry) -> str:
+    def told(name: str, value: Any) -> str:
+        return _DETAILS[name](value) if name in _DETAILS else f"{name}: {value}"
+
+    # As they are listed above: the database keeps no order.
+    known = [name for name in _DETAILS if name in row.detail]
+    names = [*known, *(name for name in row.detail if name not in _DETAILS)]
+    return " · ".join(filter(None, (told(name, row.detail[name]) for name in names)))
+
+
+def _who(row: AuditEntry) -> str:
+    if row.actor_id == TERMINAL.id:
+        return _("Whoever runs the service, from a terminal")
+    if row.actor_id == APP_TOKEN.id:
+        return _("A server with the token of the app")
+    if is_meant(row.actor_id):
+        return _("Server key %(name)s") % {"name": row.actor_name}
+    return row.actor_name or row.actor_id or _("Somebody who was erased")
+
+
 def _detail(row: AuditEntry) -> str:
+    """Return the detail as it is kept, for other programs."""
+
     def text(value: object) -> str:
         return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 

@@ -12,6 +12,7 @@ from saleor_personalize.bus import operations, queries, signing
 from saleor_personalize.bus.outbox import STEP, TEST
 from saleor_personalize.dashboard import words
 from saleor_personalize.dashboard.access import Staff, staff_view
+from saleor_personalize.dashboard.forms import row_id
 from saleor_personalize.dashboard.views import _render, _tell
 from saleor_personalize.dashboard.words import State
 from saleor_personalize.enums import AuditAction, BusEvent, OutgoingStatus
@@ -169,8 +170,11 @@ def switch(request: HttpRequest, staff: Staff, webhook_id: int) -> HttpResponse:
 def replay(request: HttpRequest, staff: Staff, webhook_id: int) -> HttpResponse:
     """Put one delivery in line again, or all that failed."""
     webhook = _found(staff, webhook_id)
-    which = request.POST.get("delivery", "")
-    ids = [int(which)] if which.isdecimal() and len(which) < 19 else None
+    given = request.POST.get("delivery", "")
+    which = row_id(given)
+    if given and which is None:
+        raise Http404
+    ids = [which] if which is not None else None
     try:
         count = operations.replay(webhook=webhook, now=timezone.now(), ids=ids)
     except OutgoingRefused as refusal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
@@ -14,7 +15,6 @@ from saleor_personalize.dashboard import step_words, words
 from saleor_personalize.dashboard.access import Staff, staff_view
 from saleor_personalize.dashboard.views import CALM, LIVELY, Context, _poll, _render, _tell
 from saleor_personalize.dashboard.words import State
-from saleor_personalize.enums import DryRunStatus
 from saleor_personalize.exceptions import UnknownAlias
 from saleor_personalize.journeys import dry_runs, operations
 from saleor_personalize.models import DryRun, Journey
@@ -59,6 +59,8 @@ def _step(step: Step, found: FirstSteps) -> dict[str, Any]:
 def _url(page: str, recipe: str) -> str:
     if not page:
         return ""
+    if page == "dashboard-previews" and recipe:
+        return f"{reverse(page)}?{urlencode({'journey': recipe})}"
     return reverse(page, args=[recipe] if page == "dashboard-journey" else [])
 
 
@@ -132,7 +134,7 @@ def _recipes(request: HttpRequest, staff: Staff, found: FirstSteps) -> Context:
                 "whom": step_words.RECIPES[key].whom,
                 "is_chosen": key == found.recipe,
                 "is_live": key in live,
-                "volume": _volume(runs.get(key)),
+                "volume": words.volume(runs.get(key)),
             }
             for key in RECIPES
         ],
@@ -141,20 +143,3 @@ def _recipes(request: HttpRequest, staff: Staff, found: FirstSteps) -> Context:
             request, [(run.pk, run.status) for run in runs.values()], LIVELY if is_open else CALM
         ),
     }
-
-
-def _volume(run: DryRun | None) -> str:
-    """Return how much a journey would send, in words; "" when that was not asked."""
-    if run is None:
-        return ""
-    if run.status in dry_runs.OPEN:
-        return _("Being worked out…")
-    if run.status == DryRunStatus.FAILED:
-        return _("It cannot be foretold: %(why)s") % {"why": run.error}
-    count = sum(sum(day["sent"].values()) for day in run.forecast["coming"])
-    text = ngettext(
-        "About %(count)d message in the next 7 days",
-        "About %(count)d messages in the next 7 days",
-        count,
-    )
-    return text % {"count": count}

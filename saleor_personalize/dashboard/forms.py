@@ -14,6 +14,14 @@ from django.utils.translation import gettext_lazy
 from saleor_personalize.conf import is_origin
 from saleor_personalize.messaging.links import CHECKOUT_PLACEHOLDER
 
+#: Digits of the largest primary key that PostgreSQL has room for, less one.
+_ID_DIGITS = 18
+
+
+def row_id(text: str) -> int | None:
+    """Return the primary key that a form or an address hands back; None when it is none."""
+    return int(text) if text.isdecimal() and len(text) <= _ID_DIGITS else None
+
 
 class SettingsForm(forms.Form):
     """Sender, cart link and storefronts of one installation; empty means what the service has set."""

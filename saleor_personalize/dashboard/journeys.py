@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -138,18 +138,17 @@ def _drawn(journey: Journey) -> Context:
 def _outcomes(journey: Journey, now: datetime) -> Context:
     found = figures.outcomes_of(journey=journey, since=now - COUNTED)
     by_status: Counter[str] = Counter()
-    for status, _reason, count in found:
+    for status, _reason, _over, count in found:
         by_status[status] += count
-    reasons = [
-        {"reason": reason, "text": words.not_sent_reason(NotSentReason(reason)), "count": count}
-        for status, reason, count in found
-        if status == MessageStatus.NOT_SENT and reason
-    ]
+    reasons: Counter[str] = Counter()
+    for status, reason, over, count in found:
+        if status == MessageStatus.NOT_SENT and reason:
+            reasons[words.not_sent_reason(NotSentReason(reason), over)] += count
     return {
         "sent": by_status[MessageStatus.SENT],
         "not_sent": by_status[MessageStatus.NOT_SENT],
         "failed": by_status[MessageStatus.FAILED] + by_status[MessageStatus.UNCERTAIN],
-        "reasons": reasons,
+        "reasons": reasons.most_common(),
         "is_cut": sum(by_status.values()) >= figures.LOOKED_AT,
         "most": figures.LOOKED_AT,
     }
@@ -232,21 +231,70 @@ def roll_back(request: HttpRequest, staff: Staff, key: str, number: int) -> Http
 # -- switches ----------------------------------------------------------------------------------------
 
 
+_DEEDS = ("go-live", "resume", "end")
+
+
+@staff_view()
+def sure(request: HttpRequest, staff: Staff, key: str, deed: str) -> HttpResponse:
+    """Ask once more before "go-live", "resume" or "end" is done, and say what it would do to how many."""
+    if deed not in _DEEDS:
+        raise Http404
+    journey = _found(staff, key)
+    run = DryRun.objects.of(staff.installation).filter(journey=journey).first()
+    inside = waiting(installation=staff.installation).filter(journey=journey)
+    count = inside[: figures.COUNTED].count()
+    context = {
+        "journey": journey,
+        "name": words.journey_name(key),
+        "deed": deed,
+        "why_not_send": why_not(staff, "acts" if deed == "end" else "sends"),
+        "needs_approval": approval.is_missing(journey.published),
+        "volume": words.volume(run),
+        "is_outdated": run is not None and run.version_id != journey.published_id,
+        "runs_dry": settings.DRY_RUN,
+        "inside": count,
+        "has_more_inside": count >= figures.COUNTED,
+    }
+    return _render(request, staff, "journeys/sure.html", context)
+
+
 @staff_view(sends=True)
 def go_live(request: HttpRequest, staff: Staff, key: str) -> HttpResponse:
+    title, text = _("The journey is live"), _("It counts what happens from now on.")
     journey = _found(staff, key)
+    if refusal := _switch_on(request, staff, journey, approval.go_live, AuditAction.JOURNEY_LIVE):
+        return refusal
+    return _tell(_one(request, staff, journey), "success", title, text)
+
+
+@staff_view(sends=True)
+def resume(request: HttpRequest, staff: Staff, key: str) -> HttpResponse:
+    title, text = _("The journey goes on"), _("Who was held is looked at anew.")
+    journey = _found(staff, key)
+    if refusal := _switch_on(request, staff, journey, approval.resume, AuditAction.JOURNEY_RESUMED):
+        return refusal
+    return _tell(_one(request, staff, journey), "success", title, text)
+
+
+def _switch_on(
+    request: HttpRequest,
+    staff: Staff,
+    journey: Journey,
+    switch: Callable[..., Approval | None],
+    action: AuditAction,
+) -> HttpResponse | None:
+    """Let a journey write to people, and record it; return the answer when it does not: why, or who has to say yes."""
     if _lacks(journey):
-        return _not_yet(request, staff, journey)
+        text = _("Set the sender and the cart link first.")
+        return _tell(_one(request, staff, journey), "error", _("Not live yet"), text)
     try:
-        asked = approval.go_live(journey=journey, by=staff.user_id, now=timezone.now())
+        asked = switch(journey=journey, by=staff.user_id, now=timezone.now())
     except InvalidJourney as error:
         return _tell(_one(request, staff, journey), "error", _("Not live yet"), str(error))
     if asked is not None:
         return _asked(request, staff, asked)
-    staff.record(AuditAction.JOURNEY_LIVE, on=journey, version=_number(journey))
-    response = _one(request, staff, journey)
-    text = _("It counts what happens from now on.")
-    return _tell(response, "success", _("The journey is live"), text)
+    staff.record(action, on=journey, version=_number(journey))
+    return None
 
 
 def _lacks(journey: Journey) -> set[Lack]:
@@ -256,29 +304,6 @@ def _lacks(journey: Journey) -> set[Lack]:
     return lacks(installation=journey.installation, definition=definition)
 
 
-def _not_yet(request: HttpRequest, staff: Staff, journey: Journey) -> HttpResponse:
-    text = _("Set the sender and the cart link first.")
-    return _tell(_one(request, staff, journey), "error", _("Not live yet"), text)
-
-
-@staff_view(sends=True)
-def resume(request: HttpRequest, staff: Staff, key: str) -> HttpResponse:
-    journey = _found(staff, key)
-    if _lacks(journey):
-        return _not_yet(request, staff, journey)
-    try:
-        asked = approval.resume(journey=journey, by=staff.user_id, now=timezone.now())
-    except InvalidJourney as error:
-        return _tell(_one(request, staff, journey), "error", _("Not live yet"), str(error))
-    if asked is not None:
-        return _asked(request, staff, asked)
-    staff.record(AuditAction.JOURNEY_RESUMED, on=journey, version=_number(journey))
-    response = _one(request, staff, journey)
-    return _tell(
-        response, "success", _("The journey goes on"), _("Who was held is looked at anew.")
-    )
-
-
 @staff_view(acts=True)
 def pause(request: HttpRequest, staff: Staff, key: str) -> HttpResponse:
     """Switch a journey off; `inside` says what becomes of people inside: they are held, or leave."""
@@ -286,11 +311,13 @@ def pause(request: HttpRequest, staff: Staff, key: str) -> HttpResponse:
     inside = "exit" if request.POST.get("inside") == "exit" else "hold"
     operations.pause(journey=journey, now=timezone.now(), on_pause=inside)
     staff.record(AuditAction.JOURNEY_PAUSED, on=journey, inside=inside)
-    text = (
-        _("Everybody inside has left.")
-        if inside == "exit"
-        else _("People inside stay where they are. Nothing leaves until it goes on.")
-    )
+    if inside == "hold":
+        text = _("People inside stay where they are. Nothing leaves until it goes on.")
+    elif journey.let_go_at is None:
+        text = _("Everybody inside has left.")
+    else:
+        ask_for("personalize.let_go")
+        text = _("People inside are leaving, which takes a moment. Nothing is sent to them.")
     return _tell(_one(request, staff, journey), "success", _("The journey is paused"), text)
 
 

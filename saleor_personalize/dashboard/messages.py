@@ -1,11 +1,8 @@
-"""The page of messages: what was sent and what was not, why, and what became of each.
-
-It names nobody: whoever may see people goes on to their page.
-"""
+"""The page of messages: what was sent and what was not, why, and what became of each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,9 +12,11 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone, translation
 from django.utils.translation import gettext_lazy, ngettext
 
+from saleor_personalize.conf import settings
 from saleor_personalize.dashboard import words
 from saleor_personalize.dashboard.access import Staff, staff_view
 from saleor_personalize.dashboard.views import Context, _render
+from saleor_personalize.dashboard.whose import whose
 from saleor_personalize.enums import (
     AuditAction,
     DeliveryChannel,
@@ -28,7 +27,8 @@ from saleor_personalize.enums import (
     WayReason,
 )
 from saleor_personalize.events.queries import carried_out
-from saleor_personalize.messaging import outcomes, queries
+from saleor_personalize.journeys import previews
+from saleor_personalize.messaging import copies, outcomes, queries
 from saleor_personalize.messaging.queries import Place, Wanted
 from saleor_personalize.messaging.rendering import known_templates
 from saleor_personalize.models import Journey, Message, Offer, Order
@@ -120,24 +120,23 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
         delivery_channel=asked.over,
         template=asked.template,
     )
-    shown = queries.search(
+    found = queries.search(
         installation=staff.installation,
         wanted=wanted,
         before=Place.parse(request.GET.get("before", "")),
-        limit=LISTED + 1,
+        limit=LISTED,
     )
-    last = shown[LISTED - 1] if len(shown) > LISTED else None
     return _render(
         request,
         staff,
         "messages/page.html",
         {
             "asked": asked,
-            "messages": [row(message) for message in shown[:LISTED]],
-            "older": str(Place(last.decided_at, last.pk)) if last is not None else "",
+            "messages": rows(staff, found.messages),
+            "older": found.older,
+            "is_cut": found.is_cut,
             "is_first": "before" not in request.GET,
             "is_asked": asked != _Asked("", "", "", "", "", PERIOD),
-            "is_looked_through": bool(wanted.unindexed),
             "looked_through": queries.LOOKED_THROUGH,
             "journeys": sorted((words.journey_name(key), key) for key, _pk in keys),
             "statuses": list(_STATUSES.items()),
@@ -157,6 +156,12 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
             ],
         },
     )
+
+
+def rows(staff: Staff, messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Return what the lines of a list say, to those who may see people also whose each message is."""
+    people = whose(staff, {message.profile_id for message in messages})
+    return [{**row(message), "person": people.get(message.profile_id)} for message in messages]
 
 
 def row(message: Message) -> dict[str, Any]:
@@ -193,7 +198,9 @@ def _found(staff: Staff, message_id: UUID) -> Message:
     message = (
         Message.objects.of(staff.installation)
         .filter(public_id=message_id)
-        .select_related("installation", "journey", "profile__merged_into", "enrollment__version")
+        .select_related(
+            "installation", "journey__published", "profile__merged_into", "enrollment__version"
+        )
         .first()
     )
     if message is None:
@@ -211,12 +218,25 @@ def _one(request: HttpRequest, staff: Staff, message: Message) -> HttpResponse:
         "occurred_at": message.enrollment.occurred_at if message.enrollment is not None else None,
         "who": speaker.public_id if staff.can_see_people else "",
         "is_open": message.status == MessageStatus.UNCERTAIN,
+        **(_said(message) if staff.can_see_people else {}),
         **_decided(message.content),
         "products": _products(message),
         "offer": _offer(message),
         **_became(message),
     }
     return _render(request, staff, "messages/one.html", context)
+
+
+def _said(message: Message) -> Context:
+    """Return the words as they went where they are kept, else how to see what they would be now."""
+    journey = message.journey
+    return {
+        "said": copies.words_of(message),
+        "kept_for": words.duration(settings.VIEW_IN_BROWSER) if settings.VIEW_IN_BROWSER else "",
+        "step": previews.step_saying(journey=journey, template=message.template)
+        if journey is not None
+        else "",
+    }
 
 
 def _decided(content: Mapping[str, Any]) -> Context:
@@ -230,7 +250,7 @@ def _decided(content: Mapping[str, Any]) -> Context:
                 "sent": each["sent"],
                 "seen": each["seen"],
                 "objection": words.not_sent_reason(
-                    NotSentReason(each["objection"]), DeliveryChannel(each["delivery_channel"])
+                    NotSentReason(each["objection"]), each["delivery_channel"]
                 )
                 if each.get("objection") in NotSentReason.values
                 else "",

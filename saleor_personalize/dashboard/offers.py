@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from saleor_personalize.conf import settings
 from saleor_personalize.dashboard import words
 from saleor_personalize.dashboard.access import Staff, staff_view
+from saleor_personalize.dashboard.forms import row_id
 from saleor_personalize.dashboard.views import _render, _tell
 from saleor_personalize.enums import AuditAction, OfferStatus
 from saleor_personalize.models import Offer
@@ -30,10 +31,10 @@ def _page(request: HttpRequest, staff: Staff) -> HttpResponse:
     status = request.GET.get("status", "")
     if status not in OfferStatus.values:
         status = ""
-    before = request.GET.get("before", "")
+    before = row_id(request.GET.get("before", ""))
     rows = queries.newest(installation=staff.installation, status=status)
-    if before.isdecimal() and len(before) < 19:
-        rows = rows.filter(pk__lt=int(before))
+    if before is not None:
+        rows = rows.filter(pk__lt=before)
     shown = list(rows.order_by("-pk")[: LISTED + 1])
     now = timezone.now()
     return _render(
@@ -48,7 +49,7 @@ def _page(request: HttpRequest, staff: Staff) -> HttpResponse:
             "counts": queries.counts(installation=staff.installation, since=now - COUNTED),
             "is_off": not settings.OFFERS,
             "lacks_permission": operations.PERMISSION not in staff.installation.permissions,
-            "is_first": not before,
+            "is_first": before is None,
         },
     )
 

@@ -6,6 +6,7 @@ stands in a log. Whatever staff decide is on the record with their id.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -23,18 +24,14 @@ from saleor_personalize.enums import (
     IdentityKind,
     MergeProof,
     MessageStatus,
-    NotSentReason,
     PredictionTarget,
     Purpose,
 )
 from saleor_personalize.events import history, people
-from saleor_personalize.journeys import definitions
-from saleor_personalize.journeys.queries import waiting
-from saleor_personalize.journeys.versions import definition_of
+from saleor_personalize.journeys import outlook
 from saleor_personalize.messaging import queries as messaging
 from saleor_personalize.models import (
     ComputedTraits,
-    Enrollment,
     Identity,
     Merge,
     Message,
@@ -115,13 +112,13 @@ def _one(request: HttpRequest, staff: Staff, profile: Profile) -> HttpResponse:
         "is_refused": not consent.may_profile(profile=profile),
         "can_export": staff.can_import,
         **_traits(profile),
-        **_written(profile),
+        **_written(profile, timezone.now()),
         **_timeline(request, profile),
     }
     return _render(request, staff, "people/one.html", context)
 
 
-def _written(profile: Profile) -> Context:
+def _written(profile: Profile, now: datetime) -> Context:
     """Return what was sent to the person, what was not and why, what comes next, and what they allow."""
     counts = messaging.tally(profile=profile)
     rows = (
@@ -135,25 +132,11 @@ def _written(profile: Profile) -> Context:
         "not_sent_count": counts.get(MessageStatus.NOT_SENT, 0),
         "messages": [messages.row(message) for message in rows[:MESSAGES_SHOWN]],
         "has_more_messages": sum(counts.values()) > MESSAGES_SHOWN,
-        "waiting": [_waits(row) for row in _inside(profile)],
+        "next": [
+            words.next_message(each, now)
+            for each in outlook.of_person(profile=profile, now=now, limit=MESSAGES_SHOWN)
+        ],
         "allowed": _allowed(profile),
-    }
-
-
-def _inside(profile: Profile) -> list[Enrollment]:
-    rows = waiting(installation=profile.installation).filter(profile__in=profile.person())
-    return list(rows.select_related("version")[:MESSAGES_SHOWN])
-
-
-def _waits(row: Enrollment) -> dict[str, Any]:
-    step = definitions.next_message(definition_of(row.version), tuple(row.path))
-    return {
-        "key": row.journey.key,
-        "journey": words.journey_name(row.journey.key),
-        "next": words.TEMPLATES.get(step.template, step.template) if step is not None else "",
-        "due_at": row.due_at,
-        "is_live": row.journey.is_live,
-        "held": words.not_sent_reason(NotSentReason(row.held_by)) if row.held_by else "",
     }
 
 

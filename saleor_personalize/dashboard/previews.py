@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -9,14 +11,14 @@ from django.utils.translation import gettext as _
 from saleor_personalize.dashboard import words
 from saleor_personalize.dashboard.access import Staff, staff_view
 from saleor_personalize.dashboard.views import Context, _render, _tell
-from saleor_personalize.enums import AuditAction, DeliveryChannel, FirstStepKey
+from saleor_personalize.enums import AuditAction, DeliveryChannel
 from saleor_personalize.events import people
 from saleor_personalize.exceptions import UnknownAlias
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys import previews
 from saleor_personalize.journeys.previews import Preview, PreviewRefused
 from saleor_personalize.journeys.versions import delivery_channels
-from saleor_personalize.onboarding import operations as onboarding
+from saleor_personalize.models import Profile
 
 LONGEST = 500
 _FIELDS = ("journey", "step", "person", "language", "over")
@@ -24,7 +26,8 @@ _FIELDS = ("journey", "step", "person", "language", "over")
 
 @staff_view(people=True)
 def page(request: HttpRequest, staff: Staff) -> HttpResponse:
-    return _page(request, staff, {})
+    """Serve the form; `journey` in the address is chosen in it."""
+    return _page(request, staff, {"given": {"journey": request.GET.get("journey", "")}})
 
 
 # By POST: an address of a customer stands in no log.
@@ -35,8 +38,8 @@ def show(request: HttpRequest, staff: Staff) -> HttpResponse:
     try:
         shown = _preview(staff, given)
     except PreviewRefused as refusal:
-        return _page(request, staff, {"given": given, "fault": str(refusal)})
-    over = DeliveryChannel(shown.delivery_channel)
+        return _refused(request, staff, given, _("It cannot be shown"), refusal)
+    over = shown.delivery_channel
     objection = "" if shown.objection is None else words.not_sent_reason(shown.objection, over)
     return _page(request, staff, {"given": given, "shown": shown, "objection": objection})
 
@@ -47,13 +50,23 @@ def send(request: HttpRequest, staff: Staff) -> HttpResponse:
     given = _given(request)
     try:
         shown = _preview(staff, given)
-        previews.send_test(shown=shown, installation=staff.installation, to=staff.email)
+        previews.send_test(shown=shown, to=staff.email, now=timezone.now())
     except PreviewRefused as refusal:
-        return _page(request, staff, {"given": given, "fault": str(refusal)})
-    onboarding.note(installation=staff.installation, key=FirstStepKey.TEST_SENT, now=timezone.now())
+        return _refused(request, staff, given, _("Nothing was sent"), refusal)
     staff.record(AuditAction.TEST_SENT, journey=given["journey"], over=shown.delivery_channel)
     response = _page(request, staff, {"given": given, "shown": shown})
-    return _tell(response, "success", _("Sent"), _("Look into your own mailbox."))
+    text = _("Look into your own mailbox: %(address)s.") % {"address": staff.email}
+    return _tell(response, "success", _("Sent"), text)
+
+
+def _refused(
+    request: HttpRequest,
+    staff: Staff,
+    given: Mapping[str, str],
+    title: str,
+    refusal: PreviewRefused,
+) -> HttpResponse:
+    return _tell(_page(request, staff, {"given": given}), "error", title, str(refusal))
 
 
 def _page(request: HttpRequest, staff: Staff, context: Context) -> HttpResponse:
@@ -62,15 +75,19 @@ def _page(request: HttpRequest, staff: Staff, context: Context) -> HttpResponse:
         staff,
         "previews/page.html",
         {
-            "given": {},
-            "journeys": [
-                journey.key for journey in journeys.journeys_of(installation=staff.installation)
-            ],
+            "journeys": _journeys(staff),
             "channels": [DeliveryChannel(one) for one in delivery_channels()],
             "own_address": staff.email,
             **context,
         },
     )
+
+
+def _journeys(staff: Staff) -> list[tuple[str, str]]:
+    """Return (key, name) of every journey, by name."""
+    keys = [journey.key for journey in journeys.journeys_of(staff.installation)]
+    named = [(key, words.journey_name(key)) for key in keys]
+    return sorted(named, key=lambda each: each[1].casefold())
 
 
 def _given(request: HttpRequest) -> dict[str, str]:
@@ -81,12 +98,10 @@ def _given(request: HttpRequest) -> dict[str, str]:
 
 
 def _preview(staff: Staff, given: dict[str, str]) -> Preview:
-    found = people.find(installation=staff.installation, text=given["person"], limit=2)
-    if len(found) != 1:
-        raise PreviewRefused(_("Nobody, or more than one, is known by that."))
     try:
         return previews.preview(
-            profile=found[0],
+            installation=staff.installation,
+            profile=_person(staff, given["person"]),
             journey=given["journey"],
             step_id=given["step"],
             delivery_channel=given["over"],
@@ -95,3 +110,15 @@ def _preview(staff: Staff, given: dict[str, str]) -> Preview:
         )
     except UnknownAlias as error:
         raise PreviewRefused(str(error)) from None
+
+
+def _person(staff: Staff, text: str) -> Profile | None:
+    """Return who is named; None: nobody is. Raises PreviewRefused."""
+    if not text:
+        return None
+    found = people.find(installation=staff.installation, text=text, limit=2)
+    if len(found) != 1:
+        raise PreviewRefused(
+            _("Nobody, or more than one, is known by that. Leave it empty for an example.")
+        )
+    return found[0]

@@ -67,6 +67,7 @@ def journey(request: HttpRequest, staff: Staff, key: str) -> HttpResponse:
             "journey": _journey(row),
             "reasons": [
                 {
+                    "key": reason,
                     "text": words.not_sent_reason(NotSentReason(reason)),
                     "count": count,
                     "share": words.share(reports.ratio(count, row.not_sent_count)),
@@ -117,16 +118,10 @@ def _days(request: HttpRequest) -> int:
 
 def _exports(staff: Staff) -> list[tuple[str, str]]:
     """Return (kind, its name) of what may be downloaded: rows about people by those who may see them."""
-    names = {
-        "figures": _("Figures of each day"),
-        "attributions": _("What orders followed"),
-        "messages": _("Messages"),
-        "events": _("Events"),
-    }
     return [
-        (kind, name)
-        for kind, name in names.items()
-        if staff.can_see_people or not exports.EXPORTS[kind].of_people
+        (kind, str(words.REPORTS[kind]))
+        for kind, export in exports.EXPORTS.items()
+        if staff.can_see_people or not export.of_people
     ]
 
 
@@ -229,7 +224,11 @@ def _money(money: Money) -> Context:
             (
                 _("Revenue per visit"),
                 amount(money.per_session),
-                _("All revenue, over the visits that the storefront told of."),
+                _(
+                    "Of orders before which the storefront told of a visit: %(known)s of %(all)s, "
+                    "over all such visits."
+                )
+                % {"known": money.with_visit.orders, "all": money.orders},
             ),
             (
                 _("Brought by a buyer so far"),

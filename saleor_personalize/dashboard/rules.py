@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy
 from saleor_personalize.catalog import lookup
 from saleor_personalize.dashboard import names
 from saleor_personalize.dashboard.access import Staff, staff_view
+from saleor_personalize.dashboard.forms import row_id
 from saleor_personalize.dashboard.views import Context, _render, _tell
 from saleor_personalize.enums import AuditAction, RuleEffect
 from saleor_personalize.exceptions import UnknownAlias
@@ -309,8 +310,8 @@ def _posted(
 ) -> tuple[MerchandisingRule | None, dict[str, Any], list[Fault]]:
     """Return the rule that is edited, the values of the form, and what cannot be read in it."""
     post = request.POST
-    given = post.get("rule", "")
-    rule = _found(staff, int(given)) if given.isdecimal() and len(given) < 19 else None
+    given = row_id(post.get("rule", ""))
+    rule = _found(staff, given) if given is not None else None
     faults: list[Fault] = []
     conditions: dict[str, Any] = {}
     for name in LISTS:

@@ -16,6 +16,7 @@ from saleor_personalize.dashboard import (
     in_force,
     journeys,
     keys,
+    led_orders,
     messages,
     offers,
     people,
@@ -73,8 +74,6 @@ urlpatterns = [
     path("dashboard/sends/", views.sends, name="dashboard-sends"),
     path("dashboard/sends/stop/", views.stop_sends, name="dashboard-sends-stop"),
     path("dashboard/sends/resume/", views.resume_sends, name="dashboard-sends-resume"),
-    path("dashboard/journey/resume/", views.resume, name="dashboard-resume"),
-    path("dashboard/journey/go-live/", views.go_live, name="dashboard-go-live"),
     path("dashboard/journey/pause/", views.pause, name="dashboard-pause"),
     path("dashboard/demand/", demand.page, name="dashboard-demand"),
     path("dashboard/demand/export/", demand.export, name="dashboard-demand-export"),
@@ -104,6 +103,11 @@ urlpatterns = [
     path("dashboard/journeys/save/", journeys.save, name="dashboard-journey-save"),
     path("dashboard/journeys/<slug:key>/", journeys.one, name="dashboard-journey"),
     path("dashboard/journeys/<slug:key>/edit/", journeys.edit, name="dashboard-journey-edit"),
+    path(
+        "dashboard/journeys/<slug:key>/sure/<slug:deed>/",
+        journeys.sure,
+        name="dashboard-journey-sure",
+    ),
     path(
         "dashboard/journeys/<slug:key>/go-live/",
         journeys.go_live,
@@ -207,6 +211,7 @@ urlpatterns = [
         name="dashboard-playground-choices",
     ),
     path("dashboard/results/", results.page, name="dashboard-results"),
+    path("dashboard/results/orders/", led_orders.page, name="dashboard-led-orders"),
     path(
         "dashboard/results/export/figures/",
         results.export_figures,

@@ -32,18 +32,16 @@ from saleor_personalize.dashboard.access import (
     staff_view,
     why_not,
 )
-from saleor_personalize.dashboard.forms import SettingsForm
+from saleor_personalize.dashboard.forms import SettingsForm, row_id
 from saleor_personalize.enums import AuditAction, BackfillStatus, MessageStatus
 from saleor_personalize.ingestion import backfill as backfills
 from saleor_personalize.ingestion import deliveries, queries
-from saleor_personalize.journeys import approval
 from saleor_personalize.journeys import operations as journeys
-from saleor_personalize.journeys.definitions import InvalidJourney
 from saleor_personalize.journeys.figures import journey_state
 from saleor_personalize.messaging import outcomes
 from saleor_personalize.messaging.figures import message_counts
 from saleor_personalize.messaging.queries import newest_messages, uncertain_messages
-from saleor_personalize.models import Approval, Backfill, Message
+from saleor_personalize.models import Backfill, Message
 from saleor_personalize.onboarding.queries import Lack, first_steps, lacks
 from saleor_personalize.recommendations.queries import published_models
 from saleor_personalize.saleor_api.installations import set_mail, set_storefront_origins
@@ -267,6 +265,7 @@ def _journey(staff: Staff) -> Context:
     return {
         "journey": state,
         "delay": words.duration(state.delay),
+        "over": words.ways(state.delivery_channels),
         "expiry": words.duration(settings.ABANDONED_CHECKOUT_EXPIRY),
         "is_sender_missing": Lack.SENDER in missing,
         "is_link_missing": Lack.CART_LINK in missing,
@@ -312,28 +311,6 @@ def _stored(staff: Staff) -> dict[str, str]:
 # -- actions -----------------------------------------------------------------------------------------
 
 
-@staff_view(sends=True)
-def go_live(request: HttpRequest, staff: Staff) -> HttpResponse:
-    context = _journey(staff)
-    if context["is_sender_missing"] or context["is_link_missing"]:
-        response = _render(request, staff, "journey.html", context)
-        return _tell(
-            response, "error", _("Not live yet"), _("Set the sender and the cart link first.")
-        )
-    journey = journeys.ensure_journey(installation=staff.installation, key=REMINDER)
-    try:
-        asked = approval.go_live(journey=journey, by=staff.user_id, now=timezone.now())
-    except InvalidJourney as error:
-        return _refused(request, staff, error)
-    if asked is not None:
-        return _asked(request, staff, asked)
-    staff.record(AuditAction.JOURNEY_LIVE, on=journey)
-    response = _render(request, staff, "journey.html", _journey(staff))
-    return _tell(
-        response, "success", _("Cart reminder is live"), _("It counts carts left from now on.")
-    )
-
-
 @staff_view(acts=True)
 def pause(request: HttpRequest, staff: Staff) -> HttpResponse:
     journey = journeys.ensure_journey(installation=staff.installation, key=REMINDER)
@@ -346,34 +323,6 @@ def pause(request: HttpRequest, staff: Staff) -> HttpResponse:
         _("Cart reminder is paused"),
         _("No reminder leaves until it is live again."),
     )
-
-
-@staff_view(sends=True)
-def resume(request: HttpRequest, staff: Staff) -> HttpResponse:
-    journey = journeys.ensure_journey(installation=staff.installation, key=REMINDER)
-    try:
-        asked = approval.resume(journey=journey, by=staff.user_id, now=timezone.now())
-    except InvalidJourney as error:
-        return _refused(request, staff, error)
-    if asked is not None:
-        return _asked(request, staff, asked)
-    staff.record(AuditAction.JOURNEY_RESUMED, on=journey)
-    response = _render(request, staff, "journey.html", _journey(staff))
-    return _tell(
-        response, "success", _("Cart reminder goes on"), _("Who was held is looked at anew.")
-    )
-
-
-def _asked(request: HttpRequest, staff: Staff, asked: Approval) -> HttpResponse:
-    staff.record(AuditAction.APPROVAL_ASKED, on=asked.journey, version=asked.version.number)
-    response = _render(request, staff, "journey.html", _journey(staff))
-    text = _("Somebody else of your staff says yes or no on the page of the journey.")
-    return _tell(response, "info", _("Approval is asked for"), text)
-
-
-def _refused(request: HttpRequest, staff: Staff, error: InvalidJourney) -> HttpResponse:
-    response = _render(request, staff, "journey.html", _journey(staff))
-    return _tell(response, "error", _("Not live yet"), str(error))
 
 
 @staff_view()
@@ -442,9 +391,11 @@ def save_settings(request: HttpRequest, staff: Staff) -> HttpResponse:
 def replay(request: HttpRequest, staff: Staff) -> HttpResponse:
     """Put failed deliveries back in line: the one named by `delivery`, else all."""
     given = request.POST.get("delivery", "")
-    if given and not (given.isdecimal() and len(given) < 20):
+    which = row_id(given)
+    if given and which is None:
         raise Http404
-    count = deliveries.replay(installation=staff.installation, ids=[int(given)] if given else None)
+    ids = [which] if which is not None else None
+    count = deliveries.replay(installation=staff.installation, ids=ids)
     staff.record(AuditAction.DELIVERIES_REPLAYED, count=count)
     ask_for("personalize.process_deliveries")
     context = _webhooks(request, staff, timezone.now())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.utils import formats
+from django.utils.functional import Promise
 from django.utils.translation import get_language, gettext_lazy, ngettext
 from django.utils.translation import gettext as _
 
@@ -14,6 +16,7 @@ from saleor_personalize.enums import (
     BackfillStatus,
     BusEvent,
     DeliveryChannel,
+    DryRunStatus,
     HeldBack,
     ImportStatus,
     InstallationStatus,
@@ -22,12 +25,15 @@ from saleor_personalize.enums import (
     NotSentReason,
     OfferReason,
     OfferStatus,
+    Touch,
     TrainingStatus,
 )
 from saleor_personalize.ingestion.queries import BackfillProgress, WebhookHealth
+from saleor_personalize.journeys import dry_runs
 from saleor_personalize.journeys.outlook import Outlook
 from saleor_personalize.messaging.rendering import format_money
 from saleor_personalize.models import (
+    DryRun,
     Import,
     Installation,
     Journey,
@@ -54,6 +60,7 @@ class State:
 #: stages of a back-fill by name; a stage of a later version shows under its own name
 STAGES = {
     "channels": gettext_lazy("Sales channels"),
+    "prices": gettext_lazy("Prices"),
     "categories": gettext_lazy("Categories"),
     "collections": gettext_lazy("Collections"),
     "products": gettext_lazy("Products"),
@@ -130,6 +137,12 @@ OUTCOMES = {
     MessageEventKind.DISMISSED: gettext_lazy("waved away in the app"),
     MessageEventKind.COMPLAINED: gettext_lazy("marked as spam"),
     MessageEventKind.UNSUBSCRIBED: gettext_lazy("unsubscribed"),
+}
+#: how an order met what it counts for
+TOUCHES = {
+    Touch.CLICK: gettext_lazy("clicked"),
+    Touch.CODE: gettext_lazy("its code was used"),
+    Touch.VIEW: gettext_lazy("seen"),
 }
 RULE_EFFECTS = {
     "include": gettext_lazy("shows nothing else"),
@@ -216,10 +229,35 @@ TRIGGERS = {
     "welcome": gettext_lazy("Somebody allows messages and has never ordered."),
     "win_back": gettext_lazy("Somebody stays away for longer than they use to."),
 }
+#: what may be downloaded, by kind
+REPORTS = {
+    "figures": gettext_lazy("Figures of each day"),
+    "attributions": gettext_lazy("What orders followed"),
+    "messages": gettext_lazy("Messages"),
+    "events": gettext_lazy("Events"),
+    "demand": gettext_lazy("Demand"),
+}
 
 
 def journey_name(key: str) -> str:
     return str(JOURNEYS.get(key, key))
+
+
+def volume(run: DryRun | None) -> str:
+    """Return how much a journey would send, in words; "" when that was not asked."""
+    if run is None:
+        return ""
+    if run.status in dry_runs.OPEN:
+        return _("Being worked out…")
+    if run.status == DryRunStatus.FAILED:
+        return _("It cannot be foretold: %(why)s") % {"why": run.error}
+    count = sum(sum(day["sent"].values()) for day in run.forecast["coming"])
+    text = ngettext(
+        "About %(count)d message in the next 7 days",
+        "About %(count)d messages in the next 7 days",
+        count,
+    )
+    return text % {"count": count}
 
 
 def journey_state(journey: Journey, *, is_asked: bool) -> State:
@@ -501,7 +539,7 @@ def backfill_state(progress: BackfillProgress | None) -> State:
 def message_state(message: Message) -> State:
     """Return what became of a message; one that was not sent says why and what can be done."""
     status = MessageStatus(message.status)
-    channel = DeliveryChannel(message.delivery_channel or DeliveryChannel.EMAIL)
+    channel = message.delivery_channel
     if status == MessageStatus.NOT_SENT and message.reason:
         return State("", _("Not sent"), *_reason(NotSentReason(message.reason), channel))
     if status == MessageStatus.FAILED and message.reason in _GIVEN_UP:
@@ -566,21 +604,19 @@ def offer_state(offer: Offer) -> State:
     return State("", offer_status(status), why)
 
 
-def not_sent_reason(
-    reason: NotSentReason, delivery_channel: DeliveryChannel = DeliveryChannel.EMAIL
-) -> str:
-    """Return why a message was not sent, or a journey ended early."""
+def not_sent_reason(reason: NotSentReason, delivery_channel: str = "") -> str:
+    """Return why a message was not sent, or a journey ended early; "": over whichever delivery channel."""
     return _reason(reason, delivery_channel)[0]
 
 
-def _reason(reason: NotSentReason, channel: DeliveryChannel) -> tuple[str, str]:
+def _reason(reason: NotSentReason, channel: str) -> tuple[str, str]:
     """Return why, and what to do about it ("" where all is as it should be)."""
     of_channel = _BY_CHANNEL.get((reason, channel))
     if of_channel is not None:
         return str(of_channel[0]), str(of_channel[1])
     return {
         NotSentReason.NO_CONSENT: (
-            _("The person did not allow e-mails of this kind."),
+            _("The person did not allow messages of this kind."),
             _(
                 "Ask for permission in your checkout: see “Ask for permission” in the documentation."
             ),
@@ -594,10 +630,11 @@ def _reason(reason: NotSentReason, channel: DeliveryChannel) -> tuple[str, str]:
         NotSentReason.FREQUENCY_LIMIT: (_("The person wants fewer messages in a week."), ""),
         NotSentReason.UNENGAGED: (
             _("The person has not reacted to anything for long."),
-            _("The journey “re_permission” asks them once whether they still want messages."),
+            _("The journey “%(journey)s” asks them once whether they still want messages.")
+            % {"journey": journey_name("re_permission")},
         ),
         NotSentReason.NO_ADDRESS: (
-            _("No e-mail address of the person is known."),
+            _("Neither an address nor a device of the person is known."),
             _("Ask for it early in your checkout."),
         ),
         NotSentReason.ORDERED: (_("The person has ordered since."), ""),
@@ -718,14 +755,32 @@ def _reason(reason: NotSentReason, channel: DeliveryChannel) -> tuple[str, str]:
             _("It is decided anew and sent within minutes, if it still may be."),
         ),
         NotSentReason.CHANNEL_ERROR: (
-            _("The mail server refused it."),
-            _("Check the sender below. The next message is tried as usual; this one is not."),
+            _("The provider refused it."),
+            _(
+                "The text below is the provider's. The next message is tried as usual; this one is not."
+            ),
         ),
     }[reason]
 
 
-#: What is said otherwise where a message does not go by e-mail.
-_BY_CHANNEL = {
+#: What is said more plainly where the delivery channel is known.
+_BY_CHANNEL: dict[tuple[NotSentReason, str], tuple[Promise, Promise | str]] = {
+    (NotSentReason.NO_CONSENT, DeliveryChannel.EMAIL): (
+        gettext_lazy("The person did not allow e-mails of this kind."),
+        gettext_lazy(
+            "Ask for permission in your checkout: see “Ask for permission” in the documentation."
+        ),
+    ),
+    (NotSentReason.NO_ADDRESS, DeliveryChannel.EMAIL): (
+        gettext_lazy("No e-mail address of the person is known."),
+        gettext_lazy("Ask for it early in your checkout."),
+    ),
+    (NotSentReason.CHANNEL_ERROR, DeliveryChannel.EMAIL): (
+        gettext_lazy("The mail server refused it."),
+        gettext_lazy(
+            "Check the sender below. The next message is tried as usual; this one is not."
+        ),
+    ),
     (NotSentReason.NO_CONSENT, DeliveryChannel.PUSH): (
         gettext_lazy("The person did not allow push messages."),
         gettext_lazy("Your app asks when it registers the device (allowsMarketing)."),
@@ -767,7 +822,7 @@ _BY_CHANNEL = {
 
 def next_message(found: Outlook, now: datetime) -> dict[str, str]:
     """Return what is next for somebody in a journey, and what speaks against it."""
-    channel = DeliveryChannel(found.delivery_channel or DeliveryChannel.EMAIL)
+    channel = found.delivery_channel
     return {
         "journey": journey_name(found.enrollment.journey.key),
         "message": str(TEMPLATES.get(found.template, found.template)),
@@ -776,17 +831,26 @@ def next_message(found: Outlook, now: datetime) -> dict[str, str]:
         "why_not": not_sent_reason(found.objection, channel)
         if found.objection and not found.is_held
         else "",
-        "held_by": held_reason(found.objection) if found.objection and found.is_held else "",
+        "held_by": held_reason(found.objection, channel)
+        if found.objection and found.is_held
+        else "",
     }
 
 
-def held_reason(reason: NotSentReason) -> str:
+def held_reason(reason: NotSentReason, delivery_channel: str = "") -> str:
     """Return what holds a message back for now; `not_sent_reason` tells of one that was held too long."""
     return {
         NotSentReason.QUIET_HOURS: _("It is night where the person is."),
         NotSentReason.THROTTLED: _("No more messages can leave at the moment."),
         NotSentReason.JOURNEY_PAUSED: _("The journey is paused."),
-    }.get(reason) or not_sent_reason(reason)
+    }.get(reason) or not_sent_reason(reason, delivery_channel)
+
+
+def ways(delivery_channels: Collection[str]) -> str:
+    """Return delivery channels in words, e.g. "by e-mail, by push"."""
+    return ", ".join(
+        str(name) for key, name in facts.DELIVERY_CHANNELS.items() if key in delivery_channels
+    )
 
 
 def distance(at: datetime, now: datetime) -> str:

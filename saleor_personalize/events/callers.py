@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from saleor_personalize.audit.operations import APP_TOKEN, Actor
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import EventSource, IdentityKind
 from saleor_personalize.events import timeline
@@ -24,13 +25,20 @@ _INSTALLATION_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Caller:
-    """`shown` are the ids that the caller proved or chose; a server shows whom it speaks of."""
+    """`shown` are the ids that the caller proved or chose; a server shows whom it speaks of.
+
+    `server`: of a server, what it proved itself with.
+    """
 
     installation: Installation
     shown: Mapping[IdentityKind, str] = field(default_factory=dict)
-    is_server: bool = False
+    server: Actor | None = None
     #: Of a staff member: what they may do is asked of the shop with it, when it matters.
     staff_token: str = field(default="", repr=False)
+
+    @property
+    def is_server(self) -> bool:
+        return self.server is not None
 
     @property
     def source(self) -> EventSource:
@@ -50,7 +58,7 @@ class Caller:
             IdentityKind.SALEOR_USER: user_id or "",
             IdentityKind.ANONYMOUS_ID: anonymous_id or "",
         }
-        return Caller(self.installation, {k: v for k, v in shown.items() if v}, is_server=True)
+        return Caller(self.installation, {k: v for k, v in shown.items() if v}, self.server)
 
     def may_read(self, user_id: str) -> bool:
         """Tell whether the caller may read what we know of a Saleor user: as in Saleor, the user, servers
@@ -185,9 +193,8 @@ def identify(
                 "visitor can read it. If a page holds the key, revoke it and make a new one for your "
                 "server alone; if your server passes a browser's request on, leave Origin out."
             )
-        return Caller(
-            server_keys.read(token, saleor_api_url=saleor_api_url, now=now), is_server=True
-        )
+        key = server_keys.read(token, saleor_api_url=saleor_api_url, now=now)
+        return Caller(key.installation, server=Actor(f"{server_keys.MARK}{key.prefix}", key.name))
     installation = active.get(saleor_api_url)
     if installation is None:
         raise AccessDenied(
@@ -198,7 +205,7 @@ def identify(
         if not token:
             raise InvalidToken("The Authorization header takes 'Bearer <token>'.")
         if auth.is_app_token(installation, token):
-            return Caller(installation, is_server=True)
+            return Caller(installation, server=APP_TOKEN)
         claims = auth.read_customer_token(installation, token, now=now)
         shown = {IdentityKind.SALEOR_USER: claims.user_id}
         staff_token = token if claims.is_staff else ""

@@ -7,8 +7,12 @@ who are compared came equally far. From then on the row speaks, whatever becomes
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+
+from django.db import transaction
+from django.db.models import OuterRef, Subquery
 
 from saleor_personalize.enums import ExperimentKind
 from saleor_personalize.exceptions import ExperimentRefused
@@ -32,40 +36,78 @@ class Test:
         return [arm.name for arm in self.arms]
 
 
+class NotBegun(Exception):
+    """Experiments that are not written down yet: `begin` them while no locks are held, and ask again."""
+
+    def __init__(self, tests: Sequence[Test]) -> None:
+        super().__init__(", ".join(test.key for test in tests))
+        self.tests = tests
+
+
+def begin(*, tests: Iterable[Test], installation: Installation, now: datetime) -> None:
+    """Write experiments down, and the arms that their definitions have got since."""
+    for test in tests:
+        with transaction.atomic():
+            row, is_new = (
+                Experiment.objects.of(installation)
+                .select_for_update()
+                .get_or_create(
+                    installation=installation,
+                    key=test.key,
+                    defaults={"kind": test.kind, "arms": test.names, "began_at": now},
+                )
+            )
+            new = [name for name in test.names if name not in row.arms]
+            if not is_new and new:
+                # An arm that is gone from the definition stays: people inside may still follow it.
+                row.arms = [*row.arms, *new]
+                row.save(update_fields=["arms"])
+
+
 def take_part(*, test: Test, profile: Profile, now: datetime) -> str:
     """Return the arm of a person for whom it makes a difference now; the first time it is written down.
 
     After the end of an experiment it is the winner for everybody, unless its definition has lost that arm,
     and nobody more takes part.
     """
-    row = _row_of(test, profile.installation, now)
-    if row.winner in test.names:
-        return row.winner
-    arm, is_new = _arm(row, test, profile)
-    if is_new and not row.winner:
-        Participation.objects.bulk_create(
-            [
-                Participation(
-                    installation=profile.installation,
-                    experiment=row,
-                    profile=profile,
-                    arm=arm,
-                    since=now,
-                )
-            ],
-            ignore_conflicts=True,
-        )
-    return arm
+    try:
+        return next(arms_taken(tests=[test], profile=profile, now=now))
+    except NotBegun as missing:
+        begin(tests=missing.tests, installation=profile.installation, now=now)
+        return next(arms_taken(tests=[test], profile=profile, now=now))
+
+
+def arms_taken(*, tests: Sequence[Test], profile: Profile, now: datetime) -> Iterator[str]:
+    """Yield the arm of a person in each experiment, as `take_part` returns it; all are read at once.
+
+    A person takes part in those that are asked for. Raises NotBegun, for whoever holds locks must not
+    hold up all others by writing an experiment down.
+    """
+    standing = _standing(tests, profile.installation_id, profile)
+    missing = [test for test in tests if not standing[test.key].has(test)]
+    if missing:
+        raise NotBegun(missing)
+    for test in tests:
+        its = standing[test.key]
+        if not (its.kept or its.winner):
+            Participation.objects.bulk_create(
+                [
+                    Participation(
+                        installation=profile.installation,
+                        experiment_id=its.pk,
+                        profile=profile,
+                        arm=_drawn(test, profile),
+                        since=now,
+                    )
+                ],
+                ignore_conflicts=True,
+            )
+        yield its.arm(test, profile)
 
 
 def arm_of(*, test: Test, installation: Installation, profile: Profile | None) -> str:
     """Return the arm that a person would get, and write nothing; of nobody we know it is the first one."""
-    row = Experiment.objects.of(installation).filter(key=test.key).first()
-    if row is not None and row.winner in test.names:
-        return row.winner
-    if profile is None:
-        return test.names[0]
-    return _drawn(test, profile) if row is None else _arm(row, test, profile)[0]
+    return _standing([test], installation.pk, profile)[test.key].arm(test, profile)
 
 
 def decide(*, experiment: Experiment, winner: str, decided_by: str, now: datetime) -> None:
@@ -105,30 +147,50 @@ def holdout(*, percent: int, journey: str = "") -> Test:
     )
 
 
-def _row_of(test: Test, installation: Installation, now: datetime) -> Experiment:
-    row, _is_new = Experiment.objects.get_or_create(
-        installation=installation,
-        key=test.key,
-        defaults={"kind": test.kind, "arms": test.names, "began_at": now},
-    )
-    new = [name for name in test.names if name not in row.arms]
-    if new:
-        # Its definition has changed since. An arm that is gone stays: people inside may still follow it.
-        row.arms = [*row.arms, *new]
-        row.save(update_fields=["arms"])
-    return row
+@dataclass(frozen=True)
+class _Standing:
+    """What is written down of an experiment, and of one person in it; of none it is all empty."""
+
+    #: 0: it is not.
+    pk: int = 0
+    arms: Sequence[str] = ()
+    winner: str = ""
+    #: The arm that is kept of the person.
+    kept: str = ""
+
+    def has(self, test: Test) -> bool:
+        """Tell whether all of the experiment is written down."""
+        return bool(self.pk) and set(test.names) <= set(self.arms)
+
+    def arm(self, test: Test, profile: Profile | None) -> str:
+        """Return the arm of a person; of nobody we know it is the winner or the first one."""
+        if self.winner in test.names:
+            return self.winner
+        if profile is None:
+            return test.names[0]
+        # Of an arm that is there no more people are drawn anew; what they were counted for stays.
+        return self.kept if self.kept in test.names else _drawn(test, profile)
 
 
-def _arm(row: Experiment, test: Test, profile: Profile) -> tuple[str, bool]:
-    """Return the arm of a person, and whether it is not written down yet."""
-    rows = Participation.objects.of(profile.installation_id).filter(
-        experiment=row, profile__in=profile.members()
+def _standing(
+    tests: Iterable[Test], installation_id: int, profile: Profile | None
+) -> Mapping[str, _Standing]:
+    """Return how each experiment stands, by key."""
+    members = profile.members() if profile is not None else ()
+    kept = (
+        Participation.objects.of(installation_id)
+        .filter(experiment=OuterRef("pk"), profile__in=members)
+        .order_by("since", "pk")
     )
-    kept = rows.order_by("since", "pk").values_list("arm", flat=True).first()
-    if kept in test.names:
-        return str(kept), False
-    # Of an arm that is there no more people are drawn anew; what they were counted for stays.
-    return _drawn(test, profile), kept is None
+    keys = [test.key for test in tests]
+    rows = (
+        Experiment.objects.of(installation_id)
+        .filter(key__in=keys)
+        .annotate(kept=Subquery(kept.values("arm")[:1]))
+        .values_list("key", "pk", "arms", "winner", "kept")
+    )
+    found = {key: _Standing(pk, arms, winner, kept or "") for key, pk, arms, winner, kept in rows}
+    return {key: found.get(key, _Standing()) for key in keys}
 
 
 def _drawn(test: Test, profile: Profile) -> str:

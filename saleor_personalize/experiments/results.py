@@ -12,7 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection
 
 from saleor_personalize.conf import settings
 from saleor_personalize.events.queries import NOT_CARRIED_OUT, SENT_BACK
@@ -32,20 +32,31 @@ WITH taken AS (
 )
 """  # noqa: S608 (the names of the tables are ours)
 _COUNTED = f"{_PEOPLE} SELECT arm, count(*) FROM taken GROUP BY arm"  # noqa: S608 (the same)
-#: What each of them spent; then each arm's sums. An order that came back whole counts, with nothing.
+#: What each of them spent; then each arm's sums. An order that came back whole counts, with nothing. Who takes
+#: part and what was ordered lie in one row of rows, sorted by person: of rows that were written just now the
+#: planner takes so few to be there that it would join them by going through all orders for each person.
 _SPENT = f"""
-{_PEOPLE}, spent AS (
-  SELECT taken.person, taken.arm, orders.currency, count(*) AS orders,
-    sum(CASE WHEN orders.status = %(sent_back)s THEN 0
-        ELSE GREATEST(orders.total - orders.total_refunded, 0) END) AS net
+{_PEOPLE}, told AS (
+  SELECT person, arm, since, NULL AS currency, NULL::timestamptz AS placed_at, NULL::numeric AS net
+  FROM taken
+  UNION ALL
+  SELECT COALESCE(buyer.merged_into_id, buyer.id), NULL, NULL, orders.currency, orders.placed_at,
+    CASE WHEN orders.status = %(sent_back)s THEN 0
+      ELSE GREATEST(orders.total - orders.total_refunded, 0) END
   FROM {Order._meta.db_table} orders
   JOIN {Profile._meta.db_table} buyer ON buyer.id = orders.profile_id
-  JOIN taken ON taken.person = COALESCE(buyer.merged_into_id, buyer.id)
   WHERE orders.installation_id = %(installation)s AND orders.deleted_at IS NULL
     AND orders.status <> ALL(%(not_carried_out)s)
-    AND orders.placed_at >= taken.since AND orders.placed_at <= %(end)s
-    AND orders.placed_at < taken.since + %(window)s
-  GROUP BY taken.person, taken.arm, orders.currency
+    AND orders.placed_at >= (SELECT min(since) FROM taken) AND orders.placed_at <= %(end)s
+), beside AS (
+  SELECT person, currency, placed_at, net,
+    first_value(arm) OVER its_person AS arm, first_value(since) OVER its_person AS since
+  FROM told WINDOW its_person AS (PARTITION BY person ORDER BY since NULLS LAST)
+), spent AS (
+  SELECT person, arm, currency, count(*) AS orders, sum(net) AS net
+  FROM beside
+  WHERE placed_at >= since AND placed_at < since + %(window)s
+  GROUP BY person, arm, currency
 )
 SELECT currency, arm, count(*), sum(orders), sum(net), sum(net * net)
 FROM spent GROUP BY currency, arm
@@ -86,10 +97,7 @@ def measure(*, experiment: Experiment, now: datetime) -> None:
         "not_carried_out": list(NOT_CARRIED_OUT),
     }
     currencies: dict[str, dict[str, Any]] = {}
-    with transaction.atomic(), connection.cursor() as cursor:
-        # Of rows that were written just now the planner knows nothing, takes them for few, and would go
-        # through all orders for each person.
-        cursor.execute("SET LOCAL enable_nestloop = off")
+    with connection.cursor() as cursor:
         cursor.execute(_COUNTED, given)
         people = dict(cursor.fetchall())
         cursor.execute(_SPENT, given)

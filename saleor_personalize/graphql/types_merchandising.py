@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import graphene
+from django.db import transaction
 from django.utils import timezone
 from graphql import GraphQLError
 
-from saleor_personalize.enums import RuleEffect
+from saleor_personalize.enums import AuditAction, RuleEffect
 from saleor_personalize.exceptions import AccessDenied
+from saleor_personalize.graphql.deeds import record
 from saleor_personalize.graphql.types import aware, page, text
 from saleor_personalize.graphql.types_segments import SegmentFault
 from saleor_personalize.models import Installation
@@ -208,8 +210,11 @@ class MerchandisingRuleCreate(_RuleAnswer, graphene.Mutation):
         installation = _server(info)
         return _answer(
             MerchandisingRuleCreate,
-            lambda: merchandising.create_rule(
-                installation=installation, now=timezone.now(), **_values(input)
+            lambda: _saved(
+                info,
+                merchandising.create_rule(
+                    installation=installation, now=timezone.now(), **_values(input)
+                ),
             ),
         )
 
@@ -226,7 +231,9 @@ class MerchandisingRuleUpdate(_RuleAnswer, graphene.Mutation):
         rule = _known(_server(info), id)
         return _answer(
             MerchandisingRuleUpdate,
-            lambda: merchandising.update_rule(rule=rule, now=timezone.now(), **_values(input)),
+            lambda: _saved(
+                info, merchandising.update_rule(rule=rule, now=timezone.now(), **_values(input))
+            ),
         )
 
 
@@ -240,7 +247,10 @@ class MerchandisingRuleDelete(graphene.Mutation):
 
     @staticmethod
     def mutate(root: None, info: Any, id: str) -> Any:  # noqa: A002
-        merchandising.delete_rule(rule=_known(_server(info), id))
+        rule = _known(_server(info), id)
+        with transaction.atomic():
+            record(info, AuditAction.RULE_DELETED, on=rule)
+            merchandising.delete_rule(rule=rule)
         return MerchandisingRuleDelete(ok=True)
 
 
@@ -282,6 +292,7 @@ class PlacementSave(graphene.Mutation):
             )
         except InvalidDefinition as error:
             return PlacementSave(placement=None, faults=error.faults)
+        record(info, AuditAction.PLACEMENT_SAVED, on=row)
         return PlacementSave(placement=shop_of(installation).placement(row.key), faults=[])
 
 
@@ -297,9 +308,10 @@ class PlacementDelete(graphene.Mutation):
     def mutate(root: None, info: Any, key: str) -> Any:
         installation = _server(info)
         key = str(text(key))
-        return PlacementDelete(
-            ok=merchandising.delete_placement(installation=installation, key=key)
-        )
+        is_gone = merchandising.delete_placement(installation=installation, key=key)
+        if is_gone:
+            record(info, AuditAction.PLACEMENT_DELETED, placement=key)
+        return PlacementDelete(ok=is_gone)
 
 
 class MerchandisingMutations(graphene.ObjectType):
@@ -332,6 +344,11 @@ def _answer(kind: Any, change: Callable[[], RuleRow]) -> Any:
         return kind(rule=change(), faults=[])
     except InvalidDefinition as error:
         return kind(rule=None, faults=error.faults)
+
+
+def _saved(info: Any, rule: RuleRow) -> RuleRow:
+    record(info, AuditAction.RULE_SAVED, on=rule)
+    return rule
 
 
 def _server(info: Any) -> Installation:

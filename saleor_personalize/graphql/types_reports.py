@@ -94,7 +94,9 @@ class PersonalizeMoneyReport(graphene.ObjectType):
     recovered = graphene.Field(
         PersonalizeLed, required=True, description="After a message about a cart."
     )
-    per_session = graphene.Float(description="Null: no visits are known.")
+    per_session = graphene.Float(
+        description="Revenue of orders before which a visit was told of, over the visits. Null: none is known."
+    )
     lifetime_value = graphene.Float(description="What a buyer has brought so far; null: none did.")
 
     @staticmethod

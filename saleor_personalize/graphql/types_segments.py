@@ -6,11 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import graphene
+from django.db import transaction
 from django.utils import timezone
 from graphql import GraphQLError
 
+from saleor_personalize.enums import AuditAction
 from saleor_personalize.exceptions import AccessDenied
+from saleor_personalize.graphql.deeds import record
 from saleor_personalize.graphql.types import text
+from saleor_personalize.journeys import segment_use
 from saleor_personalize.models import Installation
 from saleor_personalize.models import Segment as SegmentRow
 from saleor_personalize.segments import operations, queries
@@ -117,12 +121,15 @@ class SegmentCreate(_Answer, graphene.Mutation):
         installation = _server(info)
         return _answer(
             SegmentCreate,
-            lambda: operations.create_segment(
-                installation=installation,
-                key=str(text(key)),
-                name=str(text(name)),
-                definition=definition,
-                now=timezone.now(),
+            lambda: _saved(
+                info,
+                operations.create_segment(
+                    installation=installation,
+                    key=str(text(key)),
+                    name=str(text(name)),
+                    definition=definition,
+                    now=timezone.now(),
+                ),
             ),
         )
 
@@ -143,12 +150,14 @@ class SegmentUpdate(_Answer, graphene.Mutation):
             text(changes["name"])
         return _answer(
             SegmentUpdate,
-            lambda: operations.update_segment(segment=segment, now=timezone.now(), **changes),
+            lambda: _saved(
+                info, segment_use.update_segment(segment=segment, now=timezone.now(), **changes)
+            ),
         )
 
 
 class SegmentDelete(_Answer, graphene.Mutation):
-    """Server only: delete a segment with its memberships; refused while another builds on it."""
+    """Server only: delete a segment with its memberships; refused while another builds on it, or a live journey follows it."""
 
     class Arguments:
         key = graphene.String(required=True)
@@ -156,7 +165,7 @@ class SegmentDelete(_Answer, graphene.Mutation):
     @staticmethod
     def mutate(root: None, info: Any, key: str) -> Any:
         segment = _known(_server(info), key)
-        return _answer(SegmentDelete, lambda: operations.delete_segment(segment=segment))
+        return _answer(SegmentDelete, lambda: _delete(info, segment))
 
 
 class SegmentMutations(graphene.ObjectType):
@@ -174,6 +183,17 @@ def _answer(kind: Any, change: Callable[[], SegmentRow | None]) -> Any:
         return kind(segment=None, faults=error.faults)
     ask_for("personalize.evaluate_segments")
     return kind(segment=segment, faults=[])
+
+
+def _saved(info: Any, segment: SegmentRow) -> SegmentRow:
+    record(info, AuditAction.SEGMENT_SAVED, on=segment)
+    return segment
+
+
+def _delete(info: Any, segment: SegmentRow) -> None:
+    with transaction.atomic():
+        record(info, AuditAction.SEGMENT_DELETED, on=segment)
+        segment_use.delete_segment(segment=segment)
 
 
 def _server(info: Any) -> Installation:

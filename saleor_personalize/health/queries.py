@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, Max, Min, Q, QuerySet
+from django.db.models import Count, Max, Min, Q, QuerySet, Window
+from django.db.models.functions import RowNumber
 
 from saleor_personalize.enums import (
     BackfillStatus,
@@ -41,6 +42,9 @@ SILENT = timedelta(minutes=3)
 COUNTED = 1_000
 #: The newest messages, by which a provider is judged.
 JUDGED = 2_000
+#: Of the last so many over a delivery channel, so many refused ones are no chance: a dead address now and
+#: then says nothing of the provider.
+LAST_TRIED, MANY_REFUSED = 5, 3
 #: The nightly look at what webhooks missed is this late when a night was left out.
 RECONCILED = timedelta(hours=36)
 
@@ -70,20 +74,22 @@ class Work:
 
 @dataclass(frozen=True)
 class Provider:
-    """What became of the newest messages over one delivery channel; of the last `JUDGED` of the shop."""
+    """What became of the newest messages over one delivery channel; of the last `JUDGED` of the shop.
+
+    `refused_lately`: how many of the `LAST_TRIED` were refused.
+    """
 
     delivery_channel: DeliveryChannel
     sent: int
     refused: int
+    refused_lately: int
     last_sent_at: datetime | None
     last_refused_at: datetime | None
 
     @property
     def is_refusing(self) -> bool:
-        """Tell whether the last one was refused."""
-        if self.last_refused_at is None:
-            return False
-        return self.last_sent_at is None or self.last_sent_at < self.last_refused_at
+        """Tell whether what is handed over now would most likely be refused."""
+        return self.refused_lately >= MANY_REFUSED
 
 
 def pulse(*, installation: Installation) -> Pulse:
@@ -134,13 +140,15 @@ def providers(*, installation: Installation) -> list[Provider]:
     sent = Q(status=MessageStatus.SENT)
     # A message that was given up here before it was handed over tells nothing of its provider.
     refused = Q(status=MessageStatus.FAILED, reason=NotSentReason.CHANNEL_ERROR)
+    tried = Message.objects.of(installation).filter(sent | refused, pk__in=newest)
+    place = Window(RowNumber(), partition_by="delivery_channel", order_by=("-decided_at", "-pk"))
+    lately = tried.annotate(place=place).filter(place__lte=LAST_TRIED).values("pk")
     rows = (
-        Message.objects.of(installation)
-        .filter(sent | refused, pk__in=newest)
-        .values("delivery_channel")
+        tried.values("delivery_channel")
         .annotate(
             sent=Count("pk", filter=sent),
             refused=Count("pk", filter=refused),
+            refused_lately=Count("pk", filter=refused & Q(pk__in=lately)),
             last_sent_at=Max("decided_at", filter=sent),
             last_refused_at=Max("decided_at", filter=refused),
         )
@@ -151,6 +159,7 @@ def providers(*, installation: Installation) -> list[Provider]:
             delivery_channel=DeliveryChannel(row["delivery_channel"]),
             sent=row["sent"],
             refused=row["refused"],
+            refused_lately=row["refused_lately"],
             last_sent_at=row["last_sent_at"],
             last_refused_at=row["last_refused_at"],
         )

@@ -42,6 +42,60 @@ _COST_ERROR = "cost"
 OPEN = (BackfillStatus.PENDING, BackfillStatus.RUNNING, BackfillStatus.PAUSED)
 
 Recorder = Callable[[Installation, Sequence[Any], datetime, datetime], int]
+#: client, stage, run, where the stage stands, how many at once -> the next page
+Fetcher = Callable[[SaleorClient, "Stage", Backfill, str, int], Page]
+
+
+def _fetch_page(client: SaleorClient, stage: Stage, run: Backfill, cursor: str, size: int) -> Page:
+    variables: dict[str, Any] = {}
+    if run.changed_since is not None and stage.has_changes:
+        since = run.changed_since
+        # Saleor filters carts by day, everything else by time.
+        moment = since.date() if stage.name == "checkouts" else since
+        variables["filter"] = {"updatedAt": {"gte": moment.isoformat()}}
+    return client.page(
+        stage.operation, stage.connection, first=size, after=cursor, variables=variables
+    )
+
+
+def _fetch_channels(
+    client: SaleorClient, stage: Stage, run: Backfill, cursor: str, size: int
+) -> Page:
+    """Return all sales channels: Saleor does not page them."""
+    found = client.execute(stage.operation)[stage.connection]
+    return Page(found, "", has_next_page=False, total_count=len(found), cost=None)
+
+
+def _fetch_prices(
+    client: SaleorClient, stage: Stage, run: Backfill, cursor: str, size: int
+) -> Page:
+    """Return the variants on a page of products, by their prices in one sales channel after the other.
+
+    The cursor is the slug of a channel and, in a second line, how far its products were read; channels may
+    come and go meanwhile.
+    """
+    channels = {node["slug"]: node for node in client.execute("PricedChannels")["channels"]}
+    begun, _, after = cursor.partition("\n")
+    waiting = sorted(slug for slug in channels if slug >= begun)
+    if not waiting:
+        return Page([], "", has_next_page=False, total_count=None, cost=None)
+    slug, *later = waiting
+    page = client.page(
+        stage.operation,
+        stage.connection,
+        first=size,
+        after=after if slug == begun else "",
+        variables={"channel": slug},
+    )
+    sold = [
+        {**variant, "channel": channels[slug]}
+        for product in page.nodes
+        for variant in product["variants"] or ()
+        # One that is in the product's list but not sold in the channel has no price.
+        if variant["pricing"] and variant["pricing"]["price"]
+    ]
+    following = f"{slug}\n{page.end_cursor}" if page.has_next_page else (later or [""])[0]
+    return Page(sold, following, bool(following), total_count=None, cost=page.cost)
 
 
 @dataclass(frozen=True)
@@ -58,6 +112,7 @@ class Stage:
     field: str
     # Whether Saleor can filter it by `updatedAt`.
     has_changes: bool = True
+    fetch: Fetcher = _fetch_page
 
 
 def _channels(i: Installation, data: Sequence[Any], now: datetime, seen_at: datetime) -> int:
@@ -70,6 +125,10 @@ def _categories(i: Installation, data: Sequence[Any], now: datetime, seen_at: da
 
 def _collections(i: Installation, data: Sequence[Any], now: datetime, seen_at: datetime) -> int:
     return catalog.record_collections(installation=i, data=data, now=now, seen_at=seen_at)
+
+
+def _prices(i: Installation, data: Sequence[Any], now: datetime, seen_at: datetime) -> int:
+    return catalog.record_shopper_prices(installation=i, data=data, seen_at=seen_at)
 
 
 def _products(i: Installation, data: Sequence[Any], now: datetime, seen_at: datetime) -> int:
@@ -103,7 +162,9 @@ def _checkouts(i: Installation, data: Sequence[Any], now: datetime, seen_at: dat
 
 
 STAGES: tuple[Stage, ...] = (
-    Stage("channels", "Channels", "channels", nodes.read_channel, _channels, "channel_updated", "channel", has_changes=False),
+    Stage("channels", "Channels", "channels", nodes.read_channel, _channels, "channel_updated", "channel", has_changes=False, fetch=_fetch_channels),
+    # Before the products: the price history of each begins with what shoppers pay.
+    Stage("prices", "Prices", "products", nodes.read_shopper_price, _prices, "product_variant_updated", "productVariant", has_changes=False, fetch=_fetch_prices),
     Stage("categories", "Categories", "categories", nodes.read_category, _categories, "category_updated", "category", has_changes=False),
     Stage("collections", "Collections", "collections", nodes.read_collection, _collections, "collection_updated", "collection", has_changes=False),
     Stage("products", "Products", "products", nodes.read_product, _products, "product_updated", "product"),
@@ -262,11 +323,12 @@ def _pages(
 ) -> Iterator[_Fetched]:
     """Fetch page after page from where each stage stands, in halves where one costs too much."""
     for row in stages:
+        stage = BY_NAME[row.name]
         size, cursor, has_more = settings.BACKFILL_PAGE_SIZE, row.cursor, True
         while has_more:
             seen_at = clock()
             try:
-                page = _fetch(client, BY_NAME[row.name], run, cursor, size)
+                page = stage.fetch(client, stage, run, cursor, size)
             except SaleorApiError as error:
                 if _COST_ERROR not in str(error).lower() or size == 1:
                     raise
@@ -284,21 +346,6 @@ def _one_ahead(fetched: Iterator[_Fetched]) -> Generator[_Fetched]:
         while (one := coming.result()) is not None:
             coming = thread.submit(next, fetched, None)
             yield one
-
-
-def _fetch(client: SaleorClient, stage: Stage, run: Backfill, cursor: str, size: int) -> Page:
-    if stage.name == "channels":
-        found = client.execute(stage.operation)["channels"]
-        return Page(found, "", has_next_page=False, total_count=len(found), cost=None)
-    variables: dict[str, Any] = {}
-    if run.changed_since is not None and stage.has_changes:
-        since = run.changed_since
-        # Saleor filters carts by day, everything else by time.
-        moment = since.date() if stage.name == "checkouts" else since
-        variables["filter"] = {"updatedAt": {"gte": moment.isoformat()}}
-    return client.page(
-        stage.operation, stage.connection, first=size, after=cursor, variables=variables
-    )
 
 
 def _record_page(run: Backfill, fetched: _Fetched, *, now: datetime) -> None:

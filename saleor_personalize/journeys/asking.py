@@ -98,8 +98,7 @@ def orders_bar_offer_from(case: Case, now: datetime) -> datetime | None:
     Against one for a first order every order does. Else those that our tables may not have yet: whoever
     has just paid in full gets none.
     """
-    steps = (step for _path, step in definitions.walk(case.definition))
-    offers = [step for step in steps if isinstance(step, definitions.Offer)]
+    offers = definitions.offers_of(case.definition)
     if not offers:
         return None
     return _EVER if any(is_for_first_order(step) for step in offers) else now - LATE_ORDER

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce
 
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import CheckoutCloseReason, EnrollmentStatus, NotSentReason
@@ -27,6 +29,20 @@ from saleor_personalize.models import Checkout, Enrollment, Installation, Journe
 
 #: Kind of the subject of those who are in a journey over a cart.
 SUBJECT = "checkout"
+
+
+class CartState(StrEnum):
+    """What is done about a cart that was left."""
+
+    #: Its person waits in a journey over it.
+    FOLLOWED = "followed"
+    #: A message about it went, or may have gone, since it was changed, and none is to come.
+    REMINDED = "reminded"
+    #: The last journey over it ended without a message, for a reason.
+    GIVEN_UP = "given_up"
+    NOT_FOLLOWED = "not_followed"
+
+
 Follower = tuple[Journey, Definition, Trigger]
 
 
@@ -44,8 +60,18 @@ class LeftCart:
     told: Message | None
 
     @property
+    def state(self) -> CartState:
+        if self.stay is not None and self.stay.status == EnrollmentStatus.WAITING:
+            return CartState.FOLLOWED
+        if self.told is not None:
+            return CartState.REMINDED
+        if self.stay is not None and self.stay.exit_reason:
+            return CartState.GIVEN_UP
+        return CartState.NOT_FOLLOWED
+
+    @property
     def is_followed(self) -> bool:
-        return self.stay is not None and self.stay.status == EnrollmentStatus.WAITING
+        return self.state == CartState.FOLLOWED
 
 
 @dataclass(frozen=True)
@@ -53,10 +79,12 @@ class Recovery:
     """What a staff member's word came to. Without an `outlook` nothing has changed, and `reason` says why.
 
     With one, the message is decided at `outlook.at`; `reason` is what holds it back until then, if anything.
+    `delivery_channel` is the one that the reason speaks of; empty: of none.
     """
 
     reason: NotSentReason | None
     outlook: Outlook | None = None
+    delivery_channel: str = ""
 
 
 def left(
@@ -64,25 +92,45 @@ def left(
     installation: Installation,
     now: datetime,
     channel_slug: str = "",
-    is_followed: bool | None = None,
+    state: CartState | None = None,
     before: Checkout | None = None,
     limit: int,
 ) -> list[LeftCart]:
-    """Return the carts that lie still, the one left last first; those below `before`, a cart of the list.
-
-    `is_followed`: only those whose person waits in a journey over them, or only the others.
-    """
+    """Return the carts that lie still, the one left last first; those below `before`, a cart of the list."""
     rows = still(installation=installation, now=now)
     if channel_slug:
         rows = rows.filter(channel_slug=channel_slug)
-    if is_followed is not None:
-        stays = _waiting(installation).filter(subject_saleor_id=OuterRef("saleor_id"))
-        rows = rows.filter(Exists(stays) if is_followed else ~Exists(stays))
+    if state is not None:
+        rows = _in_state(rows, installation, state)
     if before is not None:
         at = before.last_changed_at
         rows = rows.filter(Q(last_changed_at__lt=at) | Q(last_changed_at=at, pk__lt=before.pk))
     ordered = rows.select_related("installation", "profile").order_by("-last_changed_at", "-pk")
     return described(installation=installation, carts=list(ordered[:limit]))
+
+
+def _in_state(
+    rows: QuerySet[Checkout], installation: Installation, state: CartState
+) -> QuerySet[Checkout]:
+    """Return those of the carts that `LeftCart.state` is this one of."""
+    cart = OuterRef("saleor_id")
+    waits = Exists(_waiting(installation).filter(subject_saleor_id=cart))
+    if state == CartState.FOLLOWED:
+        return rows.filter(waits)
+    told = Exists(
+        Message.objects.of(installation).filter(
+            enrollment__in=_ended(installation).filter(entry_key=OuterRef(cart)),
+            status__in=REACHED,
+            decided_at__gte=OuterRef("last_changed_at"),
+        )
+    )
+    if state == CartState.REMINDED:
+        return rows.filter(~waits, told)
+    last = _ended(installation).filter(entry_key=cart).order_by("-pk")
+    rows = rows.alias(ended_by=Coalesce(Subquery(last.values("exit_reason")[:1]), Value("")))
+    is_without_reason = Q(ended_by="")
+    is_asked = ~is_without_reason if state == CartState.GIVEN_UP else is_without_reason
+    return rows.filter(~waits, ~told, is_asked)
 
 
 def still(*, installation: Installation, now: datetime) -> QuerySet[Checkout]:
@@ -131,18 +179,19 @@ def _waiting(installation: Installation) -> QuerySet[Enrollment]:
     )
 
 
-def _last_stays(installation: Installation, ids: Collection[str]) -> dict[str, list[Enrollment]]:
-    """Return who was in a journey over these carts, those who wait first, then the last.
-
-    Those who wait are found by the cart; stays that ended by what was entered once at a time, the cart.
-    """
-    journeys = Journey.objects.of(installation).values("pk")
-    ended = Enrollment.objects.of(installation).filter(
-        journey__in=journeys, entry_key__in=ids, subject_kind=SUBJECT
+def _ended(installation: Installation) -> QuerySet[Enrollment]:
+    """Return the stays that ended; they are found by what was entered once at a time, the cart."""
+    rows = Enrollment.objects.of(installation).filter(
+        journey__in=Journey.objects.of(installation).values("pk"), subject_kind=SUBJECT
     )
+    return rows.exclude(status=EnrollmentStatus.WAITING)
+
+
+def _last_stays(installation: Installation, ids: Collection[str]) -> dict[str, list[Enrollment]]:
+    """Return who was in a journey over these carts, those who wait first, then the last."""
     rows = [
         *_waiting(installation).filter(subject_saleor_id__in=ids).select_related("journey"),
-        *ended.exclude(status=EnrollmentStatus.WAITING).select_related("journey").order_by("-pk"),
+        *_ended(installation).filter(entry_key__in=ids).select_related("journey").order_by("-pk"),
     ]
     found: dict[str, list[Enrollment]] = {}
     for row in rows:
@@ -200,6 +249,14 @@ def recover(*, checkout: Checkout, now: datetime) -> Recovery:
         return found
 
 
+def what_recover_would_do(*, checkout: Checkout, now: datetime) -> Recovery:
+    """Return what `recover` would come to; nothing changes."""
+    with transaction.atomic():
+        found = recover(checkout=checkout, now=now)
+        transaction.set_rollback(True)
+    return found
+
+
 def _why_over(cart: Checkout) -> NotSentReason | None:
     if cart.close_reason == CheckoutCloseReason.ORDERED:
         return NotSentReason.ORDERED
@@ -223,8 +280,8 @@ def _follow_up(cart: Checkout, follower: Follower, now: datetime) -> Recovery:
         (found,) = outlook.outlooks([row], now=now)
         if found.objection is not None and not found.is_held:
             transaction.set_rollback(True)
-            return Recovery(found.objection)
-        return Recovery(found.objection, found)
+            return Recovery(found.objection, delivery_channel=found.delivery_channel)
+        return Recovery(found.objection, found, found.delivery_channel)
 
 
 def _brought_forward(cart: Checkout, journey: Journey, now: datetime) -> Enrollment | None:

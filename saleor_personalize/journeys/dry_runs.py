@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 #: A run that takes longer belonged to a worker that was killed.
 LEASE = timedelta(minutes=30)
+#: Workers that a run may be taken up by: whatever kills each of them kills the next one too.
+MAX_ATTEMPTS = 3
 #: Not done yet.
 OPEN = (DryRunStatus.PENDING, DryRunStatus.RUNNING)
 
@@ -38,6 +40,7 @@ def ask(*, version: JourneyVersion, now: datetime) -> DryRun:
                 "status": DryRunStatus.PENDING,
                 "asked_at": now,
                 "started_at": None,
+                "attempts": 0,
                 "finished_at": None,
                 "forecast": {},
                 "error": "",
@@ -47,22 +50,33 @@ def ask(*, version: JourneyVersion, now: datetime) -> DryRun:
 
 
 def claim_next(*, now: datetime) -> DryRun | None:
-    """Take the run that waits longest, of whichever shop; None when there is none."""
+    """Take the run that waits longest, of whichever shop; None when there is none.
+
+    One that has ended its worker too often is given up.
+    """
     waiting = Q(status=DryRunStatus.PENDING) | Q(
         status=DryRunStatus.RUNNING, started_at__lt=now - LEASE
     )
     with transaction.atomic():
-        run = (
+        rows = (
             DryRun.objects.filter(waiting)
             .select_related("installation", "version")
             .select_for_update(of=("self",), skip_locked=True)
             .order_by("asked_at", "pk")
-            .first()
         )
-        if run is not None:
-            run.status, run.started_at = DryRunStatus.RUNNING, now
-            run.save(update_fields=["status", "started_at"])
-    return run
+        for run in rows.filter(attempts__gte=MAX_ATTEMPTS):
+            run.status, run.finished_at = DryRunStatus.FAILED, now
+            run.error = (
+                f"Its worker was ended {run.attempts} times before it was done, perhaps for lack of memory. "
+                "Whoever runs the service gives the worker more."
+            )
+            run.save(update_fields=["status", "finished_at", "error"])
+        taken = rows.first()
+        if taken is not None:
+            taken.status, taken.started_at = DryRunStatus.RUNNING, now
+            taken.attempts += 1
+            taken.save(update_fields=["status", "started_at", "attempts"])
+    return taken
 
 
 def work(*, run: DryRun, now: datetime) -> DryRun:

@@ -11,8 +11,9 @@ from django.db.models import Count, Min, OuterRef, Q
 
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import EnrollmentStatus, MessageStatus
+from saleor_personalize.journeys.definitions import Definition, delivery_channels_of
 from saleor_personalize.journeys.triggers import trigger_of
-from saleor_personalize.journeys.versions import built_in, definition_of
+from saleor_personalize.journeys.versions import built_in, definition_of, delivery_channels
 from saleor_personalize.models import Enrollment, Installation, Journey, Message
 
 #: A list of journeys reads so many people and messages of each at most.
@@ -25,12 +26,14 @@ LOOKED_AT = 10_000
 class JourneyState:
     """`waiting` people are in it now; the first of them is due at `next_due_at`.
 
-    `delay` is how long it waits before its first step, where its trigger has such an option.
+    `delay` is how long it waits before its first step, where its trigger has such an option;
+    `delivery_channels` are those that it may write over.
     """
 
     is_live: bool
     live_at: datetime | None
     delay: timedelta
+    delivery_channels: set[str]
     waiting: int
     next_due_at: datetime | None
 
@@ -38,9 +41,17 @@ class JourneyState:
 def journey_state(*, installation: Installation, key: str) -> JourneyState:
     """Return the state of one journey; one that was never switched on is not live and empty."""
     journey = Journey.objects.of(installation).filter(key=key).select_related("published").first()
+    published = journey.published if journey is not None else None
+    definition = definition_of(published) if published is not None else built_in()[key]
+    ways = delivery_channels_of(definition, delivery_channels())
     if journey is None:
         return JourneyState(
-            is_live=False, live_at=None, delay=_delay(None, key), waiting=0, next_due_at=None
+            is_live=False,
+            live_at=None,
+            delay=_delay(definition),
+            delivery_channels=ways,
+            waiting=0,
+            next_due_at=None,
         )
     is_waiting = Q(status=EnrollmentStatus.WAITING)
     figures = (
@@ -51,13 +62,15 @@ def journey_state(*, installation: Installation, key: str) -> JourneyState:
         )
     )
     return JourneyState(
-        is_live=journey.is_live, live_at=journey.live_at, delay=_delay(journey, key), **figures
+        is_live=journey.is_live,
+        live_at=journey.live_at,
+        delay=_delay(definition),
+        delivery_channels=ways,
+        **figures,
     )
 
 
-def _delay(journey: Journey | None, key: str) -> timedelta:
-    published = journey.published if journey is not None else None
-    definition = definition_of(published) if published is not None else built_in()[key]
+def _delay(definition: Definition) -> timedelta:
     found = getattr(trigger_of(definition.trigger).options, "after", None)
     return settings.ABANDONED_CHECKOUT_DELAY if found is None else found  # type: ignore[no-any-return]
 
@@ -96,10 +109,14 @@ def figures_of(*, installation: Installation, since: datetime) -> dict[int, Jour
     }
 
 
-def outcomes_of(*, journey: Journey, since: datetime) -> list[tuple[str, str, int]]:
-    """Return (status, reason, count) of the newest messages of a journey since then, the most common first."""
+def outcomes_of(*, journey: Journey, since: datetime) -> list[tuple[str, str, str, int]]:
+    """Return (status, reason, delivery channel, count) of the newest messages of a journey since then.
+
+    The most common comes first.
+    """
     newest = Message.objects.of(journey.installation_id).filter(
         journey=journey, decided_at__gte=since
     )
-    counts = Counter(newest.order_by("-decided_at").values_list("status", "reason")[:LOOKED_AT])
-    return [(status, reason, count) for (status, reason), count in counts.most_common()]
+    fields = newest.values_list("status", "reason", "delivery_channel")
+    counts = Counter(fields.order_by("-decided_at")[:LOOKED_AT])
+    return [(*each, count) for each, count in counts.most_common()]

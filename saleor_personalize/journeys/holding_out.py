@@ -19,15 +19,18 @@ from saleor_personalize.journeys.definitions import Definition
 def is_held_out(case: Case, now: datetime) -> bool:
     """Tell whether the person gets no message of this journey; from then on they take part.
 
-    Nobody is held out of what an order needs, or of what they asked for.
+    Nobody is held out of what an order needs, or of what they asked for. Raises NotBegun.
     """
     if case.trigger.is_asked_for or cases.is_transactional(case):
         return False
     # Whoever is left alone by all journeys says nothing about one of them.
-    key = case.enrollment.journey.key
-    return _is_left_alone(case, settings.HOLDOUT_PERCENT, "", now) or _is_left_alone(
-        case, percent_of(case.definition), key, now
-    )
+    shares = [
+        ("", settings.HOLDOUT_PERCENT),
+        (case.enrollment.journey.key, percent_of(case.definition)),
+    ]
+    tests = [experiments.holdout(percent=share, journey=key) for key, share in shares if share]
+    taken = experiments.arms_taken(tests=tests, profile=case.enrollment.profile, now=now)
+    return bool(tests) and experiments.HELD_OUT in taken
 
 
 def percent_of(definition: Definition) -> int:
@@ -35,11 +38,3 @@ def percent_of(definition: Definition) -> int:
     own = definition.holdout
     percent: int = settings.JOURNEY_HOLDOUT_PERCENT if own is None else own
     return percent
-
-
-def _is_left_alone(case: Case, percent: int, journey: str, now: datetime) -> bool:
-    if not percent:
-        return False
-    test = experiments.holdout(percent=percent, journey=journey)
-    arm = experiments.take_part(test=test, profile=case.enrollment.profile, now=now)
-    return arm == experiments.HELD_OUT

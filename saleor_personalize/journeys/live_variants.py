@@ -16,6 +16,7 @@ from saleor_personalize.messaging import links
 from saleor_personalize.messaging.rendering import format_money
 from saleor_personalize.models import Identity, Installation, Profile
 from saleor_personalize.saleor_api.client import SaleorClient
+from saleor_personalize.saleor_api.nodes import entered_side
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def _variant(
     product = node["product"]
     pieces = _pieces(node, channel)
     prices = node["pricing"] or {}
-    kind = "gross" if channel["taxConfiguration"]["pricesEnteredWithTax"] else "net"
+    side = entered_side(channel)
     paid, full = prices.get("price"), prices.get("priceUndiscounted")
     return LiveVariant(
         exists=True,
@@ -142,8 +143,8 @@ def _variant(
         and paid is not None
         and (pieces is None or pieces > 0),
         pieces=pieces,
-        price=None if paid is None else Decimal(str(paid[kind]["amount"])),
-        undiscounted_price=None if full is None else Decimal(str(full[kind]["amount"])),
+        price=None if paid is None else Decimal(str(paid[side]["amount"])),
+        undiscounted_price=None if full is None else Decimal(str(full[side]["amount"])),
         gross_price=None if paid is None else Decimal(str(paid["gross"]["amount"])),
         currency=channel["currencyCode"],
         product_id=product["id"],

@@ -19,7 +19,7 @@ from saleor_personalize.exceptions import UnknownAlias
 from saleor_personalize.journeys import asking, cases, definitions
 from saleor_personalize.journeys.cases import FIRST_RETRY
 from saleor_personalize.journeys.claiming import CLAIM
-from saleor_personalize.journeys.definitions import Definition, InvalidJourney
+from saleor_personalize.journeys.definitions import Definition, Fault, InvalidJourney
 from saleor_personalize.journeys.entering import enter, enter_due, observe
 from saleor_personalize.journeys.handing_over import UnderWay
 from saleor_personalize.journeys.resuming import resume_interrupted
@@ -65,6 +65,7 @@ __all__ = [
     "is_live",
     "journeys_of",
     "known",
+    "let_go",
     "load",
     "looks_back_to",
     "observe",
@@ -77,6 +78,9 @@ __all__ = [
     "set_priority",
     "stop_sends",
 ]
+
+#: So many leave a journey that is paused at once; further ones by a worker.
+LEAVE_AT_ONCE = 100
 
 
 def is_live(*, installation: Installation) -> bool:
@@ -131,11 +135,15 @@ def _check(journey: Journey) -> None:
 def resume(*, journey: Journey, now: datetime) -> Journey:
     """Let a paused journey go on where it was held: whoever waits in it is judged anew and goes on.
 
-    A journey that was never live goes live. Raises InvalidJourney as `go_live` does.
+    A journey that was never live goes live. Raises InvalidJourney as `go_live` does, and while those who were let
+    go are still leaving.
     """
     if journey.live_at is None:
         return go_live(journey=journey, now=now)
     if not journey.is_live:
+        if journey.let_go_at is not None:
+            told = "who was inside is still leaving; go on once nobody is, in a moment"
+            raise InvalidJourney([Fault("journey", told, journey.key)])
         _check(journey)
         journey.is_live = True
         journey.save(update_fields=["is_live"])
@@ -146,7 +154,8 @@ def pause(*, journey: Journey, now: datetime | None = None, on_pause: str = "") 
     """Switch a journey off, and drop what somebody asked to be approved of it. `on_pause` ("hold" or "exit") is by default what its definition says.
 
     Held people wait: after `resume` they go on, after `go_live` they are let go, as from before. With
-    "exit" they leave at once, each with the reason JOURNEY_PAUSED; that needs `now`.
+    "exit" they leave, each with the reason JOURNEY_PAUSED; that needs `now`. Some leave at once, the others by a
+    worker (`let_go`): nothing is sent to them meanwhile, for the journey is off.
     """
     journey.is_live = False
     journey.save(update_fields=["is_live"])
@@ -156,19 +165,32 @@ def pause(*, journey: Journey, now: datetime | None = None, on_pause: str = "") 
     if what == "exit":
         if now is None:
             raise ValueError("pause(): whoever leaves leaves at a moment; give `now`.")
-        _let_go(journey, now)
+        journey.let_go_at = now
+        journey.save(update_fields=["let_go_at"])
+        let_go(journey=journey, now=now, limit=LEAVE_AT_ONCE)
     return journey
 
 
-def _let_go(journey: Journey, now: datetime) -> None:
-    waiting = Enrollment.objects.of(journey.installation_id).filter(
-        journey=journey, status=EnrollmentStatus.WAITING
+def let_go(*, journey: Journey, now: datetime, limit: int) -> int:
+    """End the stays of those who were inside at `journey.let_go_at`, at most `limit`; return how many.
+
+    Safe to run beside itself. `journey.let_go_at` is None once nobody is left.
+    """
+    staying = Enrollment.objects.of(journey.installation_id).filter(
+        journey=journey, status=EnrollmentStatus.WAITING, created_at__lte=journey.let_go_at
     )
-    for pk in waiting.order_by("pk").values_list("pk", flat=True):
+    found = list(staying.order_by("pk").values_list("pk", flat=True)[:limit])
+    for pk in found:
         with transaction.atomic():
-            row = _locked(waiting.filter(pk=pk)).first()
+            row = _locked(staying.filter(pk=pk)).first()
             if row is not None:
                 _end(row, NotSentReason.JOURNEY_PAUSED, now)
+    if not staying.exists():
+        # Unless it was said anew meanwhile.
+        mine = Journey.objects.of(journey.installation_id).filter(pk=journey.pk)
+        mine.filter(let_go_at=journey.let_go_at).update(let_go_at=None)
+        journey.refresh_from_db(fields=["let_go_at"])
+    return len(found)
 
 
 def set_priority(*, journey: Journey, priority: int | None) -> None:

@@ -27,11 +27,18 @@ from saleor_personalize.exceptions import (
     TemplateIncomplete,
     UnknownAlias,
 )
-from saleor_personalize.journeys import cases, definitions, offering, showing, wording
+from saleor_personalize.journeys import (
+    cases,
+    definitions,
+    examples,
+    offering,
+    our_word,
+    wording,
+)
 from saleor_personalize.journeys.cases import Case
 from saleor_personalize.journeys.outside import Ask, ask_saleor
-from saleor_personalize.journeys.triggers import AskSaleor, Stop, SubjectGone
-from saleor_personalize.journeys.versions import definition_of, ensure_journey
+from saleor_personalize.journeys.triggers import AskSaleor, CheckoutChanged, Stop, SubjectGone
+from saleor_personalize.journeys.versions import definition_of, ensure_journey, trigger_for
 from saleor_personalize.messaging import content_checks, links, mail, rendering
 from saleor_personalize.messaging import operations as messaging
 from saleor_personalize.messaging.channels.base import OutgoingMessage
@@ -48,20 +55,24 @@ class PreviewRefused(PersonalizeError):
 class Preview:
     """`rendered` is None when the message could not be written; `findings` say why then.
 
-    `objection`: what the trigger has against sending it to the person now.
+    `objection`: what the trigger has against sending it to the person now. `is_example`: what it is about was
+    made up.
     """
 
+    journey: Journey
     template: str
     delivery_channel: DeliveryChannel
     language_code: str
     rendered: rendering.Rendered | None
     findings: list[Finding]
     objection: NotSentReason | None = None
+    is_example: bool = False
 
 
 def preview(
     *,
-    profile: Profile,
+    installation: Installation,
+    profile: Profile | None,
     journey: str,
     now: datetime,
     step_id: str = "",
@@ -71,10 +82,10 @@ def preview(
 ) -> Preview:
     """Return what a message of a journey says to a person: by default the first, as it would go now.
 
-    About what they were in the journey for last; else about their open cart, or about nothing. Saleor
-    is asked as before a send. Raises PreviewRefused.
+    About what they were in the journey for last, else about their open cart; Saleor is asked then, as before a
+    send. Who never was inside, and with `profile` None somebody who is made up, gets it about an example
+    (`journeys.examples`). Raises PreviewRefused.
     """
-    installation = profile.installation
     row = _journey(installation, journey)
     steps = {step.id: step for step in _steps(row)}
     if not steps:
@@ -85,7 +96,31 @@ def preview(
             _("The journey has no message of that id. It has: %(ids)s") % {"ids": ", ".join(steps)}
         )
     channel = _channel(step, delivery_channel)
-    case = _case(row, profile, now)
+    inside = None if profile is None else _own(row, profile, now)
+    if inside is not None:
+        return _preview(inside, step, channel, language_code, ask, now)
+    try:
+        with examples.example(
+            journey=row, profile=profile, language_code=language_code, now=now
+        ) as made_up:
+            shown = _preview(made_up, step, channel, language_code, our_word.answer, now)
+    except examples.NothingToShow as error:
+        raise PreviewRefused(str(error)) from None
+    return replace(shown, is_example=True)
+
+
+def _preview(
+    enrollment: Enrollment,
+    step: definitions.Message,
+    channel: DeliveryChannel,
+    language_code: str,
+    ask: Ask,
+    now: datetime,
+) -> Preview:
+    try:
+        case = cases.case_of(enrollment)
+    except (SubjectGone, LookupError):
+        raise PreviewRefused(_not_inside()) from None
     if language_code:
         case = replace(case, about=replace(case.about, language_code=language_code))
     verdict, live = _live(case, ask, now)
@@ -103,9 +138,10 @@ def preview(
             delivery_channel=channel,
             purpose=Purpose.TRANSACTIONAL if is_bare else Purpose.MARKETING,
             unsubscribe_url=str(context.get("unsubscribe_url", "")),
-            sensitive_names=_sensitive_names(installation, context),
+            sensitive_names=_sensitive_names(enrollment.installation, context),
         )
     return Preview(
+        journey=enrollment.journey,
         template=step.template,
         delivery_channel=channel,
         language_code=case.about.language_code,
@@ -129,6 +165,13 @@ def _steps(journey: Journey) -> list[definitions.Message]:
     return [step for _path, step in walked if isinstance(step, definitions.Message)]
 
 
+def step_saying(*, journey: Journey, template: str) -> str:
+    """Return the id of the step that says a template as the journey is now; "" where none does."""
+    if journey.published is None:
+        return ""
+    return next((step.id for step in _steps(journey) if step.template == template), "")
+
+
 def _channel(step: definitions.Message, wanted: str) -> DeliveryChannel:
     name = wanted or step.delivery_channel
     if name == definitions.BEST:
@@ -140,50 +183,52 @@ def _channel(step: definitions.Message, wanted: str) -> DeliveryChannel:
     return DeliveryChannel(name)
 
 
-def _case(journey: Journey, profile: Profile, now: datetime) -> Case:
-    """Return the person as they were in the journey last, else as if they came in now."""
+def _own(journey: Journey, profile: Profile, now: datetime) -> Enrollment | None:
+    """Return the person as they were in the journey last, else with their open cart, if it is about carts."""
+    assert journey.published is not None  # noqa: S101 (asked by `_steps`)
     rows = Enrollment.objects.of(journey.installation)
     row = (
         rows.filter(journey=journey, profile__in=profile.person())
         .select_related("journey", "installation", "version", "profile__installation")
         .order_by("-occurred_at", "-pk")
         .first()
-    ) or _stand_in(journey, profile, now)
-    assert journey.published is not None  # noqa: S101 (asked by `_steps`)
-    row.version = journey.published
-    try:
-        return cases.case_of(row)
-    except SubjectGone:
-        raise PreviewRefused(_not_inside()) from None
+    )
+    if row is None and CheckoutChanged in trigger_for(definition_of(journey.published)).facts:
+        row = _with_cart(journey, profile, now)
+    if row is not None:
+        row.version = journey.published
+    return row
 
 
-def _stand_in(journey: Journey, profile: Profile, now: datetime) -> Enrollment:
-    """Return an enrollment that is never saved."""
+def _with_cart(journey: Journey, profile: Profile, now: datetime) -> Enrollment | None:
+    """Return an enrollment that is never saved; None for who has no open cart."""
     cart = (
         Checkout.objects.of(journey.installation)
         .filter(profile__in=profile.person(), closed_at=None, deleted_at=None)
         .order_by("-last_changed_at")
         .first()
     )
+    if cart is None:
+        return None
     return Enrollment(
         installation=journey.installation,
         journey=journey,
         profile=profile,
-        subject_kind="checkout" if cart else "",
-        subject_saleor_id=cart.saleor_id if cart else "",
+        subject_kind="checkout",
+        subject_saleor_id=cart.saleor_id,
         entry_key="preview",
         occurred_at=now,
         due_at=now,
         step_since=now,
         created_at=now,
-        context={"channel": showing.channel_of(profile)},
+        context={"channel": cart.channel_slug},
         path=[0],
     )
 
 
 def _not_inside() -> str:
     return _(
-        "There is nothing to show: the person was never in this journey. Name somebody who was."
+        "There is nothing to show: this journey needs somebody who was in it. Name one of them."
     )
 
 
@@ -271,10 +316,10 @@ def _sensitive_names(installation: Installation, context: dict[str, Any]) -> lis
     return list(rows.values_list("name", flat=True))
 
 
-def send_test(*, shown: Preview, installation: Installation, to: str) -> None:
-    """Send a previewed mail to an address of the shop's own staff; nothing is recorded, no limits hold.
+def send_test(*, shown: Preview, to: str, now: datetime) -> None:
+    """Send a previewed mail to an address of the shop's own staff; no limits hold.
 
-    Raises PreviewRefused.
+    Nothing is recorded but that the journey was tried. Raises PreviewRefused.
     """
     if shown.rendered is None:
         raise PreviewRefused(_("There is nothing to send: %(text)s") % {"text": _why(shown)})
@@ -282,7 +327,7 @@ def send_test(*, shown: Preview, installation: Installation, to: str) -> None:
         raise PreviewRefused(_("Only e-mail is sent as a test."))
     if settings.DRY_RUN:
         raise PreviewRefused(_("DRY_RUN is on: nothing is sent."))
-    sender = messaging.sender_of(installation)
+    sender = messaging.sender_of(shown.journey.installation)
     if not sender:
         raise PreviewRefused(_("There is no sender, so no message can leave."))
     try:
@@ -302,6 +347,7 @@ def send_test(*, shown: Preview, installation: Installation, to: str) -> None:
         build_backend("CHANNELS", DeliveryChannel.EMAIL).send(outgoing)
     except (ChannelError, ConfigurationError, UnknownAlias) as error:
         raise PreviewRefused(str(error)) from None
+    Journey.objects.of(shown.journey.installation).filter(pk=shown.journey.pk).update(tested_at=now)
 
 
 def _why(shown: Preview) -> str:

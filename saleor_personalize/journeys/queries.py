@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from django.db.models import QuerySet
 
 from saleor_personalize.enums import EnrollmentStatus, NotSentReason
-from saleor_personalize.models import Enrollment, Installation
+from saleor_personalize.models import Enrollment, Installation, Journey
 
 
 def waiting(*, installation: Installation) -> QuerySet[Enrollment]:
@@ -18,6 +18,11 @@ def waiting(*, installation: Installation) -> QuerySet[Enrollment]:
         .select_related("journey")
         .order_by("due_at", "pk")
     )
+
+
+def being_left() -> QuerySet[Journey]:
+    """Return the journeys that everybody inside is leaving, of every shop."""
+    return Journey.objects.exclude(let_go_at=None).order_by("let_go_at", "pk")
 
 
 def next_place(*, now: datetime, within: timedelta) -> datetime | None:

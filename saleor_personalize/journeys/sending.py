@@ -230,10 +230,8 @@ def _refuse(
 def _offer_step(case: Case) -> definitions.Offer | None:
     """Return the offer step that came just before the message, if one did."""
     wanted = case.enrollment.branches.get(cases.OFFER)
-    steps = (step for _path, step in definitions.walk(case.definition))
-    return next(
-        (step for step in steps if isinstance(step, definitions.Offer) and step.id == wanted), None
-    )
+    offers = definitions.offers_of(case.definition)
+    return next((step for step in offers if step.id == wanted), None)
 
 
 def _reserve(

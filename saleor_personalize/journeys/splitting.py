@@ -15,7 +15,10 @@ from saleor_personalize.segments import definition as segments
 
 
 def way(step: Split, enrollment: Enrollment, now: datetime) -> str:
-    """Return the name of the branch: by rule now; by chance per enrollment; by experiment per person."""
+    """Return the name of the branch: by rule now; by chance per enrollment; by experiment per person.
+
+    Raises NotBegun.
+    """
     if step.by == "rule":
         rule = segments.from_json(step.rule)
         return "then" if segments.matches(rule, enrollment.profile, now) else "otherwise"
@@ -28,4 +31,4 @@ def way(step: Split, enrollment: Enrollment, now: datetime) -> str:
         return experiments.arm_of(
             test=test, installation=enrollment.installation, profile=enrollment.profile
         )
-    return experiments.take_part(test=test, profile=enrollment.profile, now=now)
+    return next(experiments.arms_taken(tests=[test], profile=enrollment.profile, now=now))

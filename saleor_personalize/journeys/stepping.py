@@ -16,6 +16,7 @@ from saleor_personalize import bus
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import EnrollmentStatus, NotSentReason
 from saleor_personalize.exceptions import UnknownAlias
+from saleor_personalize.experiments.operations import NotBegun, begin
 from saleor_personalize.journeys import asking, cases, conditions, definitions, sending, splitting
 from saleor_personalize.journeys.cases import Case
 from saleor_personalize.journeys.definitions import Path
@@ -40,7 +41,19 @@ def decide(
     """Decide under the locks of the person; return what is to be handed over after the commit.
 
     `ids` is what they were known by a moment ago (`cases.ids_of`): if there are more by now, nothing is decided.
+    Whoever is the first to come upon an experiment is decided about anew once it is written down: all others
+    would wait for a row that is made under the locks of one person.
     """
+    while True:
+        try:
+            return _decide(enrollment, ids, live, now)
+        except NotBegun as missing:
+            begin(tests=missing.tests, installation=enrollment.installation, now=now)
+
+
+def _decide(
+    enrollment: Enrollment, ids: set[tuple[str, str]], live: Live, now: datetime
+) -> Leaving | None:
     with transaction.atomic():
         identity.lock_identities(enrollment.installation, ids)
         trigger = trigger_of(definition_of(enrollment.version).trigger)

@@ -188,22 +188,19 @@ class Page:
     language_code: str
 
 
-def keep_copy(*, message: Message, html: str, now: datetime) -> None:
+def keep_copy(*, message: Message, rendered: Rendered, now: datetime) -> None:
     """Keep a mail as it goes if it has a link to look at it; must run in the deciding transaction."""
     place = reverse("personalize-view", kwargs={"token": "-"}).removesuffix("-")
-    if not settings.VIEW_IN_BROWSER or place not in html:
+    if not settings.VIEW_IN_BROWSER or place not in rendered.html:
         return
+    kept = {"subject": rendered.subject, "html": rendered.html, "made_at": now}
     if message.attempts == 1:
         # Its first hand-over: there is none to replace.
-        MessageCopy.objects.create(
-            installation_id=message.installation_id, message=message, html=html, made_at=now
-        )
+        MessageCopy.objects.create(installation_id=message.installation_id, message=message, **kept)
         return
     with transaction.atomic():
         MessageCopy.objects.update_or_create(
-            installation_id=message.installation_id,
-            message=message,
-            defaults={"html": html, "made_at": now},
+            installation_id=message.installation_id, message=message, defaults=kept
         )
 
 

@@ -209,7 +209,7 @@ def begin_hand_over(
     message.attempts, message.came_from = message.attempts + 1, dict(came_from or {})
     message.save()
     if rendered is not None and message.delivery_channel == DeliveryChannel.EMAIL:
-        mail.keep_copy(message=message, html=rendered.html, now=now)
+        mail.keep_copy(message=message, rendered=rendered, now=now)
 
 
 def _new(draft: Draft) -> Message:

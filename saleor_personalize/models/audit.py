@@ -1,4 +1,4 @@
-"""What staff did here."""
+"""What staff, servers of the shop and whoever runs the service did here."""
 
 from django.db import models
 
@@ -8,13 +8,13 @@ from saleor_personalize.models.installation import Scoped
 
 
 class AuditEntry(Scoped):
-    """One thing that a staff member did, and to what. Only ever added; `RETENTION["audit"]` ends it."""
+    """One thing that somebody did, and to what. Only ever added; `RETENTION["audit"]` ends it."""
 
     at = models.DateTimeField()
     action = models.CharField(max_length=40, choices=AuditAction)
-    # Saleor's global id of the staff member, and their address as it was then.
-    staff_id = models.CharField(max_length=100, blank=True)
-    staff_email = EncryptedTextField(blank=True)
+    # `audit.operations.Actor`: who it was, and the address or the name as it was then.
+    actor_id = models.CharField(max_length=100, blank=True)
+    actor_name = EncryptedTextField(blank=True)
     # What it was done to: the name of its table, its id and its name as it was then; a person has no name here.
     object_kind = models.CharField(max_length=40, blank=True)
     object_id = models.CharField(max_length=100, blank=True)
@@ -26,7 +26,7 @@ class AuditEntry(Scoped):
         indexes = [
             models.Index(fields=["installation", "-id"], name="audit_newest"),
             models.Index(fields=["installation", "action", "-id"], name="audit_action"),
-            models.Index(fields=["installation", "staff_id", "-id"], name="audit_staff"),
+            models.Index(fields=["installation", "actor_id", "-id"], name="audit_actor"),
             models.Index(fields=["installation", "object_kind", "object_id"], name="audit_object"),
             models.Index(fields=["installation", "at"], name="audit_oldest"),
         ]

@@ -26,6 +26,10 @@ class Journey(Scoped):
     )
     # Up to when it was looked for what time alone brings (`Trigger.due`).
     looked_at = models.DateTimeField(null=True)
+    # Who was inside at this moment is to leave: a worker ends their stays. None: nobody is.
+    let_go_at = models.DateTimeField(null=True)
+    # When staff last sent one of its messages to themselves.
+    tested_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["installation", "key"], name="journey_once")]
@@ -82,6 +86,7 @@ class DryRun(Scoped):
     asked_at = models.DateTimeField()
     # A worker that was killed leaves it running: after a while another one begins again.
     started_at = models.DateTimeField(null=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
     finished_at = models.DateTimeField(null=True)
     # As `Forecast.to_json` writes it: numbers by day, nothing of single people.
     forecast = models.JSONField(default=dict)

@@ -12,7 +12,7 @@ from saleor_personalize.enums import (
     NotSentReason,
     Purpose,
 )
-from saleor_personalize.models.fields import EncryptedPageField
+from saleor_personalize.models.fields import EncryptedPageField, EncryptedTextField
 from saleor_personalize.models.installation import Scoped
 from saleor_personalize.models.journeys import Enrollment, Journey
 from saleor_personalize.models.profiles import Profile
@@ -113,9 +113,10 @@ class Rhythm(Scoped):
 
 
 class MessageCopy(Scoped):
-    """A mail as it went, for whoever looks at it in a browser. Encrypted, and gone after VIEW_IN_BROWSER."""
+    """A mail as it went, for whoever looks at it in a browser, and staff. Encrypted, and gone after VIEW_IN_BROWSER."""
 
     message = models.OneToOneField(Message, on_delete=models.CASCADE, related_name="copy")
+    subject = EncryptedTextField(blank=True, default="")
     html = EncryptedPageField()
     made_at = models.DateTimeField()
 

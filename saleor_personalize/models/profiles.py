@@ -180,6 +180,9 @@ class Merge(Scoped):
         ]
         indexes = [
             models.Index(fields=["second"], name="merge_second"),
+            # Whose people became one or two lately: their orders are attributed anew.
+            models.Index(fields=["installation", "proved_at"], name="merge_proved"),
+            models.Index(fields=["installation", "undone_at"], name="merge_undone"),
             models.Index(
                 fields=["installation", "waits_for"],
                 name="merge_waiting",

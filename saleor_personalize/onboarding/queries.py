@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from django.db.models import Q
+
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import BackfillStatus, DeliveryChannel, DryRunStatus, FirstStepKey
 from saleor_personalize.journeys import definitions
@@ -61,11 +63,15 @@ class Step:
 
 @dataclass(frozen=True)
 class FirstSteps:
-    """`recipe` is the journey that was chosen, "" for none; `obstacles` is what the go-live check found, if made."""
+    """`recipe` is the journey that was chosen, "" for none; `obstacles` is what the go-live check found, if made.
+
+    `is_live`: a journey is, be it that one or another.
+    """
 
     steps: tuple[Step, ...]
     recipe: str
     obstacles: int | None
+    is_live: bool
 
     @property
     def next(self) -> Step | None:
@@ -75,23 +81,30 @@ class FirstSteps:
         return next((step for step in self.steps if not step.is_done), None)
 
     @property
-    def is_live(self) -> bool:
-        return any(step.key == StepKey.LIVE and step.is_done for step in self.steps)
-
-    @property
     def done(self) -> int:
         return sum(step.is_done for step in self.steps)
+
+
+def last_check(*, installation: Installation) -> tuple[int, datetime] | None:
+    """Return how many obstacles the last go-live check found, and when it was made; None: it never was."""
+    row = FirstStep.objects.of(installation).filter(key=FirstStepKey.CHECKED).first()
+    return (int(row.detail or 0), row.done_at) if row is not None else None
 
 
 def first_steps(*, installation: Installation) -> FirstSteps:
     """Return every step and whether it is done. Reads some rows by index, however large the shop."""
     noted = {row.key: row for row in FirstStep.objects.of(installation)}
-    live = list(Journey.objects.of(installation).filter(is_live=True).order_by("live_at", "pk")[:1])
     chosen = noted.get(FirstStepKey.RECIPE)
+    rows = Journey.objects.of(installation).filter(
+        Q(is_live=True) | Q(key=chosen.detail if chosen else "")
+    )
+    journeys = {row.key: row for row in rows.order_by("live_at", "pk")}
+    live = [row for row in journeys.values() if row.is_live]
     recipe = chosen.detail if chosen is not None else (live[0].key if live else "")
+    journey = journeys.get(recipe)
     runs = DryRun.objects.of(installation).filter(journey__key=recipe, status=DryRunStatus.DONE)
     run = runs.first() if recipe else None
-    checked, tested = noted.get(FirstStepKey.CHECKED), noted.get(FirstStepKey.TEST_SENT)
+    checked = noted.get(FirstStepKey.CHECKED)
     backfill = (
         Backfill.objects.of(installation)
         .filter(status=BackfillStatus.DONE, changed_since=None)
@@ -101,7 +114,7 @@ def first_steps(*, installation: Installation) -> FirstSteps:
     return FirstSteps(
         steps=(
             Step(StepKey.HISTORY, backfill is not None, backfill.finished_at if backfill else None),
-            Step(StepKey.STOREFRONT, Session.objects.of(installation).exists()),
+            Step(StepKey.STOREFRONT, _has_storefront(installation)),
             Step(StepKey.SENDER, not _lacks_of_all(installation)),
             Step(
                 StepKey.CHECKED,
@@ -110,12 +123,24 @@ def first_steps(*, installation: Installation) -> FirstSteps:
             ),
             Step(StepKey.RECIPE, bool(recipe), chosen.done_at if chosen else None),
             Step(StepKey.DRY_RUN, run is not None, run.finished_at if run else None),
-            Step(StepKey.TEST_SENT, tested is not None, tested.done_at if tested else None),
-            Step(StepKey.LIVE, bool(live), live[0].live_at if live else None),
+            _of_journey(StepKey.TEST_SENT, journey.tested_at if journey else None),
+            _of_journey(StepKey.LIVE, journey.live_at if journey and journey.is_live else None),
         ),
         recipe=recipe,
         obstacles=int(checked.detail) if checked is not None else None,
+        is_live=bool(live),
     )
+
+
+def _of_journey(key: StepKey, at: datetime | None) -> Step:
+    """Return a step that only the chosen journey takes."""
+    return Step(key, at is not None, at)
+
+
+def _has_storefront(installation: Installation) -> bool:
+    """Tell whether a storefront was set and tells of visits; what an import brought is none."""
+    is_set = bool(installation.storefront_origins or settings.STOREFRONT_ORIGINS)
+    return is_set and Session.objects.of(installation).exists()
 
 
 def lacks(*, installation: Installation, definition: Definition) -> set[Lack]:

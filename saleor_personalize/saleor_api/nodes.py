@@ -83,6 +83,20 @@ class VariantData:
 
 
 @dataclass(frozen=True)
+class ShopperPriceData:
+    """What a variant costs in one sales channel, as it was entered in Saleor (with or without tax)."""
+
+    variant_id: str
+    product_id: str
+    channel_slug: str
+    currency: str
+    # Without promotions.
+    price: Decimal
+    # What a shopper pays, promotions included; the same where none runs.
+    discounted_price: Decimal
+
+
+@dataclass(frozen=True)
 class ListingData:
     channel_slug: str
     currency: str
@@ -368,6 +382,26 @@ def read_variant(node: Node) -> VariantData:
                 )
                 for listing in node["channelListings"] or ()
             ),
+        )
+
+
+def entered_side(channel: Node) -> str:
+    """Return the side of a TaxedMoney that staff enter in a sales channel: "gross" or "net"."""
+    return "gross" if channel["taxConfiguration"]["pricesEnteredWithTax"] else "net"
+
+
+def read_shopper_price(node: Node) -> ShopperPriceData:
+    """Read a variant that is sold in a sales channel, given beside its fields as `channel`."""
+    with _reading("The price of a product variant", node):
+        side = entered_side(node["channel"])
+        paid, full = (node["pricing"][name][side] for name in ("price", "priceUndiscounted"))
+        return ShopperPriceData(
+            variant_id=str(node["id"]),
+            product_id=_id_of(node["product"]),
+            channel_slug=str(node["channel"]["slug"]),
+            currency=str(paid["currency"]),
+            price=_amount(full),
+            discounted_price=_amount(paid),
         )
 
 

@@ -102,8 +102,8 @@ def is_meant(token: str) -> bool:
     return token.startswith(MARK)
 
 
-def read(token: str, *, saleor_api_url: str, now: datetime) -> Installation:
-    """Return the installation that a server key opens. `saleor_api_url` may be empty, else must be its own.
+def read(token: str, *, saleor_api_url: str, now: datetime) -> ServerKey:
+    """Return the key, with the installation that it opens. `saleor_api_url` may be empty, else must be its own.
 
     One indexed query, and at most once in COARSE a write. Raises InvalidToken for what is no key or one
     that was revoked, AccessDenied for a key of another shop or of one where the app is not active.
@@ -135,7 +135,7 @@ def read(token: str, *, saleor_api_url: str, now: datetime) -> Installation:
             "there under Extensions."
         )
     _note_use(key, now)
-    return key.installation
+    return key
 
 
 def _note_use(key: ServerKey, now: datetime) -> None:

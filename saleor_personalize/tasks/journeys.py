@@ -10,12 +10,12 @@ from django.utils import timezone
 from saleor_personalize.exceptions import kind_and_place
 from saleor_personalize.journeys import dry_runs
 from saleor_personalize.journeys import operations as journeys
-from saleor_personalize.journeys.queries import next_place
+from saleor_personalize.journeys.queries import being_left, next_place
 from saleor_personalize.messaging import operations as messaging
 
 logger = logging.getLogger(__name__)
 
-#: How many people one run of the task decides about; beat wakes the next run.
+#: How many people one run of a task decides about at a time; beat wakes the next run.
 LIMIT = 500
 #: Whoever waits for a place in the pace is waited for, if it comes soon; in seconds, how long a run does so.
 NEXT, LINGER = timedelta(seconds=1), 8.0
@@ -61,6 +61,16 @@ def _advance(under_way: journeys.UnderWay) -> int:
 def enter_journeys() -> int:
     """Bring in whom time alone brings into journeys; return how many."""
     return journeys.enter_due(now=timezone.now())
+
+
+@shared_task(name="personalize.let_go")  # type: ignore[untyped-decorator,unused-ignore]
+def let_go() -> int:
+    """End the stays in journeys that were paused so that everybody leaves; return how many."""
+    count = 0
+    for journey in being_left():
+        while journey.let_go_at is not None:
+            count += journeys.let_go(journey=journey, now=timezone.now(), limit=LIMIT)
+    return count
 
 
 @shared_task(name="personalize.make_dry_runs")  # type: ignore[untyped-decorator,unused-ignore]

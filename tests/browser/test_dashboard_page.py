@@ -162,8 +162,9 @@ def test_b97_a_refreshed_token_signs_what_follows(
     fresh = TEST_KEY.jwt(staff_claims(lively_shop, exp=int(timezone.now().timestamp()) + 999))
     shown.tokens = lambda: fresh
     shown.page.evaluate("refresh()")
-    with shown.page.expect_request("**/journey/go-live/") as asked:
-        shown.frame.get_by_role("button", name="Go live").click()
+    shown.frame.get_by_role("button", name="Go live").click()
+    with shown.page.expect_request("**/journeys/abandoned_checkout/go-live/") as asked:
+        shown.frame.locator("#sure-yes").click()
     assert asked.value.headers["authorization-bearer"] == fresh
     assert asked.value.headers["saleor-api-url"] == lively_shop.saleor_api_url
 
@@ -209,13 +210,20 @@ def test_go_live_and_pause_by_keyboard(lively_shop: Installation, dashboard: Ope
             break
     expect(button).to_be_focused()
     shown.page.keyboard.press("Enter")
-    expect(button).to_have_text("Pause")
-    expect(button).to_be_focused()
-    assert Journey.objects.get().is_live
-    expect(shown.frame.get_by_role("status")).to_contain_text("Cart reminder is live")
-    assert [n["title"] for n in shown.said("notification")] == ["Cart reminder is live"]
+    # Asked once more, where "no" is next at hand.
+    expect(shown.frame.locator("#sure-no")).to_be_focused()
+    assert not Journey.objects.filter(is_live=True).exists()
+    shown.page.keyboard.press("Shift+Tab")
+    expect(shown.frame.locator("#sure-yes")).to_be_focused()
     shown.page.keyboard.press("Enter")
+    expect(shown.frame.get_by_role("status")).to_contain_text("The journey is live")
+    assert Journey.objects.get().is_live
+    assert [n["title"] for n in shown.said("notification")] == ["The journey is live"]
+    shown.frame.locator("#page-overview").press("Enter")
+    expect(button).to_have_text("Pause")
+    button.press("Enter")
     expect(button).to_have_text("Go live")
+    expect(button).to_be_focused()
     assert not Journey.objects.get().is_live
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.core import mail
 from django.utils import timezone
 from playwright.sync_api import expect
 
@@ -14,6 +15,7 @@ from saleor_personalize.enums import BackfillStatus, MessageStatus, NotSentReaso
 from saleor_personalize.models import Backfill, Installation, Journey, Message, Profile
 from saleor_personalize.tasks.journeys import make_dry_runs
 from tests.browser.conftest import Dashboard
+from tests.catalogue import Catalogue
 from tests.conftest import make_enrollment
 from tests.integration.test_messages_pages import send
 
@@ -44,11 +46,23 @@ def fits(shown: Dashboard) -> bool:
 def test_b99_a_newcomer_has_a_live_journey_after_the_first_steps(
     shop: Installation, dashboard: Open
 ) -> None:
+    """Each step that is open, by its own button, as the page leads."""
+    catalogue = Catalogue(shop, timezone.now())
+    catalogue.channel("us")
+    catalogue.product(1, "Grey Hoodie")
+    mail.outbox = []
     shown = dashboard()
     frame = shown.frame
     expect(frame.locator("#content")).to_contain_text("Nothing is sent yet. Next:")
     frame.locator("#overview-first-steps").press("Enter")
     expect(frame.locator("#page-first-steps")).to_have_attribute("aria-current", "page")
+    expect(frame.locator("#steps-title")).to_be_focused()
+    frame.locator("#step-storefront").press("Enter")
+    frame.get_by_label("storefront", exact=False).last.fill("https://shop.example")
+    frame.locator("#settings-save").press("Enter")
+    expect(frame.locator("#outcome")).to_have_text("Settings saved")
+    frame.locator("#page-first-steps").press("Enter")
+    expect(frame.locator("#outcome")).to_be_hidden()
     frame.get_by_role("button", name="Begin with “Welcome”").press("Enter")
     expect(frame.locator("#recipe-welcome")).to_have_text("Open")
     expect(frame.locator("#outcome")).to_contain_text("Nothing is sent before it goes live.")
@@ -58,9 +72,30 @@ def test_b99_a_newcomer_has_a_live_journey_after_the_first_steps(
     expect(frame.locator("#dry-run")).to_contain_text("It is being played.")
     assert make_dry_runs() == 1
     expect(frame.locator("#dry-run-result")).to_contain_text("in the next 7 days", timeout=20_000)
+    # The message of this journey, to nobody real, and to one's own mailbox.
+    frame.locator("#page-first-steps").press("Enter")
+    frame.locator("#step-test_sent").press("Enter")
+    expect(frame.locator("#previews-journey")).to_have_value("welcome")
+    frame.locator("#previews-show").press("Enter")
+    expect(frame.locator("#content")).to_contain_text("This is an example")
+    expect(frame.locator("pre")).to_contain_text("Alex")
+    assert shown.violations() == []
+    assert fits(shown)
+    frame.locator("#previews-send").press("Enter")
+    expect(frame.locator("#outcome")).to_contain_text("Look into your own mailbox")
+    assert [sent.to for sent in mail.outbox] == [["staff@example.com"]]
     assert not Journey.objects.filter(is_live=True).exists()
+    frame.locator("#page-first-steps").press("Enter")
+    step = frame.locator("li", has=frame.locator("#step-test_sent"))
+    expect(step.locator(".state")).to_have_text("Done")
+    frame.locator("#step-live").press("Enter")
     frame.locator("#journey-go-live").press("Enter")
+    expect(frame.locator("#sure-title")).to_have_text("Let “Welcome” go live?")
+    expect(frame.locator("#content")).to_contain_text("in the next 7 days")
+    assert shown.violations() == []
+    frame.locator("#sure-yes").press("Enter")
     expect(frame.locator("#journey-pause")).to_be_visible()
+    expect(frame.locator("#outcome")).to_contain_text("The journey is live")
     assert [row.key for row in Journey.objects.filter(is_live=True)] == ["welcome"]
     frame.locator("#page-overview").press("Enter")
     expect(frame.locator("#journey")).to_be_visible()

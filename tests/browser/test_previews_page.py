@@ -27,7 +27,9 @@ def test_b82_staff_look_at_a_message_of_alice_and_send_it_to_themselves(
     shown = dashboard()
     shown.frame.get_by_role("button", name="Try a message").click()
     shown.frame.get_by_label("Journey").select_option("test")
-    shown.frame.get_by_label("Person (address, order number, id)").fill("alice@example.com")
+    shown.frame.get_by_label("Person (address, order number, id; empty: an example)").fill(
+        "alice@example.com"
+    )
     shown.frame.get_by_role("button", name="Show", exact=True).click()
     expect(shown.frame.get_by_text("Nothing is wrong with it.")).to_be_visible()
     expect(shown.frame.locator("pre")).to_contain_text("You left something in your cart")

@@ -58,7 +58,7 @@ def test_b92_a_journey_and_a_period_by_keyboard(shop: Shop, dashboard: Open) -> 
     table.get_by_role("button").focus()
     shown.page.keyboard.press("Enter")
     reasons = frame.get_by_role("region", name="Reasons")
-    expect(reasons).to_contain_text("The person did not allow e-mails of this kind.")
+    expect(reasons).to_contain_text("The person did not allow messages of this kind.")
     assert shown.violations() == []
     frame.get_by_role("button", name="7 days").focus()
     shown.page.keyboard.press("Enter")

@@ -80,12 +80,15 @@ def open_widget(
     }
     contexts = []
 
-    def open_page(name: str, *, width: int = 375, **context: Any) -> tuple[Page, Frame]:
+    def open_page(
+        name: str, *, width: int = 375, theme: str = "", **context: Any
+    ) -> tuple[Page, Frame]:
         form = {
             "saleorApiUrl": installation.saleor_api_url,
             "accessToken": TEST_KEY.jwt(staff_claims(installation, **EXTENSION)),
             "appId": installation.app_id,
             "customerId": "VXNlcjox",
+            "theme": theme,
         }
         fields = "".join(f'<input type="hidden" name="{k}" value="{v}">' for k, v in form.items())
         action = f"{live_server.url}/dashboard/widgets/{name}/"
@@ -130,11 +133,14 @@ def life(installation: Installation, alice: Profile) -> None:
     )
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("scheme", "told", "shown"),
+    [("light", "", "light"), ("dark", "", "dark"), ("light", "dark", "dark")],
+)
 def test_b98_a_widget_is_drawn_in_its_frame_and_tells_how_high_it_is(
-    open_widget: Open, life: None, scheme: str
+    open_widget: Open, life: None, scheme: str, told: str, shown: str
 ) -> None:
-    page, frame = open_widget("customer", width=320, color_scheme=scheme)
+    page, frame = open_widget("customer", width=320, theme=told, color_scheme=scheme)
     assert frame.locator("h2").all_inner_texts() == [
         "Next message",
         "Last sent and not sent",
@@ -142,7 +148,7 @@ def test_b98_a_widget_is_drawn_in_its_frame_and_tells_how_high_it_is(
         "Permissions",
         "Segments",
     ]
-    assert frame.evaluate("document.documentElement.dataset.theme") == scheme
+    assert frame.evaluate("document.documentElement.dataset.theme") == shown
     frame.evaluate(AXE.read_text())
     found = frame.evaluate("axe.run()")["violations"]
     assert [f"{rule['id']}: {rule['nodes'][0]['html'][:200]}" for rule in found] == []

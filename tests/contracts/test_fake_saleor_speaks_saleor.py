@@ -36,6 +36,8 @@ OPERATIONS = (
     "Orders",
     "PageStates",
     "Pages",
+    "PricedChannels",
+    "Prices",
     "ProductIds",
     "Products",
     "ShippingMethods",

@@ -15,6 +15,8 @@ from saleor_personalize.enums import (
     EventType,
     MessageEventKind,
     MessageStatus,
+    OfferKind,
+    OfferStatus,
     Purpose,
 )
 from saleor_personalize.events import partitions
@@ -27,6 +29,7 @@ from saleor_personalize.models import (
     Installation,
     Message,
     MessageEvent,
+    Offer,
     Order,
     OrderLine,
     Profile,
@@ -86,6 +89,22 @@ class Shop:
                 "decided_at": at,
                 **changes,
             }
+        )
+
+    def offer(self, message: Message | None, code: str) -> Offer:
+        """Give the person of a message (nobody: a hint gave it) a code that can be used."""
+        at = self.start if message is None else message.decided_at
+        return Offer.objects.create(
+            installation=self.installation,
+            key=f"offer-{next(self.numbers)}",
+            code=code,
+            profile=message.profile if message is not None else None,
+            message=message,
+            kind=OfferKind.PERCENT,
+            status=OfferStatus.MADE,
+            reserved_at=at,
+            made_at=at,
+            expires_at=at + 7 * DAY,
         )
 
     def became(

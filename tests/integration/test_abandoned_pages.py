@@ -139,6 +139,51 @@ def test_4150_the_list_goes_on_where_it_ended_and_asks_no_more_for_more_carts(
     assert len(page.encode()) < 100_000
 
 
+def test_4150_each_state_of_a_cart_is_a_filter_of_its_own(
+    client: Client, signed: dict[str, str], world: World
+) -> None:
+    leave(world, "early", at=NOW - 5 * HOUR, variants={"v-early": 1})
+    world.checkout("told", variants={"v-told": 1})
+    world.advance(NOW + HOUR)
+    Enrollment.objects.filter(subject_saleor_id="told").update(status="done")
+    world.checkout("gone", variants={"v-gone": 1}, email="bob@example.com", user_id="")
+    world.advance(NOW + HOUR)
+    world.checkout("waiting", variants={"v-waiting": 1}, email="dora@example.com", user_id="")
+
+    def found(state: str) -> list[str]:
+        return re.findall(r"product-of-v-(\w+)", shown(client, signed, f"?state={state}"))
+
+    assert {
+        state: found(state) for state in ("followed", "reminded", "given_up", "not_followed")
+    } == {
+        "followed": ["waiting"],
+        "reminded": ["told"],
+        "given_up": ["gone"],
+        "not_followed": ["early"],
+    }
+    assert sorted(found("")) == sorted(found("unknown")) == ["early", "gone", "told", "waiting"]
+
+
+def test_b95_a_persons_page_says_when_what_is_next_will_not_be_sent(
+    client: Client, signed: dict[str, str], world: World, alice: Profile
+) -> None:
+    world.checkout()
+    path = f"/dashboard/people/{alice.public_id}/"
+
+    def planned() -> str:
+        page = client.get(path, headers=signed).content.decode()
+        told = html.unescape(" ".join(re.sub(r"<[^>]+>", " ", page).split()))
+        return told.partition("What comes next")[2].partition("Nothing was sent")[0]
+
+    assert "Cart reminder by e-mail, in under 1 s" in planned().replace("Cart reminder · ", "")
+    assert "it is not sent" not in planned()
+    make_consent(alice, ConsentState.DENIED)
+    assert (
+        "As things stand, it is not sent: The person did not allow e-mails of this kind."
+        in planned()
+    )
+
+
 # -- recover now --------------------------------------------------------------------------------------------
 
 
@@ -150,7 +195,7 @@ def test_4150_a_cart_that_no_journey_saw_is_followed_up_at_once(
     told = outcome(recover(client, installation, cart))
     assert told["title"] == "On its way"
     assert audited() == [{"journey": "abandoned_checkout", "held_by": ""}]
-    assert AuditEntry.objects.get().staff_id == "VXNlcjox"
+    assert AuditEntry.objects.get().actor_id == "VXNlcjox"
     assert world.mails() == []  # decided and sent by a worker
     world.advance(LATER)
     assert len(world.mails()) == 1
@@ -233,7 +278,7 @@ def test_4150_who_waits_for_the_second_reminder_gets_it_now_and_no_third(
         ("ordered", "The person has ordered since."),
         ("gone", "Saleor no longer has this cart."),
         ("late", "The moment had passed."),
-        ("nobody", "No e-mail address of the person is known."),
+        ("nobody", "Neither an address nor a device of the person is known."),
         ("not live", "No journey that follows carts is live. Let one go live first."),
     ],
 )
@@ -258,6 +303,11 @@ def test_4150_what_speaks_against_it_is_said_and_nothing_changes(
         at(monkeypatch, NOW + timedelta(days=4))
     elif against == "not live":
         Journey.objects.update(is_live=False)
+    # The page says so instead of offering what cannot work, and looking at it changes nothing.
+    page = shown(client, headers(installation), f"{cart.pk}/")
+    assert "Recover now" not in page
+    assert against in ("ordered", "gone") or f"It cannot be followed up now: {told}" in page
+    assert Enrollment.objects.count() == 0
     said = outcome(recover(client, installation, cart))
     assert said == {"status": "error", "title": "Nothing is sent", "text": told}
     assert Enrollment.objects.count() == Message.objects.count() == 0

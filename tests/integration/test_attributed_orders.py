@@ -137,6 +137,37 @@ def test_b91_a_click_counts_for_its_window_and_never_backwards(
     assert followed(shop.order(alice, hours)) == expected
 
 
+def test_b91_an_order_with_a_code_of_ours_follows_the_message_that_brought_it(
+    shop: Shop, alice: Profile, bob: Profile
+) -> None:
+    """Typed on another device, by whoever got it: no click tells of it, the code does."""
+    mail = shop.message(alice, 1, journey="win_back")
+    shop.offer(mail, "BACK-1")
+    order = shop.order(bob, 2, voucher_code="BACK-1", total_refunded=Decimal(40))
+    assert followed(order) == ("message", "win_back", "code")
+    row = AttributedOrder.objects.get()
+    assert (row.message_id, row.touched_at, row.delivery_channel) == (mail.pk, shop.at(2), "email")
+    shop.became(shop.message(alice, 3), CLICK, 4)
+    assert followed(shop.order(alice, 5, voucher_code="BACK-1")) == ("message", "win_back", "code")
+    assert followed(shop.order(alice, 6)) == CART
+    shop.became(shop.message(bob, 3), CLICK, 7)
+    assert followed(shop.order(bob, 7, voucher_code="BACK-1")) == ("message", "win_back", "code")
+    assert AttributedOrder.objects.count() == 4
+
+
+def test_b91_a_code_that_is_not_ours_or_came_without_a_message_is_no_touch(
+    shop: Shop, alice: Profile, other_installation: Installation
+) -> None:
+    stranger = Shop(other_installation, shop.start)
+    them = make_profile(other_installation, email="them@example.com")
+    stranger.offer(stranger.message(them, 1), "THEIRS")
+    shop.offer(shop.message(alice, 1, purpose=Purpose.TRANSACTIONAL), "RECEIPT")
+    shop.offer(None, "HINT")
+    shop.offer(shop.message(alice, 9), "LATER")
+    for code in ("THEIRS", "SUMMER", "RECEIPT", "HINT", "LATER", ""):
+        assert followed(shop.order(alice, 2, voucher_code=code)) is None, code
+
+
 @pytest.mark.parametrize(
     ("window", "hours", "is_counted"),
     [(DAY, 23.9, True), (DAY, 24, False), (timedelta(0), 0.1, False)],

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import ast
+import html
+import io
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
 
 import saleor_personalize
 from saleor_personalize.audit import operations
+from saleor_personalize.audit.operations import APP_TOKEN, Actor
 from saleor_personalize.dashboard.audit import ACTIONS, LISTED
 from saleor_personalize.enums import AuditAction, ErasureSource, MessageStatus
 from saleor_personalize.models import AuditEntry, Installation, Message, Profile, Segment, ServerKey
 from saleor_personalize.profiles import privacy, retention
 from tests.integration.test_dashboard import headers, make_message, outcome
 
+STAFF, OTHER = Actor("VXNlcjox", "staff@example.com"), Actor("VXNlcjoy", "other@example.com")
 DASHBOARD = Path(saleor_personalize.__file__).parent / "dashboard"
+COMMANDS = Path(saleor_personalize.__file__).parent / "management" / "commands"
+#: Commands that change nothing which stands in the log: they look, learn from what is there, or end the log itself.
+LOOKS_ONLY = {"doctor", "evaluate", "events", "forget", "generate_key", "rhythms", "schema"}
 #: Views that take POST and change nothing that counts: forms drawn anew, previews, dry runs, the step one is at.
 CHANGES_NOTHING = {
     "first_steps.choose",
@@ -46,7 +55,7 @@ def signed(installation: Installation) -> dict[str, str]:
 def log(installation: Installation) -> list[tuple[str, str, str, str]]:
     """(action, who, kind of object, its name) of each line, oldest first."""
     rows = AuditEntry.objects.of(installation).order_by("pk")
-    return [(row.action, row.staff_id, row.object_kind, row.object_name) for row in rows]
+    return [(row.action, row.actor_id, row.object_kind, row.object_name) for row in rows]
 
 
 def make_entries(installation: Installation, count: int, **changes: Any) -> None:
@@ -56,8 +65,7 @@ def make_entries(installation: Installation, count: int, **changes: Any) -> None
             **{
                 "action": AuditAction.SENDS_STOPPED,
                 "now": timezone.now(),
-                "staff_id": "VXNlcjox",
-                "staff_email": "staff@example.com",
+                "actor": STAFF,
                 **changes,
             },
         )
@@ -67,12 +75,12 @@ def test_b101_what_staff_do_is_written_down_with_who_did_it(
     client: Client, installation: Installation, other_installation: Installation, signed: Any
 ) -> None:
     client.post("/dashboard/sends/stop/", headers=signed)
-    client.post("/dashboard/journey/go-live/", headers=signed)
+    client.post("/dashboard/journeys/abandoned_checkout/go-live/", headers=signed)
     assert log(installation) == [
         ("sends_stopped", "VXNlcjox", "", ""),
         ("journey_live", "VXNlcjox", "Journey", "abandoned_checkout"),
     ]
-    assert AuditEntry.objects.of(installation).latest("pk").staff_email == "staff@example.com"
+    assert AuditEntry.objects.of(installation).latest("pk").actor_name == "staff@example.com"
     assert log(other_installation) == []
 
 
@@ -145,7 +153,11 @@ def test_b101_only_who_may_send_settles_messages_and_goes_live(
     }
     message = make_message(alice, MessageStatus.UNCERTAIN)
     editor = headers(installation, user_permissions=["MANAGE_ORDERS", "MANAGE_CHECKOUTS"])
-    for path in (f"messages/{message.public_id}/settle/", "journey/go-live/", "sends/resume/"):
+    for path in (
+        f"messages/{message.public_id}/settle/",
+        "journeys/welcome/go-live/",
+        "sends/resume/",
+    ):
         response = client.post(f"/dashboard/{path}", headers=editor)
         assert response.status_code == 403, path
         assert "You may not have anything sent to customers" in response.content.decode()
@@ -180,8 +192,8 @@ def test_b101_the_log_is_read_by_action_and_by_person_and_page_by_page(
     client: Client, installation: Installation, other_installation: Installation, signed: Any
 ) -> None:
     make_entries(installation, LISTED)
-    make_entries(installation, 1, action=AuditAction.RULE_SAVED, staff_id="VXNlcjoy", staff_email="other@example.com")  # fmt: skip
-    make_entries(other_installation, 1, staff_email="stranger@example.com")
+    make_entries(installation, 1, action=AuditAction.RULE_SAVED, actor=OTHER)  # fmt: skip
+    make_entries(other_installation, 1, actor=Actor("VXNlcjoz", "stranger@example.com"))
     shown = client.get("/dashboard/audit/", headers=signed).content.decode()
     assert shown.count("<li>\n<div") == LISTED
     assert "stranger@example.com" not in shown
@@ -198,6 +210,36 @@ def test_b101_the_log_is_read_by_action_and_by_person_and_page_by_page(
     assert "Nothing yet." in none
 
 
+def test_b101_details_are_told_in_words_and_kept_as_they_are(
+    client: Client, installation: Installation, signed: Any
+) -> None:
+    make_entries(
+        installation, 1, action=AuditAction.CHECKOUT_RECOVERED,
+        detail={"journey": "abandoned_checkout", "held_by": "quiet_hours"},
+    )  # fmt: skip
+    make_entries(installation, 1, action=AuditAction.TEST_SENT, detail={"journey": "re_permission", "over": "push"})  # fmt: skip
+    make_entries(installation, 1, action=AuditAction.MESSAGE_SETTLED, detail={"is_sent": False})
+    make_entries(
+        installation, 1, action=AuditAction.SETTINGS_CHANGED, detail={"fields": ["sender"]}
+    )
+    make_entries(installation, 1, action=AuditAction.PEOPLE_SPLIT, detail={"merge": 71, "new": 1})
+    client.post("/dashboard/journeys/abandoned_checkout/go-live/", headers=signed)
+    page = client.get("/dashboard/audit/", headers=signed).content.decode()
+    told = html.unescape(" ".join(re.sub(r"<[^>]+>", " ", page).split()))
+    assert "Cart reminder · It is night where the person is." in told
+    assert "Still interested? · by push" in told
+    assert "it was not sent" in told
+    assert "Sender" in told.partition("Changed settings")[2]
+    # What a later version keeps shows as it is kept.
+    assert "new: 1" in told
+    assert "71" not in told.partition("Split a person")[2].partition("Sender")[0]
+    assert "Had a journey go live · Cart reminder" in told
+    assert "version 1" in told
+    export = client.get("/dashboard/audit/export/?action=test_sent", headers=signed)
+    line = b"".join(export.streaming_content).decode().splitlines()[1]  # type: ignore[attr-defined]
+    assert line.endswith('"over: push, journey: re_permission"')
+
+
 def test_b101_the_log_is_a_file_that_no_spreadsheet_runs(
     client: Client, installation: Installation, signed: Any
 ) -> None:
@@ -211,7 +253,7 @@ def test_b101_the_log_is_a_file_that_no_spreadsheet_runs(
     lines = b"".join(response.streaming_content).decode().splitlines()  # type: ignore[attr-defined]
     assert response.headers["Content-Disposition"] == 'attachment; filename="audit-log.csv"'
     assert lines == [
-        "at,staff_id,staff_email,action,object_kind,object_id,object_name,detail",
+        "at,actor_id,actor_name,action,object_kind,object_id,object_name,detail",
         f"{now.isoformat()},VXNlcjox,staff@example.com,segment_saved,Segment,{segment.pk},"
         '"\'=HYPERLINK(""https://evil.test"")",',
     ]
@@ -222,7 +264,7 @@ def test_b101_the_address_of_staff_is_not_readable_in_the_database(
     installation: Installation,
 ) -> None:
     make_entries(installation, 1)
-    [stored] = AuditEntry.objects.of(installation).extra(select={"raw": "staff_email"}).values_list("raw", flat=True)  # fmt: skip
+    [stored] = AuditEntry.objects.of(installation).extra(select={"raw": "actor_name"}).values_list("raw", flat=True)  # fmt: skip
     assert "staff@example.com" not in stored
 
 
@@ -230,12 +272,12 @@ def test_b123_who_is_erased_leaves_the_log_and_the_deed_stays(
     installation: Installation, alice: Profile
 ) -> None:
     user = alice.identities.get(kind="saleor_user").value
-    make_entries(installation, 1, staff_id=user, staff_email="alice@example.com")
-    make_entries(installation, 1, on=alice, action=AuditAction.PEOPLE_JOINED, staff_id="VXNlcjoy")
+    make_entries(installation, 1, actor=Actor(user, "alice@example.com"))
+    make_entries(installation, 1, on=alice, action=AuditAction.PEOPLE_JOINED, actor=OTHER)
     privacy.erase(profile=alice, requested_by=ErasureSource.STAFF, now=timezone.now())
     first, second = AuditEntry.objects.of(installation).order_by("pk")
-    assert (first.action, first.staff_id, first.staff_email) == ("sends_stopped", "", "")
-    assert (second.action, second.staff_id, second.object_id) == ("people_joined", "VXNlcjoy", "")
+    assert (first.action, first.actor_id, first.actor_name) == ("sends_stopped", "", "")
+    assert (second.action, second.actor_id, second.object_id) == ("people_joined", "VXNlcjoy", "")
 
 
 def test_b123_the_log_ends_with_its_time(installation: Installation) -> None:
@@ -244,6 +286,91 @@ def test_b123_the_log_ends_with_its_time(installation: Installation) -> None:
     make_entries(installation, 1, now=now - timedelta(days=729))
     assert retention.purge(now=now)["audit"] == 1
     assert AuditEntry.objects.of(installation).count() == 1
+
+
+def test_b101_what_is_done_from_a_terminal_stands_in_the_log(
+    client: Client,
+    installation: Installation,
+    other_installation: Installation,
+    alice: Profile,
+    signed: Any,
+    tmp_path: Path,
+) -> None:
+    message = make_message(alice, MessageStatus.UNCERTAIN)
+    segments = tmp_path / "segments.json"
+    segments.write_text('[{"key": "all", "name": "Everybody", "definition": {"all": []}}]')
+    for words in (
+        "journeys stop-sends",
+        "journeys resume-sends",
+        "journeys go-live abandoned_checkout",
+        "journeys pause abandoned_checkout",
+        "journeys resume abandoned_checkout",
+        "keys create till",
+        "backfill --background",
+        "backfill --pause",
+        "backfill --resume",
+        "train --background",
+        "webhooks replay",
+        "report figures",
+        f"segments import {segments}",
+        f"messages settle {message.public_id} --sent",
+        f"export --person {alice.public_id} --to {tmp_path / 'alice.json'}",
+        f"erase --person {alice.public_id} --yes",
+    ):
+        name, *rest = words.split()
+        url = ["--installation", installation.saleor_api_url]
+        call_command(f"personalize_{name}", *rest, *url, stdout=io.StringIO(), stderr=io.StringIO())
+    assert log(installation) == [
+        ("sends_stopped", "terminal", "", ""),
+        ("sends_resumed", "terminal", "", ""),
+        ("journey_live", "terminal", "Journey", "abandoned_checkout"),
+        ("journey_paused", "terminal", "Journey", "abandoned_checkout"),
+        ("journey_resumed", "terminal", "Journey", "abandoned_checkout"),
+        ("key_made", "terminal", "ServerKey", "till"),
+        ("backfill_started", "terminal", "Backfill", ""),
+        ("backfill_paused", "terminal", "Backfill", ""),
+        ("backfill_resumed", "terminal", "Backfill", ""),
+        ("training_asked", "terminal", "", ""),
+        ("deliveries_replayed", "terminal", "", ""),
+        ("report_exported", "terminal", "", ""),
+        ("segment_saved", "terminal", "Segment", "Everybody"),
+        ("message_settled", "terminal", "Message", "abandoned_checkout"),
+        ("person_exported", "terminal", "Profile", ""),
+        ("person_erased", "terminal", "Erasure", ""),
+    ]
+    assert log(other_installation) == []
+    page = client.get("/dashboard/audit/?action=key_made", headers=signed).content.decode()
+    assert "Whoever runs the service, from a terminal" in page
+    only = client.get("/dashboard/audit/?who=terminal", headers=signed).content.decode()
+    assert only.count("<li>\n<div") == 16
+
+
+def test_b101_what_a_command_refused_is_not_in_the_log(installation: Installation) -> None:
+    for words in (["keys", "revoke", "spk_nobody"], ["bus", "test", "nobody"], ["push", "remove"]):
+        with pytest.raises(CommandError):
+            call_command(f"personalize_{words[0]}", *words[1:])
+    assert log(installation) == []
+
+
+def test_b101_a_server_key_is_called_by_its_name(
+    client: Client, installation: Installation, signed: Any
+) -> None:
+    make_entries(installation, 1, actor=Actor("spk_0123456789ab", "the till"))
+    make_entries(installation, 1, actor=APP_TOKEN)
+    page = client.get("/dashboard/audit/", headers=signed).content.decode()
+    assert "Server key the till" in page
+    assert "A server with the token of the app" in page
+    only = client.get("/dashboard/audit/?who=spk_0123456789ab", headers=signed).content.decode()
+    assert only.count("<li>\n<div") == 1
+
+
+def test_b101_every_command_that_changes_something_writes_it_down() -> None:
+    silent = {
+        path.stem.removeprefix("personalize_")
+        for path in COMMANDS.glob("personalize_*.py")
+        if "management.deeds import record" not in path.read_text()
+    }
+    assert silent == LOOKS_ONLY
 
 
 def test_every_action_has_words() -> None:

@@ -94,6 +94,7 @@ def test_b6_all_of_it_is_read_and_a_second_run_changes_nothing(
     assert first.status == BackfillStatus.DONE
     assert counts(first) == {
         "channels": (2, 2),
+        "prices": (90, 90),
         "categories": (7, 7),
         "collections": (1, 1),
         "products": (45, 45),
@@ -144,7 +145,8 @@ def test_b6_pause_and_resume(installation: Installation) -> None:
     backfill.work(claimed, on_page=pause_in_products)
     run.refresh_from_db()
     assert run.status == BackfillStatus.PAUSED
-    assert seen == ["channels", "categories", "collections", "products"]
+    # Two sales channels with 45 products each.
+    assert seen == ["channels", *["prices"] * 6, "categories", "collections", "products"]
     assert Product.objects.count() == 20
     assert backfill.claim_next(now=NOW) is None, "nobody goes on with a paused run"
 
@@ -161,11 +163,11 @@ def test_the_command_shows_where_it_stands(
     installation: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     call_command("personalize_backfill", "--installation", installation.saleor_api_url)
-    assert capsys.readouterr().out == "Done: 163 rows new or changed.\n"
+    assert capsys.readouterr().out == "Done: 253 rows new or changed.\n"
     call_command("personalize_backfill", "--status", "--json")
     (status,) = json.loads(capsys.readouterr().out)
     assert status["status"] == "done"
-    assert status["stages"][3] == {
+    assert status["stages"][4] == {
         "name": "products",
         "row_count": 45,
         "changed_count": 45,
@@ -364,6 +366,7 @@ def test_b6_a_killed_worker_loses_nothing_and_repeats_nothing(shop: FakeSaleor) 
     assert backfill.work(later) == BackfillStatus.DONE
     assert counts(run) == {
         "channels": (2, 2),
+        "prices": (90, 90),
         "categories": (7, 7),
         "collections": (1, 1),
         "products": (45, 45),

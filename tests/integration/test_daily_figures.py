@@ -280,6 +280,36 @@ def test_b94_visits_carts_and_revenue_per_visit(
     assert money.per_session == Decimal(50)
 
 
+def test_b94_revenue_per_visit_is_not_known_while_orders_come_from_visits_nobody_told_of(
+    shop: Shop, alice: Profile, bob: Profile, report: Report
+) -> None:
+    visit(shop, alice, 0, 10)
+    shop.order(bob, 1, total=Decimal(500))
+    (money,) = report().money
+    assert (money.sessions, money.with_visit, money.per_session) == (1, reports.Led(), None)
+
+
+def test_b94_revenue_per_visit_takes_orders_before_which_a_visit_was_told_of(
+    shop: Shop, alice: Profile, bob: Profile, report: Report
+) -> None:
+    """A storefront that tells of half its visits would otherwise seem to earn twice as much with each."""
+    visit(shop, alice, 0, 10)
+    shop.order(bob, 1, total=Decimal(500))
+    browser = make_profile(shop.installation, anonymous_id="the-phone")
+    Profile.objects.filter(pk=browser.pk).update(merged_into=bob)
+    visit(shop, browser, 2, 5)
+    visit(shop, alice, 3, 5)
+    shop.order(bob, 2.5, total=Decimal(90), total_refunded=Decimal(30))
+    shop.order(alice, 1, total=Decimal(70), channel_slug="elsewhere")
+    shop.order(alice, -1, total=Decimal(1000))  # before any visit
+    shop.order(None, 3, total=Decimal(1000))
+    shop.order(alice, 27, total=Decimal(1000))  # a day after the last one
+    (money,) = report(hours=4).money
+    assert money.orders == 6
+    assert (money.sessions, money.with_visit) == (3, reports.Led(1, Decimal(60)))
+    assert money.per_session == Decimal(20)
+
+
 def test_b94_how_the_shop_stands_is_looked_at_once_a_day(
     shop: Shop, alice: Profile, bob: Profile, report: Report, now: datetime
 ) -> None:

@@ -153,7 +153,7 @@ def test_b88_staff_end_an_experiment_by_naming_the_winner(
     assert outcome(response)["title"] == "The experiment is over"
     row.refresh_from_db()
     assert row.winner == other
-    assert row.decided_by == AuditEntry.objects.get().staff_id != ""
+    assert row.decided_by == AuditEntry.objects.get().actor_id != ""
     entry = AuditEntry.objects.get()
     assert (entry.action, entry.object_name, entry.detail) == (
         "experiment_stopped",

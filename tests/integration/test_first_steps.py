@@ -11,21 +11,31 @@ from django.test import Client
 from django.utils import timezone
 
 from saleor_personalize.dashboard.navigation import GROUPS
-from saleor_personalize.enums import BackfillStatus, FirstStepKey
+from saleor_personalize.enums import BackfillStatus
 from saleor_personalize.messaging import go_live
 from saleor_personalize.messaging.go_live import Finding
 from saleor_personalize.models import (
     Backfill,
+    Checkout,
+    Consent,
     DryRun,
+    Enrollment,
     FirstStep,
     Installation,
     Journey,
     Message,
+    Offer,
+    Order,
+    PriceChange,
+    ProductVariant,
     Profile,
     Session,
+    StockAlert,
+    VariantPrice,
 )
+from saleor_personalize.onboarding.recipes import RECIPES
 from saleor_personalize.tasks.journeys import make_dry_runs
-from tests.conftest import make_enrollment
+from tests.catalogue import Catalogue
 from tests.integration.test_dashboard import headers, outcome
 from tests.integration.test_journeys_pages import text_of
 
@@ -76,6 +86,8 @@ def test_b99_each_step_is_read_from_what_is_there(
     Session.objects.create(
         installation=installation, profile=alice, session_id="1", started_at=now, last_seen_at=now
     )
+    installation.storefront_origins = ["https://shop.example"]
+    installation.save()
     assert list(states(client, signed).values()) == [
         *("Done", "Done", "Done", "Recommended"),
         *("Open", "Recommended", "Recommended", "Open"),
@@ -122,16 +134,88 @@ def test_b99_from_the_first_look_to_a_live_journey(
     assert not Message.objects.exists()
 
 
-def test_b99_a_test_message_is_a_step(
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_b99_a_recipe_is_tried_before_anybody_was_in_it(
+    client: Client, installation: Installation, signed: dict[str, str], recipe: str
+) -> None:
+    """About a product of the shop's own, for somebody who is made up; and all of that is gone after it."""
+    now = timezone.now()
+    catalogue = Catalogue(installation, now)
+    catalogue.channel("us")
+    catalogue.product(1, "Grey Hoodie")
+    client.post(f"{PAGE}choose/", {"recipe": recipe}, headers=signed)
+    page = client.get(PAGE, headers=signed).content.decode()
+    (url,) = re.findall(r'id="step-test_sent"[^>]* hx-get="([^"]+)"', page)
+    form = client.get(url, headers=signed).content.decode()
+    assert f'<option value="{recipe}" selected>' in form
+    before = rows()
+    shown = text_of(client.post("/dashboard/previews/show/", {"journey": recipe}, headers=signed))
+    assert "This is an example, made up from your own catalog." in shown
+    assert "It would not be sent now" not in shown
+    assert "Alex" in shown
+    if recipe not in {"welcome", "win_back"}:
+        assert "Grey Hoodie" in shown
+    assert states(client, signed)["Send its message to yourself"] == "Recommended"
+    response = client.post("/dashboard/previews/send/", {"journey": recipe}, headers=signed)
+    assert outcome(response) == {
+        "status": "success",
+        "title": "Sent",
+        "text": "Look into your own mailbox: staff@example.com.",
+    }
+    assert [sent.to for sent in mail.outbox] == [["staff@example.com"]]
+    assert states(client, signed)["Send its message to yourself"] == "Done"
+    assert rows() == before
+
+
+def rows() -> dict[str, int]:
+    models = (Profile, Checkout, Order, StockAlert, ProductVariant, VariantPrice, PriceChange)
+    return {
+        model.__name__: model.objects.count()
+        for model in (*models, Enrollment, Message, Offer, Consent)
+    }
+
+
+def test_b99_without_a_product_there_is_no_example(
+    client: Client, installation: Installation, signed: dict[str, str]
+) -> None:
+    response = client.post("/dashboard/previews/send/", {"journey": "welcome"}, headers=signed)
+    assert outcome(response) == {
+        "status": "error",
+        "title": "Nothing was sent",
+        "text": "No product that is for sale is known yet: read the history of your shop first.",
+    }
+    assert mail.outbox == []
+    assert not Journey.objects.exclude(tested_at=None).exists()
+
+
+def test_b99_steps_are_those_of_the_chosen_journey(
     client: Client, installation: Installation, alice: Profile, signed: dict[str, str]
 ) -> None:
-    make_enrollment(alice, "cart-1", timezone.now())
-    outbox = {"person": "alice@example.com", "journey": "welcome"}
-    response = client.post("/dashboard/previews/send/", outbox, headers=signed)
-    assert outcome(response)["title"] == "Sent"
-    assert [sent.to for sent in mail.outbox] == [["staff@example.com"]]
-    assert FirstStep.objects.get().key == FirstStepKey.TEST_SENT
-    assert states(client, signed)["Send its message to yourself"] == "Done"
+    """Another journey that was tried, and is live, ticks neither; a storefront is one that was set."""
+    now = timezone.now()
+    client.post(f"{PAGE}choose/", {"recipe": "post_purchase"}, headers=signed)
+    catalogue = Catalogue(installation, now)
+    catalogue.channel("us")
+    catalogue.product(1, "Grey Hoodie")
+    client.post("/dashboard/previews/send/", {"journey": "welcome"}, headers=signed)
+    assert len(mail.outbox) == 1
+    client.post("/dashboard/journeys/welcome/go-live/", headers=signed)
+    Session.objects.create(
+        installation=installation, profile=alice, session_id="1", started_at=now, last_seen_at=now
+    )
+    found = states(client, signed)
+    assert found["Connect your storefront"] == "Recommended"
+    assert found["Send its message to yourself"] == "Recommended"
+    assert found["Go live"] == "Open"
+    page = text_of(client.get(PAGE, headers=signed))
+    assert "A journey is live." in page
+    installation.storefront_origins = ["https://shop.example"]
+    installation.save()
+    client.post(f"{PAGE}choose/", {"recipe": "welcome"}, headers=signed)
+    found = states(client, signed)
+    assert found["Connect your storefront"] == "Done"
+    assert found["Send its message to yourself"] == "Done"
+    assert found["Go live"] == "Done"
 
 
 def test_b99_recipes_say_how_much_they_would_send(

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from django.core import mail
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from saleor_personalize.enums import MergeProof, NotSentReason
 from saleor_personalize.exceptions import ChannelError, ExperimentRefused
@@ -149,6 +151,31 @@ def draw_as(profile: Profile, arm: str, key: str) -> None:
     Participation.objects.create(
         installation=profile.installation, experiment=row, profile=profile, arm=arm, since=NOW
     )
+
+
+def test_b90_a_send_reads_its_hold_outs_at_once_and_writes_none_down_under_locks(
+    installation: Installation, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All who are decided about beside would wait for an experiment that is made under locks."""
+    monkeypatch.setattr(experiments, "draw", lambda _arms, **_: experiments.WRITTEN_TO)
+    set_to(settings, HOLDOUT_PERCENT=50, JOURNEY_HOLDOUT_PERCENT=50)
+    journey = publish(installation, MESSAGE)
+    first, second = people(installation, 2)
+    come_in(journey, first)
+    with CaptureQueriesContext(connection) as asked:
+        advance()
+    made = ["experiment" in sql["sql"] and "INSERT" in sql["sql"] for sql in asked]
+    locked = ["SELECT" in sql["sql"] and "FOR UPDATE" in sql["sql"] for sql in asked]
+    rolled_back = ["ROLLBACK TO SAVEPOINT" in sql["sql"] for sql in asked]
+    assert made.count(True) == 2 + 2
+    assert any(locked)
+    assert rolled_back.index(True) < made.index(True)
+    come_in(journey, second)
+    with CaptureQueriesContext(connection) as asked:
+        advance()
+    told = [sql["sql"] for sql in asked if "experiment" in sql["sql"]]
+    assert [sql.split()[0] for sql in told] == ["SELECT", "INSERT", "INSERT"]
+    assert Participation.objects.filter(profile=second).count() == 2
 
 
 @pytest.mark.parametrize("state", ["denied", "granted"])

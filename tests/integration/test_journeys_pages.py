@@ -18,7 +18,7 @@ from saleor_personalize.enums import (
     MessageStatus,
     NotSentReason,
 )
-from saleor_personalize.journeys import approval, definitions, dry_runs
+from saleor_personalize.journeys import approval, definitions, dry_runs, operations
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.models import (
     Approval,
@@ -32,8 +32,8 @@ from saleor_personalize.models import (
     Profile,
     Segment,
 )
-from saleor_personalize.tasks.journeys import make_dry_runs
-from tests.conftest import make_enrollment
+from saleor_personalize.tasks.journeys import let_go, make_dry_runs
+from tests.conftest import make_enrollment, make_profile
 from tests.integration.test_dashboard import headers, make_message, outcome
 
 REMINDER = "abandoned_checkout"
@@ -243,6 +243,68 @@ def test_b97_a_journey_goes_live_pauses_and_goes_on(
     ]
 
 
+def test_b97_before_it_goes_live_the_page_says_what_that_would_do(
+    client: Client, installation: Installation, alice: Profile, bob: Profile, her: dict[str, str]
+) -> None:
+    """So it does before everybody inside leaves; and asking changes nothing."""
+    page = client.get(URL, headers=her).content.decode()
+    assert f'hx-get="{URL}sure/go-live/"' in page
+    assert f'hx-post="{URL}go-live/"' not in page
+    asked = client.get(f"{URL}sure/go-live/", headers=her)
+    told = text_of(asked)
+    assert "Let “Cart reminder” go live?" in told
+    assert "People inside now: 0" in told
+    assert "How much it would send was not asked: its dry run tells." in told
+    assert f'hx-post="{URL}go-live/"' in asked.content.decode()
+    client.post(f"{URL}dry-run/ask/", headers=her)
+    assert make_dry_runs() == 1
+    told = text_of(client.get(f"{URL}sure/go-live/", headers=her))
+    assert "About 0 messages in the next 7 days" in told
+    assert not reminder(installation).is_live
+    client.post(f"{URL}go-live/", headers=her)
+    make_enrollment(alice, "cart-1", timezone.now())
+    make_enrollment(bob, "cart-2", timezone.now())
+    told = text_of(client.get(f"{URL}sure/end/", headers=her))
+    assert "Pause “Cart reminder”, and everybody inside leaves?" in told
+    assert "People inside now: 2" in told
+    assert reminder(installation).is_live
+    assert Enrollment.objects.filter(status=EnrollmentStatus.WAITING).count() == 2
+    assert client.get(f"{URL}sure/delete/", headers=her).status_code == 404
+
+
+def test_b97_many_leave_a_paused_journey_by_a_worker(
+    client: Client,
+    installation: Installation,
+    other_installation: Installation,
+    her: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The page answers at once; nobody goes on before all have left, and who comes later stays."""
+    monkeypatch.setattr(operations, "LEAVE_AT_ONCE", 2)
+    client.post(f"{URL}go-live/", headers=her)
+    people = [make_profile(installation, email=f"{n}@example.com") for n in range(5)]
+    for n, profile in enumerate(people):
+        make_enrollment(profile, f"cart-{n}", timezone.now())
+    response = client.post(f"{URL}pause/", {"inside": "exit"}, headers=her)
+    assert outcome(response)["text"].startswith("People inside are leaving")
+    inside = Enrollment.objects.filter(status=EnrollmentStatus.WAITING)
+    assert inside.count() == 3
+    response = client.post(f"{URL}resume/", headers=her)
+    assert outcome(response)["title"] == "Not live yet"
+    assert "still leaving" in outcome(response)["text"]
+    assert not reminder(installation).is_live
+    assert let_go() == 3
+    assert inside.count() == 0
+    assert set(Enrollment.objects.values_list("exit_reason", flat=True)) == {
+        NotSentReason.JOURNEY_PAUSED
+    }
+    assert reminder(installation).let_go_at is None
+    client.post(f"{URL}go-live/", headers=her)
+    make_enrollment(people[0], "cart-9", timezone.now())
+    assert let_go() == 0
+    assert inside.count() == 1
+
+
 def test_b97_without_sender_or_cart_link_nothing_goes_live(
     client: Client, installation: Installation, her: dict[str, str], settings: Any
 ) -> None:
@@ -428,16 +490,6 @@ def test_b101_what_somebody_saves_at_the_same_moment_does_not_go_live_unseen(
     assert (row.is_live, row.published.number) == (True, 2)
 
 
-@pytest.mark.usefixtures("_four_eyes")
-def test_b101_the_card_of_the_cart_reminder_asks_as_well(
-    client: Client, installation: Installation, her: dict[str, str]
-) -> None:
-    response = client.post("/dashboard/journey/go-live/", headers=her)
-    assert outcome(response)["title"] == "Approval is asked for"
-    assert not reminder(installation).is_live
-    assert Approval.objects.get().asked_by == HER
-
-
 # -- versions and the editor -----------------------------------------------------------------------
 
 
@@ -535,6 +587,26 @@ def test_b63_a_dry_run_that_fails_says_so_and_is_not_tried_for_ever(
     run = DryRun.objects.get()
     assert run.status == DryRunStatus.FAILED
     assert "ZeroDivisionError" in text_of(client.get(f"{URL}dry-run/", headers=her))
+
+
+def test_b63_a_dry_run_whose_worker_is_always_killed_ends_and_may_be_asked_for_again(
+    client: Client, installation: Installation, her: dict[str, str]
+) -> None:
+    client.post(f"{URL}dry-run/ask/", headers=her)
+    now = timezone.now()
+    for number in range(dry_runs.MAX_ATTEMPTS):
+        # Each of them is killed before it can say anything.
+        moment = now + number * (dry_runs.LEASE + timedelta(seconds=1))
+        assert dry_runs.claim_next(now=moment) is not None
+        assert dry_runs.claim_next(now=moment + dry_runs.LEASE / 2) is None
+    assert "It is being played." in text_of(client.get(f"{URL}dry-run/", headers=her))
+    assert dry_runs.claim_next(now=now + timedelta(days=1)) is None
+    assert DryRun.objects.get().status == DryRunStatus.FAILED
+    page = text_of(client.get(f"{URL}dry-run/", headers=her))
+    assert "Its worker was ended 3 times before it was done" in page
+    client.post(f"{URL}dry-run/ask/", headers=her)
+    assert make_dry_runs() == 1
+    assert DryRun.objects.get().status == DryRunStatus.DONE
 
 
 def test_b63_a_dry_run_is_asked_for_and_made_by_a_worker(

@@ -19,15 +19,18 @@ from saleor_personalize.enums import (
     Purpose,
 )
 from saleor_personalize.journeys import operations as journeys
+from saleor_personalize.messaging import queries
 from saleor_personalize.models import (
     AuditEntry,
     Installation,
     Message,
+    MessageCopy,
     MessageEvent,
     Product,
     Profile,
 )
-from tests.conftest import make_enrollment
+from tests.conftest import NOW, make_enrollment
+from tests.integration.reminders import World
 from tests.integration.test_dashboard import ALL, headers
 from tests.integration.test_journeys_pages import text_of
 
@@ -111,7 +114,12 @@ def test_b95_messages_are_found_by_what_is_asked(
     assert shown(status="<b>", over="pigeon", days="1e9") == ids(sent, refused, push)
     text = text_of(client.get(PAGE, {"reason": "no_consent"}, headers=signed))
     assert "Cart reminder · The person did not allow e-mails of this kind." in text
-    assert "bob@example.com" not in text
+    # Whose it is, to those who may see people.
+    assert "bob@example.com" in text
+    looker = headers(installation, permissions=SEEN, user_permissions=SEEN)
+    blind = client.get(PAGE, {"reason": "no_consent"}, headers=looker)
+    assert listed(blind) == ids(refused)
+    assert "bob@example.com" not in text_of(blind)
     assert "No message is like that." in text_of(
         client.get(PAGE, {"reason": "ordered"}, headers=signed)
     )
@@ -142,10 +150,42 @@ def test_b125_the_list_asks_the_same_however_many_there_are(
 ) -> None:
     for number in range(30):
         send(alice, str(number))
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(5):
         response = client.get(PAGE, {"journey": "abandoned_checkout"}, headers=signed)
     assert len(listed(response)) == 25
     assert len(response.content) < 100_000
+
+
+def test_b125_what_no_index_tells_is_found_however_far_back_piece_by_piece(
+    client: Client, alice: Profile, signed: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "LOOKED_THROUGH", 4)
+    now = timezone.now()
+    push = {2, 9, 10}
+    messages = [
+        send(
+            alice,
+            str(number),
+            decided_at=now - timedelta(minutes=number),
+            delivery_channel=DeliveryChannel.PUSH if number in push else DeliveryChannel.EMAIL,
+        )
+        for number in range(12)
+    ]
+    found: list[list[str]] = []
+    before = ""
+    while True:
+        asked = {"over": "push", **({"before": before} if before else {})}
+        response = client.get(PAGE, asked, headers=signed)
+        found.append(listed(response))
+        further = re.findall(r'"before": "([^"]+)"', response.content.decode())
+        if not further:
+            break
+        assert "4 messages were looked through, back to this moment:" in text_of(response)
+        assert "Look further back" in text_of(response)
+        (before,) = further
+    assert found == [ids(messages[2]), [], ids(messages[9], messages[10])]
+    # What an index tells is never cut.
+    assert "looked through" not in text_of(client.get(PAGE, headers=signed))
 
 
 def test_b113_another_shops_messages_are_not_found(
@@ -217,7 +257,8 @@ def test_b95_one_message_tells_what_was_decided_and_what_became_of_it(
     assert "Opened" not in people
     assert "Opened" in machines
     assert "Whose it is" in text
-    assert "alice" not in text
+    assert "Its words are not kept, or no more. E-mails are kept for 30 days" in text
+    assert "What it would say now" in text
 
 
 def test_b101_whose_message_it_is_shows_to_who_may_see_people(
@@ -228,7 +269,31 @@ def test_b101_whose_message_it_is_shows_to_who_may_see_people(
     page = client.get(f"{PAGE}{message.public_id}/", headers=looker)
     assert page.status_code == 200
     assert "Whose it is" not in text_of(page)
+    assert "What it said" not in text_of(page)
     assert str(alice.public_id) not in page.content.decode()
+
+
+def test_b95_a_message_shows_its_words_as_they_went(
+    client: Client, installation: Installation, world: World, signed: dict[str, str]
+) -> None:
+    Profile.objects.update(first_name="Alicja")
+    world.checkout()
+    world.advance(NOW + timedelta(hours=1))
+    message = Message.objects.get(status=MessageStatus.SENT)
+    # What came later changes nothing.
+    Profile.objects.update(first_name="Another")
+    page = f"{PAGE}{message.public_id}/"
+    text = text_of(client.get(page, headers=signed))
+    said = text.partition("What it said")[2].partition("As it was sent")[0]
+    assert message.copy.subject in said
+    assert "Alicja" in said
+    assert "Another" not in said
+    # Whoever follows a link of it acts for the person.
+    assert "https://" not in said
+    looker = headers(installation, permissions=SEEN, user_permissions=SEEN)
+    assert "Alicja" not in text_of(client.get(page, headers=looker))
+    MessageCopy.objects.all().delete()
+    assert "Its words are not kept" in text_of(client.get(page, headers=signed))
 
 
 def test_b95_staff_say_what_became_of_one_that_may_have_gone(
@@ -268,7 +333,7 @@ def test_b95_a_persons_page_answers_what_was_sent_what_not_and_why(
     client: Client, installation: Installation, alice: Profile, signed: dict[str, str]
 ) -> None:
     client.post("/dashboard/journeys/abandoned_checkout/go-live/", headers=signed)
-    make_enrollment(alice, "cart-1", timezone.now(), held_by=NotSentReason.FREQUENCY_CAP)
+    make_enrollment(alice, "cart-1", timezone.now())
     send(alice, "1")
     send(alice, "2", status=MessageStatus.NOT_SENT, reason=NotSentReason.ORDERED)
     text = text_of(client.get(f"/dashboard/people/{alice.public_id}/", headers=signed))
@@ -276,8 +341,8 @@ def test_b95_a_persons_page_answers_what_was_sent_what_not_and_why(
     assert "Sent 1 Not sent, with a reason 1" in written
     assert "by e-mail: allowed" in written
     assert "by push: never asked" in written
-    assert "Cart reminder · Cart reminder due" in written
-    assert "put off: The person has got as many messages as this shop allows." in written
+    assert "What comes next Cart reminder in under 1 s" in written
+    assert "As things stand, it is not sent: Saleor no longer has this cart." in written
     assert "The person has ordered since." in written
     assert "Nothing is planned" not in written
 

@@ -334,7 +334,7 @@ def test_b2_the_log_says_why_and_a_split_gives_both_their_own_back(
     merge.refresh_from_db()
     assert (merge.undone_at is not None, merge.decided_by) == (True, STAFF)
     [entry] = AuditEntry.objects.all()
-    assert (entry.action, entry.staff_id) == ("people_split", STAFF)
+    assert (entry.action, entry.actor_id) == ("people_split", STAFF)
     assert (entry.object_id, entry.detail) == (str(alice.public_id), {"merge": merge.pk})
     page = text_of(response)
     assert "3f0d6e0e-carol" not in page.split("Why this is one person")[0]
@@ -363,7 +363,7 @@ def test_b2_staff_join_two_people_after_seeing_both(
     merge = Merge.objects.get(proof=MergeProof.STAFF)
     assert merge.decided_by == STAFF
     [entry] = AuditEntry.objects.all()
-    assert (entry.action, entry.staff_id) == ("people_joined", STAFF)
+    assert (entry.action, entry.actor_id) == ("people_joined", STAFF)
     assert (entry.object_id, entry.object_name) == (str(alice.public_id), "")
     page = text_of(response)
     assert "bob@example.com" in page

@@ -90,9 +90,10 @@ def refuse_mail(profile: Profile) -> Callable[[], Any]:
             decided_at=at,
         )
 
-    message(MessageStatus.SENT, NOW - MINUTE)
-    message(MessageStatus.FAILED, NOW)
-    return lambda: message(MessageStatus.SENT, NOW + MINUTE)
+    for number in range(3):
+        message(MessageStatus.SENT, NOW - (10 + number) * MINUTE)
+        message(MessageStatus.FAILED, NOW - number * MINUTE)
+    return lambda: [message(MessageStatus.SENT, NOW + number * MINUTE) for number in (1, 2, 3)]
 
 
 def refuse_push(profile: Profile) -> Callable[[], Any]:

@@ -16,6 +16,7 @@ from django.utils import timezone
 from saleor_personalize.analytics import operations
 from saleor_personalize.enums import EventType, MessageEventKind, MessageStatus, NotSentReason
 from saleor_personalize.models import (
+    AttributedOrder,
     DailyFigures,
     Enrollment,
     Installation,
@@ -74,8 +75,12 @@ def test_b91_b92_b93_the_page_tells_what_followed_what(
     assert "1,334.50\xa0USD · 2 orders" in response.content.decode().replace("&nbsp;", "\xa0")
     assert re.search(r"After messages 92.5 % of all revenue. 1,234.50 USD · 1 order ", told)
     assert re.search(r"After recommendations 7.5 % of all revenue. 100.00 USD · 1 order ", told)
+    assert (
+        "Revenue per visit Of orders before which the storefront told of a visit: 0 of 2, over all "
+        "such visits. not known yet" in told
+    )
     # Entered, sent, not sent, delivered, opened by people, by machines, clicked, orders, revenue, each.
-    assert re.search(r"Cart reminder 2 1 1 0.0 % 0.0 % 1 100.0 % 1 1,234.50 USD 1,234.50 USD", told)
+    assert re.search(r"Cart reminder 2 1 1 not known yet 0.0 % 1 100.0 % 1 1,234.50 USD", told)
     assert re.search(r"<b>cart 1 0.0 % 0.0 % 1 1 after a look only 100.00 USD", told)
     assert b"<b>cart" not in response.content
     assert (
@@ -90,7 +95,8 @@ def test_b92_a_journey_tells_what_was_not_sent_and_why(
     told = text_of(
         client.get("/dashboard/results/journeys/abandoned_checkout/?days=7", headers=signed)
     )
-    assert "The person did not allow e-mails of this kind. 1 100.0 %" in told
+    # Counted over all delivery channels, so none is named.
+    assert "The person did not allow messages of this kind. 1 100.0 %" in told
     assert "Opened by machines 1" in told
     # Days in which nothing happened in it are no fault.
     Message.objects.all().update(decided_at=shop.at(-24 * 20))
@@ -105,6 +111,57 @@ def test_b92_a_journey_tells_what_was_not_sent_and_why(
     assert "No message was due in this period." in told
     missing = client.get("/dashboard/results/journeys/nothing/", headers=signed)
     assert missing.status_code == 404
+
+
+def test_b91_each_order_behind_the_figures_says_whose_it_is_and_what_it_followed(
+    client: Client, shop: Shop, alice: Profile, bob: Profile, signed: dict[str, str]
+) -> None:
+    sell(shop, alice, bob)
+    page = "/dashboard/results/orders/"
+    told = text_of(client.get(page, headers=signed)).partition("Orders that followed")[2]
+    message = Message.objects.get(status=MessageStatus.SENT)
+    assert "Cart reminder · Cart reminder · by e-mail · clicked 1 h before" in told
+    assert "Recommendation in “<b>cart” · seen 1 h before" in told
+    assert "1,234.50 USD" in told
+    assert "alice@example.com" in told
+    assert str(message.public_id) in client.get(page, headers=signed).content.decode()
+
+    def numbers(**asked: str) -> list[str]:
+        answer = client.get(page, asked, headers=signed).content.decode()
+        return re.findall(r"<strong>([\d.,]+)", answer)
+
+    AttributedOrder.objects.filter(kind="message").update(touch="code")
+    assert "by e-mail · its code was used" in text_of(client.get(page, headers=signed))
+    assert numbers() == ["100.00", "1,234.50"]
+    assert numbers(kind="message") == numbers(kind="recovered") == ["1,234.50"]
+    assert numbers(kind="recommendation", days="7") == ["100.00"]
+    # What was paid back is off, and an order that was called off is none.
+    Order.objects.filter(total=100).update(total_refunded=30)
+    assert numbers(kind="recommendation") == ["70.00"]
+    Order.objects.filter(total=100).update(status="CANCELED")
+    assert numbers() == ["1,234.50"]
+    some = ["MANAGE_ORDERS", "MANAGE_CHECKOUTS"]
+    looker = headers(shop.installation, permissions=some, user_permissions=some)
+    blind = text_of(client.get(page, headers=looker))
+    assert "1,234.50 USD" in blind
+    assert "alice@example.com" not in blind
+
+
+def test_b91_older_orders_follow_where_the_page_ends(
+    client: Client, shop: Shop, alice: Profile, signed: dict[str, str]
+) -> None:
+    shop.became(shop.message(alice, 0), CLICK, 1)
+    for number in range(30):
+        shop.order(alice, 2, total=Decimal(number + 1))  # all at one moment: the key decides
+    page = "/dashboard/results/orders/"
+    first = client.get(page, headers=signed).content.decode()
+    (before,) = re.findall(r'"before": "([^"]+)"', first)
+    rest = client.get(page, {"before": before}, headers=signed).content.decode()
+    amounts = [re.findall(r"<strong>(\d+)\.00", each) for each in (first, rest)]
+    assert amounts == [
+        [str(number) for number in range(30, 5, -1)],
+        [str(number) for number in range(5, 0, -1)],
+    ]
 
 
 def test_b94_a_shop_where_nothing_happened_is_told_what_to_do_and_no_zero_percent(

@@ -57,7 +57,7 @@ ACROSS = {
     "ingestion/erasure.py",  # searches for erased people of every shop
     "ingestion/queries.py",  # the health endpoint sums over shops
     "messaging/pace.py",  # a provider of all shops rests for all of them; old rows of every shop
-    "journeys/queries.py",  # whoever of every shop waits for a place in the pace
+    "journeys/queries.py",  # of every shop, who waits for a place in the pace and who is leaving
     "journeys/dry_runs.py",  # claims the dry runs of every shop
     "journeys/entering.py",  # looks for whom time brings into the journeys of every shop
     "journeys/resuming.py",  # takes up the interrupted messages of every shop

@@ -446,6 +446,16 @@ def test_b98_an_order_with_what_led_to_it(
     assert text_of(without).count("Cart reminder") == 1  # what it counts for, not who was told what
     assert "customerId" not in without.content.decode()
 
+    AttributedOrder.objects.update(touch=Touch.CODE)
+    by_code = text_of(ask(installation, "order", orderId=order.saleor_id))
+    assert "Counted for a message Cart reminder its code was used, 4 h ago" in by_code
+
+
+def test_b97_a_widget_has_the_theme_that_the_form_tells(installation: Installation) -> None:
+    for theme, expected in (("dark", ' data-theme="dark"'), ("light", ' data-theme="light"'), ("", ""), ('"><script>', "")):  # fmt: skip
+        page = ask(installation, "home", theme=theme).content.decode()
+        assert f'<html lang="en"{expected}>' in page
+
 
 # -- a voucher --------------------------------------------------------------------------------------------
 

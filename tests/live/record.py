@@ -91,6 +91,35 @@ class Scenarios:
             "$id: ID, $i: OrderFulfillInput!",
         )
 
+    def _send_back(self, order: str) -> None:
+        """Take back one piece of what was fulfilled."""
+        fulfillments = self.shop.staff(
+            "query($id: ID!) { order(id: $id) { fulfillments { status lines { id } } } }",
+            {"id": order},
+        )["order"]["fulfillments"]
+        line = next(
+            line["id"] for f in fulfillments if f["status"] == "FULFILLED" for line in f["lines"]
+        )
+        self._mutate(
+            "orderFulfillmentReturnProducts",
+            "order: $id, input: $i",
+            {"id": order, "i": {"fulfillmentLines": [{"fulfillmentLineId": line, "quantity": 1}]}},
+            "$id: ID!, $i: OrderReturnProductsInput!",
+        )
+
+    def _pay_back(self, order: str, amount: int) -> None:
+        """Say that so much was paid back by now, as a payment app does."""
+        (transaction,) = self.shop.staff(
+            "query($id: ID!) { order(id: $id) { transactions { id } } }", {"id": order}
+        )["order"]["transactions"]
+        money = {"amount": amount, "currency": "USD"}
+        self._mutate(
+            "transactionUpdate",
+            "id: $id, transaction: $t",
+            {"id": transaction["id"], "t": {"amountRefunded": money}},
+            "$id: ID!, $t: TransactionUpdateInput!",
+        )
+
     # -- scenarios: each docstring goes into the README ----------------------------------------
 
     def checkout(self) -> None:
@@ -150,6 +179,19 @@ class Scenarios:
         """An order is placed and cancelled."""
         order = self.shop.buy(self.shop.checkout(self._address(), [self.variants[2]["id"]]))
         self._mutate("orderCancel", "id: $id", {"id": order}, "$id: ID!")
+
+    def order_returned(self) -> None:
+        """Three pieces are bought and fulfilled; one comes back and is paid back, then another one."""
+        made = self.shop.product(f"Recorded plate {uuid.uuid4().hex[:4]}", {CHANNEL: 20}, pieces=5)
+        order = self.shop.buy(self.shop.checkout(self._address(), [made["variant"]] * 3))
+        time.sleep(1)
+        self._fulfil(order)
+        for pieces in (1, 2):
+            time.sleep(QUIET_SECONDS)
+            self._send_back(order)
+            self._pay_back(order, 20 * pieces)
+        time.sleep(QUIET_SECONDS)
+        self.shop.delete_products([made["product"]])
 
     def last_unit(self) -> None:
         """The last piece is sold, then fulfilled: BACK_IN_STOCK lies, OUT_OF_STOCK follows (trap 1)."""

@@ -120,11 +120,11 @@ class LiveShop:
     # -- the catalogue ----------------------------------------------------------------------------
 
     def variants(self, count: int) -> list[dict[str, Any]]:
-        """Return variants of different products that need shipping and are in stock."""
+        """Return variants of different products that need shipping, are in stock and in no promotion."""
         data = self.gql(
             "query($c: String!) { products(first: 60, channel: $c,"
             " filter: { stockAvailability: IN_STOCK, isAvailable: true }) { edges { node { id name"
-            " productType { isShippingRequired } variants { id name quantityAvailable } } } } }",
+            " productType { isShippingRequired } variants { id name quantityAvailable pricing { onSale } } } } } }",
             {"c": CHANNEL},
         )
         found = [
@@ -132,9 +132,9 @@ class LiveShop:
             for node in (edge["node"] for edge in data["products"]["edges"])
             if node["productType"]["isShippingRequired"]
             for variant in node["variants"][:1]
-            if variant["quantityAvailable"] >= 5
+            if variant["quantityAvailable"] >= 5 and not variant["pricing"]["onSale"]
         ]
-        assert len(found) >= count, "the shop has too few products in stock"
+        assert len(found) >= count, "the shop has too few products in stock without a promotion"
         return found[:count]
 
     def product(self, name: str, prices: Mapping[str, float], *, pieces: int = 0) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 The Dashboard posts a form into a frame: `accessToken`, `saleorApiUrl`, `appId` and the id of what its page
 shows. The answer is a whole page that needs no script; `widget.js` only tells the Dashboard how high it
-is and follows the reader's theme, which no form carries.
+is, and follows the theme of the reader's system where the form does not say the Dashboard's (`theme`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from saleor_personalize.dashboard.access import (
 from saleor_personalize.dashboard.views import TEMPLATES, Context
 from saleor_personalize.exceptions import AccessDenied, InvalidToken, KeysUnavailable
 
+_THEMES = ("light", "dark")
 #: Saleor's global ids are shorter.
 _MAX_ID = 500
 Read = Callable[[HttpRequest, Staff, str], Context]
@@ -86,8 +87,10 @@ def _refuse(request: HttpRequest, status: int, title: str, text: str) -> HttpRes
 def _page(
     request: HttpRequest, template: str, origins: list[str], context: Context, status: int = 200
 ) -> HttpResponse:
+    theme = request.POST.get("theme", "")
     shown = {
         "language": translation.get_language(),
+        "theme": theme if theme in _THEMES else "",
         "origins": origins,
         "app_name": settings.APP_NAME,
         "now": timezone.now(),

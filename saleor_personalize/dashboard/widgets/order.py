@@ -64,7 +64,7 @@ def _followed(order: Order, now: datetime) -> dict[str, Any] | None:
         if found.kind == TouchKind.MESSAGE
         else found.placement,
         "is_message": found.kind == TouchKind.MESSAGE,
-        "is_clicked": found.touch == Touch.CLICK,
+        "touch": words.TOUCHES[Touch(found.touch)],
         "when": words.distance(found.touched_at, now),
     }
 

@@ -9,6 +9,7 @@ from saleor_personalize.journeys.definitions.shapes import (
     SEGMENT_CONDITIONS,
     Definition,
     Message,
+    Offer,
     Path,
     Split,
     Step,
@@ -45,6 +46,11 @@ def _walk(steps: tuple[Step, ...], above: Path) -> Iterator[tuple[Path, Step]]:
         yield (*above, index), step
         for name, below in branches_of(step).items():
             yield from _walk(below, (*above, index, name))
+
+
+def offers_of(definition: Definition) -> list[Offer]:
+    """Return the offer steps of a journey, as one reads them."""
+    return [step for _path, step in walk(definition) if isinstance(step, Offer)]
 
 
 def segments_named(definition: Definition) -> Iterator[tuple[str, str]]:

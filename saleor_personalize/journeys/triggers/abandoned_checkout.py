@@ -34,6 +34,7 @@ from saleor_personalize.journeys.triggers.base import (
     Go,
     Live,
     Question,
+    Sample,
     Stop,
     Subject,
     SubjectGone,
@@ -52,6 +53,7 @@ from saleor_personalize.models import (
     Product,
     ProductListing,
     ProductVariant,
+    Profile,
 )
 from saleor_personalize.models.held import once
 
@@ -130,6 +132,30 @@ class AbandonedCheckout(Trigger):
         expires: timedelta | None = self.options.expires
         kept = settings.ABANDONED_CHECKOUT_EXPIRY if expires is None else expires
         return checkout.last_changed_at + kept
+
+    def example(self, profile: Profile, sample: Sample, now: datetime) -> Entry:
+        left = now - self._after
+        cart = Checkout.objects.create(
+            installation=profile.installation,
+            saleor_id="example",
+            token="",
+            profile=profile,
+            channel_slug=sample.channel_slug,
+            language_code=profile.language_code,
+            currency=sample.currency,
+            total=sample.price,
+            lines=[
+                {
+                    "id": "example",
+                    "variant_id": sample.variant_id,
+                    "product_id": sample.product_id,
+                    "quantity": 1,
+                    "unit_price": str(sample.price),
+                }
+            ],
+            last_changed_at=left,
+        )
+        return Entry(profile, Subject("checkout", cart.saleor_id), left, now)
 
     # -- whether it still holds --
 

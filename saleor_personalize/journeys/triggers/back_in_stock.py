@@ -12,6 +12,7 @@ from saleor_personalize.alerts import operations as alerts
 from saleor_personalize.alerts import queries
 from saleor_personalize.catalog import prices
 from saleor_personalize.catalog.queries import sensitive_ids
+from saleor_personalize.conf import settings
 from saleor_personalize.enums import NotSentReason
 from saleor_personalize.exceptions import TemplateIncomplete
 from saleor_personalize.journeys.live_variants import AboutVariant, LiveVariant, shown
@@ -23,6 +24,7 @@ from saleor_personalize.journeys.triggers.base import (
     Fact,
     Go,
     Live,
+    Sample,
     StockChanged,
     Stop,
     Subject,
@@ -32,7 +34,7 @@ from saleor_personalize.journeys.triggers.base import (
     Wait,
 )
 from saleor_personalize.messaging import guards, links
-from saleor_personalize.models import Enrollment, Installation, StockAlert
+from saleor_personalize.models import Enrollment, Installation, Profile, StockAlert
 
 #: How soon somebody is looked at again for whom there are too few pieces by now.
 _LOOK_AGAIN = timedelta(minutes=30)
@@ -87,6 +89,25 @@ class BackInStock(Trigger):
 
     def entry_key(self, entry: Entry) -> str:
         return f"alert/{entry.context[alerts.ALERT]}"
+
+    def example(self, profile: Profile, sample: Sample, now: datetime) -> Entry:
+        alert = StockAlert.objects.create(
+            installation=profile.installation,
+            profile=profile,
+            variant_saleor_id=sample.variant_id,
+            product_saleor_id=sample.product_id,
+            channel_slug=sample.channel_slug,
+            language_code=profile.language_code,
+            created_at=now,
+            expires_at=now + settings.STOCK_ALERT_EXPIRY,
+        )
+        return Entry(
+            profile,
+            Subject(alerts.SUBJECT, sample.variant_id),
+            now,
+            now,
+            {alerts.ALERT: alert.public_id.hex, "channel": sample.channel_slug},
+        )
 
     # -- whether it still holds --
 

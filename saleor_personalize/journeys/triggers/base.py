@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, ClassVar, Protocol
 
 from saleor_personalize.enums import DeliveryChannel, NotSentReason
@@ -89,6 +90,17 @@ class Entry:
     occurred_at: datetime
     due_at: datetime
     context: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What an example is about: a variant of one of the shop's own products. `price` is as entered in Saleor."""
+
+    channel_slug: str
+    currency: str
+    product_id: str
+    variant_id: str
+    price: Decimal
 
 
 # -- what a trigger says of somebody inside -----------------------------------------------------------
@@ -242,6 +254,14 @@ class Trigger:
         return (
             f"{entry.profile.pk}/{entry.subject.id}" if entry.subject.id else str(entry.profile.pk)
         )
+
+    def example(self, profile: Profile, sample: Sample, now: datetime) -> Entry:
+        """Return how somebody would come in who never did, to show what a message says; by default the person
+        alone.
+
+        What it is about may be written into our tables: all of it is taken back (`journeys.examples`).
+        """
+        return Entry(profile, Subject(), now, now, {"channel": sample.channel_slug})
 
     # -- whether it still holds --
 

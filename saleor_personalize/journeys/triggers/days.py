@@ -14,7 +14,7 @@ from django.db.models import Q
 from django.utils import formats, translation
 
 from saleor_personalize.journeys import occasions, showing
-from saleor_personalize.journeys.triggers.base import Content, Entry, Live, Subject
+from saleor_personalize.journeys.triggers.base import Content, Entry, Live, Sample, Subject
 from saleor_personalize.journeys.triggers.people import (
     OfPerson,
     days_around,
@@ -64,6 +64,11 @@ class OfDay(OfPerson):
         """Yield each day whose occasion may have its morning now, somewhere."""
         for day in days_around(since, now):
             yield day + timedelta(days=self.options.days_before)
+
+    def example(self, profile: Profile, sample: Sample, now: datetime) -> Entry:
+        day = (now + timedelta(days=self.options.days_before)).date()
+        context = {"channel": sample.channel_slug, "day": day.isoformat()}
+        return Entry(profile, Subject(), now, now, context)
 
     def content(self, enrollment: Enrollment, live: Live, now: datetime) -> Content:
         language = rendering.django_language(showing.language_of(enrollment.profile))

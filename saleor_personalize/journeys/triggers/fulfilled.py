@@ -24,6 +24,7 @@ from saleor_personalize.journeys.triggers.base import (
     Go,
     Live,
     OrderChanged,
+    Sample,
     Stop,
     Subject,
     SubjectGone,
@@ -31,7 +32,7 @@ from saleor_personalize.journeys.triggers.base import (
     Wait,
 )
 from saleor_personalize.journeys.triggers.people import OfPerson
-from saleor_personalize.models import Enrollment, Order
+from saleor_personalize.models import Enrollment, Order, OrderLine, Profile
 
 FULFILLED = "FULFILLED"
 #: An older order that comes to our notice only now (a note was added) is no news.
@@ -75,6 +76,30 @@ class OrderFulfilled(OfPerson):
             due_at=at + self.options.after,
             context={"channel": order.channel_slug, _SINCE: at.isoformat()},
         )
+
+    def example(self, profile: Profile, sample: Sample, now: datetime) -> Entry:
+        order = Order.objects.create(
+            installation=profile.installation,
+            saleor_id="example",
+            profile=profile,
+            number="1000",
+            status=FULFILLED,
+            channel_slug=sample.channel_slug,
+            currency=sample.currency,
+            total=sample.price,
+            placed_at=now,
+        )
+        OrderLine.objects.create(
+            installation=profile.installation,
+            order=order,
+            saleor_id="example",
+            product_saleor_id=sample.product_id,
+            variant_saleor_id=sample.variant_id,
+            quantity=1,
+            unit_price=sample.price,
+        )
+        context = {"channel": sample.channel_slug, _SINCE: now.isoformat()}
+        return Entry(profile, Subject("order", order.saleor_id), now, now, context)
 
     @staticmethod
     def _is_fulfilled(order: Order) -> bool:

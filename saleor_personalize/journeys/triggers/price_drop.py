@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 from typing import ClassVar
 
 from saleor_personalize.catalog import prices
@@ -21,6 +21,7 @@ from saleor_personalize.journeys.triggers.base import (
     Entry,
     Go,
     Live,
+    Sample,
     Stop,
     Subject,
     Verdict,
@@ -138,6 +139,32 @@ class PriceDrop(OfPerson):
                     _KNOWN: str(known),
                 },
             )
+
+    def example(self, profile: Profile, sample: Sample, now: datetime) -> Entry:
+        """It came to cost just as much less as is worth a message."""
+        known = sample.price * 100 / (100 - self.options.percent)
+        known = known.quantize(Decimal("0.01"), ROUND_UP)
+        for ago, price in ((prices.LOOK_BACK, known), (self.options.after, sample.price)):
+            PriceChange.objects.create(
+                installation=profile.installation,
+                variant_saleor_id=sample.variant_id,
+                channel_slug=sample.channel_slug,
+                currency=sample.currency,
+                price=price,
+                changed_at=now - ago,
+            )
+        return Entry(
+            profile,
+            Subject("variant", sample.variant_id),
+            now - self.options.after,
+            now,
+            {
+                "channel": sample.channel_slug,
+                "currency": sample.currency,
+                "product": sample.product_id,
+                _KNOWN: str(known),
+            },
+        )
 
     def entry_key(self, entry: Entry) -> str:
         return f"{entry.profile.pk}/{entry.subject.id}/{entry.context['channel']}"[:150]

@@ -15,6 +15,7 @@ from saleor_personalize.journeys.triggers.base import (
     Entry,
     Go,
     Live,
+    Sample,
     Stop,
     Subject,
     Verdict,
@@ -26,7 +27,7 @@ from saleor_personalize.journeys.triggers.people import (
     refuses_profiling,
 )
 from saleor_personalize.messaging import clocks
-from saleor_personalize.models import Enrollment, Installation
+from saleor_personalize.models import Enrollment, Installation, Profile
 from saleor_personalize.profiles import merging
 from saleor_personalize.recommendations.replenishment import Due, became_due
 
@@ -75,6 +76,10 @@ class Replenishment(OfPerson):
                             },
                         },
                     )
+
+    def example(self, profile: Profile, sample: Sample, now: datetime) -> Entry:
+        context = {"channel": sample.channel_slug, "products": {sample.product_id: now.isoformat()}}
+        return Entry(profile, Subject(), now, now, context)
 
     def judge(self, enrollment: Enrollment, live: Live | None, now: datetime) -> Verdict:
         if objection := refuses_profiling(enrollment.profile):

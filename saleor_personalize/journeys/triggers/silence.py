@@ -16,13 +16,14 @@ from saleor_personalize.journeys.triggers.base import (
     Entry,
     Go,
     Live,
+    Sample,
     Stop,
     Subject,
     Verdict,
 )
 from saleor_personalize.journeys.triggers.people import OfPerson, mornings
 from saleor_personalize.messaging import clocks
-from saleor_personalize.models import Enrollment, Installation
+from saleor_personalize.models import Enrollment, Installation, Profile
 from saleor_personalize.traits.queries import gone_quiet, lapsed_after
 
 _LAST = "last_ordered_at"
@@ -54,6 +55,10 @@ class Silent(OfPerson):
                             _LAST: last[profile.pk].isoformat(),
                         },
                     )
+
+    def example(self, profile: Profile, sample: Sample, now: datetime) -> Entry:
+        context = {"channel": sample.channel_slug, _LAST: now.isoformat()}
+        return Entry(profile, Subject(), now, now, context)
 
     def judge(self, enrollment: Enrollment, live: Live | None, now: datetime) -> Verdict:
         # What was imported or came late counts by when it was placed.

@@ -10,8 +10,9 @@ from django.utils import timezone
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from saleor_personalize.enums import BackfillStatus
+from saleor_personalize.enums import AuditAction, BackfillStatus
 from saleor_personalize.ingestion import backfill
+from saleor_personalize.management.deeds import record
 from saleor_personalize.management.installations import (
     add_installation_argument,
     chosen_installation,
@@ -43,10 +44,16 @@ class Command(BaseCommand):
             run = backfill.latest(installation=installation)
             if run is None:
                 raise CommandError("There is no back-fill yet: run this command without options.")
-            (backfill.pause if options["pause"] else backfill.resume)(backfill=run)
+            if options["pause"]:
+                backfill.pause(backfill=run)
+                record(installation, AuditAction.BACKFILL_PAUSED, on=run)
+            else:
+                backfill.resume(backfill=run)
+                record(installation, AuditAction.BACKFILL_RESUMED, on=run)
             self.stdout.write("It stops after this page." if options["pause"] else "It goes on.")
             return
         run = backfill.request(installation=installation, now=now)
+        record(installation, AuditAction.BACKFILL_STARTED, on=run)
         if options["background"]:
             self.stdout.write(f"Back-fill {run.pk} waits for a worker.")
             return

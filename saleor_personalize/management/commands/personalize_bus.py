@@ -10,8 +10,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from saleor_personalize.bus import operations, queries
-from saleor_personalize.enums import BusEvent
+from saleor_personalize.enums import AuditAction, BusEvent
 from saleor_personalize.exceptions import OutgoingRefused
+from saleor_personalize.management.deeds import record
 from saleor_personalize.management.installations import (
     add_installation_argument,
     chosen_installation,
@@ -84,31 +85,38 @@ class Command(BaseCommand):
             has_personal_data=options["with_personal_data"],
             now=timezone.now(),
         )
+        record(installation, AuditAction.WEBHOOK_MADE, on=made)
         self._secret(made, made.secret, as_json)
 
     def _do(
         self, action: str, webhook: OutgoingWebhook, options: dict[str, Any], as_json: bool
     ) -> None:
-        now = timezone.now()
+        now, shop = timezone.now(), webhook.installation
         if action == "log":
             rows = [_logged(row) for row in queries.log(webhook=webhook, limit=100)]
             self._tell(rows, as_json, "Nothing was sent yet.")
         elif action == "test":
             answer = operations.test(webhook=webhook, now=now, describe=described)
+            record(shop, AuditAction.WEBHOOK_TRIED, on=webhook)
             if answer.error:
                 raise CommandError(f"The test did not arrive. {answer.error}")
             self.stdout.write(f"The test arrived: the receiver answered {answer.status}.")
         elif action == "replay":
             count = operations.replay(webhook=webhook, now=now, ids=options["ids"])
+            record(shop, AuditAction.WEBHOOK_REPLAYED, on=webhook, count=count)
             self.stdout.write(f"{count} deliveries are in line again; a worker sends them.")
         elif action == "rotate":
-            self._secret(webhook, operations.rotate(webhook=webhook, now=now), as_json)
+            secret = operations.rotate(webhook=webhook, now=now)
+            record(shop, AuditAction.WEBHOOK_ROTATED, on=webhook)
+            self._secret(webhook, secret, as_json)
         elif action == "remove":
             operations.remove(webhook=webhook)
+            record(shop, AuditAction.WEBHOOK_REMOVED, on=webhook)
             self.stdout.write(f"{webhook.alias} is removed.")
         else:
             change = operations.switch_on if action == "on" else operations.switch_off
             change(webhook=webhook)
+            record(shop, AuditAction.WEBHOOK_SWITCHED, on=webhook, is_on=action == "on")
             self.stdout.write(f"{webhook.alias} is switched {action}.")
 
     def _secret(self, webhook: OutgoingWebhook, secret: str, as_json: bool) -> None:

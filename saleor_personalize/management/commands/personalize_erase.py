@@ -7,8 +7,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from saleor_personalize.enums import ErasureSource
+from saleor_personalize.enums import AuditAction, ErasureSource
 from saleor_personalize.ingestion import erasure
+from saleor_personalize.management.deeds import record
 from saleor_personalize.management.installations import (
     add_installation_argument,
     chosen_installation,
@@ -43,6 +44,7 @@ class Command(BaseCommand):
             raise CommandError("Nothing was erased. Answer yes, or use --yes.")
         now = timezone.now()
         done = privacy.erase(profile=profile, requested_by=ErasureSource.COMMAND, now=now)
+        record(installation, AuditAction.PERSON_ERASED, on=done)
         swept = erasure.sweep(installation=installation, now=now)
         counts = {
             **done.counts,

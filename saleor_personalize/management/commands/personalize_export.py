@@ -9,7 +9,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone, translation
 
+from saleor_personalize.enums import AuditAction
 from saleor_personalize.ingestion.shop_export import export_shop
+from saleor_personalize.management.deeds import record
 from saleor_personalize.management.installations import (
     add_installation_argument,
     chosen_installation,
@@ -61,6 +63,7 @@ class Command(BaseCommand):
 
     def _person(self, installation: Installation, options: dict[str, Any]) -> None:
         profile = named_person(installation, options["person"])
+        record(installation, AuditAction.PERSON_EXPORTED, on=profile)
         document = privacy.export(profile=profile, now=timezone.now())
         if options["format"] == "html":
             language = options["language"] or profile.language_code
@@ -81,6 +84,7 @@ class Command(BaseCommand):
 
     def _shop(self, installation: Installation, folder: Path) -> None:
         try:
+            record(installation, AuditAction.REPORT_EXPORTED, report="everything")
             counts = export_shop(installation=installation, folder=folder, now=timezone.now())
         except OSError as error:
             raise CommandError(f"{folder} cannot be written: {error.strerror}.") from error

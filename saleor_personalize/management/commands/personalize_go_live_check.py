@@ -9,6 +9,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
+from saleor_personalize.enums import AuditAction
+from saleor_personalize.management.deeds import record
 from saleor_personalize.management.installations import (
     add_installation_argument,
     chosen_installation,
@@ -72,6 +74,8 @@ class Command(BaseCommand):
             raise CommandError(f"{provider!r} is no provider. Known: {known}.")
         make = feedback.replace_secret if is_new else feedback.webhook_of
         webhook = make(installation=installation, now=timezone.now())
+        if is_new:
+            record(installation, AuditAction.PROVIDER_ADDRESS_REPLACED, provider=provider)
         # Alone on its stream: it holds the secret.
         self.stdout.write(feedback.webhook_url(webhook=webhook, provider=provider))
         self.stderr.write("Whoever knows this address can report bounces: show it to nobody else.")

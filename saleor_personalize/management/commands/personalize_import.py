@@ -12,7 +12,7 @@ from django.utils import timezone
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from saleor_personalize.enums import ImportStatus
+from saleor_personalize.enums import AuditAction, ImportStatus
 from saleor_personalize.ingestion.imports import operations
 from saleor_personalize.ingestion.imports.columns import (
     DECIMALS,
@@ -22,6 +22,7 @@ from saleor_personalize.ingestion.imports.columns import (
     Options,
 )
 from saleor_personalize.ingestion.imports.files import ENCODINGS, UnreadableFile
+from saleor_personalize.management.deeds import record
 from saleor_personalize.management.installations import (
     add_installation_argument,
     chosen_installation,
@@ -106,6 +107,7 @@ class Command(BaseCommand):
                     is_dry_run=options["dry_run"],
                     now=timezone.now(),
                 )
+                record(installation, AuditAction.IMPORT_STARTED, on=run, is_dry_run=run.is_dry_run)
                 status = self._work(run, file)
         except OSError as error:
             raise CommandError(f"{path} cannot be read: {error.strerror}.") from error

@@ -13,13 +13,14 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from saleor_personalize.conf import settings
-from saleor_personalize.enums import InstallationStatus, JourneySource
+from saleor_personalize.enums import AuditAction, InstallationStatus, JourneySource
 from saleor_personalize.exceptions import UnknownAlias
 from saleor_personalize.journeys import definitions, lengths, operations
 from saleor_personalize.journeys.definitions import InvalidJourney
 from saleor_personalize.journeys.our_word import OnlySaleorKnows
 from saleor_personalize.journeys.queries import waiting
 from saleor_personalize.management import dry_run
+from saleor_personalize.management.deeds import record
 from saleor_personalize.messaging.queries import newest_messages
 from saleor_personalize.models import Enrollment, Installation, Journey, Message
 
@@ -132,28 +133,38 @@ def _journey(installation: Installation, options: dict[str, Any]) -> Journey:
 
 def _go_live(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
     journey = operations.go_live(journey=_journey(installation, options), now=timezone.now())
+    _record(AuditAction.JOURNEY_LIVE, journey)
     return [{**_told(journey), "same_trigger": operations.live_on_same_trigger(journey)}]
 
 
 def _pause(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
-    journey = _journey(installation, options)
-    return [
-        _told(operations.pause(journey=journey, now=timezone.now(), on_pause=options["inside"]))
-    ]
+    journey, inside = _journey(installation, options), options["inside"]
+    paused = operations.pause(journey=journey, now=timezone.now(), on_pause=inside)
+    record(installation, AuditAction.JOURNEY_PAUSED, on=journey, inside=inside)
+    return [_told(paused)]
 
 
 def _resume(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
-    journey = _journey(installation, options)
-    return [_told(operations.resume(journey=journey, now=timezone.now()))]
+    journey = operations.resume(journey=_journey(installation, options), now=timezone.now())
+    _record(AuditAction.JOURNEY_RESUMED, journey)
+    return [_told(journey)]
+
+
+def _record(action: AuditAction, journey: Journey) -> None:
+    """Write down what was done to a journey, and the version that it has now."""
+    number = journey.published.number if journey.published is not None else None
+    record(journey.installation, action, on=journey, version=number)
 
 
 def _stop_sends(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
     operations.stop_sends(installation=installation, now=timezone.now())
+    record(installation, AuditAction.SENDS_STOPPED)
     return [{"sends_stopped_at": installation.sends_stopped_at}]
 
 
 def _resume_sends(installation: Installation, options: dict[str, Any]) -> list[dict[str, Any]]:
     operations.resume_sends(installation=installation)
+    record(installation, AuditAction.SENDS_RESUMED)
     return [{"sends_stopped_at": None}]
 
 
@@ -190,6 +201,8 @@ def _apply(installation: Installation, options: dict[str, Any]) -> list[dict[str
         )
         for definition in found
     ]
+    for version in versions:
+        record(installation, AuditAction.JOURNEY_SAVED, on=version.journey, version=version.number)
     return [
         {
             "journey": definition.journey,
@@ -239,6 +252,7 @@ def _roll_back(installation: Installation, options: dict[str, Any]) -> list[dict
         source=JourneySource.FILE,
         now=timezone.now(),
     )
+    record(installation, AuditAction.JOURNEY_SAVED, on=version.journey, version=version.number)
     return [{"journey": options["key"], "version": version.number}]
 
 

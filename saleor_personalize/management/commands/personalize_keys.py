@@ -9,7 +9,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
+from saleor_personalize.enums import AuditAction
 from saleor_personalize.exceptions import ServerKeyRefused
+from saleor_personalize.management.deeds import record
 from saleor_personalize.management.installations import (
     add_installation_argument,
     chosen_installation,
@@ -58,6 +60,7 @@ class Command(BaseCommand):
             )
         except ServerKeyRefused as refusal:
             raise CommandError(str(refusal)) from refusal
+        record(installation, AuditAction.KEY_MADE, on=key)
         if as_json:
             self.stdout.write(json.dumps({**_told(key), "secret": secret}, default=str))
             return
@@ -72,6 +75,8 @@ class Command(BaseCommand):
                 "This shop has no such key. `saleor-personalize keys list` tells all."
             )
         is_news = server_keys.revoke(key=key, now=timezone.now())
+        if is_news:
+            record(installation, AuditAction.KEY_REVOKED, on=key)
         if as_json:
             self.stdout.write(json.dumps({**_told(key), "is_news": is_news}, default=str))
             return

@@ -11,9 +11,10 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from saleor_personalize.enums import DeliveryChannel
+from saleor_personalize.enums import AuditAction, DeliveryChannel
 from saleor_personalize.events import people
 from saleor_personalize.journeys import previews
+from saleor_personalize.management.deeds import record
 from saleor_personalize.management.installations import (
     add_installation_argument,
     chosen_installation,
@@ -51,9 +52,9 @@ class Command(BaseCommand):
             part.add_argument("--step", default="", metavar="ID", help="else the first message")
             part.add_argument(
                 "--person",
-                required=True,
+                default="",
                 metavar="TEXT",
-                help="address, Saleor user, order number, anonymous id or reference",
+                help="address, Saleor user, order number, anonymous id or reference; else an example",
             )
             part.add_argument("--language", default="", metavar="CODE", help="else the person's")
             part.add_argument(
@@ -74,10 +75,11 @@ class Command(BaseCommand):
             self._look(installation, action, options)
 
     def _look(self, installation: Installation, action: str, options: dict[str, Any]) -> None:
-        profile = _person(installation, options["person"])
+        text = options["person"]
         try:
             shown = previews.preview(
-                profile=profile,
+                installation=installation,
+                profile=_person(installation, text) if text else None,
                 journey=options["journey"],
                 step_id=options["step"],
                 delivery_channel=options["over"],
@@ -85,7 +87,13 @@ class Command(BaseCommand):
                 now=timezone.now(),
             )
             if action == "test-send":
-                previews.send_test(shown=shown, installation=installation, to=options["to"])
+                previews.send_test(shown=shown, to=options["to"], now=timezone.now())
+                record(
+                    installation,
+                    AuditAction.TEST_SENT,
+                    journey=options["journey"],
+                    over=shown.delivery_channel,
+                )
                 self.stdout.write("Sent.")
         except previews.PreviewRefused as error:
             raise CommandError(str(error)) from None
@@ -120,6 +128,7 @@ class Command(BaseCommand):
             message=message, is_sent=is_sent, now=timezone.now()
         ):
             raise CommandError(f"{public_id} is no uncertain message of this shop.")
+        record(installation, AuditAction.MESSAGE_SETTLED, on=message, is_sent=is_sent)
         self.stdout.write("Sent." if is_sent else "Not sent, and not sent again.")
 
     def _show(self, shown: previews.Preview, file: Path | None, *, as_json: bool) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from saleor_personalize.enums import IdentityKind, MergeProof, PredictionTarget
+from saleor_personalize.enums import AuditAction, IdentityKind, MergeProof, PredictionTarget
 from saleor_personalize.events import history, people, timeline
+from saleor_personalize.management.deeds import record
 from saleor_personalize.management.installations import (
     add_installation_argument,
     chosen_installation,
@@ -182,4 +183,5 @@ def _split(installation: Installation, number: int) -> dict[str, Any]:
     if merge is None:
         raise CommandError(f"This shop has no merge {number}. `people show` tells their numbers.")
     is_apart = merging.split(merge=merge, now=timezone.now(), decided_by="")
+    record(installation, AuditAction.PEOPLE_SPLIT, on=merge.first, merge=number)
     return {"merge": number, "is_apart": is_apart}

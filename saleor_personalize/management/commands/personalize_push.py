@@ -11,7 +11,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
+from saleor_personalize.enums import AuditAction
 from saleor_personalize.exceptions import PushAccountRefused
+from saleor_personalize.management.deeds import record
 from saleor_personalize.management.installations import (
     add_installation_argument,
     chosen_installation,
@@ -47,8 +49,11 @@ class Command(BaseCommand):
                 push_accounts.save(installation=installation, text=text, now=timezone.now())
             except PushAccountRefused as refusal:
                 raise CommandError(str(refusal)) from None
-        elif action == "remove" and not push_accounts.remove(installation=installation):
-            raise CommandError("There is no service account.")
+            record(installation, AuditAction.PUSH_SAVED)
+        elif action == "remove":
+            if not push_accounts.remove(installation=installation):
+                raise CommandError("There is no service account.")
+            record(installation, AuditAction.PUSH_REMOVED)
         told = _told(installation)
         if as_json:
             self.stdout.write(json.dumps(told, default=str))

@@ -9,7 +9,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
+from saleor_personalize.enums import AuditAction
 from saleor_personalize.exceptions import PushAccountRefused
+from saleor_personalize.management.deeds import record
 from saleor_personalize.management.installations import (
     add_installation_argument,
     chosen_installation,
@@ -34,6 +36,7 @@ class Command(BaseCommand):
             fault = push_accounts.check(installation=installation, now=timezone.now(), token=token)
         except PushAccountRefused as refusal:
             raise CommandError(f"{refusal} Save one: saleor-personalize push save FILE") from None
+        record(installation, AuditAction.PUSH_TRIED)
         if as_json:
             self.stdout.write(json.dumps({"is_good": not fault, "fault": fault}))
         if fault:

@@ -15,6 +15,8 @@ from django.utils import timezone
 from saleor_personalize.analytics import exports, operations, reports
 from saleor_personalize.analytics.figures import PERIODS
 from saleor_personalize.dashboard.spreadsheets import csv_lines
+from saleor_personalize.enums import AuditAction
+from saleor_personalize.management.deeds import record
 from saleor_personalize.management.installations import (
     add_installation_argument,
     chosen_installation,
@@ -60,6 +62,7 @@ class Command(BaseCommand):
             columns, rows = exports.rows_of(
                 kind=kind, installation=installation, days=days, now=now
             )
+            record(installation, AuditAction.REPORT_EXPORTED, report=kind, days=days)
             lines = exports.json_lines if format == "json" else csv_lines
             for line in lines(columns, rows):
                 self.stdout.write(line, ending="")

@@ -8,7 +8,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from saleor_personalize.enums import InstallationStatus
+from saleor_personalize.enums import AuditAction, InstallationStatus
+from saleor_personalize.management.deeds import record
 from saleor_personalize.management.installations import (
     add_installation_argument,
     chosen_installation,
@@ -96,6 +97,7 @@ class Command(BaseCommand):
             version=options["to"],
         )
         for change in changes:
+            record(shop, AuditAction.MODEL_CHOSEN, on=change.now, channel=change.channel_slug)
             kept = (
                 f", and stays until {change.now.kept_until:%Y-%m-%d %H:%M} UTC"
                 if change.now.kept_until

@@ -12,6 +12,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 from django.utils import timezone
 
+from saleor_personalize.enums import AuditAction
+from saleor_personalize.management.deeds import record
 from saleor_personalize.management.installations import chosen_installation
 from saleor_personalize.models import Installation, Segment
 from saleor_personalize.segments import operations, queries
@@ -133,13 +135,14 @@ class Command(BaseCommand):
                         made += 1
                     else:
                         changed += 1
-                    operations.update_segment(
+                    saved = operations.update_segment(
                         segment=known,
                         name=str(row.get("name", known.name)),
                         definition=row.get("definition", known.definition),
                         is_active=bool(row.get("is_active", True)),
                         now=now,
                     )
+                    record(installation, AuditAction.SEGMENT_SAVED, on=saved)
                 except InvalidDefinition as error:
                     told = "\n".join(_told(error))
                     raise CommandError(

@@ -14,7 +14,8 @@ from django.utils import timezone
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from saleor_personalize.enums import InstallationStatus, TrainingReason, TrainingStatus
+from saleor_personalize.enums import AuditAction, InstallationStatus, TrainingReason, TrainingStatus
+from saleor_personalize.management.deeds import record
 from saleor_personalize.management.installations import (
     add_installation_argument,
     chosen_installation,
@@ -76,6 +77,8 @@ class Command(BaseCommand):
             training.request(installation=shop, reason=TrainingReason.ASKED, now=timezone.now())
             for shop in shops
         ]
+        for shop in shops:
+            record(shop, AuditAction.TRAINING_ASKED)
         if options["background"]:
             self.stdout.write(f"{len(asked)} training(s) wait for a worker.")
             return

@@ -8,7 +8,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
+from saleor_personalize.enums import AuditAction
 from saleor_personalize.ingestion import deliveries
+from saleor_personalize.management.deeds import record
 from saleor_personalize.management.installations import (
     add_installation_argument,
     chosen_installation,
@@ -40,6 +42,7 @@ class Command(BaseCommand):
             return
         if options["action"] == "replay":
             count = deliveries.replay(installation=installation, ids=options["ids"])
+            record(installation, AuditAction.DELIVERIES_REPLAYED, count=count)
             self.stdout.write(f"{count} deliveries are in line again.")
         taken = 0
         while count := deliveries.process_waiting(now=timezone.now()):

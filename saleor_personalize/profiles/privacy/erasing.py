@@ -163,7 +163,7 @@ def _erase(
     ):
         table.objects.of(installation).filter(**{f"{column}__in": users}).update(**{column: ""})
     log = AuditEntry.objects.of(installation)
-    log.filter(staff_id__in=users).update(staff_id="", staff_email="")
+    log.filter(actor_id__in=users).update(actor_id="", actor_name="")
     people = Profile.objects.of(installation).filter(pk__in=members)
     theirs = [str(who) for who in people.values_list("public_id", flat=True)]
     log.filter(object_kind=Profile.__name__, object_id__in=theirs).update(object_id="")

@@ -192,7 +192,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     AuditEntry: {
         **_shops("at", "action", "object_kind", "object_name", "detail", kept="audit"),
         **dict.fromkeys(
-            ("staff_id", "staff_email", "object_id"), Handling(True, "", Erased.EMPTIED, "audit")
+            ("actor_id", "actor_name", "object_id"), Handling(True, "", Erased.EMPTIED, "audit")
         ),
     },
     # The service account's address is a machine's.
@@ -241,10 +241,11 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         "recorded_at",
     ),
     PriceChange: _shops("variant_saleor_id", "channel_slug", "currency", "price", "changed_at"),
-    Journey: _shops("key", "is_live", "live_at", "priority", "published", "looked_at"),
+    Journey: _shops("key", "is_live", "live_at", "priority", "published", "looked_at", "let_go_at", "tested_at"),
     JourneyVersion: _shops("journey", "number", "definition", "source", "created_at"),
     DryRun: _shops(
-        "journey", "version", "status", "asked_at", "started_at", "finished_at", "forecast", "error"
+        "journey", "version", "status", "asked_at", "started_at", "attempts", "finished_at",
+        "forecast", "error",
     ),
     Approval: {
         **_shops("journey", "version", "asked_at", "decided_at", "goes_on", "is_given"),
@@ -434,7 +435,8 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         handed_over_at="handed_over_at",
     ),
     MessageCopy: _persons(
-        "message_copies", "message_copies", message="message_id", html="html", made_at="made_at"
+        "message_copies", "message_copies",
+        message="message_id", subject="subject", html="html", made_at="made_at",
     ),
     MessageEvent: _persons(
         "message_events", "messages", "recorded_at", "provider_event_id",

@@ -5,6 +5,7 @@
 
   const root = document.documentElement;
   const body = document.body;
+  const content = document.getElementById("content");
   const params = new URLSearchParams(location.search);
   const dashboards = (body.dataset.dashboards || "").split(" ").filter(Boolean);
   const isFramed = window.parent !== window;
@@ -14,7 +15,7 @@
   let token = "";
   let locale; // undefined: the browser's own
   let isLoaded = false;
-  let retry = null; // what was refused with an old token: {tokenUsed, element, event}
+  let retry = null; // what was refused with an old token: {tokenUsed, again}
 
   const useLocale = (given) => {
     try {
@@ -85,9 +86,9 @@
       isLoaded = true;
       htmx.trigger("#content", "personalize:load");
     } else if (retry && retry.tokenUsed !== token) {
-      const { element, event } = retry;
+      const { again } = retry;
       retry = null;
-      if (event) htmx.trigger(element, event);
+      again();
     }
   };
 
@@ -100,7 +101,7 @@
     localeChanged: (payload) => {
       if (!payload.locale || payload.locale === locale) return;
       useLocale(payload.locale);
-      if (isLoaded) htmx.trigger("#content", "personalize:load");
+      if (isLoaded) open(opened);
     },
     // One page, so there is nowhere to go; and nothing to do once an action is confirmed.
     redirect: () => {},
@@ -135,7 +136,8 @@
     }
     const tokenUsed = requestConfig.headers["authorization-bearer"];
     const trigger = requestConfig.triggeringEvent;
-    retry = { tokenUsed, element: elt, event: trigger && trigger.type };
+    if (trigger) retry = { tokenUsed, again: () => htmx.trigger(elt, trigger.type) };
+    else if (elt === content) retry = { tokenUsed, again: () => open(requestConfig.path) };
     post("notifyReady", {}); // the Dashboard answers with a handshake and the newest token
     setTimeout(() => {
       if (token === tokenUsed) problem("expired");
@@ -189,10 +191,103 @@
     }
   });
 
-  // What an action brought about: for the eye in the Dashboard's corner, for a screen reader here.
+  // -- from page to page --------------------------------------------------------------------------
+
+  // The address stays as the Dashboard made it; what is open is kept beside it, so that "back" and another
+  // language ask for it again.
+  let opened = content.getAttribute("hx-get");
+  let returning = null; // where the reader was on the page that they go back to: {scroll, focus}
+  let settled = null; // htmx tells of each element that it settled
+
+  const open = (path) => htmx.ajax("GET", path, "#content");
+  history.scrollRestoration = "manual";
+  history.replaceState({ path: opened }, "");
+
+  body.addEventListener("htmx:afterSettle", (event) => {
+    const { target, requestConfig, pathInfo, xhr } = event.detail;
+    if (xhr === settled || target !== content || requestConfig.verb !== "get") return;
+    settled = xhr;
+    if (returning) {
+      scrollTo(0, returning.scroll || 0);
+      const before = document.getElementById(returning.focus || "");
+      if (before) before.focus({ preventScroll: true });
+      returning = null;
+      return;
+    }
+    const { elt } = requestConfig;
+    if (elt === content) return;
+    const isMenu = !!elt.closest(".nav");
+    const isSamePage = !isMenu && !!document.getElementById(elt.id); // a filter, say
+    const path = pathInfo.finalRequestPath;
+    if (path !== opened) {
+      const kept = { path: opened, scroll: pressed.scroll, focus: elt.id };
+      if (isSamePage) history.replaceState({ path }, "");
+      else {
+        history.replaceState(kept, "");
+        history.pushState({ path }, "");
+      }
+      opened = path;
+    }
+    const heading = content.querySelector("h2");
+    if (isSamePage || !heading) return;
+    if (!isMenu && !content.contains(document.activeElement)) {
+      heading.tabIndex = -1;
+      heading.focus({ preventScroll: true });
+    }
+    heading.scrollIntoView({ block: "nearest" });
+  });
+
+  window.addEventListener("popstate", (event) => {
+    if (!event.state || !event.state.path) return;
+    opened = event.state.path;
+    returning = event.state;
+    open(opened);
+  });
+
+  // -- what became of a press ---------------------------------------------------------------------
+
+  const outcome = document.getElementById("outcome");
+  const TONES = { success: "good", warning: "warn", error: "bad" };
+  let pressed = {}; // {id, target, scroll} of the last request
+
+  body.addEventListener("htmx:beforeRequest", (event) => {
+    const { elt, target, requestConfig } = event.detail;
+    const trigger = requestConfig.triggeringEvent;
+    if (!trigger) return; // it asks by itself
+    pressed = { id: (trigger.submitter || elt).id, target, scroll: scrollY };
+    if (requestConfig.verb !== "get" || target === content) outcome.hidden = true;
+  });
+
+  // It stands where it was pressed and stays there until another page is opened: not within what asks anew by
+  // itself, nor as a stranger in a list.
+  const place = () => {
+    const { id, target } = pressed;
+    if (target && target !== content && target.isConnected) {
+      (target.closest("ul, ol, table, form") || target).before(outcome);
+      return;
+    }
+    const button = id && document.getElementById(id);
+    const near = button && content.contains(button) && button.closest("li, form, .card");
+    const card = near || content.querySelector(".card");
+    if (!card) content.before(outcome);
+    else if (card.querySelector("[data-poll]") || card.closest("[data-poll]")) (card.closest(".card") || card).before(outcome);
+    else if (card.matches(".card")) card.firstElementChild.after(outcome);
+    else card.append(outcome);
+  };
+
   body.addEventListener("personalize:outcome", (event) => {
     const { status, title, text } = event.detail;
-    say("outcome", `${title} ${text}`.trim());
+    const strong = document.createElement("strong");
+    strong.textContent = title;
+    outcome.className = `notice ${TONES[status] || ""} wrap`;
+    outcome.replaceChildren();
+    place();
+    outcome.hidden = false;
+    // A screen reader tells what changes within a place that it knows.
+    setTimeout(() => {
+      outcome.replaceChildren(strong, text ? ` ${text}` : "");
+      outcome.scrollIntoView({ block: "nearest" });
+    }, 50);
     post("notification", { status, title, text });
   });
 

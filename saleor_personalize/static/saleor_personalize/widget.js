@@ -1,15 +1,17 @@
-/* A widget on a page of Saleor's Dashboard: it is drawn without this file, which follows the reader's
-   theme (no form carries the Dashboard's) and tells the Dashboard how high the widget is. */
+/* A widget on a page of Saleor's Dashboard: it is drawn without this file, which tells the Dashboard how high
+   the widget is, and follows the theme of the reader's system where the Dashboard did not say its own. */
 (() => {
   "use strict";
 
   const root = document.documentElement;
-  const dark = matchMedia("(prefers-color-scheme: dark)");
-  const follow = () => {
-    root.dataset.theme = dark.matches ? "dark" : "light";
-  };
-  follow();
-  dark.addEventListener("change", follow);
+  if (!root.dataset.theme) {
+    const dark = matchMedia("(prefers-color-scheme: dark)");
+    const follow = () => {
+      root.dataset.theme = dark.matches ? "dark" : "light";
+    };
+    follow();
+    dark.addEventListener("change", follow);
+  }
 
   const tell = () => {
     const dashboards = (document.body.dataset.dashboards || "").split(" ").filter(Boolean);

@@ -189,7 +189,8 @@ class _Root:
         if self.caller.app is None and channel is None:
             raise GraphQLError("More than one channel exists. Please, specify channel.")
         given = filter or {}
-        rows: list[Node] = _changed_since(self.shop.products.values(), {"filter": given})
+        sold = self.shop.products.values() if channel is None else self.shop.products_in(channel)
+        rows: list[Node] = _changed_since(sold, {"filter": given})
         if given.get("ids") is not None:
             rows = [p for p in rows if p["id"] in given["ids"]]
         if self.caller.app is None:

@@ -135,6 +135,8 @@ class Shop:
         self.checkouts: dict[str, Node] = {}
         #: what carts can be sent by, as Saleor's `ShippingMethod`
         self.shipping_methods: list[Node] = []
+        #: (variant, slug of a sales channel) -> what it costs there while a promotion runs
+        self.promotions: dict[tuple[str, str], float] = {}
         #: key -> message of what our app reported about itself
         self.problems: dict[str, str] = {}
         self.orders: dict[str, Node] = {}
@@ -376,16 +378,41 @@ class Shop:
         variant = self.variants.get(variant_id)
         if variant is None or channel_slug is None:
             return variant
-        price = self._price(variant_id, channel_slug)
-        return {**variant, "pricing": {"price": price, "priceUndiscounted": price}}
+        full = self._listed(variant, channel_slug)["price"]
+        return {
+            **variant,
+            "pricing": {
+                "price": self._price(variant_id, channel_slug),
+                "priceUndiscounted": _taxed(full["amount"], full["currency"]),
+            },
+        }
+
+    def products_in(self, channel_slug: str) -> list[Node]:
+        """Return the products as they are sold in a sales channel."""
+        return [
+            {
+                **product,
+                "variants": lambda info, of=product: [
+                    self.variant_in(variant["id"], channel_slug) for variant in of["variants"](info)
+                ],
+            }
+            for product in self.products.values()
+        ]
+
+    def _listed(self, variant: Node, channel_slug: str) -> Node:
+        listings: list[Node] = variant["channelListings"]
+        return next(each for each in listings if each["channel"]["slug"] == channel_slug)
+
+    def _amount(self, variant: Node, channel_slug: str) -> float:
+        """Return what a shopper pays for a variant."""
+        full: float = self._listed(variant, channel_slug)["price"]["amount"]
+        return self.promotions.get((variant["id"], channel_slug), full)
 
     def _price(self, variant_id: str, channel_slug: str = "") -> Node:
-        listing = next(
-            each
-            for each in self.variants[variant_id]["channelListings"]
-            if each["channel"]["slug"] == (channel_slug or self.default_channel)
-        )
-        return _taxed(listing["price"]["amount"], listing["price"]["currency"])
+        slug = channel_slug or self.default_channel
+        variant = self.variants[variant_id]
+        currency = self._listed(variant, slug)["price"]["currency"]
+        return _taxed(self._amount(variant, slug), currency)
 
     # -- facts ------------------------------------------------------------------------------------
 
@@ -521,6 +548,24 @@ class Shop:
         variant["updatedAt"] = _iso(self.clock())
         self.emit("product_variant_updated", "productVariant", variant)
 
+    def start_promotion(self, variant_id: str, channel_slug: str, amount: float) -> None:
+        """Let a variant cost less: only PRODUCT_VARIANT_DISCOUNTED_PRICE_UPDATED tells."""
+        self.promotions[variant_id, channel_slug] = amount
+        self._tell_price(variant_id, channel_slug)
+
+    def end_promotion(self, variant_id: str, channel_slug: str) -> None:
+        del self.promotions[variant_id, channel_slug]
+        self._tell_price(variant_id, channel_slug)
+
+    def _tell_price(self, variant_id: str, channel_slug: str) -> None:
+        self.emit(
+            "product_variant_discounted_price_updated",
+            "productVariant",
+            self.variants[variant_id],
+            channel=self.channel(channel_slug),
+            newPrice=self._price(variant_id, channel_slug)["gross"],
+        )
+
     def cancel_order(self, order_id: str) -> None:
         order = self.orders[order_id]
         order.update(status="CANCELED", updatedAt=_iso(self.clock()))
@@ -574,11 +619,7 @@ class Shop:
             if variant_id not in self.variants:
                 raise GraphQLError(f"Could not resolve to a variant: {variant_id}")
             variant = self.variants[variant_id]
-            amount = next(
-                listing["price"]["amount"]
-                for listing in variant["channelListings"]
-                if listing["channel"]["slug"] == checkout["channel"]["slug"]
-            )
+            amount = self._amount(variant, checkout["channel"]["slug"])
             checkout["lines"].append(
                 {
                     "id": global_id("CheckoutLine", uuid.uuid4()),
@@ -640,14 +681,7 @@ class Shop:
         voucher_code: str | None = None,
     ) -> Node:
         currency = channel["currencyCode"]
-        prices = [
-            next(
-                listing["price"]["amount"]
-                for listing in variant["channelListings"]
-                if listing["channel"]["slug"] == channel["slug"]
-            )
-            for variant, _ in lines
-        ]
+        prices = [self._amount(variant, channel["slug"]) for variant, _ in lines]
         total = sum(price * quantity for price, (_, quantity) in zip(prices, lines, strict=True))
         order: Node = {
             "id": global_id("Order", uuid.uuid4()),

@@ -283,6 +283,8 @@ class Shop:
                 )
                 if act.does == "paused":
                     journeys.pause(journey=journey, now=now)
+                    while journey.let_go_at is not None:
+                        journeys.let_go(journey=journey, now=now, limit=journeys.LEAVE_AT_ONCE)
                 else:
                     journeys.resume(journey=journey, now=now)
             case "stopped_sends":
