@@ -18,6 +18,7 @@ from saleor_personalize.testing.demo.errors import StoryError
 from saleor_personalize.testing.demo.occasions import Occasions
 from saleor_personalize.testing.demo.person import Person
 from saleor_personalize.testing.demo.phones import Phones
+from saleor_personalize.testing.demo.visitors import Visitors
 from saleor_personalize.testing.saleor import FakeSaleor
 from saleor_personalize.testing.stack import Stack, StackError, wait_until
 
@@ -65,11 +66,13 @@ class Story:
         read = self.content_pages()
         self.go_live()
         self.shoppers()
-        person = Person(self).play()
+        ana = Person(self)
+        person = ana.play()
         occasions = Occasions(self).play()
         channels = Channels(self)
         over_channels = channels.play()
         messages = self.messages()
+        visitors = Visitors(self, ana.server_key).play()
         recovered = channels.recover()
         return {
             "installed": self.shop.api_url,
@@ -84,6 +87,7 @@ class Story:
             "person": person,
             "occasions": occasions,
             "channels": over_channels,
+            "visitors": visitors,
             "recovered": recovered,
         }
 
