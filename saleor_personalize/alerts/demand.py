@@ -6,7 +6,7 @@ favourites, however many people the shop knows.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -91,12 +91,25 @@ def wanted(
     limit: int | None = None,
 ) -> list[Wanted]:
     """Return what people wait for, what most wait for first; of one sales channel, or of all."""
+    ranked = _ranked(installation, now, channel_slug)
+    end = None if limit is None else offset + limit
+    return _described(installation, list(ranked[offset:end]), now)
+
+
+def all_wanted(
+    *, installation: Installation, now: datetime, channel_slug: str = "", batch: int
+) -> Iterator[Wanted]:
+    """Yield what `wanted` returns, whole: it is counted once and described `batch` at a time."""
+    rows = list(_ranked(installation, now, channel_slug))
+    for start in range(0, len(rows), batch):
+        yield from _described(installation, rows[start : start + batch], now)
+
+
+def _ranked(installation: Installation, now: datetime, channel_slug: str) -> Any:
     rows = _counted(installation, now)
     if channel_slug:
         rows = rows.filter(channel_slug=channel_slug)
-    ranked = rows.order_by("-confirmed", "-asked", *_PLACE)
-    end = None if limit is None else offset + limit
-    return _described(installation, list(ranked[offset:end]), now)
+    return rows.order_by("-confirmed", "-asked", *_PLACE)
 
 
 def of_product(*, installation: Installation, product_id: str, now: datetime) -> list[Wanted]:

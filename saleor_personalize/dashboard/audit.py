@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from saleor_personalize.audit import queries
 from saleor_personalize.audit.operations import APP_TOKEN, TERMINAL
 from saleor_personalize.conf import settings
 from saleor_personalize.dashboard import words
 from saleor_personalize.dashboard.access import Staff, staff_view
-from saleor_personalize.dashboard.forms import row_id
+from saleor_personalize.dashboard.forms import SettingsForm, row_id
 from saleor_personalize.dashboard.spreadsheets import csv_response
 from saleor_personalize.dashboard.views import _render
-from saleor_personalize.enums import AuditAction
-from saleor_personalize.models import AuditEntry
+from saleor_personalize.enums import AuditAction, NotSentReason
+from saleor_personalize.models import AuditEntry, Journey, Message
 from saleor_personalize.saleor_api.server_keys import is_meant
+from saleor_personalize.segments import words as facts
 
 LISTED = 50
 _LONGEST_ID = 100
@@ -130,11 +131,60 @@ def _line(row: AuditEntry) -> dict[str, Any]:
     return {
         "at": row.at,
         "title": ACTIONS[AuditAction(row.action)],
-        "name": row.object_name or row.object_id,
-        "detail": _detail(row),
+        "name": _name(row),
+        "detail": _in_words(row),
         "who": row.actor_id,
         "who_name": _who(row),
     }
+
+
+def _name(row: AuditEntry) -> str:
+    """Return what it was done to, by the name that the other pages call it by."""
+    if row.object_kind == Journey.__name__:
+        return words.journey_name(row.object_name)
+    if row.object_kind == Message.__name__:
+        return str(words.TEMPLATES.get(row.object_name, row.object_name))
+    return row.object_name or row.object_id
+
+
+#: Name of a detail -> what it says, given its value; a detail of a later version shows as it is kept.
+_DETAILS: dict[str, Callable[[Any], str]] = {
+    "journey": lambda key: words.journey_name(key),
+    "channel": lambda slug: str(slug),
+    "count": lambda count: _("how many: %(count)s") % {"count": count},
+    "days": lambda days: ngettext("%(count)d day", "%(count)d days", days) % {"count": days},
+    "fields": lambda names: ", ".join(_field(name) for name in names),
+    "held_by": lambda reason: words.held_reason(NotSentReason(reason)) if reason else "",
+    "inside": lambda what: {
+        "hold": _("who is inside waits"),
+        "exit": _("who was inside left"),
+    }.get(what, ""),
+    "is_dry_run": lambda is_dry_run: _("only tried") if is_dry_run else "",
+    "is_on": lambda is_on: _("switched on") if is_on else _("switched off"),
+    "is_sent": lambda is_sent: _("it was sent") if is_sent else _("it was not sent"),
+    # Tells only the database which of the merges it was.
+    "merge": lambda _key: "",
+    "placement": lambda key: str(key),
+    "over": lambda channel: str(facts.DELIVERY_CHANNELS.get(channel, channel)),
+    "report": lambda kind: str(words.REPORTS.get(kind, kind)),
+    "version": lambda number: _("version %(number)s") % {"number": number},
+    "winner": lambda arm: _("everybody gets “%(arm)s”") % {"arm": arm},
+}
+
+
+def _field(name: str) -> str:
+    field = SettingsForm.base_fields.get(name)
+    return str(field.label) if field is not None and field.label else name
+
+
+def _in_words(row: AuditEntry) -> str:
+    def told(name: str, value: Any) -> str:
+        return _DETAILS[name](value) if name in _DETAILS else f"{name}: {value}"
+
+    # As they are listed above: the database keeps no order.
+    known = [name for name in _DETAILS if name in row.detail]
+    names = [*known, *(name for name in row.detail if name not in _DETAILS)]
+    return " · ".join(filter(None, (told(name, row.detail[name]) for name in names)))
 
 
 def _who(row: AuditEntry) -> str:
@@ -148,6 +198,8 @@ def _who(row: AuditEntry) -> str:
 
 
 def _detail(row: AuditEntry) -> str:
+    """Return the detail as it is kept, for other programs."""
+
     def text(value: object) -> str:
         return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 

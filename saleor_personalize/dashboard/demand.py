@@ -93,31 +93,25 @@ def export(request: HttpRequest, staff: Staff) -> StreamingHttpResponse:
 
 
 def _cells(staff: Staff, channel: str, now: datetime) -> Iterator[list[object]]:
-    offset = 0
-    while rows := demand.wanted(
-        installation=staff.installation,
-        now=now,
-        channel_slug=channel,
-        offset=offset,
-        limit=BATCH,
-    ):
-        for row in rows:
-            yield [
-                row.product_id,
-                row.variant_id,
-                row.sku,
-                row.product_name,
-                row.variant_name,
-                row.channel_slug,
-                row.waiting,
-                row.unconfirmed,
-                row.told,
-                row.kept,
-                row.since.isoformat(),
-                "" if row.pieces is None else row.pieces,
-                row.sold_out_since.isoformat() if row.sold_out_since else "",
-                "" if row.price is None else str(row.price),
-                row.currency,
-                "" if row.value is None else str(row.value),
-            ]
-        offset += BATCH
+    rows = demand.all_wanted(
+        installation=staff.installation, now=now, channel_slug=channel, batch=BATCH
+    )
+    for row in rows:
+        yield [
+            row.product_id,
+            row.variant_id,
+            row.sku,
+            row.product_name,
+            row.variant_name,
+            row.channel_slug,
+            row.waiting,
+            row.unconfirmed,
+            row.told,
+            row.kept,
+            row.since.isoformat(),
+            "" if row.pieces is None else row.pieces,
+            row.sold_out_since.isoformat() if row.sold_out_since else "",
+            "" if row.price is None else str(row.price),
+            row.currency,
+            "" if row.value is None else str(row.value),
+        ]

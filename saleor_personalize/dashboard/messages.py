@@ -120,24 +120,23 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
         delivery_channel=asked.over,
         template=asked.template,
     )
-    shown = queries.search(
+    found = queries.search(
         installation=staff.installation,
         wanted=wanted,
         before=Place.parse(request.GET.get("before", "")),
-        limit=LISTED + 1,
+        limit=LISTED,
     )
-    last = shown[LISTED - 1] if len(shown) > LISTED else None
     return _render(
         request,
         staff,
         "messages/page.html",
         {
             "asked": asked,
-            "messages": rows(staff, shown[:LISTED]),
-            "older": str(Place(last.decided_at, last.pk)) if last is not None else "",
+            "messages": rows(staff, found.messages),
+            "older": found.older,
+            "is_cut": found.is_cut,
             "is_first": "before" not in request.GET,
             "is_asked": asked != _Asked("", "", "", "", "", PERIOD),
-            "is_looked_through": bool(wanted.unindexed),
             "looked_through": queries.LOOKED_THROUGH,
             "journeys": sorted((words.journey_name(key), key) for key, _pk in keys),
             "statuses": list(_STATUSES.items()),

@@ -118,16 +118,10 @@ def _days(request: HttpRequest) -> int:
 
 def _exports(staff: Staff) -> list[tuple[str, str]]:
     """Return (kind, its name) of what may be downloaded: rows about people by those who may see them."""
-    names = {
-        "figures": _("Figures of each day"),
-        "attributions": _("What orders followed"),
-        "messages": _("Messages"),
-        "events": _("Events"),
-    }
     return [
-        (kind, name)
-        for kind, name in names.items()
-        if staff.can_see_people or not exports.EXPORTS[kind].of_people
+        (kind, str(words.REPORTS[kind]))
+        for kind, export in exports.EXPORTS.items()
+        if staff.can_see_people or not export.of_people
     ]
 
 

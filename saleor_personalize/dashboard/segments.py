@@ -18,7 +18,8 @@ from saleor_personalize.dashboard.access import Staff, staff_view
 from saleor_personalize.dashboard.forms import row_id
 from saleor_personalize.dashboard.views import CALM, LIVELY, Context, _poll, _render, _tell
 from saleor_personalize.enums import AuditAction
-from saleor_personalize.models import Segment
+from saleor_personalize.journeys import segment_use
+from saleor_personalize.models import Installation, Segment
 from saleor_personalize.segments import operations, queries
 from saleor_personalize.segments.definition import (
     AllOf,
@@ -62,6 +63,7 @@ def _list(request: HttpRequest, staff: Staff, now: datetime) -> Context:
     lag = queries.lag(installation=staff.installation, now=now)
     found = queries.segments(installation=staff.installation)
     told = queries.descriptions(installation=staff.installation, rows=found)
+    used_by = _used_by(staff.installation)
     rows = [
         {
             "pk": row.pk,
@@ -71,6 +73,7 @@ def _list(request: HttpRequest, staff: Staff, now: datetime) -> Context:
             "is_filled": row.evaluated_at is not None,
             "is_active": row.is_active,
             "description": told[row.pk],
+            "used_by": used_by.get(row.key, []),
         }
         for row in found
     ]
@@ -81,6 +84,17 @@ def _list(request: HttpRequest, staff: Staff, now: datetime) -> Context:
         "behind": words.duration(lag.behind),
         "lag_state": words.segments_state(lag) if rows else None,
         "segments_poll": _poll(request, rows, LIVELY if is_moving else CALM),
+    }
+
+
+def _used_by(installation: Installation) -> dict[str, list[dict[str, Any]]]:
+    """Return the journeys that follow each segment, by its key."""
+    return {
+        key: [
+            {"key": one.key, "name": words.journey_name(one.key), "is_live": one.is_live}
+            for one in journeys
+        ]
+        for key, journeys in segment_use.users(installation=installation).items()
     }
 
 
@@ -172,7 +186,7 @@ def save(request: HttpRequest, staff: Staff) -> HttpResponse:
                 now=now,
             )
         else:
-            operations.update_segment(
+            segment_use.update_segment(
                 segment=segment,
                 name=name,
                 definition=node.to_json(),
@@ -200,7 +214,7 @@ def delete(request: HttpRequest, staff: Staff, segment_id: int) -> HttpResponse:
     try:
         with transaction.atomic():
             staff.record(AuditAction.SEGMENT_DELETED, on=segment)
-            operations.delete_segment(segment=segment)
+            segment_use.delete_segment(segment=segment)
     except InvalidDefinition as error:
         return _tell(_page(request, staff), "error", _("Not deleted"), error.faults[0].message)
     return _tell(_page(request, staff), "success", _("Segment deleted"), "")
@@ -258,6 +272,7 @@ def _edit(
         shown = from_json(shown).to_json()
     context = {
         "segment": segment,
+        "used_by": _used_by(installation).get(segment.key, []) if segment is not None else [],
         "name": name,
         "key": key,
         "root": editor.view(node, names=names, options=options),

@@ -20,6 +20,7 @@ from saleor_personalize.health import queries
 from saleor_personalize.health.queries import COUNTED, RECONCILED, Provider, Pulse, Work
 from saleor_personalize.ingestion.queries import latest_backfill
 from saleor_personalize.models import Installation
+from saleor_personalize.onboarding.queries import last_check
 from saleor_personalize.recommendations.queries import is_waiting_long, latest_training
 from saleor_personalize.saleor_api.client import SaleorClient
 from saleor_personalize.segments import words as facts
@@ -77,6 +78,7 @@ def _checks(request: HttpRequest, staff: Staff, now: datetime) -> dict[str, obje
     return {
         "checks": found,
         "is_well": not any(each.state.tone == "bad" for each in found),
+        "is_marked": any(each.state.tone == "warn" for each in found),
         "health_poll": _poll(request, figures, LIVELY if is_busy else CALM),
     }
 
@@ -117,6 +119,15 @@ def examine(installation: Installation, now: datetime) -> Iterator[Check]:
             page="dashboard-go-live-page",
             docs="docs/howto/troubleshooting.md",
         )
+    checked = last_check(installation=installation)
+    yield Check(
+        "go-live",
+        _("Go-live check"),
+        _checked_state(checked[0] if checked else None),
+        checked[1] if checked else None,
+        page="dashboard-go-live-page",
+        docs="docs/howto/email.md",
+    )
     yield Check(
         "saleor",
         _("Access to Saleor"),
@@ -208,6 +219,20 @@ def _provider_state(provider: Provider) -> State:
             _("See why on the page of messages, and look at your account at the provider."),
         )
     return State("good", _("Takes messages"))
+
+
+def _checked_state(obstacles: int | None) -> State:
+    if obstacles is None:
+        return State("", _("Not checked yet"))
+    if not obstacles:
+        return State("good", _("Nothing in the way"))
+    title = ngettext("%(count)d thing to mend", "%(count)d things to mend", obstacles)
+    return State(
+        "warn",
+        title % {"count": obstacles},
+        _("Receivers of mail may refuse what you send, or put it among spam."),
+        _("Mend what the check names, then check again."),
+    )
 
 
 def _reconciled_state(at: datetime | None, now: datetime) -> State:

@@ -229,6 +229,14 @@ TRIGGERS = {
     "welcome": gettext_lazy("Somebody allows messages and has never ordered."),
     "win_back": gettext_lazy("Somebody stays away for longer than they use to."),
 }
+#: what may be downloaded, by kind
+REPORTS = {
+    "figures": gettext_lazy("Figures of each day"),
+    "attributions": gettext_lazy("What orders followed"),
+    "messages": gettext_lazy("Messages"),
+    "events": gettext_lazy("Events"),
+    "demand": gettext_lazy("Demand"),
+}
 
 
 def journey_name(key: str) -> str:

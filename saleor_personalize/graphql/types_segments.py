@@ -14,6 +14,7 @@ from saleor_personalize.enums import AuditAction
 from saleor_personalize.exceptions import AccessDenied
 from saleor_personalize.graphql.deeds import record
 from saleor_personalize.graphql.types import text
+from saleor_personalize.journeys import segment_use
 from saleor_personalize.models import Installation
 from saleor_personalize.models import Segment as SegmentRow
 from saleor_personalize.segments import operations, queries
@@ -150,13 +151,13 @@ class SegmentUpdate(_Answer, graphene.Mutation):
         return _answer(
             SegmentUpdate,
             lambda: _saved(
-                info, operations.update_segment(segment=segment, now=timezone.now(), **changes)
+                info, segment_use.update_segment(segment=segment, now=timezone.now(), **changes)
             ),
         )
 
 
 class SegmentDelete(_Answer, graphene.Mutation):
-    """Server only: delete a segment with its memberships; refused while another builds on it."""
+    """Server only: delete a segment with its memberships; refused while another builds on it, or a live journey follows it."""
 
     class Arguments:
         key = graphene.String(required=True)
@@ -192,7 +193,7 @@ def _saved(info: Any, segment: SegmentRow) -> SegmentRow:
 def _delete(info: Any, segment: SegmentRow) -> None:
     with transaction.atomic():
         record(info, AuditAction.SEGMENT_DELETED, on=segment)
-        operations.delete_segment(segment=segment)
+        segment_use.delete_segment(segment=segment)
 
 
 def _server(info: Any) -> Installation:

@@ -1,7 +1,8 @@
 """Four eyes before a journey writes to people (GO_LIVE_APPROVAL): who asks is not who decides.
 
-What is approved is one version. It may go live, be paused and go on as often as anybody likes; another
-version needs another yes, whether it would go live or replace what is live.
+What is approved is one version, with the segments that it follows. It may go live, be paused and go on as often
+as anybody likes; another version needs another yes, whether it would go live or replace what is live, and so
+does the same one after a segment of it was changed (`segment_use`).
 """
 
 from __future__ import annotations
@@ -9,15 +10,16 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models import Max
 from django.utils.translation import gettext as _
 
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import JourneySource
 from saleor_personalize.exceptions import PersonalizeError
-from saleor_personalize.journeys import operations
+from saleor_personalize.journeys import operations, segment_use
 from saleor_personalize.journeys.definitions import Definition
 from saleor_personalize.journeys.versions import add_version, make_current
-from saleor_personalize.models import Approval, Journey, JourneyVersion
+from saleor_personalize.models import Approval, Journey, JourneyVersion, Segment
 
 
 class ApprovalRefused(PersonalizeError):
@@ -28,7 +30,14 @@ def is_missing(version: JourneyVersion | None) -> bool:
     """Tell whether somebody else has to say yes before a version may write to people."""
     if not settings.GO_LIVE_APPROVAL or version is None:
         return False
-    return not version.approvals.filter(is_given=True).exists()
+    given = version.approvals.filter(is_given=True)
+    followed = segment_use.segments_of(
+        installation=version.installation, definition=operations.definition_of(version)
+    )
+    # Whom it would write to may be others than those that were agreed upon.
+    changed = Segment.objects.of(version.installation_id).filter(key__in=followed)
+    latest = changed.aggregate(at=Max("updated_at"))["at"] if followed else None
+    return not (given.filter(decided_at__gte=latest) if latest else given).exists()
 
 
 def open_of(journey: Journey) -> Approval | None:

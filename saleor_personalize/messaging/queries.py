@@ -114,12 +114,25 @@ class Place:
         return f"{self.at.isoformat()},{self.pk}"
 
 
+@dataclass(frozen=True)
+class Found:
+    """Messages that were looked for, newest first, and from where to go on; None: there are no older ones.
+
+    `is_cut`: not all of them were looked at; the older ones are, from there.
+    """
+
+    messages: list[Message]
+    older: Place | None
+    is_cut: bool = False
+
+
 def search(
     *, installation: Installation, wanted: Wanted, before: Place | None, limit: int
-) -> list[Message]:
+) -> Found:
     """Return the newest messages that are looked for, or those before a place.
 
-    What is `unindexed` is looked for among `LOOKED_THROUGH` messages at a time.
+    What is `unindexed` is looked for among `LOOKED_THROUGH` messages at a time, so that it takes no longer in a
+    large shop; whoever goes on comes to all of them.
     """
     rows = Message.objects.of(installation).filter(decided_at__gte=wanted.since)
     if wanted.journey_id is not None:
@@ -132,15 +145,23 @@ def search(
         rows = rows.filter(decided_at__lte=before.at).filter(
             Q(decided_at__lt=before.at) | Q(pk__lt=before.pk)
         )
-    found = _among(rows, wanted).select_related("journey")
-    return list(found.order_by("-decided_at", "-pk")[:limit])
+    newest = rows.order_by("-decided_at", "-pk")
+    among = newest
+    if wanted.unindexed:
+        among = newest.filter(pk__in=newest.values("pk")[:LOOKED_THROUGH], **wanted.unindexed)
+    shown = list(among.select_related("journey")[: limit + 1])
+    if len(shown) > limit:
+        last = shown[limit - 1]
+        return Found(shown[:limit], Place(last.decided_at, last.pk))
+    end = _last_looked_at(newest) if wanted.unindexed else None
+    return Found(shown, end, is_cut=end is not None)
 
 
-def _among(rows: QuerySet[Message], wanted: Wanted) -> QuerySet[Message]:
-    if not wanted.unindexed:
-        return rows
-    newest = rows.order_by("-decided_at", "-pk").values("pk")[:LOOKED_THROUGH]
-    return rows.filter(pk__in=newest, **wanted.unindexed)
+def _last_looked_at(newest: QuerySet[Message]) -> Place | None:
+    """Return where those that were looked through end; None where there are no more."""
+    places = newest.values_list("decided_at", "pk")[LOOKED_THROUGH - 1 : LOOKED_THROUGH + 1]
+    found = [Place(at, pk) for at, pk in places]
+    return found[0] if len(found) > 1 else None
 
 
 def tally(*, profile: Profile) -> dict[str, int]:

@@ -85,6 +85,12 @@ class FirstSteps:
         return sum(step.is_done for step in self.steps)
 
 
+def last_check(*, installation: Installation) -> tuple[int, datetime] | None:
+    """Return how many obstacles the last go-live check found, and when it was made; None: it never was."""
+    row = FirstStep.objects.of(installation).filter(key=FirstStepKey.CHECKED).first()
+    return (int(row.detail or 0), row.done_at) if row is not None else None
+
+
 def first_steps(*, installation: Installation) -> FirstSteps:
     """Return every step and whether it is done. Reads some rows by index, however large the shop."""
     noted = {row.key: row for row in FirstStep.objects.of(installation)}

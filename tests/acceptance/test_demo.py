@@ -113,6 +113,7 @@ def test_b112_d2_the_demo_tells_the_whole_story(demo: Demo) -> None:
     assert story["installed"].startswith("http://127.0.0.1:")
     assert story["backfilled"] == {
         "channels": 2,
+        "prices": 132,
         "categories": 7,
         "collections": 1,
         "products": 66,

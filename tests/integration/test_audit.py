@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import html
 import io
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -206,6 +208,36 @@ def test_b101_the_log_is_read_by_action_and_by_person_and_page_by_page(
     assert rules.count("<li>\n<div") == 1
     none = client.get("/dashboard/audit/?action=key_made", headers=signed).content.decode()
     assert "Nothing yet." in none
+
+
+def test_b101_details_are_told_in_words_and_kept_as_they_are(
+    client: Client, installation: Installation, signed: Any
+) -> None:
+    make_entries(
+        installation, 1, action=AuditAction.CHECKOUT_RECOVERED,
+        detail={"journey": "abandoned_checkout", "held_by": "quiet_hours"},
+    )  # fmt: skip
+    make_entries(installation, 1, action=AuditAction.TEST_SENT, detail={"journey": "re_permission", "over": "push"})  # fmt: skip
+    make_entries(installation, 1, action=AuditAction.MESSAGE_SETTLED, detail={"is_sent": False})
+    make_entries(
+        installation, 1, action=AuditAction.SETTINGS_CHANGED, detail={"fields": ["sender"]}
+    )
+    make_entries(installation, 1, action=AuditAction.PEOPLE_SPLIT, detail={"merge": 71, "new": 1})
+    client.post("/dashboard/journeys/abandoned_checkout/go-live/", headers=signed)
+    page = client.get("/dashboard/audit/", headers=signed).content.decode()
+    told = html.unescape(" ".join(re.sub(r"<[^>]+>", " ", page).split()))
+    assert "Cart reminder · It is night where the person is." in told
+    assert "Still interested? · by push" in told
+    assert "it was not sent" in told
+    assert "Sender" in told.partition("Changed settings")[2]
+    # What a later version keeps shows as it is kept.
+    assert "new: 1" in told
+    assert "71" not in told.partition("Split a person")[2].partition("Sender")[0]
+    assert "Had a journey go live · Cart reminder" in told
+    assert "version 1" in told
+    export = client.get("/dashboard/audit/export/?action=test_sent", headers=signed)
+    line = b"".join(export.streaming_content).decode().splitlines()[1]  # type: ignore[attr-defined]
+    assert line.endswith('"over: push, journey: re_permission"')
 
 
 def test_b101_the_log_is_a_file_that_no_spreadsheet_runs(

@@ -18,6 +18,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 
 from saleor_personalize.catalog import operations as catalog
+from saleor_personalize.dashboard import demand
 from saleor_personalize.enums import AuditAction
 from saleor_personalize.models import (
     AuditEntry,
@@ -181,7 +182,7 @@ def test_4040_the_file_has_all_rows_and_runs_in_no_spreadsheet(
 
 
 def test_4041_the_page_goes_on_and_asks_no_more_for_more_people(
-    client: Client, signed: dict[str, str], shop: Catalogue
+    client: Client, signed: dict[str, str], shop: Catalogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(1, 31):
         id_ = variant(shop, number, f"Product {number:02}", us="1")
@@ -192,6 +193,12 @@ def test_4041_the_page_goes_on_and_asks_no_more_for_more_people(
     rest = [row[0] for row in rows_of(client, signed, "?page=2")]
     assert names[0] == "Product 01 Large"
     assert (len(names), len(rest), len({*names, *rest})) == (25, 5, 30)
+    # The file is described piece by piece, and counted once.
+    monkeypatch.setattr(demand, "BATCH", 10)
+    with CaptureQueriesContext(connection) as caught:
+        file = b"".join(client.get(f"{URL}export/", headers=signed)).decode()  # type: ignore[arg-type]
+    assert len(list(csv.DictReader(io.StringIO(file)))) == 30
+    assert sum('MIN("saleor_personalize_stockalert"' in each["sql"] for each in caught) == 1
     with CaptureQueriesContext(connection) as caught:
         page = client.get(URL, headers=signed)
     assert len(caught) <= 25

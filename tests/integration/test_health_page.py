@@ -15,6 +15,7 @@ from django.utils import timezone
 from saleor_personalize.enums import (
     BackfillStatus,
     ErasureSource,
+    FirstStepKey,
     MessageStatus,
     NotSentReason,
     TrainingReason,
@@ -29,6 +30,7 @@ from saleor_personalize.models import (
     Profile,
     Training,
 )
+from saleor_personalize.onboarding import operations as onboarding
 from saleor_personalize.saleor_api.client import SaleorClient
 from saleor_personalize.tasks.health import beat_heart
 from tests.conftest import make_enrollment
@@ -68,6 +70,25 @@ def test_b100_a_service_that_runs_leaves_a_trace_for_every_shop(
     after = client.get("/dashboard/health/checks/", headers=signed)
     assert "Silent" in lines(after)["workers"]
     assert "Something does not work" in after.content.decode()
+
+
+def test_b100_what_the_go_live_check_found_is_told_here_too(
+    client: Client, installation: Installation, signed: Any
+) -> None:
+    beat_heart()
+    assert "Not checked yet" in lines(client.get("/dashboard/health/", headers=signed))["go-live"]
+    onboarding.note(
+        installation=installation, key=FirstStepKey.CHECKED, now=timezone.now(), detail="4"
+    )
+    page = client.get("/dashboard/health/", headers=signed)
+    assert "4 things to mend" in lines(page)["go-live"]
+    assert "Everything works." not in page.content.decode()
+    assert "The service runs. Look at what is marked below." in page.content.decode()
+    onboarding.note(
+        installation=installation, key=FirstStepKey.CHECKED, now=timezone.now(), detail="0"
+    )
+    page = client.get("/dashboard/health/", headers=signed)
+    assert "Nothing in the way" in lines(page)["go-live"]
 
 
 def test_b100_work_that_is_late_is_told_by_kind_with_how_long(

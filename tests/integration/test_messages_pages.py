@@ -19,6 +19,7 @@ from saleor_personalize.enums import (
     Purpose,
 )
 from saleor_personalize.journeys import operations as journeys
+from saleor_personalize.messaging import queries
 from saleor_personalize.models import (
     AuditEntry,
     Installation,
@@ -153,6 +154,38 @@ def test_b125_the_list_asks_the_same_however_many_there_are(
         response = client.get(PAGE, {"journey": "abandoned_checkout"}, headers=signed)
     assert len(listed(response)) == 25
     assert len(response.content) < 100_000
+
+
+def test_b125_what_no_index_tells_is_found_however_far_back_piece_by_piece(
+    client: Client, alice: Profile, signed: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "LOOKED_THROUGH", 4)
+    now = timezone.now()
+    push = {2, 9, 10}
+    messages = [
+        send(
+            alice,
+            str(number),
+            decided_at=now - timedelta(minutes=number),
+            delivery_channel=DeliveryChannel.PUSH if number in push else DeliveryChannel.EMAIL,
+        )
+        for number in range(12)
+    ]
+    found: list[list[str]] = []
+    before = ""
+    while True:
+        asked = {"over": "push", **({"before": before} if before else {})}
+        response = client.get(PAGE, asked, headers=signed)
+        found.append(listed(response))
+        further = re.findall(r'"before": "([^"]+)"', response.content.decode())
+        if not further:
+            break
+        assert "4 messages were looked through, back to this moment:" in text_of(response)
+        assert "Look further back" in text_of(response)
+        (before,) = further
+    assert found == [ids(messages[2]), [], ids(messages[9], messages[10])]
+    # What an index tells is never cut.
+    assert "looked through" not in text_of(client.get(PAGE, headers=signed))
 
 
 def test_b113_another_shops_messages_are_not_found(

@@ -13,7 +13,16 @@ from django.test import Client
 from django.utils import timezone
 
 from saleor_personalize.dashboard import editor
-from saleor_personalize.models import Installation, Profile, Segment
+from saleor_personalize.enums import AuditAction
+from saleor_personalize.journeys import operations as journeys
+from saleor_personalize.models import (
+    Approval,
+    AuditEntry,
+    Installation,
+    Journey,
+    Profile,
+    Segment,
+)
 from saleor_personalize.profiles.changes import mark_changed
 from saleor_personalize.segments import operations, suggestions
 from saleor_personalize.segments.definition import AllOf, AnyOf, Fault, Not, from_json
@@ -231,6 +240,104 @@ def test_b15_a_definition_that_cannot_be_read_can_be_mended(
     assert client.get(URL, headers=signed).status_code == 200
 
 
+# -- segments that journeys follow --------------------------------------------------------------------
+
+
+@pytest.fixture
+def greeting(viewers: Segment) -> Journey:
+    """A journey that follows the segment of viewers through another one."""
+    operations.create_segment(
+        installation=viewers.installation, key="german-viewers", name="German", now=timezone.now(),
+        definition={"all": [{"rule": "segment", "segment": "viewers"}, {"rule": "language", "code": "de"}]},
+    )  # fmt: skip
+    text = (
+        "{journey: greeting, topic: news, trigger: {type: segment_entered, segment: german-viewers}, "
+        "steps: [{message: {id: hello, template: welcome}}]}"
+    )
+    return journeys.load(installation=viewers.installation, text=text, now=timezone.now()).journey
+
+
+def change(client: Client, signed: dict[str, str], segment: Segment, name: str = "Viewers") -> Any:
+    """Have everybody be in a segment."""
+    form = {"segment": str(segment.pk), "name": name, "is_active": "on", "n:group": "all"}
+    return client.post(f"{URL}save/", form, headers=signed)
+
+
+def test_b15_a_segment_says_which_journeys_follow_it(
+    client: Client, signed: dict[str, str], viewers: Segment, greeting: Journey
+) -> None:
+    journeys.go_live(journey=greeting, now=timezone.now())
+    page = client.get(f"{URL}{viewers.pk}/", headers=signed).content.decode()
+    assert "Journeys follow this segment" in page
+    assert "/dashboard/journeys/greeting/" in page
+    told = re.sub(
+        r"\s+", " ", re.sub(r"<[^>]+>", " ", client.get(URL, headers=signed).content.decode())
+    )
+    assert told.count("Followed by: greeting (live)") == 2
+    # Nobody has to be asked: it is changed, but not deleted under the journey.
+    assert outcome(change(client, signed, viewers))["status"] == "success"
+    viewers.refresh_from_db()
+    assert viewers.definition == {"all": []}
+    other = Segment.objects.get(key="german-viewers")
+    refused = outcome(client.post(f"{URL}{other.pk}/delete/", headers=signed))
+    assert refused["status"] == "error"
+    assert "these live journeys follow this segment: greeting." in refused["text"]
+    assert Segment.objects.count() == 2
+
+
+def test_b101_what_a_live_journey_follows_is_not_changed_by_one_alone(
+    client: Client,
+    installation: Installation,
+    signed: dict[str, str],
+    viewers: Segment,
+    greeting: Journey,
+    settings: Any,
+) -> None:
+    settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, "GO_LIVE_APPROVAL": True}
+    him = headers(installation, user_id="VXNlcjoy")
+    path = "/dashboard/journeys/greeting/"
+
+    def approve() -> None:
+        client.post(f"{path}go-live/", headers=signed)
+        asked = Approval.objects.get(decided_at=None)
+        client.post(f"{path}approval/{asked.pk}/", {"answer": "yes"}, headers=him)
+
+    approve()
+    greeting.refresh_from_db()
+    assert greeting.is_live
+    before = viewers.definition
+    refused = change(client, signed, viewers)
+    assert outcome(refused)["title"] == "Not saved"
+    assert "these live journeys follow this segment: greeting. Pause them first" in (
+        refused.content.decode()
+    )
+    viewers.refresh_from_db()
+    assert viewers.definition == before
+    assert not AuditEntry.objects.filter(action=AuditAction.SEGMENT_SAVED).exists()
+    # Paused, it may be changed; then the journey needs another yes, for it would write to others.
+    client.post(f"{path}pause/", headers=signed)
+    assert outcome(change(client, signed, viewers))["status"] == "success"
+    answer = client.post(f"{path}resume/", headers=signed)
+    assert outcome(answer)["title"] == "Approval is asked for"
+    greeting.refresh_from_db()
+    assert not greeting.is_live
+    assert Approval.objects.get(decided_at=None).goes_on
+
+
+def test_b101_a_segment_that_is_followed_keeps_its_name_to_be_changed(
+    client: Client, signed: dict[str, str], viewers: Segment, greeting: Journey, settings: Any
+) -> None:
+    settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, "GO_LIVE_APPROVAL": True}
+    Journey.objects.filter(pk=greeting.pk).update(is_live=True)
+    form = fields_of(client.get(f"{URL}{viewers.pk}/", headers=signed).content.decode())
+    renamed = client.post(
+        f"{URL}save/", {**form, "is_active": "on", "name": "Onlookers"}, headers=signed
+    )
+    assert outcome(renamed)["status"] == "success"
+    viewers.refresh_from_db()
+    assert viewers.name == "Onlookers"
+
+
 ACTIONS = ["edit/", "count/", "save/", "{pk}/delete/"]
 
 
@@ -302,5 +409,5 @@ def test_the_list_asks_no_more_with_more_segments(
             definition=rule,
             now=timezone.now(),
         )
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(7):
         client.get(f"{URL}figures/", headers=signed)
