@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 PLACEMENT = "landing_page"
 ARMS = [
-    {"NAME": "best sellers"},
-    {"NAME": "new in the shop", "RECOMMENDERS": ["newest"], "FALLBACK": ["catalogue"]},
+    {"NAME": "best_sellers"},
+    {"NAME": "new_in_the_shop", "RECOMMENDERS": ["newest"], "FALLBACK": ["catalogue"]},
 ]
 VISITORS = 20
 #: Every so manieth visitor clicks what is suggested.
@@ -60,7 +60,7 @@ class Visitors:
         arms = [self._look_around(number) for number in range(VISITORS)]
         kept = self._keep()
         waiting = self._wait_for_what_is_sold_out()
-        told = ", ".join(f"{arms.count(arm)} see {arm}" for arm in sorted(set(arms)))
+        told = ", ".join(f"{arms.count(arm)} see “{arm}”" for arm in sorted(set(arms)))
         self.story.say(
             f"{VISITORS} visitors on the landing page: {told}; in the Dashboard under Experiments and, with "
             "what they click, under Results"
