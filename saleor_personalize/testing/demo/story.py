@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.header import decode_header, make_header
 from email.message import Message
@@ -302,7 +302,7 @@ class Story:
         )
         return str(answer["tokenCreate"]["token"])
 
-    def collect(self, device: str, browser: str, event: dict[str, str], **body: str) -> None:
+    def collect(self, device: str, browser: str, event: Mapping[str, object], **body: str) -> None:
         """Tell an event as the storefront's module does; it must be accepted."""
         row = {"id": str(uuid.uuid4()), "occurredAt": datetime.now(UTC).isoformat(), **event}
         visit = {

@@ -87,17 +87,18 @@ class Visitors:
         )["recommendations"]
         if not rows:
             raise StoryError(f"The placement {PLACEMENT!r} is empty.")
-        for row in rows:
-            self._tell(browser, "RECOMMENDATION_SHOWN", row)
+        for slot, row in enumerate(rows, start=1):
+            self._tell(browser, "RECOMMENDATION_SHOWN", row, slot)
         if number % CLICKS == 0:
-            self._tell(browser, "RECOMMENDATION_CLICKED", rows[0])
+            self._tell(browser, "RECOMMENDATION_CLICKED", rows[0], 1)
         return str(rows[0]["arm"])
 
-    def _tell(self, browser: str, what: str, row: dict[str, str]) -> None:
+    def _tell(self, browser: str, what: str, row: dict[str, str], slot: int) -> None:
         event = {
             "type": what,
             "productId": row["productId"],
             "attributionId": row["attributionId"],
+            "slot": slot,
         }
         self.story.collect("desktop", browser, event)
 
