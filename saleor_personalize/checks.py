@@ -99,6 +99,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         *_installs(),
         *_origins(),
         *_dashboard_path(),
+        *_docs_url(),
         *_keys(),
         *_backends(),
         *_placements(),
@@ -226,6 +227,17 @@ def _dashboard_path() -> Iterator[CheckMessage]:
             f"{_at('DASHBOARD_PATH')} is {path!r}, which is no path.",
             hint='Begin and end with a slash: "/dashboard/", or "/" where the Dashboard stands alone.',
             id=f"{APP}.E118",
+        )
+
+
+def _docs_url() -> Iterator[CheckMessage]:
+    url = settings.DOCS_URL
+    parts = urlsplit(url)
+    if url and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.fragment):
+        yield Error(
+            f"{_at('DOCS_URL')} is {url!r}, which is no web address.",
+            hint="Write where the folder docs is read, such as https://docs.example.com/personalize.",
+            id=f"{APP}.E119",
         )
 
 

@@ -297,6 +297,8 @@ class Defaults:
     DASHBOARD_ORIGINS: Sequence[str] = ()
     # Where on its origin the Dashboard lives: links of the widgets on its pages lead there.
     DASHBOARD_PATH: str = "/dashboard/"
+    # Where staff read what is in the folder `docs`, so that pages link there. Empty: they name its files.
+    DOCS_URL: str = ""
     # Fernet keys for secrets and addresses at rest; the first encrypts, all decrypt.
     ENCRYPTION_KEYS: Sequence[str] = ()
 

@@ -91,7 +91,7 @@ def examine(installation: Installation, now: datetime) -> Iterator[Check]:
         _("Workers and beat"),
         _pulse_state(pulse, now),
         pulse.at,
-        docs="docs/howto/operate.md",
+        docs="howto/operate.md",
     )
     for each in queries.work(installation=installation, now=now):
         yield Check(
@@ -99,7 +99,7 @@ def examine(installation: Installation, now: datetime) -> Iterator[Check]:
             str(WORK[each.kind]),
             _work_state(each, now),
             each.oldest_at,
-            docs="docs/howto/operate.md",
+            docs="howto/operate.md",
         )
     behind = lag(installation=installation, now=now)
     yield Check(
@@ -107,7 +107,7 @@ def examine(installation: Installation, now: datetime) -> Iterator[Check]:
         _("Segments"),
         words.segments_state(behind) if behind.segments else State("", _("None yet")),
         page="dashboard-segments",
-        docs="docs/howto/segments.md",
+        docs="howto/segments.md",
     )
     for provider in queries.providers(installation=installation):
         yield Check(
@@ -117,7 +117,7 @@ def examine(installation: Installation, now: datetime) -> Iterator[Check]:
             _provider_state(provider),
             provider.last_refused_at if provider.is_refusing else provider.last_sent_at,
             page="dashboard-go-live-page",
-            docs="docs/howto/troubleshooting.md",
+            docs="howto/troubleshooting.md",
         )
     checked = last_check(installation=installation)
     yield Check(
@@ -126,14 +126,14 @@ def examine(installation: Installation, now: datetime) -> Iterator[Check]:
         _checked_state(checked[0] if checked else None),
         checked[1] if checked else None,
         page="dashboard-go-live-page",
-        docs="docs/howto/email.md",
+        docs="howto/email.md",
     )
     yield Check(
         "saleor",
         _("Access to Saleor"),
         words.installation_state(installation),
         installation.status_changed_at,
-        docs="docs/reference/permissions.md",
+        docs="reference/permissions.md",
     )
     training = latest_training(installation=installation)
     yield Check(
@@ -142,7 +142,7 @@ def examine(installation: Installation, now: datetime) -> Iterator[Check]:
         words.training_state(training, is_late=is_waiting_long(training, now)),
         training.finished_at or training.asked_at if training else None,
         page="dashboard-models",
-        docs="docs/howto/train-and-roll-back.md",
+        docs="howto/train-and-roll-back.md",
     )
     progress = latest_backfill(installation=installation)
     yield Check(
@@ -151,7 +151,7 @@ def examine(installation: Installation, now: datetime) -> Iterator[Check]:
         words.backfill_state(progress),
         progress.finished_at or progress.started_at if progress else None,
         page="dashboard-overview",
-        docs="docs/howto/operate.md",
+        docs="howto/operate.md",
     )
     at = queries.reconciled_at(installation=installation)
     yield Check(
@@ -159,13 +159,13 @@ def examine(installation: Installation, now: datetime) -> Iterator[Check]:
         _("Nightly look at what webhooks missed"),
         _reconciled_state(at, now),
         at,
-        docs="docs/howto/operate.md",
+        docs="howto/operate.md",
     )
     yield Check(
         "months",
         _("Room for events"),
         _months_state(queries.is_next_month_ready(now=now)),
-        docs="docs/howto/operate.md",
+        docs="howto/operate.md",
     )
 
 
@@ -210,7 +210,7 @@ def _provider_state(provider: Provider) -> State:
             % {"refused": provider.refused_lately},
             _("See why on the page of messages, and look at your account at the provider."),
         )
-    if provider.refused > provider.sent:
+    if provider.refuses_many:
         return State(
             "warn",
             _("Refuses many messages"),
@@ -269,7 +269,7 @@ def _broker() -> Check:
             _("What arrives is kept until it is back (%(fault)s).") % {"fault": fault},
             _("Whoever runs this service starts Redis or RabbitMQ, or mends CELERY_BROKER_URL."),
         )
-    return Check("broker", _("Broker"), state, docs="docs/howto/operate.md")
+    return Check("broker", _("Broker"), state, docs="howto/operate.md")
 
 
 def _saleor(installation: Installation) -> Check:
@@ -286,4 +286,4 @@ def _saleor(installation: Installation) -> Check:
         state = State(
             "good", _("Saleor %(version)s answers") % {"version": identity.saleor_version}
         )
-    return Check("saleor-api", _("Saleor's API"), state, docs="docs/howto/troubleshooting.md")
+    return Check("saleor-api", _("Saleor's API"), state, docs="howto/troubleshooting.md")

@@ -447,6 +447,7 @@ def _render(request: HttpRequest, staff: Staff, template: str, context: Context)
             "can_act": staff.can_act,
             "can_send": staff.can_send,
             "navigation": navigation.GROUPS,
+            "docs_url": settings.DOCS_URL.rstrip("/"),
             **context,
         },
     )

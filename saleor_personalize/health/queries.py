@@ -91,6 +91,11 @@ class Provider:
         """Tell whether what is handed over now would most likely be refused."""
         return self.refused_lately >= MANY_REFUSED
 
+    @property
+    def refuses_many(self) -> bool:
+        """Tell whether it refused more than it took, and more than chance would have it."""
+        return self.refused >= MANY_REFUSED and self.refused > self.sent
+
 
 def pulse(*, installation: Installation) -> Pulse:
     """Return when the service last showed that it runs."""

@@ -154,6 +154,7 @@ SALEOR_PERSONALIZE: dict[str, Any] = {
     "BUS_ALLOW_PRIVATE_ADDRESSES": _flag("BUS_ALLOW_PRIVATE_ADDRESSES"),
     "DASHBOARD_ORIGINS": _list("DASHBOARD_ORIGINS"),
     "DASHBOARD_PATH": os.environ.get("DASHBOARD_PATH") or "/dashboard/",
+    "DOCS_URL": os.environ.get("DOCS_URL") or "",
     "ENCRYPTION_KEYS": _list("ENCRYPTION_KEYS"),
     "MODEL_DIRECTORY": str(VAR / "models"),
     "IMPORT_STORAGE": {

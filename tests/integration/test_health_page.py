@@ -91,6 +91,23 @@ def test_b100_what_the_go_live_check_found_is_told_here_too(
     assert "Nothing in the way" in lines(page)["go-live"]
 
 
+def test_b100_the_documentation_is_linked_where_the_service_says_where_it_is(
+    client: Client, installation: Installation, signed: Any, settings: Any
+) -> None:
+    page = client.get("/dashboard/health/", headers=signed).content.decode()
+    assert "<code>docs/howto/operate.md</code>" in page
+    settings.SALEOR_PERSONALIZE = {
+        **settings.SALEOR_PERSONALIZE,
+        "DOCS_URL": "https://docs.example.com/personalize/",
+    }
+    page = client.get("/dashboard/health/", headers=signed).content.decode()
+    assert (
+        '<a href="https://docs.example.com/personalize/howto/operate.md" target="_blank" rel="noopener">'
+        in page
+    )
+    assert "<code>docs/" not in page
+
+
 def test_b100_work_that_is_late_is_told_by_kind_with_how_long(
     client: Client, installation: Installation, alice: Profile, signed: Any
 ) -> None:

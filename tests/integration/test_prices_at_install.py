@@ -287,6 +287,33 @@ def test_b53_a_promotion_whose_webhook_was_lost_is_found_at_night(
     assert "12.00\xa0USD, before 15.00\xa0USD" in message.body
 
 
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """The pages of prices that Saleor was asked for: sales channel, and after what."""
+    pages: list[tuple[str, str]] = []
+    real = SaleorClient.page
+
+    def page(self: SaleorClient, name: str, *args: Any, **given: Any) -> Any:
+        if name == "Prices":
+            pages.append((given["variables"]["channel"], given["after"]))
+        return real(self, name, *args, **given)
+
+    monkeypatch.setattr(SaleorClient, "page", page)
+    return pages
+
+
+def test_b6_a_sales_channel_that_is_gone_is_passed_over(
+    installation: Installation, asked: list[tuple[str, str]]
+) -> None:
+    run = backfill.request(installation=installation, now=NOW)
+    run.stages.filter(name="prices").update(cursor="channel-closed\n20")
+    claimed = backfill.claim_next(now=NOW)
+    assert claimed is not None
+    assert backfill.work(claimed, clock=lambda: NOW) == BackfillStatus.DONE
+    assert asked == [(PL, ""), (PL, "20"), (US, ""), (US, "20")]
+    assert run.stages.get(name="prices").row_count == 50
+
+
 class Killed(BaseException):
     """The worker is gone, whatever it was about to do."""
 
@@ -295,21 +322,12 @@ def test_b6_a_worker_that_is_killed_between_pages_of_prices_asks_for_none_again(
     shop: FakeSaleor,
     installation: Installation,
     cup: str,
-    monkeypatch: pytest.MonkeyPatch,
+    asked: list[tuple[str, str]],
 ) -> None:
-    asked: list[tuple[str, str]] = []
-    real = SaleorClient.page
-
-    def page(self: SaleorClient, name: str, *args: Any, **given: Any) -> Any:
-        if name == "Prices":
-            asked.append((given["variables"]["channel"], given["after"]))
-        return real(self, name, *args, **given)
-
     def die_in_the_second_channel(row: BackfillStage) -> None:
         if row.name == "prices" and row.cursor == f"{US}\n20":
             raise Killed
 
-    monkeypatch.setattr(SaleorClient, "page", page)
     run = backfill.request(installation=installation, now=NOW)
     claimed = backfill.claim_next(now=NOW)
     assert claimed is not None

@@ -48,6 +48,7 @@ def test_settings_in_order_have_nothing_to_tell(settings: Any) -> None:
         ("E004", {"DASHBOARD_ORIGINS": ["dashboard.example.com"]}, "no origin"),
         ("E118", {"DASHBOARD_PATH": "dashboard"}, "no path"),
         ("E118", {"DASHBOARD_PATH": "//evil.example/"}, "no path"),
+        ("E119", {"DOCS_URL": "javascript:alert(1)"}, "no web address"),
         ("E005", {"ENCRYPTION_KEYS": ["not-a-key"]}, "ENCRYPTION_KEYS'][0] is not a Fernet key"),
         ("W004", {"ENCRYPTION_KEYS": []}, "SECRET_KEY"),
         ("E090", {"LIFECYCLE_AT_RISK_SHARE": 0.96}, "LIFECYCLE_AT_RISK_SHARE'] is 0.96"),
