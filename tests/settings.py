@@ -25,6 +25,8 @@ ALLOWED_HOSTS = ["*"]
 DATABASES["default"]["TEST"] = {"NAME": f"test_personalize_{os.getpid()}"}
 # Tests hold transactions open and count connections: no pool.
 DATABASES["default"]["OPTIONS"].pop("pool", None)
+# Nothing of a test has to outlive a power cut: a commit need not wait for the disk.
+DATABASES["default"]["OPTIONS"].setdefault("options", "-c synchronous_commit=off")
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 CELERY_BROKER_URL = "memory://"
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"

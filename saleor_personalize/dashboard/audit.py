@@ -165,6 +165,7 @@ _DETAILS: dict[str, Callable[[Any], str]] = {
     # Tells only the database which of the merges it was.
     "merge": lambda _key: "",
     "placement": lambda key: str(key),
+    "provider": lambda name: str(name),
     "over": lambda channel: str(facts.DELIVERY_CHANNELS.get(channel, channel)),
     "report": lambda kind: str(words.REPORTS.get(kind, kind)),
     "version": lambda number: _("version %(number)s") % {"number": number},

@@ -236,6 +236,7 @@ REPORTS = {
     "messages": gettext_lazy("Messages"),
     "events": gettext_lazy("Events"),
     "demand": gettext_lazy("Demand"),
+    "everything": gettext_lazy("All data of the shop"),
 }
 
 

@@ -4,8 +4,6 @@ import os
 
 from celery import Celery
 
-from saleor_personalize.schedule import BEAT_SCHEDULE
-
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "saleor_personalize.project.settings")
 
 app = Celery("saleor_personalize")
@@ -25,4 +23,3 @@ app.conf.update(
     timezone="UTC",
 )
 app.autodiscover_tasks(["saleor_personalize"])
-app.conf.beat_schedule = BEAT_SCHEDULE

@@ -8,6 +8,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+from saleor_personalize.schedule import BEAT_SCHEDULE
+
 VAR = Path(os.environ.get("VAR_DIR", "var")).resolve()
 
 
@@ -110,6 +112,7 @@ CACHES = {
     }
 }
 CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL", REDIS_URL)
+CELERY_BEAT_SCHEDULE = BEAT_SCHEDULE
 
 # Served from where the apps keep them: a few files, so nothing has to be collected.
 STATIC_URL = "/static/"

@@ -13,7 +13,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from saleor_personalize.analytics import operations
+from saleor_personalize.analytics import operations, reports
+from saleor_personalize.dashboard import words
 from saleor_personalize.enums import EventType, MessageEventKind, MessageStatus, NotSentReason
 from saleor_personalize.models import (
     AttributedOrder,
@@ -88,6 +89,33 @@ def test_b91_b92_b93_the_page_tells_what_followed_what(
     assert (
         "Revenue by day, USD : 7 days; 1,334.50 USD in all, of which 1,334.50 USD followed" in told
     )
+
+
+def test_d9_one_order_of_two_journeys_is_one_and_each_message_has_its_reason(
+    client: Client, shop: Shop, alice: Profile, signed: dict[str, str]
+) -> None:
+    """Two journeys led to it, a scanner opened everything, part of it was paid back."""
+    cart, back = shop.message(alice, 0), shop.message(alice, 1, journey="win_back")
+    for message in (cart, back):
+        shop.became(message, OPEN, 2, is_machine=True)
+        shop.became(message, CLICK, 3)
+    for reason in (NotSentReason.ORDERED, NotSentReason.FREQUENCY_CAP, NotSentReason.HOLDOUT):
+        shop.message(alice, 5, status=MessageStatus.NOT_SENT, reason=reason)
+    shop.order(alice, 4, total=Decimal(100), total_refunded=Decimal(40))
+    count(shop.installation)
+    told = text_of(client.get("/dashboard/results/", {"days": "7"}, headers=signed))
+    assert "Revenue 60.00 USD · 1 order" in told
+    assert "After messages 100.0 % of all revenue. 60.00 USD · 1 order" in told
+    found = reports.report(installation=shop.installation, days=7, now=timezone.now())
+    assert {row.key: (row.orders, row.opened, row.opened_by_machine) for row in found.journeys} == {
+        "win_back": (1, 0, 1),
+        "abandoned_checkout": (0, 0, 1),
+    }
+    person = text_of(client.get(f"/dashboard/people/{alice.public_id}/", headers=signed))
+    written = person.partition("What we sent, what not, and why")[2].partition("Timeline")[0]
+    assert "Sent 2 Not sent, with a reason 3" in written
+    for row in Message.objects.filter(status=MessageStatus.NOT_SENT):
+        assert str(words.not_sent_reason(NotSentReason(row.reason))) in written
 
 
 def test_b92_a_journey_tells_what_was_not_sent_and_why(

@@ -53,6 +53,7 @@ from tests.catalogue import Catalogue, gid, product_id
 from tests.conftest import make_consent, make_enrollment
 from tests.integration.test_dashboard import staff_claims
 from tests.integration.test_offers_pages import make as offer
+from tests.webhooks.test_manifest import fetch
 
 EXTENSION = {"app_extension": gid("AppExtension", 7), "permissions": []}
 DASHBOARD = "https://main.saleor.test"
@@ -208,6 +209,39 @@ def test_b98_another_shops_staff_see_nothing_of_ours(
     response = ask(other_installation, "customer", customerId="VXNlcjox")
     assert response.status_code == 200
     assert "Nothing is known of this customer yet." in text_of(response)
+
+
+def test_c7_all_that_the_manifest_offers_opens_with_the_dashboards_own_sign_in(
+    installation: Installation, shop: Catalogue, alice: Profile
+) -> None:
+    """Nobody signs in a second time, and nothing is remembered of whoever did."""
+    bought = shop.order(shop.product(1, "Red shoe"), profile=alice, user_id="VXNlcjox", days_ago=1)
+    about = {
+        "customer": {"customerId": "VXNlcjox"},
+        "product": {"productId": product_id(1)},
+        "order": {"orderId": bought.saleor_id},
+        "voucher": {"voucherId": gid("Voucher", 1)},
+        "home": {},
+    }
+    client = Client()
+    offered = fetch(client)["extensions"]
+    assert [one["target"] for one in offered].count("WIDGET") == len(about)
+    for one in offered:
+        url = f"/dashboard{one['url']}"
+        if one["target"] == "WIDGET":
+            name = one["url"].split("/")[2]
+            response = ask(installation, name, **about[name])
+            assert text_of(response).startswith("Personalize "), name
+            assert client.post(url, {"accessToken": "forged"}).status_code == 401
+        else:
+            response = client.get(url, {"saleorApiUrl": installation.saleor_api_url}, follow=True)
+            # The page is empty until the Dashboard has handed over its token.
+            assert b"hx-get" in response.content
+            assert b"Red shoe" not in response.content
+        assert response.status_code == 200
+        assert f"frame-ancestors {DASHBOARD}" in response["Content-Security-Policy"]
+        assert not response.cookies
+        assert b'type="password"' not in response.content
 
 
 # -- a customer -------------------------------------------------------------------------------------------
