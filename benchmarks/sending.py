@@ -218,31 +218,38 @@ def _advance(people: int) -> dict[str, float]:
     from saleor_personalize.messaging import operations as messaging
 
     sent, early = 0, 0
-    while found := journeys_room.advance_due(now=datetime.now(UTC), limit=25, ask=journeys._answer):
+    under_way = journeys_room.UnderWay()
+    while found := journeys_room.advance_due(
+        now=datetime.now(UTC), limit=25, ask=journeys._answer, under_way=under_way
+    ):
         sent += found
         early = early or (_rss() if sent * 5 >= people / WORKERS else 0)
+    under_way.settle()
     messaging.end_batch()
     return {"sent": sent, "rss_early": early or _rss(), "rss": _rss()}
 
 
 def _hand_over(people: int) -> dict[str, float]:
-    """Decide about all, and then hand over what was decided, one after the other as the bare loop sends."""
+    """Decide about all, and then hand over what was decided, as a worker does."""
+    from saleor_personalize.journeys import handing_over
     from saleor_personalize.journeys import operations as journeys_room
     from saleor_personalize.messaging import operations as messaging
 
-    decided: list[dict[str, Any]] = []
-    plain = messaging.hand_over
+    decided: list[tuple[Any, ...]] = []
+    plain = handing_over.hand_over
 
-    def keep(**given: Any) -> bool:
+    def keep(*given: Any) -> None:
         decided.append(given)
-        return False
 
-    messaging.hand_over = keep
+    handing_over.hand_over = keep
     while journeys_room.advance_due(now=datetime.now(UTC), limit=25, ask=journeys._answer):
         pass
+    under_way = journeys_room.UnderWay()
     began = time.perf_counter()
     for given in decided:
-        plain(**given)
+        under_way.make_room()
+        under_way.add(plain(*given[:-1], under_way.channels))
+    under_way.settle()
     took = time.perf_counter() - began
     messaging.end_batch()
     return {"sent": len(decided), "rate": len(decided) / took}

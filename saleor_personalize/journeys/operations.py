@@ -21,6 +21,7 @@ from saleor_personalize.journeys.cases import FIRST_RETRY
 from saleor_personalize.journeys.claiming import CLAIM
 from saleor_personalize.journeys.definitions import Definition, Fault, InvalidJourney
 from saleor_personalize.journeys.entering import enter, enter_due, observe
+from saleor_personalize.journeys.handing_over import UnderWay
 from saleor_personalize.journeys.resuming import resume_interrupted
 from saleor_personalize.journeys.scheduler import advance_due
 from saleor_personalize.journeys.triggers import CheckoutChanged, OrderChanged, SubjectGone
@@ -49,6 +50,7 @@ from saleor_personalize.profiles import identity
 __all__ = [
     "CLAIM",
     "FIRST_RETRY",
+    "UnderWay",
     "advance_due",
     "built_in",
     "check_segments",

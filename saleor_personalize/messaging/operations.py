@@ -9,7 +9,8 @@ once).
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from email.utils import parseaddr
@@ -36,6 +37,7 @@ from saleor_personalize.exceptions import (
     ConfigurationError,
     InvalidToken,
     UnknownAlias,
+    kind_and_place,
 )
 from saleor_personalize.messaging import (
     destinations,
@@ -47,7 +49,12 @@ from saleor_personalize.messaging import (
     texts,
 )
 from saleor_personalize.messaging.channels import connections
-from saleor_personalize.messaging.channels.base import Channel, OutgoingMessage
+from saleor_personalize.messaging.channels.base import (
+    Channel,
+    OutgoingMessage,
+    Sending,
+    SendResult,
+)
 from saleor_personalize.messaging.destinations import Destination
 from saleor_personalize.messaging.rendering import Rendered
 from saleor_personalize.models import Enrollment, Installation, Message, Profile, prepared
@@ -62,15 +69,22 @@ Claims = links.UnsubscribeClaims | links.PreferencesClaims | links.ConfirmationC
 HAND_OVER_LEASE = timedelta(minutes=10)
 #: How often a hand-over is tried when the provider certainly has not got the message.
 MAX_ATTEMPTS = 10
+#: Seconds for which a delivery channel is kept as it was built.
+_BELIEVED = 1.0
 #: Both are done for every message that goes: planned once.
 _CLAIM = f"""
 UPDATE {Message._meta.db_table} AS message SET handed_over_at = %(now)s
 FROM {Installation._meta.db_table} AS installation
-WHERE message.id = %(message)s AND message.installation_id = %(shop)s AND installation.id = %(shop)s
-  AND message.status = '{MessageStatus.HANDING_OVER.value}' AND message.attempts = %(attempts)s
+WHERE message.id = %(message)s AND message.installation_id = %(installation)s
+  AND installation.id = %(installation)s AND message.status = '{MessageStatus.HANDING_OVER.value}' AND message.attempts = %(attempts)s
   AND message.handed_over_at IS NULL
   -- Whoever presses the switch now has the last word on this one, too.
   AND installation.sends_stopped_at IS NULL
+"""  # noqa: S608 (the names of the tables are ours)
+#: The same of a push: somebody may have signed out, or in, on a device since the decision.
+_CLAIM_PUSH = f"""
+WITH {devices.STILL}, claimed AS ({_CLAIM} AND EXISTS (SELECT FROM still) RETURNING message.id)
+SELECT EXISTS (SELECT FROM claimed), ARRAY(SELECT token_hash FROM still)
 """  # noqa: S608 (the names of the tables are ours)
 _SETTLE = f"""
 UPDATE {Message._meta.db_table}
@@ -80,11 +94,20 @@ SET status = %(status)s, reason = %(reason)s, error = %(error)s, handed_over_at 
   provider_message_id = COALESCE(NULLIF(%(provider_message_id)s, ''), provider_message_id)
 WHERE installation_id = %(shop)s AND id = %(message)s
 """  # noqa: S608 (the names of the tables are ours)
-#: Where nobody is to be told. It does not wait for the disk: should the database crash in the half second
-#: before it writes, the message was claimed without an outcome, and becomes UNCERTAIN; it never goes again.
-_SETTLE_UNHEARD = f"""{_SETTLE}
+#: Of messages that went, where nobody is to be told. It does not wait for the disk: should the database crash
+#: in the half second before it writes, they were claimed without an outcome, and become UNCERTAIN; they never
+#: go again.
+_SETTLE_UNHEARD = f"""
+UPDATE {Message._meta.db_table} AS message
+SET status = '{MessageStatus.SENT.value}', reason = '', error = '', retry_at = NULL,
+  handed_over_at = told.handed_over_at,
+  provider_message_id = COALESCE(NULLIF(told.provider_message_id, ''), message.provider_message_id)
+FROM unnest(%(messages)s::bigint[], %(moments)s::timestamptz[], %(names)s::text[])
+  AS told (message_id, handed_over_at, provider_message_id)
+WHERE message.installation_id = %(shop)s AND message.id = told.message_id
   AND {bus.NOBODY_LISTENS} AND set_config('synchronous_commit', 'off', true) = 'off'
-"""
+RETURNING message.id
+"""  # noqa: S608 (the names of the tables are ours)
 _STOPPED_BEFORE = "The worker stopped before the hand-over. The message was not sent."
 
 
@@ -280,6 +303,205 @@ def sender_name(installation: Installation) -> str:
     return parseaddr(sender_of(installation))[0]
 
 
+class Channels:
+    """The delivery channels that CHANNELS names, each built anew after a second: what one was built with, such
+    as a shop's account, is asked for as seldom."""
+
+    def __init__(self) -> None:
+        self._built: dict[str, tuple[float, Channel]] = {}
+
+    def get(self, delivery_channel: str) -> Channel:
+        """Raises ConfigurationError or UnknownAlias."""
+        built_at, channel = self._built.get(delivery_channel, (0.0, None))
+        moment = time.monotonic()
+        if channel is None or moment - built_at > _BELIEVED:
+            channel = build_backend("CHANNELS", delivery_channel)
+            self._built[delivery_channel] = moment, channel
+        return channel
+
+
+@dataclass(frozen=True)
+class Call:
+    """A hand-over that has begun. `settle` must be called once, by the thread that began it."""
+
+    message: Message
+    outgoing: OutgoingMessage
+    now: datetime
+    #: None: it was settled before any provider was called.
+    sending: Sending | None
+    wants_retry: bool = False
+
+    def is_over(self) -> bool:
+        """Tell whether the provider has answered."""
+        return self.sending is None or self.sending.is_over()
+
+    def settle(self) -> bool:
+        """Wait for what the provider answers and write it down.
+
+        Return whether another try is wanted: it certainly has not got the message, and may take it later.
+        """
+        answer = self.answer()
+        if isinstance(answer, SendResult):
+            _write_sent([(self, answer)])
+        return self.follow(answer)
+
+    def answer(self) -> SendResult | ChannelError | None:
+        """Wait for what the provider answers; None: it was not called."""
+        if self.sending is None:
+            return None
+        try:
+            return self.sending.outcome()
+        except ChannelError as error:
+            return error
+        except Exception as error:
+            # A fault inside a channel: what the provider has is unknown, and its text may hold an address.
+            text = f"The delivery channel failed with {type(error).__name__}."
+            return ChannelError(text, is_ambiguous=True)
+
+    def follow(self, answer: SendResult | ChannelError | None) -> bool:
+        """Write down what was answered, if `_write_sent` has not; return whether another try is wanted."""
+        message, outgoing, now = self.message, self.outgoing, self.now
+        if answer is None:
+            return self.wants_retry
+        if isinstance(answer, ChannelError):
+            if answer.is_address_dead:
+                _bury(message, outgoing.recipients or (outgoing.recipient,), now)
+            if answer.has_unsubscribed and message.delivery_channel == DeliveryChannel.SMS:
+                texts.stop(installation=message.installation, hashed=message.address_hash, now=now)
+            return _record_failure(message, answer, now)
+        if message.status != MessageStatus.SENT:
+            _settle(
+                message,
+                MessageStatus.SENT,
+                now,
+                handed_over_at=now,
+                provider=answer.provider_message_id,
+            )
+        _bury(message, answer.dead, now)
+        return False
+
+
+def settle_each(calls: Sequence[Call]) -> list[bool]:
+    """Wait for what providers answer to several calls, and write it down together; as `Call.settle`.
+
+    One that cannot be written down is UNCERTAIN later, and does not hold up the others.
+    """
+    answers = [one.answer() for one in calls]
+    given = zip(calls, answers, strict=True)
+    try:
+        _write_sent([(one, told) for one, told in given if isinstance(told, SendResult)])
+    except Exception as error:
+        logger.warning("Outcomes were not written down together. %s", kind_and_place(error))
+    return [_followed(one, told) for one, told in zip(calls, answers, strict=True)]
+
+
+def _followed(one: Call, answer: SendResult | ChannelError | None) -> bool:
+    try:
+        return one.follow(answer)
+    except Exception as error:
+        logger.warning(
+            "What became of message %s was not written down. %s",
+            one.message.public_id,
+            kind_and_place(error),
+        )
+        return False
+
+
+def _write_sent(told: Sequence[tuple[Call, SendResult]]) -> None:
+    """Write down together what went, where nobody is to be told of it, as mostly: one statement is enough."""
+    shops = {one.message.installation_id for one, _ in told}
+    for shop in shops:
+        ours = {
+            one.message.pk: (one, result)
+            for one, result in told
+            if one.message.installation_id == shop
+        }
+        given: dict[str, Any] = {
+            "shop": shop,
+            "event": BusEvent.MESSAGE_SENT.value,
+            "messages": list(ours),
+            "moments": [one.now for one, _ in ours.values()],
+            "names": [result.provider_message_id for _, result in ours.values()],
+        }
+        with prepared.cursor() as cursor:
+            cursor.execute(_SETTLE_UNHEARD, given)
+            written = [pk for (pk,) in cursor.fetchall()]
+        for one, result in map(ours.__getitem__, written):
+            _set(
+                one.message,
+                status=MessageStatus.SENT,
+                reason="",
+                error="",
+                retry_at=None,
+                handed_over_at=one.now,
+                provider_message_id=result.provider_message_id,
+            )
+            message_sent.send_robust(
+                Message, installation=one.message.installation, message=one.message
+            )
+
+
+def call(
+    *,
+    message: Message,
+    outgoing: OutgoingMessage,
+    now: datetime,
+    channel: Channel | None = None,
+    channels: Channels | None = None,
+) -> Call:
+    """Begin to give a committed message to its delivery channel: claim it, and call the provider.
+
+    Must run outside any transaction. `channel` takes it instead of the one that CHANNELS names; `channels`
+    keeps those that it names for whoever hands over many. Nothing may come between the decision and this: what is recorded of the person meanwhile is not looked at.
+    """
+    if message.delivery_channel == DeliveryChannel.PUSH:
+        is_ours, tokens = _claim_push(message, outgoing.recipients, now)
+        if not tokens:
+            text = "No device is the person's any more."
+            reason = NotSentReason.NO_ADDRESS
+            wants_retry = give_up(
+                message=message, reason=reason, error=text, is_retryable=True, now=now
+            )
+            return Call(message, outgoing, now, None, wants_retry)
+        outgoing = replace(outgoing, recipient=tokens[0], recipients=tokens)
+    else:
+        is_ours = _claim(message, now)
+    if not is_ours and _is_stopped(message):
+        text = "All sends were stopped before the hand-over."
+        wants_retry = give_up(
+            message=message,
+            reason=NotSentReason.SENDS_STOPPED,
+            error=text,
+            is_retryable=True,
+            now=now,
+        )
+        return Call(message, outgoing, now, None, wants_retry)
+    if not is_ours:
+        logger.warning("Message %s was settled before its hand-over: not sent", message.public_id)
+        return Call(message, outgoing, now, None)
+    try:
+        if channel is None:
+            channel = (channels or Channels()).get(message.delivery_channel)
+        if not outgoing.sender and message.delivery_channel == DeliveryChannel.EMAIL:
+            raise ConfigurationError(  # noqa: TRY301 (the same outcome as a channel that cannot be built)
+                "There is no sender: set one on the app's Dashboard page or "
+                "SALEOR_PERSONALIZE['DEFAULT_SENDER']."
+            )
+    except (ConfigurationError, UnknownAlias) as error:
+        return Call(message, outgoing, now, _failed(ChannelError(str(error))))
+    try:
+        return Call(message, outgoing, now, channel.begin(outgoing))
+    except Exception as error:
+        return Call(message, outgoing, now, _failed(error))
+
+
+def _failed(error: Exception) -> Sending:
+    def outcome() -> SendResult:
+        raise error
+
+    return Sending(is_over=lambda: True, outcome=outcome)
+
+
 def hand_over(
     *,
     message: Message,
@@ -287,59 +509,11 @@ def hand_over(
     now: datetime,
     channel: Channel | None = None,
 ) -> bool:
-    """Give a committed message to its delivery channel and record the outcome.
+    """Give a committed message to its delivery channel (`call`), and record the outcome.
 
-    Must run outside any transaction. `channel` takes it instead of the one that CHANNELS names. Returns
-    whether another try is wanted: the provider certainly has not got it, and it may take it later.
+    Returns whether another try is wanted: the provider certainly has not got it, and it may take it later.
     """
-    if message.delivery_channel == DeliveryChannel.PUSH:
-        # Somebody may have signed out, or in, on a device since the decision.
-        tokens = devices.still_of(profile=message.profile, tokens=outgoing.recipients)
-        if not tokens:
-            text = "No device is the person's any more."
-            reason = NotSentReason.NO_ADDRESS
-            return give_up(message=message, reason=reason, error=text, is_retryable=True, now=now)
-        outgoing = replace(outgoing, recipient=tokens[0], recipients=tokens)
-    is_ours = _claim(message, now)
-    if not is_ours and _is_stopped(message):
-        text = "All sends were stopped before the hand-over."
-        return give_up(
-            message=message,
-            reason=NotSentReason.SENDS_STOPPED,
-            error=text,
-            is_retryable=True,
-            now=now,
-        )
-    if not is_ours:
-        logger.warning("Message %s was settled before its hand-over: not sent", message.public_id)
-        return False
-    try:
-        if channel is None:
-            channel = build_backend("CHANNELS", message.delivery_channel)
-        if not outgoing.sender and message.delivery_channel == DeliveryChannel.EMAIL:
-            raise ConfigurationError(  # noqa: TRY301 (the same outcome as a channel that cannot be built)
-                "There is no sender: set one on the app's Dashboard page or "
-                "SALEOR_PERSONALIZE['DEFAULT_SENDER']."
-            )
-    except (ConfigurationError, UnknownAlias) as error:
-        return _record_failure(message, ChannelError(str(error)), now)
-    try:
-        result = channel.send(outgoing)
-    except ChannelError as error:
-        if error.is_address_dead:
-            _bury(message, outgoing.recipients or (outgoing.recipient,), now)
-        if error.has_unsubscribed and message.delivery_channel == DeliveryChannel.SMS:
-            texts.stop(installation=message.installation, hashed=message.address_hash, now=now)
-        return _record_failure(message, error, now)
-    except Exception as error:
-        # A fault inside a channel: what the provider has is unknown, and its text may hold an address.
-        text = f"The delivery channel failed with {type(error).__name__}."
-        return _record_failure(message, ChannelError(text, is_ambiguous=True), now)
-    _settle(
-        message, MessageStatus.SENT, now, handed_over_at=now, provider=result.provider_message_id
-    )
-    _bury(message, result.dead, now)
-    return False
+    return call(message=message, outgoing=outgoing, now=now, channel=channel).settle()
 
 
 def end_batch() -> None:
@@ -400,10 +574,30 @@ def give_up(
 
 def _claim(message: Message, now: datetime) -> bool:
     """Write down that the provider is called now; tell whether this worker may call it."""
-    which = {"shop": message.installation_id, "message": message.pk, "attempts": message.attempts}
     with prepared.cursor() as cursor:
-        cursor.execute(_CLAIM, {**which, "now": now})
+        cursor.execute(_CLAIM, _which(message, now))
         return bool(cursor.rowcount)
+
+
+def _claim_push(
+    message: Message, tokens: Collection[str], now: datetime
+) -> tuple[bool, tuple[str, ...]]:
+    """Do the same of a push, and return the devices that it may go to; none: it was not claimed."""
+    hashes = {devices.token_hash(token): token for token in tokens}
+    which = {**_which(message, now), "profile": message.profile_id, "hashes": list(hashes)}
+    with prepared.cursor() as cursor:
+        cursor.execute(_CLAIM_PUSH, which)
+        is_ours, still = cursor.fetchone()
+    return is_ours, tuple(token for hashed, token in hashes.items() if hashed in still)
+
+
+def _which(message: Message, now: datetime) -> dict[str, Any]:
+    return {
+        "installation": message.installation_id,
+        "message": message.pk,
+        "attempts": message.attempts,
+        "now": now,
+    }
 
 
 def _is_stopped(message: Message) -> bool:
@@ -465,10 +659,6 @@ def _settle(
         "retry_at": retry_at,
         "provider_message_id": provider,
     }
-    if status == MessageStatus.SENT and _write(message, _SETTLE_UNHEARD, status=status, **told):
-        # Where nobody is to be told of it, as mostly, one statement is enough.
-        message_sent.send_robust(Message, installation=message.installation, message=message)
-        return True
     with transaction.atomic():
         rows = Message.objects.of(message.installation).filter(pk=message.pk)
         if among is not None and not among.select_for_update().values_list("pk").first():
@@ -477,7 +667,7 @@ def _settle(
             list(rows.select_for_update(no_key=True).values_list("pk"))
             if outcomes.was_taken(message=message):
                 status, told["error"] = MessageStatus.SENT, ""
-        is_kept = _write(message, _SETTLE, status=status, **told)
+        is_kept = _write(message, status=status, **told)
         if is_kept and is_final:
             outcomes.publish(message=message, now=now)
     signal = message_sent if status == MessageStatus.SENT else message_not_sent
@@ -485,17 +675,21 @@ def _settle(
     return is_kept
 
 
-def _write(message: Message, sql: str, **outcome: Any) -> bool:
+def _write(message: Message, **outcome: Any) -> bool:
     """Set what became of a message, on it and in its row; tell whether the row was there.
 
     Its person may have been erased meanwhile: then there is nothing to write the outcome to.
     """
-    for name, value in outcome.items():
-        setattr(message, name, value)
+    _set(message, **outcome)
     which = {"shop": message.installation_id, "message": message.pk}
     with prepared.cursor() as cursor:
-        cursor.execute(sql, {**outcome, **which, "event": BusEvent.MESSAGE_SENT.value})
+        cursor.execute(_SETTLE, {**outcome, **which})
         return bool(cursor.rowcount)
+
+
+def _set(message: Message, **outcome: Any) -> None:
+    for name, value in outcome.items():
+        setattr(message, name, value)
 
 
 def _interrupted(now: datetime) -> QuerySet[Message]:

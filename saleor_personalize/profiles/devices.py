@@ -15,7 +15,7 @@ from django.db.models import Count, QuerySet
 
 from saleor_personalize.enums import DeliveryChannel, DeviceGone, DevicePlatform, Purpose
 from saleor_personalize.exceptions import DeviceRefused
-from saleor_personalize.models import Device, Installation, Profile, prepared
+from saleor_personalize.models import Device, Installation, Profile
 from saleor_personalize.models.fields import keyed_hash
 from saleor_personalize.models.locks import lock
 from saleor_personalize.models.profiles import PERSON
@@ -26,11 +26,14 @@ MAX_DEVICES = 20
 MAX_TOKEN = 4096
 MAX_APP = 100
 _TOKEN = re.compile(r"[!-~]{8,4096}")
-_STILL = f"""
-WITH {PERSON}
-SELECT token_hash FROM {Device._meta.db_table}
-WHERE installation_id = %(installation)s AND token_hash = ANY (%(hashes)s) AND gone_at IS NULL
-  AND profile_id IN (SELECT id FROM member)
+#: For the WITH of a statement about %(installation)s and %(profile)s: those of %(hashes)s (`token_hash`) whose
+#: devices live, and are this person's now.
+STILL = f"""
+{PERSON}, still AS (
+  SELECT token_hash FROM {Device._meta.db_table}
+  WHERE installation_id = %(installation)s AND token_hash = ANY (%(hashes)s) AND gone_at IS NULL
+    AND profile_id IN (SELECT id FROM member)
+)
 """  # noqa: S608 (the names of the tables are ours)
 
 
@@ -173,16 +176,6 @@ def _end(rows: QuerySet[Device], reason: DeviceGone, now: datetime) -> int:
     is_kept = reason == DeviceGone.OTHER_PROJECT
     emptied = {} if is_kept else {"token": ""}
     return rows.update(gone_at=now, gone_reason=reason, **emptied)
-
-
-def still_of(*, profile: Profile, tokens: Collection[str]) -> tuple[str, ...]:
-    """Return those of the tokens whose devices live, and are this person's now."""
-    hashes = {token_hash(token): token for token in tokens}
-    whose = {"installation": profile.installation_id, "profile": profile.pk}
-    with prepared.cursor() as cursor:
-        cursor.execute(_STILL, {**whose, "hashes": list(hashes)})
-        living = {found for (found,) in cursor.fetchall()}
-    return tuple(token for hashed, token in hashes.items() if hashed in living)
 
 
 def take_back(*, installation: Installation) -> int:

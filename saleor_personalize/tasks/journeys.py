@@ -27,9 +27,11 @@ def advance_journeys() -> None:
     journeys.resume_interrupted(now=timezone.now())
     messaging.settle_interrupted(now=timezone.now())
     lingers_until = time.monotonic() + LINGER
+    under_way = journeys.UnderWay()
     try:
         for _ in range(LIMIT):
-            if _advance():
+            # What a provider answers may let somebody go on at once.
+            if _advance(under_way) or under_way.settle():
                 continue
             soon = next_place(now=timezone.now(), within=NEXT)
             if soon is None or time.monotonic() > lingers_until:
@@ -37,13 +39,14 @@ def advance_journeys() -> None:
             # Places that a pace gives are closer together than beat wakes us.
             time.sleep(max(0.0, (soon - timezone.now()).total_seconds()))
     finally:
+        under_way.settle()
         messaging.end_batch()
 
 
-def _advance() -> int:
+def _advance(under_way: journeys.UnderWay) -> int:
     """Decide about whoever is due longest; return whether anybody was."""
     try:
-        return journeys.advance_due(now=timezone.now(), limit=1)
+        return journeys.advance_due(now=timezone.now(), limit=1, under_way=under_way)
     except Exception as error:
         # One case that cannot be decided must not hold up the others: its claim runs out later.
         logger.warning(

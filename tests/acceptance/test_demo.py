@@ -190,6 +190,26 @@ def test_b112_d2_the_demo_tells_the_whole_story(demo: Demo) -> None:
     }
     # B91: one order followed the push that was pressed; nobody else's followed anything.
     assert story["recovered"] == {"orders": 1, "is_of_messages": True}
+    # B88, B89, B94: suggestions are tried, kept and waited for, so that no page about them is empty.
+    assert story["visitors"] == {"visitors": 20, "arms": 2, "kept": 3, "waiting": 2}
+
+
+def test_b97_d2_the_demos_dashboard_shows_what_happened_in_the_language_that_is_chosen(
+    demo: Demo,
+    browser: Browser,  # noqa: F811
+) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(f"{demo.url}/dashboard")
+    frame = page.frame_locator("#app")
+    frame.locator("#page-demand").click(timeout=30_000)
+    expect(frame.locator("#content")).to_contain_text("default-channel: 2 wait")
+    frame.locator("#page-experiments").click()
+    expect(frame.locator("#content")).to_contain_text("landing_page")
+    frame.locator("#page-results").click()
+    shown = frame.get_by_role("region", name="Figures of each placement")
+    expect(shown).to_contain_text("landing_page")
+    page.get_by_label("Language").select_option("de")
+    expect(frame.locator("#results-title")).to_have_text("Ergebnisse")
 
 
 def test_b68_b71_the_page_of_phones_shows_what_each_device_got(

@@ -47,6 +47,9 @@ def test_b118_the_results_are_read_by_everybody_and_fit_a_small_screen(
     expect(frame.get_by_role("region", name="Revenue by day, USD")).to_be_visible()
     assert shown.violations() == []
     assert frame.locator("body").evaluate("body => body.scrollWidth <= window.innerWidth")
+    if width == 1280:
+        table = frame.get_by_role("region", name="Figures of each journey")
+        assert table.evaluate("region => region.scrollWidth <= region.clientWidth")
     assert shown.console == []
 
 

@@ -11,6 +11,7 @@ import functools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -40,7 +41,12 @@ from saleor_personalize.journeys.outside import Outside
 from saleor_personalize.journeys.triggers import StockChanged
 from saleor_personalize.messaging import links
 from saleor_personalize.messaging import operations as messaging
-from saleor_personalize.messaging.channels.base import Channel, OutgoingMessage, SendResult
+from saleor_personalize.messaging.channels.base import (
+    Channel,
+    OutgoingMessage,
+    Sending,
+    SendResult,
+)
 from saleor_personalize.models import (
     Enrollment,
     Identity,
@@ -406,12 +412,26 @@ class Vouchers:
 
 @dataclass
 class Provider(Channel):
-    """Brings each message to the story that is being told."""
+    """Brings each message to the story that is being told, and answers as late as it can."""
 
     provide: Callable[[OutgoingMessage], SendResult]
+    answered: Callable[[], None]
 
     def send(self, message: OutgoingMessage) -> SendResult:
-        return self.provide(message)
+        return self.begin(message).outcome()
+
+    def begin(self, message: OutgoingMessage) -> Sending:
+        future: Future[SendResult] = Future()
+        try:
+            future.set_result(self.provide(message))
+        except Exception as error:
+            future.set_exception(error)
+
+        def outcome() -> SendResult:
+            self.answered()
+            return future.result()
+
+        return Sending(is_over=lambda: False, outcome=outcome)
 
 
 # -- the shop that we know ------------------------------------------------------------------------------
@@ -547,7 +567,7 @@ class Story:
         self.number = 0
         self.passes: list[Pass] = []
         self.counts: Counter[str] = Counter()
-        self.outside = Outside(self.answer, self.vouchers.connect, Provider(self.provide))
+        self.outside = Outside(self.answer, self.vouchers.connect, self._provider())
 
     def begin(self, gift: int, yes: set[str]) -> None:
         """Choose the shop's own journey, and let people allow messages."""
@@ -917,10 +937,14 @@ class Story:
         """Do what the tasks do, each decision by a new look at the clock."""
         journeys.resume_interrupted(now=self.truth.now)
         messaging.settle_interrupted(now=self.truth.now)
+        under_way = journeys.UnderWay()
         for _ in range(50):
             self.passes.append(Pass(self.truth.now))
             try:
-                if not journeys.advance_due(now=self.truth.now, limit=1, outside=self.outside):
+                taken = journeys.advance_due(
+                    now=self.truth.now, limit=1, outside=self.outside, under_way=under_way
+                )
+                if not (taken or under_way.settle()):
                     break
             finally:
                 self.passes.pop()
@@ -1014,6 +1038,9 @@ class Story:
         )
 
     # -- the provider ---------------------------------------------------------------------------------------
+
+    def _provider(self) -> Provider:
+        return Provider(self.provide, lambda: self.reach("answered"))
 
     def provide(self, message: OutgoingMessage) -> SendResult:
         """Take a message, or not. It is judged as it comes: what happens from here on is later."""

@@ -382,16 +382,16 @@ def test_b71_a_worker_killed_before_either_way_costs_neither(
     installation: Installation, alice: Profile, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     """The other way waits until the first is settled, and each goes once."""
-    hand_over = messaging.hand_over
+    call = messaging.call
     dying = [way]
 
-    def die(*, message: Message, **given: Any) -> bool:
+    def die(*, message: Message, **given: Any) -> messaging.Call:
         if message.delivery_channel in dying:
             dying.clear()
             raise SystemExit
-        return hand_over(message=message, **given)
+        return call(message=message, **given)
 
-    monkeypatch.setattr(messaging, "hand_over", die)
+    monkeypatch.setattr(messaging, "call", die)
     with_phone(alice)
     come_in(publish(installation, pushed(after="5 minutes")), alice)
     for minutes in range(60):
@@ -882,15 +882,15 @@ def test_b68_a_device_that_changed_hands_since_the_decision_gets_nothing(
     with_phone(alice)
     give_phone(alice, "token-of-a-tablet")
     give_phone(alice, "token-of-a-browser")
-    hand_over = messaging.hand_over
+    call = messaging.call
 
-    def late(**given: Any) -> bool:
+    def late(**given: Any) -> messaging.Call:
         if not Phones.taken:
             devices.unregister(installation=installation, token="token-of-a-tablet", now=NOW)
             Device.objects.filter(token_hash=token_hash("token-of-a-phone")).update(profile=bob)
-        return hand_over(**given)
+        return call(**given)
 
-    monkeypatch.setattr(messaging, "hand_over", late)
+    monkeypatch.setattr(messaging, "call", late)
     come_in(publish(installation, message("first", delivery_channel="push")), alice)
     advance(NOW)
     (taken,) = Phones.taken
@@ -905,13 +905,13 @@ def test_b68_when_every_device_changed_hands_it_is_decided_anew(
     installation: Installation, alice: Profile, bob: Profile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_phone(alice)
-    hand_over = messaging.hand_over
+    call = messaging.call
 
-    def late(**given: Any) -> bool:
+    def late(**given: Any) -> messaging.Call:
         Device.objects.update(profile=bob)
-        return hand_over(**given)
+        return call(**given)
 
-    monkeypatch.setattr(messaging, "hand_over", late)
+    monkeypatch.setattr(messaging, "call", late)
     come_in(publish(installation, message("first", delivery_channel="push")), alice)
     advance(NOW)
     advance(NOW + 5 * MINUTE)

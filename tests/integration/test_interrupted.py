@@ -46,7 +46,7 @@ def killed() -> Iterator[None]:
         raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(messaging, "hand_over", die)
+        patch.setattr(messaging, "call", die)
         yield
 
 
@@ -212,22 +212,22 @@ def test_b44_a_journey_that_is_paused_holds_it(world: World, wake: Wake, left: M
 def test_d5_a_worker_that_was_only_slow_sends_nothing_when_it_comes_back(
     world: World, wake: Wake, monkeypatch: pytest.MonkeyPatch, comes_back: str
 ) -> None:
-    hand_over = messaging.hand_over
-    answers = []
+    call = messaging.call
+    calls = []
 
-    def late(**given: Any) -> bool:
-        monkeypatch.setattr(messaging, "hand_over", hand_over)
+    def late(**given: Any) -> messaging.Call:
+        monkeypatch.setattr(messaging, "call", call)
         with time_machine.travel(DUE + LEASE, tick=False):
             assert journeys.resume_interrupted(now=DUE + LEASE) == 1
         if comes_back == "after another worker":
             wake(DUE + LEASE)
-        answers.append(hand_over(**given))
-        return answers[0]
+        calls.append(call(**given))
+        return calls[0]
 
-    monkeypatch.setattr(messaging, "hand_over", late)
+    monkeypatch.setattr(messaging, "call", late)
     world.checkout()
     wake(DUE)
-    assert answers == [False]
+    assert [(one.sending, one.wants_retry) for one in calls] == [(None, False)]
     assert len(world.mails()) == (1 if comes_back == "after another worker" else 0)
     wake(DUE + LEASE)
     wake(DUE + 5 * HOUR)

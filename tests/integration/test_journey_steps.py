@@ -817,13 +817,13 @@ def test_b64_the_switch_also_stops_what_is_about_to_be_handed_over(
     installation: Installation, alice: Profile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     come_in(publish(installation, MESSAGE), alice)
-    hand_over = messaging.hand_over
+    call = messaging.call
 
-    def pressed(**arguments: Any) -> bool:
+    def pressed(**arguments: Any) -> messaging.Call:
         journeys.stop_sends(installation=installation, now=NOW)
-        return hand_over(**arguments)
+        return call(**arguments)
 
-    monkeypatch.setattr(messaging, "hand_over", pressed)
+    monkeypatch.setattr(messaging, "call", pressed)
     advance(NOW)
     assert mail.outbox == []
     row = Message.objects.get()

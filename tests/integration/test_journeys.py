@@ -823,14 +823,14 @@ def test_b44_a_worker_that_wakes_after_its_message_was_settled_does_not_send(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.checkout()
-    hand_over = messaging.hand_over
+    call = messaging.call
 
-    def late(**arguments: Any) -> bool:
+    def late(**arguments: Any) -> messaging.Call:
         assert journeys.resume_interrupted(now=NOW + 3 * HOUR) == 1
         assert messaging.settle_interrupted(now=NOW + 3 * HOUR) == 0
-        return hand_over(**arguments)
+        return call(**arguments)
 
-    monkeypatch.setattr(messaging, "hand_over", late)
+    monkeypatch.setattr(messaging, "call", late)
     world.advance()
     assert world.decision() == (MessageStatus.FAILED, NotSentReason.INTERRUPTED)
     assert world.mails() == []

@@ -104,7 +104,7 @@ OPENINGS = st.one_of(
 )  # fmt: skip
 WHERE = (
     "asking", "asked", "deciding", "decided", "voucher before", "voucher after",
-    "handing over", "handed over",
+    "handing over", "handed over", "answered",
 )  # fmt: skip
 MOODS = ("refuses", "not now", "unclear, has it", "unclear, has it not", "breaks")
 #: Where the world may go on: not in the middle of a transaction.
@@ -207,18 +207,18 @@ def shop(db: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Installati
     """A shop in which workers can be held up or killed between the product's own steps."""
     settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, **chance.SETTINGS}
 
-    begin, hand_over = messaging.begin_hand_over, messaging.hand_over
+    begin, call = messaging.begin_hand_over, messaging.call
 
     def deciding(**given: Any) -> None:
         begin(**given)
         Chance.told.reach("deciding")
 
-    def decided(**given: Any) -> bool:
+    def decided(**given: Any) -> messaging.Call:
         Chance.told.reach("decided")
-        return hand_over(**given)
+        return call(**given)
 
     monkeypatch.setattr(messaging, "begin_hand_over", deciding)
-    monkeypatch.setattr(messaging, "hand_over", decided)
+    monkeypatch.setattr(messaging, "call", decided)
     return chance.base()
 
 
@@ -253,13 +253,13 @@ def _all_uncertain(*, now: datetime) -> int:
     return rows.update(status="uncertain", error="The worker stopped.")
 
 
-def _unasked(*, message: Message, **given: Any) -> bool:
+def _unasked(*, message: Message, **given: Any) -> messaging.Call:
     """Hand over without asking whether the message is still one's own."""
     Chance.told.reach("decided")
     latest = Message.objects.get(pk=message.pk)
     Message.objects.filter(pk=message.pk).update(status="handing_over", handed_over_at=None)
     message.attempts = latest.attempts
-    return _hand_over(message=message, **given)
+    return _call(message=message, **given)
 
 
 def _random_key(case: Any, step: Any) -> Any:
@@ -276,7 +276,7 @@ def _judged_once(case: Any, live: Any, now: datetime) -> Any:
 
 
 _leaving, _draft_of, _run = conditions.leaving, cases.draft_of, stepping._run
-_hand_over = messaging.hand_over
+_call = messaging.call
 _CART = ("cart", "ann", 0, {"mug": 1}, "guest", "at once")
 _BUYS = ("order", "ann", "guest", "tea", "full", "imported")
 FAULTS = {
@@ -325,7 +325,7 @@ FAULTS = {
         "surely did not go, and is lost",
     ),
     "a slow worker may still hand over what was taken back": Fault(
-        lambda: {"messaging.operations.hand_over": _unasked},
+        lambda: {"messaging.operations.call": _unasked},
         (_CART, ("while_at", "decided", ("other_worker", 11)), ("tick", 61)),
         "the same key again",
     ),

@@ -81,7 +81,9 @@ def test_b91_b92_b93_the_page_tells_what_followed_what(
         "such visits. not known yet" in told
     )
     # Entered, sent, not sent, delivered, opened by people, by machines, clicked, orders, revenue, each.
-    assert re.search(r"Cart reminder 2 1 1 not known yet 0.0 % 1 100.0 % 1 1,234.50 USD", told)
+    assert re.search(
+        r"Cart reminder 2 1 1 not known yet 0.0 % 1 by machines 100.0 % 1 1,234.50 USD", told
+    )
     assert re.search(r"<b>cart 1 0.0 % 0.0 % 1 1 after a look only 100.00 USD", told)
     assert b"<b>cart" not in response.content
     assert (

@@ -248,7 +248,7 @@ def test_b51_whose_worker_was_killed_keeps_their_turn(
     alert = shop.sign_up(ALICE)
     shop.stock(3)
     with monkeypatch.context() as patch:
-        patch.setattr(messaging, "hand_over", die)
+        patch.setattr(messaging, "call", die)
         with pytest.raises(SystemExit):
             shop.pass_by(10 * MINUTE)
     shop.pass_by(10 * MINUTE)

@@ -6,7 +6,7 @@ Write your own by subclassing `Channel` and naming it in `SALEOR_PERSONALIZE["CH
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -53,6 +53,18 @@ class SendResult:
 
 
 @dataclass(frozen=True)
+class Sending:
+    """A message that a provider is being called with.
+
+    `outcome` waits for the answer and returns or raises what `Channel.send` does; it is called once, by
+    the thread that began. `is_over` tells whether it would not have to wait.
+    """
+
+    is_over: Callable[[], bool]
+    outcome: Callable[[], SendResult]
+
+
+@dataclass(frozen=True)
 class Capabilities:
     """What a delivery channel can do beyond handing over one message."""
 
@@ -81,3 +93,13 @@ class Channel(ABC):
         when the provider may have taken it, neither when it certainly did not and may later. The
         text of the error names no address.
         """
+
+    def begin(self, message: OutgoingMessage) -> Sending:
+        """Begin to hand one message to the provider; raise ChannelError as `send` does.
+
+        By default it is sent before this returns. A channel over which several messages can be on their
+        way at once does not wait for the answer here. What it leaves to other threads must not touch
+        the database.
+        """
+        result = self.send(message)
+        return Sending(is_over=lambda: True, outcome=lambda: result)

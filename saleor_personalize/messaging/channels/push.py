@@ -9,9 +9,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -32,6 +34,7 @@ from saleor_personalize.messaging.channels.base import (
     Capabilities,
     Channel,
     OutgoingMessage,
+    Sending,
     SendResult,
 )
 from saleor_personalize.messaging.channels.faults import never_connected, retry_after
@@ -52,6 +55,8 @@ WHERE installation_id = %(shop)s
 _PAUSE = timedelta(minutes=1)
 #: Accounts whose connections are kept.
 _MOST_APPS = 50
+#: More than any worker has calls under way: none waits for a thread, after it was claimed.
+_MOST_THREADS = 500
 _TOO_MANY, _SERVER_ERROR, _GATEWAY_TIMEOUT = 429, 500, 504
 _VALIDATED = "saleor-personalize-test"
 
@@ -77,18 +82,24 @@ class PushChannel(Channel):
             )
         self.timeout, self.time_to_live = timeout, time_to_live
         self.api_url = api_url.rstrip("/")
+        #: The shops' accounts as they were when this channel was built.
+        self._accounts: dict[int, PushAccount | None] = {}
 
     def can_send(self, installation_id: int) -> bool:
         """Tell whether the shop has saved its service account."""
         return PushAccount.objects.of(installation_id).exists()
 
     def send(self, message: OutgoingMessage) -> SendResult:
-        """Hand one message to Firebase, for all of `recipients`.
+        """Hand one message to Firebase, for all of `recipients`, and wait for its answer."""
+        return self.begin(message).outcome()
+
+    def begin(self, message: OutgoingMessage) -> Sending:
+        """Call Firebase with one message, for all of `recipients`; its answer is waited for later.
 
         Taken for one device is sent: those that failed beside it are not tried again. Devices that are
-        gone are marked so here, also when an error is raised.
+        gone are marked so with the outcome, also when it is an error.
         """
-        account = _account_of(message.installation_id)
+        account = self._account_of(message.installation_id)
         if account is None:
             raise ChannelError(
                 "The shop has no service account of Firebase: save one on the page Push in the "
@@ -98,17 +109,32 @@ class PushChannel(Channel):
         tokens = message.recipients or ((message.recipient,) if message.recipient else ())
         if not tokens:
             raise ChannelError("The message names no device.", is_permanent=True)
-        answers = self._ask(account.service_account, [self._built(message, to) for to in tokens])
-        told = [_read(answer) for answer in answers]
-        gone = {to: each.gone for to, each in zip(tokens, told, strict=True) if each.gone}
-        for reason in set(gone.values()):
-            devices.mark_gone(
-                installation=account.installation,
-                tokens=[to for to in gone if gone[to] == reason],
-                reason=reason,
-                now=timezone.now(),
-            )
-        return _summed(told, dead=tuple(gone))
+        app = self._signed_in(account.service_account)
+        built = [self._built(message, to) for to in tokens]
+        asked = _threads.submit(lambda: _ask(app, built))
+
+        def outcome() -> SendResult:
+            told = [_read(answer) for answer in asked.result()]
+            gone = {to: each.gone for to, each in zip(tokens, told, strict=True) if each.gone}
+            for reason in set(gone.values()):
+                devices.mark_gone(
+                    installation=account.installation,
+                    tokens=[to for to in gone if gone[to] == reason],
+                    reason=reason,
+                    now=timezone.now(),
+                )
+            return _summed(told, dead=tuple(gone))
+
+        return Sending(is_over=asked.done, outcome=outcome)
+
+    def _account_of(self, installation_id: int) -> PushAccount | None:
+        if installation_id not in self._accounts:
+            with prepared.cursor() as cursor:
+                cursor.execute(_ACCOUNT, {"shop": installation_id})
+                row = cursor.fetchone()
+            found = None if row is None else prepared.made(PushAccount, row)
+            self._accounts[installation_id] = found
+        return self._accounts[installation_id]
 
     def validate(self, service_account: str, *, token: str = "") -> None:
         """Have Firebase check an account, and a device's token if given. Nothing is delivered.
@@ -120,7 +146,7 @@ class PushChannel(Channel):
             topic=None if token else _VALIDATED,
         )
         probe.token = token or None
-        (answer,) = self._ask(service_account, [probe], is_dry_run=True)
+        (answer,) = _ask(self._signed_in(service_account), [probe], is_dry_run=True)
         _summed([_read(answer)], dead=())
 
     def _built(self, message: OutgoingMessage, token: str) -> messaging.Message:
@@ -164,39 +190,13 @@ class PushChannel(Channel):
         built.token = token
         return built
 
-    def _ask(
-        self,
-        service_account: str,
-        messages: Sequence[messaging.Message],
-        *,
-        is_dry_run: bool = False,
-    ) -> list[Any]:
+    def _signed_in(self, service_account: str) -> firebase_admin.App:
+        """Return the account's client with a token of access, got before the first message leaves: what
+        fails here has sent nothing."""
         app = _apps.get(service_account, self)
-        self._sign_in(app)
-        answers: list[Any] = []
-        for start in range(0, len(messages), BATCH):
-            some = list(messages[start : start + BATCH])
-            try:
-                answers += _sent(some, is_dry_run=is_dry_run, app=app)
-            except ValueError as error:
-                # Before anything was sent: what Firebase would refuse as well.
-                raise ChannelError(
-                    f"The message cannot be built: {_brief(error)}", is_permanent=True
-                ) from None
-            except Exception as error:
-                # An answer that it cannot read makes the library stumble, after the message was out.
-                cause = getattr(error, "cause", None) or error
-                raise ChannelError(
-                    f"Firebase's client failed with {type(cause).__name__}.",
-                    is_ambiguous=not is_dry_run,
-                ) from None
-        return answers
-
-    def _sign_in(self, app: firebase_admin.App) -> None:
-        """Get a token of access before the first message leaves: what fails here has sent nothing."""
         credential = app.credential.get_credential()
         if credential.valid:
-            return
+            return app
         try:
             credential.refresh(functools.partial(Request(), timeout=self.timeout))
         except RefreshError:
@@ -208,6 +208,48 @@ class PushChannel(Channel):
             raise ChannelError(
                 f"Google's sign-in does not answer: {type(error).__name__}."
             ) from None
+        return app
+
+
+class _Threads:
+    """In which Firebase is called while the worker goes on; none is taken through a fork."""
+
+    def __init__(self) -> None:
+        self._process = 0
+        self._pool: ThreadPoolExecutor | None = None
+
+    def submit(self, call: Callable[[], list[Any]]) -> Future[list[Any]]:
+        if self._pool is None or self._process != os.getpid():
+            self._process = os.getpid()
+            self._pool = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="firebase")
+        return self._pool.submit(call)
+
+
+_threads = _Threads()
+
+
+def _ask(
+    app: firebase_admin.App, messages: Sequence[messaging.Message], *, is_dry_run: bool = False
+) -> list[Any]:
+    """Return what Firebase answers to each message. Runs in a thread without a database."""
+    answers: list[Any] = []
+    for start in range(0, len(messages), BATCH):
+        some = list(messages[start : start + BATCH])
+        try:
+            answers += _sent(some, is_dry_run=is_dry_run, app=app)
+        except ValueError as error:
+            # Before anything was sent: what Firebase would refuse as well.
+            raise ChannelError(
+                f"The message cannot be built: {_brief(error)}", is_permanent=True
+            ) from None
+        except Exception as error:
+            # An answer that it cannot read makes the library stumble, after the message was out.
+            cause = getattr(error, "cause", None) or error
+            raise ChannelError(
+                f"Firebase's client failed with {type(cause).__name__}.",
+                is_ambiguous=not is_dry_run,
+            ) from None
+    return answers
 
 
 class _SignIn(Credentials):
@@ -289,14 +331,6 @@ class _Told:
     name: str = ""
     gone: DeviceGone | None = None
     fault: ChannelError | None = None
-
-
-def _account_of(installation_id: int) -> PushAccount | None:
-    """Return the shop's service account: asked at every message."""
-    with prepared.cursor() as cursor:
-        cursor.execute(_ACCOUNT, {"shop": installation_id})
-        row = cursor.fetchone()
-    return None if row is None else prepared.made(PushAccount, row)
 
 
 def _sent(

@@ -10,6 +10,7 @@ import html
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from email.message import Message
 from typing import TYPE_CHECKING, Any
 
@@ -95,8 +96,9 @@ class Channels:
         if "Recovered carts" not in page:
             raise StoryError("The page Results does not tell of the cart that was recovered.")
         led: dict[str, Any] = money["recovered"]
+        amount = f"{Decimal(led['revenue']):,.2f} {money['currency']}"
         self.story.say(
-            f"Ida came back by her push and bought: {led['revenue']} {money['currency']} that followed a "
+            f"Ida came back by her push and bought: {amount} that followed a "
             "message, in the Dashboard under Results"
         )
         return {"orders": led["orders"], "is_of_messages": led == money["after_message"]}

@@ -139,7 +139,10 @@ class Occasions:
         subject, text = self._mail(regular.EMAIL)
         if f"{now:.2f}" not in text or f"{before:.2f}" not in text:
             raise StoryError("The mail about the lower price does not tell both prices.")
-        self.story.say(f"“{subject}”: {before:.2f} when Ben looked, {now:.2f} now")
+        currency = variant["channelListings"][0]["price"]["currency"]
+        self.story.say(
+            f"“{subject}”: {before:.2f} {currency} when Ben looked, {now:.2f} {currency} now"
+        )
         return {"subject": subject, "before": before, "now": now}
 
     def _mail(self, address: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.header import decode_header, make_header
 from email.message import Message
@@ -18,6 +18,7 @@ from saleor_personalize.testing.demo.errors import StoryError
 from saleor_personalize.testing.demo.occasions import Occasions
 from saleor_personalize.testing.demo.person import Person
 from saleor_personalize.testing.demo.phones import Phones
+from saleor_personalize.testing.demo.visitors import Visitors
 from saleor_personalize.testing.saleor import FakeSaleor
 from saleor_personalize.testing.stack import Stack, StackError, wait_until
 
@@ -65,11 +66,13 @@ class Story:
         read = self.content_pages()
         self.go_live()
         self.shoppers()
-        person = Person(self).play()
+        ana = Person(self)
+        person = ana.play()
         occasions = Occasions(self).play()
         channels = Channels(self)
         over_channels = channels.play()
         messages = self.messages()
+        visitors = Visitors(self, ana.server_key).play()
         recovered = channels.recover()
         return {
             "installed": self.shop.api_url,
@@ -84,6 +87,7 @@ class Story:
             "person": person,
             "occasions": occasions,
             "channels": over_channels,
+            "visitors": visitors,
             "recovered": recovered,
         }
 
@@ -298,7 +302,7 @@ class Story:
         )
         return str(answer["tokenCreate"]["token"])
 
-    def collect(self, device: str, browser: str, event: dict[str, str], **body: str) -> None:
+    def collect(self, device: str, browser: str, event: Mapping[str, object], **body: str) -> None:
         """Tell an event as the storefront's module does; it must be accepted."""
         row = {"id": str(uuid.uuid4()), "occurredAt": datetime.now(UTC).isoformat(), **event}
         visit = {

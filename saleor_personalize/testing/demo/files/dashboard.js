@@ -2,6 +2,7 @@
 const frame = document.getElementById("app");
 let given = await (await fetch("/frame.json")).json();
 let theme = "light";
+const locale = document.getElementById("locale");
 const origin = new URL(given.personalizeUrl).origin;
 const send = (type, payload) => frame.contentWindow.postMessage({ type, payload }, origin);
 
@@ -10,7 +11,7 @@ addEventListener("message", ({ source, origin: from, data }) => {
   if (data.payload?.actionId) send("response", { actionId: data.payload.actionId, ok: true });
   if (data.type === "notifyReady") {
     send("handshake", { token: given.token, version: 1, saleorVersion: "3.24" });
-    send("localeChanged", { locale: "en" });
+    send("localeChanged", { locale: locale.value });
     send("theme", { theme });
   }
 });
@@ -18,6 +19,10 @@ document.getElementById("theme").onclick = () => {
   theme = theme === "light" ? "dark" : "light";
   document.documentElement.dataset.theme = theme;
   send("theme", { theme });
+};
+locale.onchange = () => {
+  document.documentElement.lang = locale.value;
+  send("localeChanged", { locale: locale.value });
 };
 setInterval(async () => {
   given = await (await fetch("/frame.json")).json();
