@@ -243,7 +243,7 @@ def test_settings_are_mended_where_they_are_wrong_and_kept(
     shown = dashboard()
     shown.frame.locator("#page-settings").focus()
     shown.page.keyboard.press("Enter")
-    sender = shown.frame.get_by_label("Sender")
+    sender = shown.frame.get_by_role("textbox", name="Sender")
     sender.fill("nobody")
     sender.press("Enter")
     expect(shown.frame.locator("#settings .error")).to_contain_text("This is no e-mail address.")
