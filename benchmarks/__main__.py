@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks import events, journeys, load, recommend_speed, segments, sending
+from benchmarks import events, journeys, load, pages, recommend_speed, segments, sending
 from saleor_personalize.testing.keys import SigningKey
 from saleor_personalize.testing.saleor import FakeSaleor, InstalledApp
 from saleor_personalize.testing.stack import Stack, free_port
@@ -41,6 +41,7 @@ def main() -> int:
         "--stored-events", type=int, default=1_000_000, help="10000000 takes a good half hour"
     )
     parser.add_argument("--profiles", type=int, default=100_000, help="for the segments")
+    parser.add_argument("--people", type=int, default=pages.PROFILES, help="for the pages")
     parser.add_argument("--products", type=int, default=100_000, help="for recommendations, many")
     parser.add_argument(
         "--due", type=int, default=sending.PEOPLE, help="for sending; 100000 takes hours"
@@ -87,6 +88,7 @@ def main() -> int:
                     stack, "push", options.due, sending.WORKERS
                 ),
                 "journeys, waiting": lambda: journeys.ticks(stack, options.waiting),
+                "pages": lambda: pages.measure(options.people),
                 "collect": lambda: events.collect(stack, shop, folder),
                 "collect, growth": lambda: events.growth(
                     stack, environment, shop, folder, options.stored_events
@@ -99,6 +101,7 @@ def main() -> int:
                 "journeys, waiting",
                 "sending, email",
                 "sending, push",
+                "pages",
             }
             if "back-fill" not in chosen and not chosen <= alone:
                 backfill(stack, shop, app)  # the others need the shop's products

@@ -62,6 +62,10 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "task": "personalize.measure_experiments",
         "schedule": crontab(minute="49"),
     },
+    "privacy: count": {
+        "task": "personalize.count_kept",
+        "schedule": crontab(minute="37"),
+    },
     "privacy: purge": {
         "task": "personalize.purge",
         "schedule": crontab(hour="2", minute="11"),

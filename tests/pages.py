@@ -40,6 +40,7 @@ from saleor_personalize.models import (
     ServerKey,
     WebhookDelivery,
 )
+from saleor_personalize.profiles import retention
 
 #: Fragments that are not asked for here, and why.
 ELSEWHERE = {
@@ -177,6 +178,7 @@ def fill(
         for n in numbers
     )  # fmt: skip
     analytics.refresh(installation=installation, now=now)
+    retention.count(installation=installation, now=now)
     return {
         "deed": "end",
         "who": profile.public_id, "other": profile.public_id, "merge_id": 1,

@@ -15,12 +15,14 @@ from django.utils.translation import gettext_lazy, ngettext
 from saleor_personalize.conf import SETTING_NAME, settings
 from saleor_personalize.dashboard import words
 from saleor_personalize.dashboard.access import Staff, roles, staff_view
-from saleor_personalize.dashboard.views import _render, _settings
-from saleor_personalize.enums import ConsentRule, DeliveryChannel
+from saleor_personalize.dashboard.forms import SettingsForm
+from saleor_personalize.dashboard.views import Context, _render, _tell
+from saleor_personalize.enums import AuditAction, ConsentRule, DeliveryChannel
 from saleor_personalize.messaging import push_accounts, texts
 from saleor_personalize.messaging.operations import sender_of
 from saleor_personalize.messaging.rendering import topic_label
 from saleor_personalize.profiles.consent_rules import ELSEWHERE
+from saleor_personalize.saleor_api.installations import set_mail, set_storefront_origins
 
 CHANNELS = {
     DeliveryChannel.EMAIL: gettext_lazy("E-mail"),
@@ -59,8 +61,45 @@ class Group:
 
 @staff_view()
 def page(request: HttpRequest, staff: Staff) -> HttpResponse:
-    context = {**_settings(staff), "groups": list(_groups(staff)), "is_page": True}
+    context = {**_own(staff), "groups": list(_groups(staff))}
     return _render(request, staff, "in_force/page.html", context)
+
+
+@staff_view(acts=True)
+def save(request: HttpRequest, staff: Staff) -> HttpResponse:
+    """Keep what the shop sets itself. What cannot be is refused, and stays to be mended."""
+    form = SettingsForm(request.POST, initial=_stored(staff))
+    if not form.is_valid():
+        response = _render(request, staff, "settings.html", _own(staff, form))
+        return _tell(response, "error", _("Not saved"), _("Mend the fields that are marked."))
+    set_mail(
+        installation=staff.installation,
+        sender=form.cleaned_data["sender"],
+        checkout_url=form.cleaned_data["checkout_url"],
+    )
+    set_storefront_origins(
+        installation=staff.installation, origins=form.cleaned_data["storefront_origins"]
+    )
+    staff.record(AuditAction.SETTINGS_CHANGED, fields=form.changed_data)
+    response = _render(request, staff, "settings.html", _own(staff))
+    return _tell(response, "success", _("Settings saved"), "")
+
+
+def _own(staff: Staff, form: SettingsForm | None = None) -> Context:
+    """Return what the shop sets itself, and what holds where it does not."""
+    return {
+        "form": form or SettingsForm(initial=_stored(staff)),
+        "default_sender": settings.DEFAULT_SENDER or "",
+        "default_checkout_url": settings.CHECKOUT_URL or "",
+    }
+
+
+def _stored(staff: Staff) -> dict[str, str]:
+    return {
+        "sender": staff.installation.sender,
+        "checkout_url": staff.installation.checkout_url,
+        "storefront_origins": " ".join(staff.installation.storefront_origins),
+    }
 
 
 def _groups(staff: Staff) -> Iterator[Group]:

@@ -31,7 +31,7 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
 
 
 def _page(request: HttpRequest, staff: Staff) -> HttpResponse:
-    now = timezone.now()
+    kept = retention.figures(installation=staff.installation)
     erasures = Erasure.objects.of(staff.installation).order_by("-erased_at", "-pk")
     return _render(
         request,
@@ -40,15 +40,14 @@ def _page(request: HttpRequest, staff: Staff) -> HttpResponse:
         {
             "kinds": [
                 {
-                    "title": words.DATA[each.kind.key],
-                    "kept": words.duration(each.kind.kept) if each.kind.kept else None,
-                    "count": each.count,
+                    "title": words.DATA[kind.key],
+                    "kept": words.duration(kind.kept) if kind.kept else None,
+                    "row": row,
                     "most": retention.COUNTED,
-                    "oldest": each.oldest,
-                    "is_late": each.is_late,
                 }
-                for each in retention.figures(installation=staff.installation, now=now)
+                for kind, row in kept
             ],
+            "counted_at": min((row.counted_at for _kind, row in kept if row), default=None),
             "grace": settings.RETENTION.get("uninstalled")
             and words.duration(settings.RETENTION["uninstalled"]),
             "erasures": [

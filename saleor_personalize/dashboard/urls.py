@@ -282,7 +282,7 @@ urlpatterns = [
     path("dashboard/debugger/lines/", debugger.lines, name="dashboard-debugger-lines"),
     path("dashboard/audit/", audit.page, name="dashboard-audit"),
     path("dashboard/audit/export/", audit.export, name="dashboard-audit-export"),
-    path("dashboard/settings/", views.save_settings, name="dashboard-settings"),
+    path("dashboard/settings/", in_force.save, name="dashboard-settings"),
     path("health/", health.health, name="health"),
     path("health/ready/", health.ready, name="health-ready"),
 ]

@@ -32,7 +32,7 @@ from saleor_personalize.dashboard.access import (
     staff_view,
     why_not,
 )
-from saleor_personalize.dashboard.forms import SettingsForm, row_id
+from saleor_personalize.dashboard.forms import row_id
 from saleor_personalize.enums import AuditAction, BackfillStatus, MessageStatus
 from saleor_personalize.ingestion import backfill as backfills
 from saleor_personalize.ingestion import deliveries, queries
@@ -44,7 +44,6 @@ from saleor_personalize.messaging.queries import newest_messages, uncertain_mess
 from saleor_personalize.models import Backfill, Message
 from saleor_personalize.onboarding.queries import Lack, first_steps, lacks
 from saleor_personalize.recommendations.queries import published_models
-from saleor_personalize.saleor_api.installations import set_mail, set_storefront_origins
 from saleor_personalize.segments import words as facts
 from saleor_personalize.segments.queries import lag
 from saleor_personalize.tasks.broker import ask_for
@@ -113,7 +112,6 @@ def overview(request: HttpRequest, staff: Staff) -> HttpResponse:
             **_backfill(request, staff),
             **_models(staff),
             **_segments(staff, now),
-            **_settings(staff),
         },
     )
 
@@ -292,22 +290,6 @@ def _segments(staff: Staff, now: datetime) -> Context:
     return {"lag_state": words.segments_state(found) if found.segments else None}
 
 
-def _settings(staff: Staff, form: SettingsForm | None = None) -> Context:
-    return {
-        "form": form or SettingsForm(initial=_stored(staff)),
-        "default_sender": settings.DEFAULT_SENDER or "",
-        "default_checkout_url": settings.CHECKOUT_URL or "",
-    }
-
-
-def _stored(staff: Staff) -> dict[str, str]:
-    return {
-        "sender": staff.installation.sender,
-        "checkout_url": staff.installation.checkout_url,
-        "storefront_origins": " ".join(staff.installation.storefront_origins),
-    }
-
-
 # -- actions -----------------------------------------------------------------------------------------
 
 
@@ -359,32 +341,6 @@ def _sends(request: HttpRequest, staff: Staff) -> HttpResponse:
             "why_not": why_not(staff, "acts") or why_not(staff, "sends"),
         },
     )
-
-
-@staff_view(acts=True)
-def save_settings(request: HttpRequest, staff: Staff) -> HttpResponse:
-    form = SettingsForm(request.POST, initial=_stored(staff))
-    # The page of settings has no card of the journey that would change along.
-    is_page = request.GET.get("page") == "settings"
-    if not form.is_valid():
-        context = {**_settings(staff, form), "is_page": is_page}
-        response = _render(request, staff, "settings.html", context)
-        return _tell(response, "error", _("Not saved"), _("Mend the fields that are marked."))
-    set_mail(
-        installation=staff.installation,
-        sender=form.cleaned_data["sender"],
-        checkout_url=form.cleaned_data["checkout_url"],
-    )
-    set_storefront_origins(
-        installation=staff.installation, origins=form.cleaned_data["storefront_origins"]
-    )
-    staff.record(AuditAction.SETTINGS_CHANGED, fields=form.changed_data)
-    if is_page:
-        response = _render(request, staff, "settings.html", {**_settings(staff), "is_page": True})
-    else:
-        context = {**_settings(staff), **_journey(staff), "is_swapped_along": True}
-        response = _render(request, staff, "settings_saved.html", context)
-    return _tell(response, "success", _("Settings saved"), "")
 
 
 @staff_view(acts=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import Count, Min, OuterRef, Q
+from django.db.models import Count, Min, OuterRef
 
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import EnrollmentStatus, MessageStatus
@@ -53,14 +53,10 @@ def journey_state(*, installation: Installation, key: str) -> JourneyState:
             waiting=0,
             next_due_at=None,
         )
-    is_waiting = Q(status=EnrollmentStatus.WAITING)
-    figures = (
-        Enrollment.objects.of(installation)
-        .filter(journey=journey)
-        .aggregate(
-            waiting=Count("pk", filter=is_waiting), next_due_at=Min("due_at", filter=is_waiting)
-        )
+    waiting = Enrollment.objects.of(installation).filter(
+        journey=journey, status=EnrollmentStatus.WAITING
     )
+    figures = waiting.aggregate(waiting=Count("*"), next_due_at=Min("due_at"))
     return JourneyState(
         is_live=journey.is_live,
         live_at=journey.live_at,

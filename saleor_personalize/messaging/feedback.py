@@ -16,7 +16,7 @@ from uuid import UUID
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef
 from django.db.models.functions import Coalesce
 from django.urls import reverse
 
@@ -43,6 +43,7 @@ from saleor_personalize.models import (
 )
 from saleor_personalize.models.fields import keyed_hash
 from saleor_personalize.profiles import consent, identity, tombstones
+from saleor_personalize.profiles.queries import parts_of
 
 #: Where a no comes from, in the ledger.
 SOURCE = "provider"
@@ -167,9 +168,9 @@ def _hold(installation: Installation, address_hashes: Collection[str]) -> None:
         kind=IdentityKind.EMAIL, value__in=[value for _kind, value in ids]
     )
     people = Profile.objects.of(installation).filter(pk__in=owners.values("profile"))
-    speakers = people.values(speaker=Coalesce("merged_into_id", "pk"))
+    speakers = set(people.values_list(Coalesce("merged_into_id", "pk"), flat=True))
     theirs = Identity.objects.of(installation).filter(
-        Q(profile__in=speakers) | Q(profile__merged_into__in=speakers)
+        profile__in=parts_of(installation=installation, people=speakers).values("pk")
     )
     identity.lock_identities(installation, ids | set(theirs.values_list("kind", "value")))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count, Q
+from django.db.models import Count
 
 from saleor_personalize.enums import MessageStatus
 from saleor_personalize.models import Installation, Message
@@ -20,14 +20,11 @@ class MessageCounts:
 
 def message_counts(*, installation: Installation, since: datetime) -> MessageCounts:
     """Count the messages decided since then. `failed` includes those whose fate is uncertain."""
-    failed = [MessageStatus.FAILED, MessageStatus.UNCERTAIN]
-    figures = (
-        Message.objects.of(installation)
-        .filter(decided_at__gte=since)
-        .aggregate(
-            sent=Count("pk", filter=Q(status=MessageStatus.SENT)),
-            not_sent=Count("pk", filter=Q(status=MessageStatus.NOT_SENT)),
-            failed=Count("pk", filter=Q(status__in=failed)),
-        )
+    rows = Message.objects.of(installation).filter(decided_at__gte=since)
+    counted = rows.order_by().values_list("status").annotate(count=Count("*"))
+    by_status = dict(counted.values_list("status", "count"))
+    return MessageCounts(
+        sent=by_status.get(MessageStatus.SENT, 0),
+        not_sent=by_status.get(MessageStatus.NOT_SENT, 0),
+        failed=by_status.get(MessageStatus.FAILED, 0) + by_status.get(MessageStatus.UNCERTAIN, 0),
     )
-    return MessageCounts(**figures)

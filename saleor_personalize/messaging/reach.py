@@ -13,6 +13,7 @@ from django.db.models.functions import Coalesce
 
 from saleor_personalize.enums import ConsentState, DeliveryChannel, IdentityKind, Purpose
 from saleor_personalize.models import Consent, Device, Identity, Installation
+from saleor_personalize.profiles.queries import parts_of
 
 #: Over these an address is enough for now: a country's rule may allow mail to customers without a yes.
 _BY_ADDRESS = frozenset({DeliveryChannel.EMAIL})
@@ -51,7 +52,7 @@ def said_yes(
 ) -> set[int]:
     """Return those of the people who allowed marketing over one of the delivery channels at some time."""
     lines = Consent.objects.of(installation).filter(
-        _of(people),
+        _of(installation, people),
         purpose=Purpose.MARKETING,
         delivery_channel__in=list(delivery_channels),
         state=ConsentState.GRANTED,
@@ -63,10 +64,12 @@ def _have_way(
     installation: Installation, people: Collection[int], channel: DeliveryChannel
 ) -> set[int]:
     if channel == DeliveryChannel.PUSH:
-        devices = Device.objects.of(installation).filter(_of(people), gone_at=None)
+        devices = Device.objects.of(installation).filter(_of(installation, people), gone_at=None)
         return set(devices.values_list(_SPEAKER, flat=True))
     if channel in _IDENTITIES:
-        ids = Identity.objects.of(installation).filter(_of(people), kind=_IDENTITIES[channel])
+        ids = Identity.objects.of(installation).filter(
+            _of(installation, people), kind=_IDENTITIES[channel]
+        )
         if channel == DeliveryChannel.SMS:
             # A number is nobody's before it is proved.
             ids = ids.exclude(confirmed_at=None)
@@ -74,5 +77,5 @@ def _have_way(
     return set(people)
 
 
-def _of(people: Collection[int]) -> Q:
-    return Q(profile__in=people) | Q(profile__merged_into__in=people)
+def _of(installation: Installation, people: Collection[int]) -> Q:
+    return Q(profile__in=parts_of(installation=installation, people=people).values("pk"))

@@ -48,7 +48,7 @@ from saleor_personalize.models.messaging import Message, MessageCopy, MessageEve
 from saleor_personalize.models.offers import Offer, OfferVoucher
 from saleor_personalize.models.pace import Pace
 from saleor_personalize.models.placements import Exposure, MerchandisingRule, Placement
-from saleor_personalize.models.privacy import Erasure
+from saleor_personalize.models.privacy import Erasure, KeptData
 from saleor_personalize.models.profiles import (
     Consent,
     Identity,
@@ -94,6 +94,7 @@ __all__ = [
     "Installation",
     "Journey",
     "JourneyVersion",
+    "KeptData",
     "MerchandisingRule",
     "Merge",
     "Message",

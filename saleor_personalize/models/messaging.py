@@ -58,7 +58,10 @@ class Message(Scoped):
             models.UniqueConstraint(fields=["installation", "idempotency_key"], name="message_once")
         ]
         indexes = [
-            models.Index(fields=["installation", "-decided_at"], name="message_newest"),
+            # With the status, so that those of a month are counted without reading them.
+            models.Index(
+                fields=["installation", "-decided_at"], include=["status"], name="message_newest"
+            ),
             models.Index(fields=["profile", "-decided_at"], name="message_of_profile"),
             models.Index(fields=["journey", "-decided_at"], name="message_of_journey"),
             # The page of messages looks for few among many.

@@ -83,7 +83,10 @@ class Offer(Scoped):
         ]
         indexes = [
             models.Index(fields=["due_at"], name="offer_due", condition=Q(due_at__isnull=False)),
-            models.Index(fields=["installation", "-reserved_at"], name="offer_newest"),
+            models.Index(
+                fields=["installation", "-reserved_at"], include=["status"], name="offer_newest"
+            ),
+            models.Index(fields=["installation", "status", "-id"], name="offer_by_status"),
             models.Index(fields=["profile", "-reserved_at"], name="offer_of_profile"),
             models.Index(
                 fields=["installation", "voucher_saleor_id"],

@@ -30,3 +30,20 @@ class Erasure(Scoped):
             GinIndex(fields=["fingerprints"], name="erasure_fingerprints"),
             models.Index(fields=["installation", "-erased_at"], name="erasure_newest"),
         ]
+
+
+class KeptData(Scoped):
+    """How much of one kind of data a shop has, as it was last counted: counting it takes longer than a page may."""
+
+    # A key of `profiles.retention.KINDS`.
+    kind = models.CharField(max_length=40)
+    # Empty: more than is counted, or it took too long.
+    count = models.PositiveIntegerField(null=True)
+    oldest = models.DateTimeField(null=True)
+    is_late = models.BooleanField(default=False)
+    counted_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["installation", "kind"], name="kept_data_once")
+        ]

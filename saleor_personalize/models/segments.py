@@ -36,6 +36,8 @@ class SegmentMembership(Scoped):
             models.UniqueConstraint(
                 fields=["segment", "profile"],
                 condition=models.Q(left_at=None),
+                # So that members are counted without reading them.
+                include=["installation"],
                 name="one_open_membership",
             )
         ]

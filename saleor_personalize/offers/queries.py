@@ -46,7 +46,7 @@ def counts(*, installation: Installation, since: datetime) -> dict[str, int]:
     by_status = dict(
         rows.order_by()
         .values_list("status")
-        .annotate(count=Count("pk"))
+        .annotate(count=Count("*"))
         .values_list("status", "count")
     )
     stuck = (

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from saleor_personalize.enums import IdentityKind
 from saleor_personalize.models import Consent, Installation, Profile, email_hash
@@ -43,3 +44,11 @@ def _owner(people: QuerySet[Profile], who: str) -> Profile | None:
     kinds = (IdentityKind.SALEOR_USER, IdentityKind.EXTERNAL_ID, IdentityKind.ANONYMOUS_ID)
     owners = [people.filter(identities__kind=kind, identities__value=who).first() for kind in kinds]
     return next((owner for owner in owners if owner), None)
+
+
+def parts_of(*, installation: Installation, people: Collection[int]) -> QuerySet[Profile]:
+    """Return the profiles that make up these persons; `people` are keys of those that speak for them.
+
+    Ask for facts by these: an OR over the join of facts and profiles reads all facts of a shop.
+    """
+    return Profile.objects.of(installation).filter(Q(pk__in=people) | Q(merged_into__in=people))

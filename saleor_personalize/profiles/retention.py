@@ -38,6 +38,7 @@ from saleor_personalize.models import (
     ImportReject,
     InboxItem,
     Installation,
+    KeptData,
     Message,
     MessageCopy,
     Offer,
@@ -59,9 +60,9 @@ BATCH = 1_000
 MOST = 200_000
 #: A purge that is this late does not run at all.
 LATE = timedelta(days=3)
-#: Rows that are counted; more is "more than that".
+#: Rows that are counted; more is "more than that". And seconds that one look may take.
 COUNTED = 100_000
-_SECONDS = 2
+_SECONDS = 30
 
 _DONE = (MessageStatus.SENT, MessageStatus.NOT_SENT, MessageStatus.FAILED, MessageStatus.UNCERTAIN)
 
@@ -282,19 +283,19 @@ def _due(kind: Kind, installation: Installation, now: datetime) -> QuerySet[Any]
     return _unknown(due, installation) if kind.key == "unknown_people" else due
 
 
-@dataclass(frozen=True)
-class Figures:
-    """What is there of a kind. `count` is None above COUNTED; both are None when it takes too long."""
-
-    kind: Kind
-    count: int | None
-    oldest: datetime | None
-    is_late: bool
+def figures(*, installation: Installation) -> list[tuple[Kind, KeptData | None]]:
+    """Return each kind with what was last counted of it; None: nothing was yet."""
+    rows = {row.kind: row for row in KeptData.objects.of(installation)}
+    return [(kind, rows.get(kind.key)) for kind in KINDS]
 
 
-def figures(*, installation: Installation, now: datetime) -> list[Figures]:
-    """Return what is kept of each kind, and whether its purge is late."""
-    return [_figures(kind, installation, now) for kind in KINDS]
+def count(*, installation: Installation, now: datetime) -> int:
+    """Count what is kept of each kind, and see whether its purge is late; return of how many kinds."""
+    for kind in KINDS:
+        KeptData.objects.update_or_create(
+            installation=installation, kind=kind.key, defaults=_counted(kind, installation, now)
+        )
+    return len(KINDS)
 
 
 def late(*, installation: Installation, now: datetime) -> list[Kind]:
@@ -309,22 +310,22 @@ def _is_late(kind: Kind, installation: Installation, now: datetime) -> bool:
     return bool(_in_time(due.exists, default=False))
 
 
-def _figures(kind: Kind, installation: Installation, now: datetime) -> Figures:
+def _counted(kind: Kind, installation: Installation, now: datetime) -> dict[str, Any]:
     rows = kind.rows(installation)
     if kind.key == "unknown_people":
         rows = _unknown(rows, installation)
     counted = _in_time(lambda: rows.order_by()[: COUNTED + 1].count(), default=None)
     oldest = _in_time(lambda: rows.aggregate(oldest=Min(kind.moment))["oldest"], default=None)
-    return Figures(
-        kind=kind,
-        count=counted if counted is not None and counted <= COUNTED else None,
-        oldest=oldest,
-        is_late=_is_late(kind, installation, now),
-    )
+    return {
+        "count": counted if counted is not None and counted <= COUNTED else None,
+        "oldest": oldest,
+        "is_late": _is_late(kind, installation, now),
+        "counted_at": now,
+    }
 
 
 def _in_time(read: Callable[[], Any], *, default: Any) -> Any:
-    """Return what a read finds, or the default when it takes too long for a page."""
+    """Return what a read finds, or the default when it takes too long."""
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(f"SET LOCAL statement_timeout = '{_SECONDS}s'")

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import OperationalError, connection, transaction
-from django.db.models import Count, Min, Q, QuerySet
+from django.db.models import Count, Min, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 
 from saleor_personalize.models import (
     Category,
@@ -63,8 +64,9 @@ class Lag:
 
 def segments(*, installation: Installation) -> list[Segment]:
     """Return the shop's segments by name, each with its number of members as `member_count`."""
-    count = Count("memberships", filter=Q(memberships__left_at=None))
-    rows = Segment.objects.of(installation).annotate(member_count=count)
+    inside = SegmentMembership.objects.of(installation).filter(segment=OuterRef("pk"), left_at=None)
+    count = inside.order_by().values("segment").annotate(count=Count("*")).values("count")
+    rows = Segment.objects.of(installation).annotate(member_count=Coalesce(Subquery(count), 0))
     return list(rows.order_by("name", "pk"))
 
 

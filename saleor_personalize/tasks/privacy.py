@@ -9,6 +9,7 @@ from saleor_personalize.catalog import prices
 from saleor_personalize.ingestion import erasure, leaving
 from saleor_personalize.messaging import pace
 from saleor_personalize.profiles import retention
+from saleor_personalize.tasks.shops import for_each_active
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +18,12 @@ logger = logging.getLogger(__name__)
 def sweep_erasures(everywhere: bool = False) -> int:
     """Delete raw texts that speak of people who were erased; return in how many shops it looked."""
     return erasure.sweep_due(now=timezone.now(), everywhere=everywhere)
+
+
+@shared_task(name="personalize.count_kept")  # type: ignore[untyped-decorator,unused-ignore]
+def count_kept() -> int:
+    """Count what is kept of each kind of data in every active shop; return how many kinds were counted."""
+    return for_each_active(retention.count, what="Counting of what is kept")
 
 
 @shared_task(name="personalize.purge")  # type: ignore[untyped-decorator,unused-ignore]

@@ -241,6 +241,8 @@ def test_settings_are_mended_where_they_are_wrong_and_kept(
     installation: Installation, dashboard: Open
 ) -> None:
     shown = dashboard()
+    shown.frame.locator("#page-settings").focus()
+    shown.page.keyboard.press("Enter")
     sender = shown.frame.get_by_label("Sender")
     sender.fill("nobody")
     sender.press("Enter")
@@ -267,7 +269,7 @@ def test_no_barrier_that_axe_knows_and_no_sideways_scrolling(
     lively_shop: Installation, dashboard: Open, theme: str, width: int
 ) -> None:
     shown = dashboard(width=width, query={"theme": theme})
-    expect(shown.frame.locator("#settings")).to_be_visible()
+    expect(shown.frame.locator("#models")).to_be_visible()
     assert shown.violations() == []
     root = "document.documentElement"
     assert shown.frame.evaluate(f"{root}.scrollWidth <= {root}.clientWidth")
@@ -288,7 +290,7 @@ def test_b125_the_page_is_light_and_asks_nobody_but_this_service(
     lively_shop: Installation, dashboard: Open
 ) -> None:
     shown = dashboard()
-    expect(shown.frame.locator("#settings")).to_be_visible()
+    expect(shown.frame.locator("#models")).to_be_visible()
     assert {urlsplit(r.url).hostname for r in shown.requests} <= {"localhost", "127.0.0.1"}
     ours = [r for r in shown.responses if urlsplit(r.url).hostname == "localhost"]
     assert sum(len(r.body()) for r in ours) < MAX_BYTES

@@ -13,13 +13,12 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from saleor_personalize.models import Installation, Profile
+from saleor_personalize.recommendations import placements
 from tests import pages
 from tests.integration.test_dashboard import ALL, headers
 
 #: Bytes of a fragment, and questions to the database, at most.
 BYTES, QUERIES = 100_000, 80
-#: It counts each kind of data by itself, so that none keeps the page for longer than two seconds.
-MANY = {"dashboard-data": 450}
 #: More than any page lists at once.
 FIRST, MORE = 60, 60
 
@@ -30,8 +29,10 @@ def _fresh_cache() -> None:
 
 
 def test_b103_every_page_is_small_and_asks_no_more_when_there_is_more(
-    client: Client, installation: Installation, alice: Profile
+    client: Client, installation: Installation, alice: Profile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What is remembered for seconds is not to be forgotten between two looks of a slow machine.
+    monkeypatch.setattr(placements, "SECONDS", 3600)
     now = timezone.now()
     owner = headers(installation, user_permissions=[*ALL, "MANAGE_APPS"])
     known = pages.fill(installation, alice, count=FIRST, now=now)
@@ -41,9 +42,7 @@ def test_b103_every_page_is_small_and_asks_no_more_when_there_is_more(
     assert few.keys() == many.keys()
     assert len(few) >= 40
     assert {name: size for name, (size, _asked) in many.items() if size >= BYTES} == {}
-    assert {
-        name: asked for name, (_size, asked) in many.items() if asked > MANY.get(name, QUERIES)
-    } == {}
+    assert {name: asked for name, (_size, asked) in many.items() if asked > QUERIES} == {}
     grown = {
         name: (few[name][1], asked) for name, (_size, asked) in many.items() if asked > few[name][1]
     }

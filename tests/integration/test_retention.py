@@ -48,7 +48,7 @@ from saleor_personalize.models import (
 )
 from saleor_personalize.profiles import identity, retention
 from saleor_personalize.profiles.privacy import FIELDS
-from saleor_personalize.tasks.privacy import purge
+from saleor_personalize.tasks.privacy import count_kept, purge
 from tests.conftest import NOW, make_installation, make_profile
 from tests.conftest import make_enrollment as enroll
 from tests.integration.test_dashboard import headers
@@ -320,6 +320,13 @@ def test_b123_the_page_shows_what_is_kept_how_long(
     make_membership(alice, NOW - timedelta(days=400))
     with time_machine.travel(NOW, tick=False):
         html = client.get("/dashboard/data/", headers=headers(installation)).content.decode()
+        assert "How much there is of it is counted within the hour." in html
+        assert "oldest:" not in html
+        for _ in range(2):
+            # Of both shops, and once more over what was counted before.
+            assert count_kept() == 2 * len(retention.KINDS)
+        html = client.get("/dashboard/data/", headers=headers(installation)).content.decode()
+    assert f'Counted <time datetime="{NOW.isoformat()}">' in html
     assert "<h3>Carts</h3><span>180 days</span>" in html
     assert "<h3>What people did</h3><span>395 days</span>" in html
     assert "<h3>Orders</h3><span>until erased</span>" in html

@@ -43,6 +43,7 @@ from saleor_personalize.models import (
     Installation,
     Journey,
     JourneyVersion,
+    KeptData,
     MerchandisingRule,
     Merge,
     Message,
@@ -285,6 +286,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         "delivery_channel", "learnt_at", "sent", "seen", "curve", "is_personal", "strength", "figures"
     ),
     Predictor: _shops("target", "is_published", "trained_at", "parameters", "figures"),
+    KeptData: _shops("kind", "count", "oldest", "is_late", "counted_at"),
     DailyFigures: _shops("day", "channel_slug", "currency", "figures", "counted_at", "reopened_at"),
     Backfill: _shops(
         "status", "is_pause_requested", "changed_since", "started_at", "finished_at",
