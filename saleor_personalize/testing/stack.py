@@ -52,6 +52,7 @@ SERVICE_VARIABLES = frozenset(
         "DEFAULT_SENDER",
         "DEMO_FIREBASE_URL",
         "DKIM_SELECTORS",
+        "DOCS_URL",
         "DRY_RUN",
         "EMAIL_BACKEND",
         "EMAIL_FALLBACK_BACKEND",

@@ -82,8 +82,9 @@ def test_what_became_of_a_press_stays_beside_it(
     # A fragment that looks again by itself does not take it along.
     frame.locator("#page-overview").click()
     expect(said).to_be_hidden()
-    frame.locator("#settings-save").click()
-    expect(said).to_have_text("Settings saved")
+    frame.locator("#backfill-start").click()
+    expect(said).to_have_text("Back-fill started")
     expect(said).to_be_in_viewport()
+    expect(frame.locator("#backfill", has=said)).to_have_count(0)
     assert not Journey.objects.filter(is_live=True).exists()
     assert shown.console == []
