@@ -10,7 +10,6 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Max
 from django.utils.translation import gettext as _
 
 from saleor_personalize.conf import settings
@@ -19,7 +18,8 @@ from saleor_personalize.exceptions import PersonalizeError
 from saleor_personalize.journeys import operations, segment_use
 from saleor_personalize.journeys.definitions import Definition
 from saleor_personalize.journeys.versions import add_version, make_current
-from saleor_personalize.models import Approval, Journey, JourneyVersion, Segment
+from saleor_personalize.models import Approval, Journey, JourneyVersion
+from saleor_personalize.segments import operations as segments
 
 
 class ApprovalRefused(PersonalizeError):
@@ -31,18 +31,26 @@ def is_missing(version: JourneyVersion | None) -> bool:
     if not settings.GO_LIVE_APPROVAL or version is None:
         return False
     given = version.approvals.filter(is_given=True)
-    followed = segment_use.segments_of(
+    changed_at = _segments_changed_at(version)
+    # Whom it would write to may be others than those that were agreed upon.
+    return not (given.filter(asked_at__gte=changed_at) if changed_at else given).exists()
+
+
+def _segments_changed_at(version: JourneyVersion) -> datetime | None:
+    return segment_use.changed_at(
         installation=version.installation, definition=operations.definition_of(version)
     )
-    # Whom it would write to may be others than those that were agreed upon.
-    changed = Segment.objects.of(version.installation_id).filter(key__in=followed)
-    latest = changed.aggregate(at=Max("updated_at"))["at"] if followed else None
-    return not (given.filter(decided_at__gte=latest) if latest else given).exists()
 
 
 def open_of(journey: Journey) -> Approval | None:
     """Return what waits for a decision."""
     return journey.approvals.filter(decided_at=None).select_related("version").first()
+
+
+def is_outdated(asked: Approval) -> bool:
+    """Tell whether a segment that decides whom it would write to was changed since this was asked."""
+    changed_at = _segments_changed_at(asked.version)
+    return changed_at is not None and changed_at > asked.asked_at
 
 
 def go_live(*, journey: Journey, by: str, now: datetime) -> Approval | None:
@@ -59,12 +67,15 @@ def go_live(*, journey: Journey, by: str, now: datetime) -> Approval | None:
 
 
 def _hold(journey: Journey) -> None:
-    """Keep others from changing a journey until the end of the transaction, and read it anew.
+    """Keep others from changing a journey, and segments, until the end of the transaction, and read it anew.
 
-    Otherwise another version could be published between the look at what is approved and the switch.
+    Otherwise another version could be published, or a segment changed, between the look at what is approved and
+    the switch.
     """
     rows = Journey.objects.of(journey.installation_id)
     journey.refresh_from_db(from_queryset=rows.select_for_update(of=("self",)))
+    if settings.GO_LIVE_APPROVAL:
+        segments.hold(journey.installation)
 
 
 def _ask_first(
@@ -117,13 +128,17 @@ def publish(
 def ask(*, version: JourneyVersion, by: str, now: datetime, goes_on: bool = False) -> Approval:
     """Ask that a version may go live; `goes_on`: that whoever is held inside goes on.
 
-    What was asked of the journey before is dropped, unless it is the same.
+    What was asked of the journey before is dropped, unless it is the same, about the same segments.
     """
     with transaction.atomic():
         journey = Journey.objects.of(version.installation_id).select_for_update()
         row = journey.get(pk=version.journey_id)
         waiting = open_of(row)
-        if waiting is not None and (waiting.version_id, waiting.goes_on) == (version.pk, goes_on):
+        is_same = waiting is not None and (waiting.version_id, waiting.goes_on) == (
+            version.pk,
+            goes_on,
+        )
+        if waiting is not None and is_same and not is_outdated(waiting):
             return waiting
         if waiting is not None:
             waiting.delete()
@@ -140,8 +155,8 @@ def ask(*, version: JourneyVersion, by: str, now: datetime, goes_on: bool = Fals
 def decide(*, approval: Approval, is_given: bool, by: str, now: datetime) -> Approval:
     """Say yes or no to what was asked. With a yes the version is what the journey follows, and it is live.
 
-    Whoever asked may take it back by a no. Raises ApprovalRefused for a yes by who asked, or to what was
-    decided before; InvalidJourney as `operations.go_live` does.
+    Whoever asked may take it back by a no. Raises ApprovalRefused for a yes by who asked, or after a segment
+    was changed, or to what was decided before; InvalidJourney as `operations.go_live` does.
     """
     with transaction.atomic():
         _hold(approval.journey)
@@ -152,6 +167,14 @@ def decide(*, approval: Approval, is_given: bool, by: str, now: datetime) -> App
         # An erasure takes the name of who asked along: then it could be anybody.
         if is_given and (not by or by == row.asked_by or not row.asked_by):
             raise ApprovalRefused(_("Somebody else than who asked has to say yes."))
+        # Else whoever changed it could have it go live without anybody who looked at it.
+        if is_given and is_outdated(row):
+            raise ApprovalRefused(
+                _(
+                    "A segment that this journey follows was changed after this was asked. Say no, and have it "
+                    "asked again."
+                )
+            )
         row.decided_by, row.decided_at, row.is_given = by, now, is_given
         row.save(update_fields=["decided_by", "decided_at", "is_given"])
         if is_given:

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Max
 from django.utils.translation import gettext as _
 
 from saleor_personalize.conf import settings
@@ -38,6 +39,16 @@ def users(*, installation: Installation) -> dict[str, list[Journey]]:
             for key in _followed(definition_of(journey.published), built_on):
                 found.setdefault(key, []).append(journey)
     return found
+
+
+def changed_at(*, installation: Installation, definition: Definition) -> datetime | None:
+    """Return when a segment that decides something in a journey was last changed; None: it follows none."""
+    followed = segments_of(installation=installation, definition=definition)
+    if not followed:
+        return None
+    rows = Segment.objects.of(installation).filter(key__in=followed)
+    latest: datetime | None = rows.aggregate(at=Max("updated_at"))["at"]
+    return latest
 
 
 def update_segment(*, segment: Segment, now: datetime, **changes: Any) -> Segment:

@@ -48,6 +48,11 @@ _KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
 # -- making them -------------------------------------------------------------------------------------
 
 
+def hold(installation: Installation) -> None:
+    """Keep every segment of a shop as it is until the end of the transaction."""
+    lock(installation, [f"{_LOCK}:edit"])
+
+
 def create_segment(
     *, installation: Installation, key: str, name: str, definition: Any, now: datetime
 ) -> Segment:
@@ -57,7 +62,7 @@ def create_segment(
     and name have the path "key" and "name".
     """
     with transaction.atomic():
-        lock(installation, [f"{_LOCK}:edit"])
+        hold(installation)
         others = {row.key: row for row in Segment.objects.of(installation)}
         faults = list(_name_faults(name))
         if not _KEY.fullmatch(key):
@@ -95,7 +100,7 @@ def update_segment(
     """
     installation = segment.installation
     with transaction.atomic():
-        lock(installation, [f"{_LOCK}:edit"])
+        hold(installation)
         others = {row.key: row for row in Segment.objects.of(installation)}
         faults = [] if name is None else list(_name_faults(name))
         values: dict[str, Any] = {"updated_at": now}
@@ -122,7 +127,7 @@ def update_segment(
 def delete_segment(*, segment: Segment) -> None:
     """Delete a segment and its memberships. Raises InvalidDefinition while another one builds on it."""
     with transaction.atomic():
-        lock(segment.installation, [f"{_LOCK}:edit"])
+        hold(segment.installation)
         users = [
             row.name
             for row in Segment.objects.of(segment.installation)

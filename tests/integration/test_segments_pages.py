@@ -324,6 +324,41 @@ def test_b101_what_a_live_journey_follows_is_not_changed_by_one_alone(
     assert Approval.objects.get(decided_at=None).goes_on
 
 
+def test_b101_who_changes_the_segment_after_the_question_does_not_say_yes_to_it(
+    client: Client,
+    installation: Installation,
+    signed: dict[str, str],
+    viewers: Segment,
+    greeting: Journey,
+    settings: Any,
+) -> None:
+    settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, "GO_LIVE_APPROVAL": True}
+    him = headers(installation, user_id="VXNlcjoy")
+    path = "/dashboard/journeys/greeting/"
+    client.post(f"{path}go-live/", headers=signed)
+    first = Approval.objects.get()
+    # It is not live, so it may be changed; but nobody else has seen that it is about everybody now.
+    assert outcome(change(client, him, viewers))["status"] == "success"
+    answer = outcome(client.post(f"{path}approval/{first.pk}/", {"answer": "yes"}, headers=him))
+    assert answer["title"] == "Nothing was decided"
+    assert answer["text"] == (
+        "A segment that this journey follows was changed after this was asked. Say no, and have it asked again."
+    )
+    first.refresh_from_db()
+    greeting.refresh_from_db()
+    assert (first.decided_at, first.is_given, greeting.is_live) == (None, False, False)
+    # Asked again by him, it is she who says yes.
+    client.post(f"{path}go-live/", headers=him)
+    again = Approval.objects.get()
+    assert (again.pk == first.pk, again.asked_by) == (False, "VXNlcjoy")
+    client.post(f"{path}approval/{again.pk}/", {"answer": "yes"}, headers=him)
+    greeting.refresh_from_db()
+    assert not greeting.is_live
+    client.post(f"{path}approval/{again.pk}/", {"answer": "yes"}, headers=signed)
+    greeting.refresh_from_db()
+    assert greeting.is_live
+
+
 def test_b101_a_segment_that_is_followed_keeps_its_name_to_be_changed(
     client: Client, signed: dict[str, str], viewers: Segment, greeting: Journey, settings: Any
 ) -> None:
