@@ -65,13 +65,15 @@ def led_orders(
 
     Each has `net`: what its order brought, less what was paid back, in the order's currency.
     """
-    orders = carried_out(Order.objects.of(installation)).filter(
-        placed_at__gte=since, placed_at__lt=until
-    )
     left = F("order__total") - F("order__total_refunded")
     return (
         AttributedOrder.objects.of(installation)
-        .filter(order__in=orders)
+        .filter(
+            order__in=carried_out(Order.objects.of(installation)),
+            # Of the order that is joined: whoever wants the last ones reads only these days.
+            order__placed_at__gte=since,
+            order__placed_at__lt=until,
+        )
         .annotate(
             net=Case(
                 When(order__status=SENT_BACK, then=_NOTHING),

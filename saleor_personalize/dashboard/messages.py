@@ -218,7 +218,7 @@ def _one(request: HttpRequest, staff: Staff, message: Message) -> HttpResponse:
         "occurred_at": message.enrollment.occurred_at if message.enrollment is not None else None,
         "who": speaker.public_id if staff.can_see_people else "",
         "is_open": message.status == MessageStatus.UNCERTAIN,
-        **(_said(message) if staff.can_see_people else {}),
+        **(_said(message, timezone.now()) if staff.can_see_people else {}),
         **_decided(message.content),
         "products": _products(message),
         "offer": _offer(message),
@@ -227,11 +227,11 @@ def _one(request: HttpRequest, staff: Staff, message: Message) -> HttpResponse:
     return _render(request, staff, "messages/one.html", context)
 
 
-def _said(message: Message) -> Context:
-    """Return the words as they went where they are kept, else how to see what they would be now."""
+def _said(message: Message, now: datetime) -> Context:
+    """Return the words as they were written where they are kept, and how to see what they would be now."""
     journey = message.journey
     return {
-        "said": copies.words_of(message),
+        "said": copies.words_of(message=message, now=now),
         "kept_for": words.duration(settings.VIEW_IN_BROWSER) if settings.VIEW_IN_BROWSER else "",
         "step": previews.step_saying(journey=journey, template=message.template)
         if journey is not None

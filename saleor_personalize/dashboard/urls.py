@@ -74,7 +74,6 @@ urlpatterns = [
     path("dashboard/sends/", views.sends, name="dashboard-sends"),
     path("dashboard/sends/stop/", views.stop_sends, name="dashboard-sends-stop"),
     path("dashboard/sends/resume/", views.resume_sends, name="dashboard-sends-resume"),
-    path("dashboard/journey/pause/", views.pause, name="dashboard-pause"),
     path("dashboard/demand/", demand.page, name="dashboard-demand"),
     path("dashboard/demand/export/", demand.export, name="dashboard-demand-export"),
     path("dashboard/abandoned-checkouts/", abandoned.page, name="dashboard-abandoned"),

@@ -293,20 +293,6 @@ def _segments(staff: Staff, now: datetime) -> Context:
 # -- actions -----------------------------------------------------------------------------------------
 
 
-@staff_view(acts=True)
-def pause(request: HttpRequest, staff: Staff) -> HttpResponse:
-    journey = journeys.ensure_journey(installation=staff.installation, key=REMINDER)
-    journeys.pause(journey=journey, now=timezone.now())
-    staff.record(AuditAction.JOURNEY_PAUSED, on=journey)
-    response = _render(request, staff, "journey.html", _journey(staff))
-    return _tell(
-        response,
-        "success",
-        _("Cart reminder is paused"),
-        _("No reminder leaves until it is live again."),
-    )
-
-
 @staff_view()
 def sends(request: HttpRequest, staff: Staff) -> HttpResponse:
     """Show on every page whether anything is sent at all, and the switch."""

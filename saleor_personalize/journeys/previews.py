@@ -36,6 +36,7 @@ from saleor_personalize.journeys import (
     wording,
 )
 from saleor_personalize.journeys.cases import Case
+from saleor_personalize.journeys.our_word import OnlySaleorKnows
 from saleor_personalize.journeys.outside import Ask, ask_saleor
 from saleor_personalize.journeys.triggers import AskSaleor, CheckoutChanged, Stop, SubjectGone
 from saleor_personalize.journeys.versions import definition_of, ensure_journey, trigger_for
@@ -243,7 +244,7 @@ def _live(case: Case, ask: Ask, now: datetime) -> tuple[Any, dict[str, Any]]:
         raise PreviewRefused(
             _("Saleor cannot be asked now: %(error)s") % {"error": error}
         ) from None
-    except (SubjectGone, LookupError, AttributeError, TypeError, ValueError):
+    except (OnlySaleorKnows, SubjectGone, LookupError, AttributeError, TypeError, ValueError):
         # A trigger may rely on what only somebody inside has.
         raise PreviewRefused(_not_inside()) from None
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
+from saleor_personalize.conf import settings
 from saleor_personalize.enums import DeliveryChannel
 from saleor_personalize.messaging import plain_text
 from saleor_personalize.messaging.rendering import Rendered
@@ -12,16 +14,20 @@ from saleor_personalize.models import InboxItem, Message, MessageCopy
 _LINK = re.compile(r":?\s*https?://\S+", re.IGNORECASE)
 
 
-def words_of(message: Message) -> Rendered | None:
-    """Return what a message said, without where its links lead; None when it is not kept, or no more.
+def words_of(*, message: Message, now: datetime) -> Rendered | None:
+    """Return what a message says, without where its links lead; None when it is not kept, or no more.
 
     A mail is kept for VIEW_IN_BROWSER, what is read in the shop until it expires there; nothing is of push
-    and text messages.
+    and text messages. Nobody reads longer than that, whenever the purge comes by.
     """
     if message.delivery_channel == DeliveryChannel.IN_APP:
-        item = InboxItem.objects.of(message.installation).filter(message=message).first()
+        items = InboxItem.objects.of(message.installation).filter(expires_at__gt=now)
+        item = items.filter(message=message).first()
         return None if item is None else Rendered(title=item.title, text=item.text)
-    copy = MessageCopy.objects.of(message.installation).filter(message=message).first()
+    copies = MessageCopy.objects.of(message.installation).filter(
+        made_at__gt=now - settings.VIEW_IN_BROWSER
+    )
+    copy = copies.filter(message=message).first()
     if copy is None:
         return None
     # Whoever follows a link of it acts for the person.

@@ -1,6 +1,7 @@
 """The page in the Dashboard and its fragments, asked for as `bridge.js` asks."""
 
 import json
+import re
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -14,6 +15,7 @@ from saleor_personalize.enums import (
     BackfillStatus,
     DeliveryChannel,
     DeliveryStatus,
+    EnrollmentStatus,
     InstallationStatus,
     JourneySource,
     MessageStatus,
@@ -39,7 +41,7 @@ from tests.conftest import make_enrollment
 FRAGMENTS = ["overview", "webhooks", "backfill", "messages"]
 ACTIONS = [
     "journeys/abandoned_checkout/go-live/",
-    "journey/pause/",
+    "journeys/abandoned_checkout/pause/",
     "journeys/abandoned_checkout/resume/",
     "sends/stop/",
     "sends/resume/",
@@ -543,10 +545,33 @@ def test_go_live_and_pause(
     assert (journey.installation, journey.key) == (installation, "abandoned_checkout")
     assert journey.is_live
     assert b"Pause" in response.content
-    response = client.post("/dashboard/journey/pause/", headers=signed)
+    response = client.post("/dashboard/journeys/abandoned_checkout/pause/", headers=signed)
     journey.refresh_from_db()
     assert not journey.is_live
     assert b"Go live" in response.content
+
+
+def test_pausing_from_the_overview_holds_who_is_inside_whatever_its_definition_says(
+    client: Client, installation: Installation, alice: Profile, signed: dict[str, str]
+) -> None:
+    """That everybody leaves cannot be taken back: it is asked once more, on the page of the journey."""
+    built_in = journeys.built_in()["abandoned_checkout"]
+    journeys.publish(
+        installation=installation,
+        definition=replace(built_in, on_pause="exit"),
+        source=JourneySource.FILE,
+        now=timezone.now(),
+    )
+    client.post(GO_LIVE, headers=signed)
+    inside = make_enrollment(alice, "checkout-1", timezone.now())
+    page = client.get("/dashboard/overview/", headers=signed).content.decode()
+    (button,) = re.findall(r'<button id="journey-button"[^>]*>', page)
+    url, given = re.findall(r"""hx-post="([^"]+)" hx-vals='([^']+)'""", button)[0]
+    response = client.post(url, json.loads(given), headers=signed)
+    assert outcome(response)["title"] == "The journey is paused"
+    assert not Journey.objects.get().is_live
+    inside.refresh_from_db()
+    assert inside.status == EnrollmentStatus.WAITING
 
 
 def test_b110_what_waits_for_a_segment_that_is_not_there_does_not_go_live(
@@ -571,7 +596,7 @@ def test_b64_who_is_held_goes_on(
     client.post(GO_LIVE, headers=signed)
     live_at = Journey.objects.get().live_at
     make_enrollment(alice, "checkout-1", timezone.now())
-    response = client.post("/dashboard/journey/pause/", headers=signed)
+    response = client.post("/dashboard/journeys/abandoned_checkout/pause/", headers=signed)
     assert b"Go on with who is held" in response.content
     response = client.post("/dashboard/journeys/abandoned_checkout/resume/", headers=signed)
     assert outcome(response)["title"] == "The journey goes on"

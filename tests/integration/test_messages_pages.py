@@ -280,11 +280,12 @@ def test_b95_a_message_shows_its_words_as_they_went(
     world.checkout()
     world.advance(NOW + timedelta(hours=1))
     message = Message.objects.get(status=MessageStatus.SENT)
+    MessageCopy.objects.update(made_at=timezone.now())
     # What came later changes nothing.
     Profile.objects.update(first_name="Another")
     page = f"{PAGE}{message.public_id}/"
     text = text_of(client.get(page, headers=signed))
-    said = text.partition("What it said")[2].partition("As it was sent")[0]
+    said = text.partition("What it said")[2].partition("As it was written")[0]
     assert message.copy.subject in said
     assert "Alicja" in said
     assert "Another" not in said
@@ -292,6 +293,14 @@ def test_b95_a_message_shows_its_words_as_they_went(
     assert "https://" not in said
     looker = headers(installation, permissions=SEEN, user_permissions=SEEN)
     assert "Alicja" not in text_of(client.get(page, headers=looker))
+    # One that the provider refused was written, and not sent.
+    Message.objects.update(status=MessageStatus.FAILED, reason=NotSentReason.CHANNEL_ERROR)
+    refused = text_of(client.get(page, headers=signed))
+    assert "Alicja" in refused
+    assert "As it was sent" not in refused
+    # Nobody reads it longer than it is kept, though the purge has not come by.
+    MessageCopy.objects.update(made_at=timezone.now() - timedelta(days=30))
+    assert "Alicja" not in text_of(client.get(page, headers=signed))
     MessageCopy.objects.all().delete()
     assert "Its words are not kept" in text_of(client.get(page, headers=signed))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from django.core.management.base import CommandError
 from django.test import Client
 
 from saleor_personalize.enums import DeliveryChannel, Purpose
+from saleor_personalize.journeys.triggers import AskSaleor, Go, Live, Verdict
 from saleor_personalize.messaging import content_checks
 from saleor_personalize.messaging.rendering import Rendered
 from saleor_personalize.models import (
@@ -222,6 +224,43 @@ def test_b82_who_may_not_see_people_or_write_to_them_may_not_try(
     answer = client.post(f"/dashboard/previews/{path}/", OUTBOX, headers=signed)
     assert answer.status_code == 403
     assert mail.outbox == []
+
+
+class Weather:
+    """What only somebody else knows."""
+
+    key = "weather"
+
+    def ask(self) -> str:
+        raise AssertionError("an example asks nobody")
+
+
+class Outdoors(Signal):
+    """A trigger of a shop's own, with a question of its own."""
+
+    def judge(self, enrollment: Enrollment, live: Live | None, now: datetime) -> Verdict:
+        return AskSaleor((Weather(),)) if live is None else Go()
+
+
+def test_b82_an_example_of_what_only_saleor_knows_says_what_helps(
+    client: Client, installation: Installation, settings: Any
+) -> None:
+    settings.SALEOR_PERSONALIZE = {
+        **settings.SALEOR_PERSONALIZE,
+        "TRIGGERS": {"signal": "tests.integration.test_previews.Outdoors"},
+    }
+    catalogue = Catalogue(installation, NOW)
+    catalogue.channel("us")
+    catalogue.product(1, "Grey Hoodie")
+    publish(installation, message("first"))
+    before = rows()
+    asked = {"journey": "test", "person": ""}
+    answer = client.post("/dashboard/previews/show/", asked, headers=headers(installation))
+    assert outcome(answer)["title"] == "It cannot be shown"
+    assert outcome(answer)["text"] == (
+        "There is nothing to show: this journey needs somebody who was in it. Name one of them."
+    )
+    assert rows() == before
 
 
 @pytest.mark.usefixtures("journey")
