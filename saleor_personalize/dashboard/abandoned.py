@@ -41,15 +41,15 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
     installation, now = staff.installation, timezone.now()
     state = request.GET.get("state", "")
     channel = request.GET.get("channel", "").replace("\x00", "")
-    shown = carts.left(
+    found = carts.left(
         installation=installation,
         now=now,
         channel_slug=channel,
         state=CartState(state) if state in STATES else None,
         before=_before(request, staff),
-        limit=LISTED + 1,
+        limit=LISTED,
     )
-    rows = shown[:LISTED]
+    rows = found.carts
     known = _names(staff, [row.checkout for row in rows], LINES)
     people = whose(staff, {row.checkout.profile_id for row in rows})
     slugs = SalesChannel.objects.of(installation).filter(deleted_at=None).order_by("slug")
@@ -62,7 +62,9 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
                 {**_row(row, known, now), "person": people.get(row.checkout.profile_id)}
                 for row in rows
             ],
-            "older": rows[-1].checkout.pk if len(shown) > LISTED else None,
+            "older": found.older,
+            "is_cut": found.is_cut,
+            "looked_through": carts.LOOKED_THROUGH,
             "is_first": not request.GET.get("before"),
             "state": state if state in STATES else "",
             "states": list(STATES.items()),

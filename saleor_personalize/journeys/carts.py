@@ -29,6 +29,8 @@ from saleor_personalize.models import Checkout, Enrollment, Installation, Journe
 
 #: Kind of the subject of those who are in a journey over a cart.
 SUBJECT = "checkout"
+#: What is done about a cart stands in no index: those of a state are looked for among so many.
+LOOKED_THROUGH = 2_000
 
 
 class CartState(StrEnum):
@@ -75,6 +77,18 @@ class LeftCart:
 
 
 @dataclass(frozen=True)
+class Found:
+    """Carts that were looked for, the one left last first, and the cart to go on from; None: there are no more.
+
+    `is_cut`: not all of them were looked at; the others are, from there.
+    """
+
+    carts: list[LeftCart]
+    older: Checkout | None
+    is_cut: bool = False
+
+
+@dataclass(frozen=True)
 class Recovery:
     """What a staff member's word came to. Without an `outlook` nothing has changed, and `reason` says why.
 
@@ -95,18 +109,31 @@ def left(
     state: CartState | None = None,
     before: Checkout | None = None,
     limit: int,
-) -> list[LeftCart]:
-    """Return the carts that lie still, the one left last first; those below `before`, a cart of the list."""
+) -> Found:
+    """Return the carts that lie still, the one left last first; those below `before`, a cart of the list.
+
+    Those of a state are looked for among `LOOKED_THROUGH` carts at a time, so that it takes no longer in a large
+    shop; whoever goes on comes to all of them.
+    """
     rows = still(installation=installation, now=now)
     if channel_slug:
         rows = rows.filter(channel_slug=channel_slug)
-    if state is not None:
-        rows = _in_state(rows, installation, state)
     if before is not None:
         at = before.last_changed_at
         rows = rows.filter(Q(last_changed_at__lt=at) | Q(last_changed_at=at, pk__lt=before.pk))
-    ordered = rows.select_related("installation", "profile").order_by("-last_changed_at", "-pk")
-    return described(installation=installation, carts=list(ordered[:limit]))
+    newest = rows.order_by("-last_changed_at", "-pk")
+    among = newest
+    if state is not None:
+        looked_at = newest.filter(pk__in=newest.values("pk")[:LOOKED_THROUGH])
+        among = _in_state(looked_at, installation, state)
+    shown = list(among.select_related("installation", "profile")[: limit + 1])
+    told = described(installation=installation, carts=shown[:limit])
+    if len(shown) > limit:
+        return Found(told, shown[limit - 1])
+    # The last that was looked at, and whether there is another one.
+    end = list(newest[LOOKED_THROUGH - 1 : LOOKED_THROUGH + 1]) if state is not None else []
+    is_cut = len(end) > 1
+    return Found(told, end[0] if is_cut else None, is_cut)
 
 
 def _in_state(

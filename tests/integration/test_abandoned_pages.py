@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from saleor_personalize.enums import AuditAction, ConsentState, IdentityKind, MessageStatus
+from saleor_personalize.journeys import carts
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.live import AboutOrders
 from saleor_personalize.models import (
@@ -162,6 +163,29 @@ def test_4150_each_state_of_a_cart_is_a_filter_of_its_own(
         "not_followed": ["early"],
     }
     assert sorted(found("")) == sorted(found("unknown")) == ["early", "gone", "told", "waiting"]
+
+
+def test_4150_carts_of_a_state_are_found_however_far_back(
+    client: Client, signed: dict[str, str], world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So many are looked at as fit one answer, and the list goes on from there."""
+    monkeypatch.setattr(carts, "LOOKED_THROUGH", 2)
+    world.checkout("waiting", variants={"v-waiting": 1}, email="dora@example.com", user_id="")
+    Checkout.objects.update(last_changed_at=NOW - 9 * HOUR)
+    for number in range(1, 5):
+        leave(world, f"early-{number}", at=NOW - number * HOUR, variants={"v-early": 1})
+    found: list[list[str]] = []
+    path = "?state=followed"
+    while path:
+        page = client.get(URL + path, headers=signed).content.decode()
+        told = shown(client, signed, path)
+        found.append(re.findall(r"product-of-v-(\w+)", told))
+        further = re.findall(r'id="abandoned-older"[^>]* hx-get="[^"?]+([^"]+)"', page)
+        assert ("2 carts were looked through, back to this moment:" in told) == bool(further)
+        path = html.unescape(further[0]) if further else ""
+    assert found == [[], [], ["waiting"]]
+    # All of them are in the order of an index, and nothing is cut.
+    assert "looked through" not in shown(client, signed)
 
 
 def test_b95_a_persons_page_says_when_what_is_next_will_not_be_sent(
