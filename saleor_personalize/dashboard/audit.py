@@ -18,7 +18,7 @@ from saleor_personalize.dashboard.forms import SettingsForm, row_id
 from saleor_personalize.dashboard.spreadsheets import csv_response
 from saleor_personalize.dashboard.views import _render
 from saleor_personalize.enums import AuditAction, NotSentReason
-from saleor_personalize.models import AuditEntry, Journey, Message
+from saleor_personalize.models import AuditEntry, Journey, Message, Profile
 from saleor_personalize.saleor_api.server_keys import is_meant
 from saleor_personalize.segments import words as facts
 
@@ -94,7 +94,7 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
         staff,
         "audit/page.html",
         {
-            "entries": [_line(row) for row in shown[:LISTED]],
+            "entries": [_line(staff, row) for row in shown[:LISTED]],
             "older": shown[LISTED - 1].pk if len(shown) > LISTED else None,
             "is_first": before is None,
             "actions": list(ACTIONS.items()),
@@ -112,13 +112,15 @@ def export(request: HttpRequest, staff: Staff) -> StreamingHttpResponse:
     action, who = _filters(request)
     staff.record(AuditAction.AUDIT_EXPORTED)
     rows = queries.entries(installation=staff.installation, action=action, actor_id=who)
-    return csv_response(name="audit-log.csv", header=(*_HEADER, "detail"), rows=_cells(rows))
+    return csv_response(name="audit-log.csv", header=(*_HEADER, "detail"), rows=_cells(staff, rows))
 
 
-def _cells(rows: Any) -> Iterator[list[str]]:
+def _cells(staff: Staff, rows: Any) -> Iterator[list[str]]:
     for row in rows.iterator(chunk_size=1_000):
-        fields = (str(getattr(row, name)) for name in _HEADER[1:])
-        yield [row.at.isoformat(), *fields, _detail(row)]
+        told = {name: str(getattr(row, name)) for name in _HEADER[1:]}
+        if _is_hidden(staff, row):
+            told["object_id"] = ""
+        yield [row.at.isoformat(), *told.values(), _detail(row)]
 
 
 def _filters(request: HttpRequest) -> tuple[str, str]:
@@ -127,11 +129,16 @@ def _filters(request: HttpRequest) -> tuple[str, str]:
     return action if action in AuditAction.values else "", who
 
 
-def _line(row: AuditEntry) -> dict[str, Any]:
+def _is_hidden(staff: Staff, row: AuditEntry) -> bool:
+    """Tell whether to whom it was done is not theirs to know: a person's reference is who they are elsewhere."""
+    return row.object_kind == Profile.__name__ and not staff.can_see_people
+
+
+def _line(staff: Staff, row: AuditEntry) -> dict[str, Any]:
     return {
         "at": row.at,
         "title": ACTIONS[AuditAction(row.action)],
-        "name": _name(row),
+        "name": "" if _is_hidden(staff, row) else _name(row),
         "detail": _in_words(row),
         "who": row.actor_id,
         "who_name": _who(row),

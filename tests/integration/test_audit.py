@@ -260,6 +260,26 @@ def test_b101_the_log_is_a_file_that_no_spreadsheet_runs(
     assert log(installation)[-1][0] == "audit_exported"
 
 
+def test_b101_to_whom_it_was_done_shows_to_who_may_see_people(
+    client: Client, installation: Installation, alice: Profile, signed: dict[str, str]
+) -> None:
+    make_entries(installation, 1, action=AuditAction.PERSON_EXPORTED, on=alice)
+    seen = ["MANAGE_ORDERS", "MANAGE_CHECKOUTS"]
+    looker = headers(installation, permissions=seen, user_permissions=seen)
+    who = str(alice.public_id)
+
+    def told(of: dict[str, str]) -> list[bool]:
+        page = client.get("/dashboard/audit/", headers=of).content.decode()
+        rows = client.get("/dashboard/audit/export/", headers=of)
+        file = b"".join(rows.streaming_content).decode()  # type: ignore[attr-defined]
+        assert "<strong>" + html.escape(str(ACTIONS[AuditAction.PERSON_EXPORTED])) in page
+        assert AuditAction.PERSON_EXPORTED in file
+        return [who in page, who in file]
+
+    assert told(signed) == [True, True]
+    assert told(looker) == [False, False]
+
+
 def test_b101_the_address_of_staff_is_not_readable_in_the_database(
     installation: Installation,
 ) -> None:
