@@ -236,10 +236,15 @@ _DEEDS = ("go-live", "resume", "end")
 
 @staff_view()
 def sure(request: HttpRequest, staff: Staff, key: str, deed: str) -> HttpResponse:
-    """Ask once more before "go-live", "resume" or "end" is done, and say what it would do to how many."""
+    """Ask once more before "go-live", "resume" or "end" is done, and say what it would do to how many.
+
+    What is done already, as after "back", is not asked: the journey is shown.
+    """
     if deed not in _DEEDS:
         raise Http404
     journey = _found(staff, key)
+    if journey.is_live == (deed != "end"):
+        return _one(request, staff, journey)
     run = DryRun.objects.of(staff.installation).filter(journey=journey).first()
     inside = waiting(installation=staff.installation).filter(journey=journey)
     count = inside[: figures.COUNTED].count()

@@ -14,7 +14,7 @@ from django.utils.text import slugify
 from django.utils.translation import gettext as _
 
 from saleor_personalize.dashboard import editor, words
-from saleor_personalize.dashboard.access import Staff, staff_view
+from saleor_personalize.dashboard.access import Staff, staff_view, why_not
 from saleor_personalize.dashboard.forms import row_id
 from saleor_personalize.dashboard.views import CALM, LIVELY, Context, _poll, _render, _tell
 from saleor_personalize.enums import AuditAction
@@ -191,6 +191,7 @@ def save(request: HttpRequest, staff: Staff) -> HttpResponse:
                 name=name,
                 definition=node.to_json(),
                 is_active="is_active" in request.POST,
+                why_not_send=why_not(staff, "sends"),
                 now=now,
             )
     except InvalidDefinition as error:

@@ -51,17 +51,23 @@ def changed_at(*, installation: Installation, definition: Definition) -> datetim
     return latest
 
 
-def update_segment(*, segment: Segment, now: datetime, **changes: Any) -> Segment:
+def update_segment(
+    *, segment: Segment, now: datetime, why_not_send: str = "", **changes: Any
+) -> Segment:
     """Change a segment as `segments.operations.update_segment` does.
 
-    Raises InvalidDefinition also where a live journey follows it and somebody else has to say yes first
+    `why_not_send`: why whoever does it may not have anything sent to customers; "": they may. Raises
+    InvalidDefinition also where a live journey follows it and they may not, or somebody else has to say yes first
     (GO_LIVE_APPROVAL): then nothing changes. Its name may be changed at any time.
     """
     before = (segment.definition, segment.is_active)
     with transaction.atomic():
         changed = operations.update_segment(segment=segment, now=now, **changes)
-        if settings.GO_LIVE_APPROVAL and (changed.definition, changed.is_active) != before:
-            _refuse_while_live(segment)
+        if (changed.definition, changed.is_active) != before:
+            if settings.GO_LIVE_APPROVAL:
+                _refuse_while_live(segment)
+            elif why_not_send and _live(segment):
+                raise InvalidDefinition([Fault("", why_not_send)])
     return changed
 
 
@@ -73,14 +79,18 @@ def delete_segment(*, segment: Segment) -> None:
 
 
 def _refuse_while_live(segment: Segment) -> None:
-    journeys = users(installation=segment.installation).get(segment.key, [])
-    live = ", ".join(journey.key for journey in journeys if journey.is_live)
-    if live:
+    if live := ", ".join(_live(segment)):
         text = _(
             "these live journeys follow this segment: %(journeys)s. Pause them first, or make another "
             "segment and have them follow that"
         )
         raise InvalidDefinition([Fault("", text % {"journeys": live})])
+
+
+def _live(segment: Segment) -> list[str]:
+    """Return the keys of the live journeys that follow a segment."""
+    journeys = users(installation=segment.installation).get(segment.key, [])
+    return [journey.key for journey in journeys if journey.is_live]
 
 
 def _built_on(installation: Installation) -> dict[str, set[str]]:

@@ -270,6 +270,11 @@ def test_b97_before_it_goes_live_the_page_says_what_that_would_do(
     assert reminder(installation).is_live
     assert Enrollment.objects.filter(status=EnrollmentStatus.WAITING).count() == 2
     assert client.get(f"{URL}sure/delete/", headers=her).status_code == 404
+    # What is done already is not asked again, as after "back".
+    for deed in ("go-live", "resume"):
+        assert "go live?" not in text_of(client.get(f"{URL}sure/{deed}/", headers=her))
+    client.post(f"{URL}pause/", headers=her)
+    assert "everybody inside leaves?" not in text_of(client.get(f"{URL}sure/end/", headers=her))
 
 
 def test_b97_many_leave_a_paused_journey_by_a_worker(

@@ -359,6 +359,32 @@ def test_b101_who_changes_the_segment_after_the_question_does_not_say_yes_to_it(
     assert greeting.is_live
 
 
+def test_b101_who_may_not_send_does_not_change_whom_a_live_journey_writes_to(
+    client: Client,
+    installation: Installation,
+    signed: dict[str, str],
+    viewers: Segment,
+    greeting: Journey,
+    settings: Any,
+) -> None:
+    """As with the journey itself. Before it is live anybody who may edit prepares it."""
+    settings.SALEOR_PERSONALIZE = {
+        **settings.SALEOR_PERSONALIZE,
+        "DASHBOARD_ROLES": {"send": ["MANAGE_ORDERS", "MANAGE_STAFF"]},
+    }
+    editor = headers(installation, user_permissions=["MANAGE_ORDERS", "MANAGE_CHECKOUTS"])
+    assert outcome(change(client, editor, viewers))["status"] == "success"
+    viewers.refresh_from_db()
+    operations.update_segment(segment=viewers, definition=VIEWERS, now=timezone.now())
+    journeys.go_live(journey=greeting, now=timezone.now())
+    refused = change(client, editor, viewers)
+    assert outcome(refused)["title"] == "Not saved"
+    assert "You may not have anything sent to customers" in refused.content.decode()
+    viewers.refresh_from_db()
+    assert viewers.definition == VIEWERS.to_json()
+    assert outcome(change(client, signed, viewers))["status"] == "success"
+
+
 def test_b101_a_segment_that_is_followed_keeps_its_name_to_be_changed(
     client: Client, signed: dict[str, str], viewers: Segment, greeting: Journey, settings: Any
 ) -> None:

@@ -254,6 +254,7 @@
     const { elt, target, requestConfig } = event.detail;
     const trigger = requestConfig.triggeringEvent;
     if (!trigger) return; // it asks by itself
+    returning = null; // whoever presses goes on from here, also where going back came to nothing
     pressed = { id: (trigger.submitter || elt).id, target, scroll: scrollY };
     if (requestConfig.verb !== "get" || target === content) outcome.hidden = true;
   });
