@@ -196,7 +196,8 @@ def make(profiles: int, now: datetime) -> tuple[Installation, dict[str, Any]]:
         _machinery(fill, profiles)
         cursor.execute("SET synchronous_commit = on")
     alice = Profile.objects.create(installation=shop, first_seen_at=now)
-    known = pages.fill(shop, alice, count=200, now=now)
+    # Its journeys are live: what may be asked of them is whether they end.
+    known = {**pages.fill(shop, alice, count=200, now=now), "deed": "end"}
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")
     analytics.refresh(installation=shop, now=now)

@@ -180,7 +180,7 @@ def fill(
     analytics.refresh(installation=installation, now=now)
     retention.count(installation=installation, now=now)
     return {
-        "deed": "end",
+        "deed": "go-live",
         "who": profile.public_id, "other": profile.public_id, "merge_id": 1,
         "message_id": messages[0].public_id, "checkout_id": carts[0].pk,
         "segment_id": segments[0].pk, "import_id": imports[0].pk, "rule_id": rules[0].pk,

@@ -217,13 +217,16 @@ def test_go_live_and_pause_by_keyboard(lively_shop: Installation, dashboard: Ope
     expect(shown.frame.locator("#sure-yes")).to_be_focused()
     shown.page.keyboard.press("Enter")
     expect(shown.frame.get_by_role("status")).to_contain_text("The journey is live")
+    expect(shown.frame.locator("#journey-title")).to_be_focused()
     assert Journey.objects.get().is_live
     assert [n["title"] for n in shown.said("notification")] == ["The journey is live"]
     shown.frame.locator("#page-overview").press("Enter")
     expect(button).to_have_text("Pause")
     button.press("Enter")
-    expect(button).to_have_text("Go live")
-    expect(button).to_be_focused()
+    # The same page as of any journey, with the same ways to go on.
+    expect(shown.frame.get_by_role("status")).to_contain_text("The journey is paused")
+    expect(shown.frame.locator("#journey-go-live")).to_have_text("Go live")
+    expect(shown.frame.locator("#journey-title")).to_be_focused()
     assert not Journey.objects.get().is_live
 
 

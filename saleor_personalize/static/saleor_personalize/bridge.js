@@ -197,16 +197,49 @@
   // language ask for it again.
   let opened = content.getAttribute("hx-get");
   let returning = null; // where the reader was on the page that they go back to: {scroll, focus}
-  let settled = null; // htmx tells of each element that it settled
+  let swapped = null; // htmx tells of each element that it swapped,
+  let settled = null; // and that it settled
 
   const open = (path) => htmx.ajax("GET", path, "#content");
   history.scrollRestoration = "manual";
   history.replaceState({ path: opened }, "");
 
-  body.addEventListener("htmx:afterSettle", (event) => {
+  const isMenu = (elt) => !!elt.closest(".nav");
+  const isSamePage = (elt) => !isMenu(elt) && !!document.getElementById(elt.id); // a filter, say
+
+  // At once: another language may ask for it anew before it has settled.
+  body.addEventListener("htmx:afterSwap", (event) => {
     const { target, requestConfig, pathInfo, xhr } = event.detail;
-    if (xhr === settled || target !== content || requestConfig.verb !== "get") return;
+    if (xhr === swapped || target !== content || requestConfig.verb !== "get" || returning) return;
+    swapped = xhr;
+    const { elt } = requestConfig;
+    const path = pathInfo.finalRequestPath;
+    if (elt === content || path === opened) return;
+    const kept = { path: opened, scroll: pressed.scroll, focus: elt.id };
+    if (isSamePage(elt)) history.replaceState({ path }, "");
+    else {
+      history.replaceState(kept, "");
+      history.pushState({ path }, "");
+    }
+    opened = path;
+  });
+
+  body.addEventListener("htmx:afterSettle", (event) => {
+    const { target, requestConfig, xhr } = event.detail;
+    if (xhr === settled || target !== content) return;
     settled = xhr;
+    const { elt, verb } = requestConfig;
+    const heading = content.querySelector("h2");
+    // Where a reader without a mouse goes on: what they pressed is gone.
+    const standAtHeading = () => {
+      if (!heading || content.contains(document.activeElement)) return;
+      heading.tabIndex = -1;
+      heading.focus({ preventScroll: true });
+    };
+    if (verb !== "get") {
+      standAtHeading();
+      return;
+    }
     if (returning) {
       scrollTo(0, returning.scroll || 0);
       const before = document.getElementById(returning.focus || "");
@@ -214,26 +247,8 @@
       returning = null;
       return;
     }
-    const { elt } = requestConfig;
-    if (elt === content) return;
-    const isMenu = !!elt.closest(".nav");
-    const isSamePage = !isMenu && !!document.getElementById(elt.id); // a filter, say
-    const path = pathInfo.finalRequestPath;
-    if (path !== opened) {
-      const kept = { path: opened, scroll: pressed.scroll, focus: elt.id };
-      if (isSamePage) history.replaceState({ path }, "");
-      else {
-        history.replaceState(kept, "");
-        history.pushState({ path }, "");
-      }
-      opened = path;
-    }
-    const heading = content.querySelector("h2");
-    if (isSamePage || !heading) return;
-    if (!isMenu && !content.contains(document.activeElement)) {
-      heading.tabIndex = -1;
-      heading.focus({ preventScroll: true });
-    }
+    if (elt === content || isSamePage(elt) || !heading) return;
+    if (!isMenu(elt)) standAtHeading();
     heading.scrollIntoView({ block: "nearest" });
   });
 
