@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import time_machine
 from django.db import connection
+from django.utils import timezone
 
 from saleor_personalize.enums import ConsentState, DeliveryChannel, NotSentReason, Purpose
 from saleor_personalize.events import operations as events
@@ -173,6 +174,31 @@ def test_d2_nothing_comes_between_a_decision_and_its_call(
     wake(NOW)
     keys = Message.objects.order_by("pk").values_list("pk", flat=True)
     assert steps == [(what, pk) for pk in keys for what in ("decided", "called")]
+
+
+def test_d2_each_decision_is_made_by_a_clock_that_was_read_after_the_wait(
+    people: list[Profile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Waiting for a provider takes a minute: what is said of quiet hours and limits then is of a minute ago."""
+    make_room, begin = handing_over.UnderWay.make_room, messaging.begin_hand_over
+    late: list[timedelta] = []
+
+    def decided(*, now: datetime, **given: Any) -> None:
+        late.append(timezone.now() - now)
+        begin(now=now, **given)
+
+    monkeypatch.setattr(messaging, "begin_hand_over", decided)
+    with_saleor = functools.partial(journeys.advance_due, ask=Saleor())
+    monkeypatch.setattr(journeys, "advance_due", with_saleor)
+    with time_machine.travel(NOW, tick=False) as clock:
+
+        def waited(under_way: handing_over.UnderWay) -> None:
+            make_room(under_way)
+            clock.shift(MINUTE)
+
+        monkeypatch.setattr(handing_over.UnderWay, "make_room", waited)
+        advance_journeys()
+    assert late == [timedelta(0)] * MANY
 
 
 def test_d2_an_order_or_a_no_counts_while_others_are_under_way(
