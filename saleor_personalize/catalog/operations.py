@@ -415,9 +415,7 @@ def _moment(row: VariantPrice | None, seen: ShopperPriceData, seen_at: datetime)
     return max(row.recorded_at, seen_at)
 
 
-def _forget_guesses(
-    installation: Installation, row: VariantPrice, seen: ShopperPriceData
-) -> None:
+def _forget_guesses(installation: Installation, row: VariantPrice, seen: ShopperPriceData) -> None:
     """Forget higher prices of a variant where we cannot say that shoppers paid them until now.
 
     Before Saleor told of promotions its full price was taken for them; and while the app was not active, nobody
