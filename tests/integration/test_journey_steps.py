@@ -21,6 +21,7 @@ from saleor_personalize.enums import (
     ConsentState,
     EnrollmentStatus,
     EventSource,
+    ExperimentKind,
     JourneySource,
     MessageStatus,
     NotSentReason,
@@ -28,6 +29,8 @@ from saleor_personalize.enums import (
 )
 from saleor_personalize.events import operations as events
 from saleor_personalize.exceptions import ChannelError, UnknownAlias
+from saleor_personalize.experiments import drawing
+from saleor_personalize.experiments import operations as experiments
 from saleor_personalize.journeys import definitions, splitting
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.live import AboutOrders
@@ -312,6 +315,10 @@ def test_b60_an_experiment_keeps_a_person_on_one_side_in_every_journey(
     branches = (definitions.Branch("a"), definitions.Branch("b"))
     first = definitions.Split("experiment", "one", experiment="copy", branches=branches)
     other = definitions.Split("experiment", "two", experiment="copy", branches=branches)
+    copy = experiments.Test(
+        key="copy", kind=ExperimentKind.JOURNEY, arms=(drawing.Arm("a", 1), drawing.Arm("b", 1))
+    )
+    experiments.begin(tests=[copy], installation=installation, now=NOW)
     people = [make_profile(installation, anonymous_id=f"visitor-{n}") for n in range(20)]
     sides = []
     for number, profile in enumerate(people):
