@@ -145,9 +145,6 @@ def test_b87_the_claim_waits_for_the_disk_its_outcome_need_not(
         # As a database is out of the box; the other tests wait for no disk.
         cursor.execute("SET LOCAL synchronous_commit TO on")
     world.checkout()
-    with connection.cursor() as cursor:
-        # As a service has it: tests do not wait for the disk.
-        cursor.execute("SET LOCAL synchronous_commit = 'on'")
     wake(DUE)
     assert world.decision() == SENT
     # A test is one transaction, so what the outcome's own transaction was set to is still there.
