@@ -364,7 +364,17 @@ def record_shopper_prices(
     """Record what shoppers pay and what they would pay without promotions; return how many prices changed."""
     with transaction.atomic():
         lock(installation, [_LOCK])
-        _forget_guesses(installation, data, seen_at=seen_at)
+        stored = VariantPrice.objects.of(installation).filter(
+            variant_saleor_id__in=[seen.variant_id for seen in data]
+        )
+        known = {(row.variant_saleor_id, row.channel_slug): row for row in stored}
+        moments = [
+            _moment(known.get((seen.variant_id, seen.channel_slug)), seen, seen_at) for seen in data
+        ]
+        for seen, moment in zip(data, moments, strict=True):
+            row = known.get((seen.variant_id, seen.channel_slug))
+            if row is not None and row.recorded_at <= moment:
+                _forget_guesses(installation, row, seen)
         merged = bulk.merge(
             VariantPrice,
             installation,
@@ -375,9 +385,9 @@ def record_shopper_prices(
                     "currency": seen.currency,
                     "price": seen.price,
                     "discounted_price": seen.discounted_price,
-                    "recorded_at": seen_at,
+                    "recorded_at": moment,
                 }
-                for seen in data
+                for seen, moment in zip(data, moments, strict=True)
             ],
             key=["variant_saleor_id", "channel_slug"],
             silent=["recorded_at"],
@@ -394,25 +404,32 @@ def record_shopper_prices(
     return len(changed)
 
 
-def _forget_guesses(
-    installation: Installation, data: Sequence[ShopperPriceData], *, seen_at: datetime
-) -> None:
-    """Forget what was taken for the price of a variant before Saleor told of promotions, where it was not.
+def _moment(row: VariantPrice | None, seen: ShopperPriceData, seen_at: datetime) -> datetime:
+    """Return when it cost what was seen.
 
-    Otherwise a promotion that ran all the time would look like a price that fell.
+    A webhook that came while Saleor answered and told the same full price, but of no promotion, says nothing
+    against it.
     """
-    paid = {(seen.variant_id, seen.channel_slug): seen.discounted_price for seen in data}
-    untold = VariantPrice.objects.of(installation).filter(
-        variant_saleor_id__in=[seen.variant_id for seen in data],
-        discounted_price=None,
-        recorded_at__lte=seen_at,
-    )
-    for row in untold:
-        key = (row.variant_saleor_id, row.channel_slug)
-        if paid.get(key, row.price) != row.price:
-            PriceChange.objects.of(installation).filter(
-                variant_saleor_id=row.variant_saleor_id, channel_slug=row.channel_slug
-            ).delete()
+    if row is None or row.discounted_price is not None or row.price != seen.price:
+        return seen_at
+    return max(row.recorded_at, seen_at)
+
+
+def _forget_guesses(installation: Installation, row: VariantPrice, seen: ShopperPriceData) -> None:
+    """Forget higher prices of a variant where we cannot say that shoppers paid them until now.
+
+    Before Saleor told of promotions its full price was taken for them; and while the app was not active, nobody
+    told when a price changed. A price that fell long ago would look like one that falls now. Lower ones stay,
+    or the price would look like the lowest one in a while.
+    """
+    is_guess = row.discounted_price is None
+    was_away = row.recorded_at < installation.status_changed_at
+    if (is_guess or was_away) and price_now(row) != seen.discounted_price:
+        PriceChange.objects.of(installation).filter(
+            variant_saleor_id=row.variant_saleor_id,
+            channel_slug=row.channel_slug,
+            price__gt=seen.discounted_price,
+        ).delete()
 
 
 def record_deletion(

@@ -37,9 +37,6 @@ def advance_due(
     beyond = outside or Outside(ask=ask)
     taken = 0
     while taken < limit:
-        if under_way is not None:
-            # Before the decision: nothing may come between that and the call.
-            under_way.make_room()
         enrollment = claiming.claim(now)
         if enrollment is None:
             break
@@ -50,6 +47,9 @@ def advance_due(
             under_way.add(begun)
         elif begun is not None:
             begun.settle()
+        if under_way is not None:
+            # Here, and not before the next decision: that would be made by a clock that was read before the wait.
+            under_way.make_room()
     return taken
 
 

@@ -97,7 +97,13 @@ WHERE installation_id = %(shop)s AND id = %(message)s
 #: Of messages that went, where nobody is to be told. It does not wait for the disk: should the database crash
 #: in the half second before it writes, they were claimed without an outcome, and become UNCERTAIN; they never
 #: go again.
+#: They are held in the order in which `feedback.believe` holds them: the two never wait for each other.
 _SETTLE_UNHEARD = f"""
+WITH held AS (
+  SELECT id FROM {Message._meta.db_table}
+  WHERE installation_id = %(shop)s AND id = ANY (%(messages)s::bigint[])
+  ORDER BY public_id FOR NO KEY UPDATE
+)
 UPDATE {Message._meta.db_table} AS message
 SET status = '{MessageStatus.SENT.value}', reason = '', error = '', retry_at = NULL,
   handed_over_at = told.handed_over_at,
@@ -105,6 +111,7 @@ SET status = '{MessageStatus.SENT.value}', reason = '', error = '', retry_at = N
 FROM unnest(%(messages)s::bigint[], %(moments)s::timestamptz[], %(names)s::text[])
   AS told (message_id, handed_over_at, provider_message_id)
 WHERE message.installation_id = %(shop)s AND message.id = told.message_id
+  AND message.id IN (SELECT id FROM held)
   AND {bus.NOBODY_LISTENS} AND set_config('synchronous_commit', 'off', true) = 'off'
 RETURNING message.id
 """  # noqa: S608 (the names of the tables are ours)

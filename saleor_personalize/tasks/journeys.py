@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 LIMIT = 500
 #: Whoever waits for a place in the pace is waited for, if it comes soon; in seconds, how long a run does so.
 NEXT, LINGER = timedelta(seconds=1), 8.0
+#: Seconds for which one run lets people go: shorter than until beat wakes the next, or all workers would do that.
+LEAVING = 8.0
 
 
 @shared_task(name="personalize.advance_journeys")  # type: ignore[untyped-decorator,unused-ignore]
@@ -65,11 +67,21 @@ def enter_journeys() -> int:
 
 @shared_task(name="personalize.let_go")  # type: ignore[untyped-decorator,unused-ignore]
 def let_go() -> int:
-    """End the stays in journeys that were paused so that everybody leaves; return how many."""
-    count = 0
+    """End stays in journeys that were paused so that everybody leaves; return how many."""
+    count, ends_at = 0, time.monotonic() + LEAVING
     for journey in being_left():
-        while journey.let_go_at is not None:
-            count += journeys.let_go(journey=journey, now=timezone.now(), limit=LIMIT)
+        try:
+            while journey.let_go_at is not None and time.monotonic() < ends_at:
+                count += journeys.let_go(
+                    journey=journey, now=timezone.now(), limit=journeys.LEAVE_AT_ONCE
+                )
+        except Exception as error:
+            # One journey's trouble is not another's.
+            logger.warning(
+                "Journey %s: not everybody left; tried again soon. %s",
+                journey.pk,
+                kind_and_place(error),
+            )
     return count
 
 

@@ -32,6 +32,7 @@ from saleor_personalize.models import (
     Profile,
     Segment,
 )
+from saleor_personalize.tasks import journeys as tasks
 from saleor_personalize.tasks.journeys import let_go, make_dry_runs
 from tests.conftest import make_enrollment, make_profile
 from tests.integration.test_dashboard import headers, make_message, outcome
@@ -308,6 +309,46 @@ def test_b97_many_leave_a_paused_journey_by_a_worker(
     make_enrollment(people[0], "cart-9", timezone.now())
     assert let_go() == 0
     assert inside.count() == 1
+
+
+def test_b97_a_journey_that_nobody_can_leave_holds_up_no_other_one(
+    installation: Installation, other_installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations, "LEAVE_AT_ONCE", 0)
+    for shop in (installation, other_installation):
+        journey = journeys.ensure_journey(installation=shop, key="abandoned_checkout")
+        journeys.go_live(journey=journey, now=timezone.now())
+        make_enrollment(make_profile(shop, email="a@example.com"), "cart-1", timezone.now())
+        journeys.pause(journey=journey, now=timezone.now(), on_pause="exit")
+    monkeypatch.setattr(operations, "LEAVE_AT_ONCE", 100)
+    end = operations._end
+
+    def stumbles(row: Enrollment, *given: Any) -> None:
+        if row.installation_id == installation.pk:
+            raise ValueError(row.pk)
+        end(row, *given)
+
+    monkeypatch.setattr(operations, "_end", stumbles)
+    assert let_go() == 1
+    (left,) = Enrollment.objects.exclude(status=EnrollmentStatus.WAITING)
+    assert left.installation == other_installation
+
+
+def test_b97_a_worker_lets_people_go_for_some_seconds_at_a_time(
+    client: Client, installation: Installation, her: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beat wakes the next one soon: of two that do the same neither sends anything."""
+    monkeypatch.setattr(operations, "LEAVE_AT_ONCE", 0)
+    client.post(f"{URL}go-live/", headers=her)
+    make_enrollment(make_profile(installation, email="a@example.com"), "cart-1", timezone.now())
+    client.post(f"{URL}pause/", {"inside": "exit"}, headers=her)
+    monkeypatch.setattr(operations, "LEAVE_AT_ONCE", 100)
+    with monkeypatch.context() as hurry:
+        hurry.setattr(tasks, "LEAVING", 0.0)
+        assert let_go() == 0
+    assert reminder(installation).let_go_at is not None
+    assert let_go() == 1
+    assert reminder(installation).let_go_at is None
 
 
 def test_b97_without_sender_or_cart_link_nothing_goes_live(

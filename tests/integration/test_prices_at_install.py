@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+import time_machine
 from django.core import mail
 from django.core.cache import cache
 from django.test import Client
@@ -19,6 +21,7 @@ from saleor_personalize.enums import (
     DeliveryChannel,
     EventSource,
     EventType,
+    InstallationStatus,
     Purpose,
 )
 from saleor_personalize.events import callers
@@ -126,6 +129,31 @@ def tell_price(
     }
     event = "product_variant_discounted_price_updated"
     deliver(installation, [Recorded(event, json.dumps(payload).encode())], now=at)
+
+
+def tell_full_price(
+    shop: FakeSaleor, installation: Installation, variant: str, amount: float, *, at: Any
+) -> None:
+    """Deliver what Saleor sends when a variant is changed: what it costs without promotions."""
+    changed = shop.variants[variant]
+    payload = {
+        "issuedAt": at.isoformat(),
+        "productVariant": {
+            **{name: changed[name] for name in ("id", "name", "sku", "updatedAt")},
+            "trackInventory": True,
+            "product": {"id": changed["product_id"]},
+            "stocks": [],
+            "channelListings": [
+                {
+                    "channel": {"slug": US, "currencyCode": "USD"},
+                    "price": {"amount": amount, "currency": "USD"},
+                    "costPrice": None,
+                }
+            ],
+        },
+    }
+    row = Recorded("product_variant_updated", json.dumps(payload).encode())
+    assert deliver(installation, [row], now=at) == 1
 
 
 def interested(shop: FakeSaleor, installation: Installation, variant: str, *, at: Any) -> None:
@@ -241,30 +269,81 @@ def test_b53_a_webhook_that_comes_before_the_prices_were_read_begins_no_history(
     shop: FakeSaleor, installation: Installation, cup: str
 ) -> None:
     """PRODUCT_VARIANT_UPDATED tells no promotion: 20 was never what a shopper paid."""
-    variant = shop.variants[cup]
-    payload = {
-        "issuedAt": NOW.isoformat(),
-        "productVariant": {
-            **{name: variant[name] for name in ("id", "name", "sku", "updatedAt")},
-            "trackInventory": True,
-            "product": {"id": variant["product_id"]},
-            "stocks": [],
-            "channelListings": [
-                {
-                    "channel": {"slug": US, "currencyCode": "USD"},
-                    "price": {"amount": 20, "currency": "USD"},
-                    "costPrice": None,
-                }
-            ],
-        },
-    }
-    row = Recorded("product_variant_updated", json.dumps(payload).encode())
-    assert deliver(installation, [row], now=NOW) == 1
+    tell_full_price(shop, installation, cup, 20, at=NOW)
     assert history(cup) == [(US, Decimal(20))]
     interested(shop, installation, cup, at=NOW)
     read_history(installation, at=NOW + HOUR)
     pass_by(NOW + 2 * HOUR)
     assert history(cup) == [(PL, Decimal(70)), (US, Decimal(15))]
+    assert Enrollment.objects.count() == 0
+    assert mail.outbox == []
+
+
+def test_b53_a_webhook_that_comes_while_saleor_answers_hides_no_promotion(
+    shop: FakeSaleor, installation: Installation, cup: str
+) -> None:
+    tell_full_price(shop, installation, cup, 20, at=NOW + timedelta(seconds=1))
+    interested(shop, installation, cup, at=NOW + timedelta(minutes=1))
+    read_history(installation, at=NOW)
+    assert history(cup) == [(PL, Decimal(70)), (US, Decimal(15))]
+    tell_price(shop, installation, cup, 15, at=NOW + HOUR)
+    pass_by(NOW + 2 * HOUR)
+    assert Enrollment.objects.count() == 0
+    assert mail.outbox == []
+
+
+def test_b53_a_price_that_changes_while_saleor_answers_is_the_one_that_counts(
+    shop: FakeSaleor, installation: Installation, cup: str
+) -> None:
+    tell_full_price(shop, installation, cup, 14, at=NOW + timedelta(seconds=1))
+    read_history(installation, at=NOW)
+    assert history(cup) == [(US, Decimal(14)), (PL, Decimal(70))]
+
+
+def test_b53_what_cost_less_before_the_prices_were_read_is_remembered(
+    shop: FakeSaleor, installation: Installation, cup: str
+) -> None:
+    """Whatever promotion ran, nobody paid more than that: 12 is not the lowest price in a while."""
+    tell_full_price(shop, installation, cup, 10, at=NOW)
+    tell_full_price(shop, installation, cup, 20, at=NOW + HOUR)
+    read_history(installation, at=NOW + 2 * HOUR)
+    assert history(cup) == [(US, Decimal(10)), (PL, Decimal(70)), (US, Decimal(15))]
+    interested(shop, installation, cup, at=NOW + 2 * HOUR)
+    shop.start_promotion(cup, US, 12)
+    tell_price(shop, installation, cup, 12, at=NOW + 3 * HOUR)
+    pass_by(NOW + 4 * HOUR)
+    assert Enrollment.objects.count() == 0
+    assert mail.outbox == []
+
+
+def test_b53_a_price_that_fell_while_the_app_was_away_is_no_news(
+    shop: FakeSaleor, installation: Installation, cup: str, settings: Any
+) -> None:
+    """Nobody knows when it fell, nor whether it was lower still meanwhile."""
+    settings.SALEOR_PERSONALIZE = {
+        **settings.SALEOR_PERSONALIZE,
+        "ALLOWED_SALEOR_API_URLS": [re.escape(shop.api_url)],
+    }
+    read_history(installation)
+    interested(shop, installation, cup, at=NOW)
+    (app,) = shop.apps.values()
+    gone = {"issuedAt": (NOW + HOUR).isoformat(), "app": {"id": app.id, "isActive": False}}
+    deliver(installation, [Recorded("app_deleted", json.dumps(gone).encode())], now=NOW + HOUR)
+    installation.refresh_from_db()
+    assert installation.status == InstallationStatus.UNINSTALLED
+    shop.start_promotion(cup, US, 12)
+    back = NOW + timedelta(days=10)
+    with time_machine.travel(back, tick=False):
+        answer = Client().post(
+            "/api/register",
+            {"auth_token": app.token},
+            content_type="application/json",
+            headers={"Saleor-Api-Url": shop.api_url},
+        )
+    assert answer.json() == {"success": True}
+    read_history(installation, at=back)
+    pass_by(back + HOUR)
+    assert history(cup) == [(PL, Decimal(70)), (US, Decimal(12))]
     assert Enrollment.objects.count() == 0
     assert mail.outbox == []
 

@@ -11,15 +11,18 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 import time_machine
-from django.db import connection
+from django.db import connection, transaction
+from django.utils import timezone
 
 from saleor_personalize.enums import ConsentState, DeliveryChannel, NotSentReason, Purpose
 from saleor_personalize.events import operations as events
@@ -41,6 +44,9 @@ from tests.integration.test_push import point_push_at
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 MANY = 20
 Wake = Callable[[datetime], None]
+_IS_WAITED_FOR = """
+SELECT EXISTS (SELECT FROM pg_locks WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid)))
+"""
 
 
 @dataclass
@@ -175,6 +181,31 @@ def test_d2_nothing_comes_between_a_decision_and_its_call(
     assert steps == [(what, pk) for pk in keys for what in ("decided", "called")]
 
 
+def test_d2_each_decision_is_made_by_a_clock_that_was_read_after_the_wait(
+    people: list[Profile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Waiting for a provider takes a minute: what is said of quiet hours and limits then is of a minute ago."""
+    make_room, begin = handing_over.UnderWay.make_room, messaging.begin_hand_over
+    late: list[timedelta] = []
+
+    def decided(*, now: datetime, **given: Any) -> None:
+        late.append(timezone.now() - now)
+        begin(now=now, **given)
+
+    monkeypatch.setattr(messaging, "begin_hand_over", decided)
+    with_saleor = functools.partial(journeys.advance_due, ask=Saleor())
+    monkeypatch.setattr(journeys, "advance_due", with_saleor)
+    with time_machine.travel(NOW, tick=False) as clock:
+
+        def waited(under_way: handing_over.UnderWay) -> None:
+            make_room(under_way)
+            clock.shift(MINUTE)
+
+        monkeypatch.setattr(handing_over.UnderWay, "make_room", waited)
+        advance_journeys()
+    assert late == [timedelta(0)] * MANY
+
+
 def test_d2_an_order_or_a_no_counts_while_others_are_under_way(
     shop: Installation,
     fcm: Firebase,
@@ -255,6 +286,39 @@ def test_b68_when_firebase_is_down_for_all_nobody_is_lost_and_nobody_gets_it_twi
     wake(NOW + HOUR)
     assert told() == {("sent", ""): MANY}
     assert fcm.per_device() == [1] * MANY
+
+
+@pytest.mark.django_db(transaction=True)
+def test_b80_outcomes_and_reports_about_the_same_messages_never_wait_for_each_other(
+    fcm: Firebase, people: list[Profile], wake: Wake
+) -> None:
+    """Both hold several messages at once: whoever has the first one gets the second one too."""
+    Enrollment.objects.exclude(profile__in=people[:2]).delete()
+    fcm.answers.clear()
+    got: list[int] = []
+
+    def report() -> None:
+        assert all(fcm.came.acquire(timeout=60) for _ in range(2))
+        later, first = Message.objects.order_by("pk").values_list("pk", flat=True)
+        Message.objects.filter(pk=first).update(public_id=UUID(int=1))
+        Message.objects.filter(pk=later).update(public_id=UUID(int=2))
+        with transaction.atomic(), connection.cursor() as cursor:
+            Message.objects.select_for_update(no_key=True).get(pk=first)
+            fcm.answers.set()
+            ends_at = time.monotonic() + 60
+            is_waited_for = False
+            while not is_waited_for and time.monotonic() < ends_at:
+                cursor.execute(_IS_WAITED_FOR)
+                (is_waited_for,) = cursor.fetchone()
+            got.append(Message.objects.select_for_update(no_key=True, nowait=True).get(pk=later).pk)
+        connection.close()
+
+    reporter = threading.Thread(target=report)
+    reporter.start()
+    wake(NOW)
+    reporter.join(60)
+    assert len(got) == 1
+    assert told() == {("sent", ""): 2}
 
 
 @pytest.mark.django_db(transaction=True)
