@@ -415,7 +415,7 @@ class Provider(Channel):
     """Brings each message to the story that is being told, and answers as late as it can."""
 
     provide: Callable[[OutgoingMessage], SendResult]
-    answered: Callable[[], None]
+    answered: Callable[[OutgoingMessage], None]
 
     def send(self, message: OutgoingMessage) -> SendResult:
         return self.begin(message).outcome()
@@ -428,7 +428,7 @@ class Provider(Channel):
             future.set_exception(error)
 
         def outcome() -> SendResult:
-            self.answered()
+            self.answered(message)
             return future.result()
 
         return Sending(is_over=lambda: False, outcome=outcome)
@@ -559,6 +559,7 @@ class Story:
         #: Keys of which the provider may have the message, and the texts that it was given.
         self.taken: dict[str, str] = {}
         self.given: list[str] = []
+        self.refused: dict[str, str] = {}
         self.pending: list[Callable[[], None]] = []
         self.moods: list[str] = []
         #: Where the next worker dies, and what happens while one is there.
@@ -1040,7 +1041,7 @@ class Story:
     # -- the provider ---------------------------------------------------------------------------------------
 
     def _provider(self) -> Provider:
-        return Provider(self.provide, lambda: self.reach("answered"))
+        return Provider(self.provide, self.hear)
 
     def provide(self, message: OutgoingMessage) -> SendResult:
         """Take a message, or not. It is judged as it comes: what happens from here on is later."""
@@ -1054,7 +1055,7 @@ class Story:
         self.reach("handing over")
         mood = self.moods.pop(0) if self.moods else "takes it"
         if mood in ("refuses", "not now"):
-            self.given.remove(text)
+            self.refused[message.key] = text
             raise ChannelError("Refused.", is_permanent=mood == "refuses")
         self.taken[message.key] = mood
         if mood != "unclear, has it not":
@@ -1066,6 +1067,12 @@ class Story:
         if mood == "breaks":
             raise RuntimeError("a fault in the provider's library")
         return SendResult(message.key)
+
+    def hear(self, message: OutgoingMessage) -> None:
+        """An answer comes in. Whoever dies before leaves a message of which nobody knows: its code stays."""
+        self.reach("answered")
+        if message.key in self.refused:
+            self.given.remove(self.refused.pop(message.key))
 
     # -- the judge ------------------------------------------------------------------------------------------
 

@@ -525,6 +525,13 @@ def test_a_worker_dies_while_it_overtakes_another_one(shop: Installation) -> Non
             ("price", "mug", "8.00", True),
             ("tick", 61),
         ),
+        (
+            ("keep", "ann", "mug"),
+            ("tick", 61),
+            ("mood", "refuses"),
+            ("die", "answered"),
+            ("tick", 130),
+        ),
     ],
 )
 def test_stories_that_the_machine_found(shop: Installation, story: tuple[Any, ...]) -> None:
