@@ -24,7 +24,6 @@ from django.db.models import QuerySet
 
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import (
-    DeliveryChannel,
     EventType,
     MessageEventKind,
     OrderOrigin,
@@ -84,9 +83,7 @@ WITH placed AS (
     ON profile.id = placed.person OR profile.merged_into_id = placed.person
 ), touch AS (
   SELECT member.order_id, %(message)s AS kind, became.at, became.id AS said_id,
-    CASE WHEN became.kind = %(clicked)s
-      OR (became.kind = %(opened)s AND message.delivery_channel = %(push)s)
-      THEN %(click)s ELSE %(view)s END AS touch,
+    CASE WHEN became.kind = %(clicked)s THEN %(click)s ELSE %(view)s END AS touch,
     member.placed_at, message.id AS message_id, message.journey_id, message.template,
     message.delivery_channel, '' AS placement, '' AS strategy, '' AS answer
   FROM member
@@ -217,9 +214,7 @@ def _parameters(installation: Installation, now: datetime) -> dict[str, Any]:
         "window": settings.ATTRIBUTION_WINDOW,
         "view_window": settings.ATTRIBUTION_VIEW_WINDOW,
         "marketing": Purpose.MARKETING.value,
-        "push": DeliveryChannel.PUSH.value,
         "clicked": MessageEventKind.CLICKED.value,
-        "opened": MessageEventKind.OPENED.value,
         "told": [
             MessageEventKind.CLICKED.value,
             MessageEventKind.OPENED.value,

@@ -41,7 +41,6 @@ from django.db.models import Count
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import (
     CheckoutCloseReason,
-    DeliveryChannel,
     EventType,
     MessageEventKind,
     MessageStatus,
@@ -213,15 +212,12 @@ WHERE message.installation_id = %(installation)s
   AND message.decided_at >= %(since)s AND message.decided_at < %(until)s
 GROUP BY 1, 2, 3
 """
-# A message counts once, however often it was opened; who presses a push has clicked it, who reads it in the
-# inbox has opened it.
+# A message counts once, however often it was opened; who reads it in the inbox has opened it.
 _BECAME = """
 WITH became AS (
-  SELECT DISTINCT message.id, message.journey_id, CASE
-      WHEN event.kind = %(opened)s AND message.delivery_channel = %(push)s THEN %(clicked)s
-      WHEN event.kind = %(read)s THEN %(opened)s
-      ELSE event.kind
-    END AS kind, event.is_machine AND event.kind <> %(delivered)s AS is_machine
+  SELECT DISTINCT message.id, message.journey_id,
+    CASE WHEN event.kind = %(read)s THEN %(opened)s ELSE event.kind END AS kind,
+    event.is_machine AND event.kind <> %(delivered)s AS is_machine
   FROM {message} AS message JOIN {messageevent} AS event ON event.message_id = message.id
   WHERE message.installation_id = %(installation)s
     AND message.decided_at >= %(since)s AND message.decided_at < %(until)s
@@ -482,11 +478,9 @@ def _parameters(installation: Installation, day: Day, now: datetime) -> dict[str
         "recommendation_clicked": EventType.RECOMMENDATION_CLICKED.value,
         "added": EventType.CART_ADDED.value,
         "used": [EventType.RECOMMENDATION_CLICKED.value, EventType.CART_ADDED.value],
-        "push": DeliveryChannel.PUSH.value,
         "read": MessageEventKind.READ.value,
         "delivered": MessageEventKind.DELIVERED.value,
         "opened": MessageEventKind.OPENED.value,
-        "clicked": MessageEventKind.CLICKED.value,
         "told": [
             MessageEventKind.DELIVERED.value,
             MessageEventKind.OPENED.value,

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from saleor_personalize.analytics.figures import PERIODS, WHOLE, Day, total
+from saleor_personalize.conf import settings
 from saleor_personalize.enums import LifecycleStage
 from saleor_personalize.models import DailyFigures, Installation
 
@@ -76,7 +77,8 @@ class JourneyReport:
 
     @property
     def clicked_share(self) -> float | None:
-        return ratio(self.clicked, self.sent)
+        """None while nothing was told of clicks and links do not go through this service."""
+        return ratio(self.clicked, self.sent) if self.clicked or settings.CLICK_TRACKING else None
 
     def revenue_per_recipient(self, currency: str) -> Decimal | None:
         return _mean(self.earned.get(currency, _NOTHING), self.sent)

@@ -41,6 +41,7 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
             "journeys": [_journey(row) for row in found.journeys],
             "placements": [_placement(row) for row in found.placements],
             "exports": _exports(staff),
+            "is_click_tracked": settings.CLICK_TRACKING,
             "windows": {
                 "click": words.duration(settings.ATTRIBUTION_WINDOW),
                 "view": words.duration(settings.ATTRIBUTION_VIEW_WINDOW),

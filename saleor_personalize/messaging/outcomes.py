@@ -83,7 +83,7 @@ def record(
 
 
 def push_opened(*, installation: Installation, message_id: str, now: datetime) -> bool:
-    """Record that somebody pressed a push; tell whether that was news. Its devices alone know the id."""
+    """Record that somebody pressed a push, a click; tell whether that was news. Its devices alone know the id."""
     try:
         public_id = uuid.UUID(message_id)
     except ValueError:
@@ -93,7 +93,7 @@ def push_opened(*, installation: Installation, message_id: str, now: datetime) -
     return message is not None and bool(
         record(
             message=message,
-            kind=MessageEventKind.OPENED,
+            kind=MessageEventKind.CLICKED,
             at=now,
             now=now,
             provider_event_id=f"pressed:{public_id.hex}",

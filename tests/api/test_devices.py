@@ -374,7 +374,7 @@ def test_b68_b71_a_push_that_was_pressed_was_seen_once_however_often_it_is_told(
     event = MessageEvent.objects.of(installation).get()
     assert (event.message, event.kind, event.at, event.is_machine) == (
         message,
-        MessageEventKind.OPENED,
+        MessageEventKind.CLICKED,
         now,
         False,
     )

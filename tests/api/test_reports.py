@@ -183,7 +183,7 @@ def test_b92_b96_the_command_tells_and_writes_the_same(shop: Shop) -> None:
 
 def test_b94_the_command_counts_what_is_due(installation: Installation) -> None:
     assert "Nothing is counted yet" in report()
-    assert report("count") == "15 days counted.\n"
+    assert report("count") == "15 days counted, 0 experiments measured.\n"
     assert "Nothing is counted yet" not in report()
     with pytest.raises(CommandError):
         report("show", "--days", "8")

@@ -244,7 +244,7 @@ def test_b68_a_push_is_shown_in_the_browser_and_leads_to_the_cart_with_the_code(
     # Who pressed it has seen it.
     opened = MessageEvent.objects.of(installation).filter(message=record)
     wait_until(opened.exists, seconds=10, what="the press to be told")
-    assert opened.get().kind == MessageEventKind.OPENED
+    assert opened.get().kind == MessageEventKind.CLICKED
 
 
 def test_b68_a_browser_follows_who_is_signed_in_and_gets_nothing_after_sign_out(

@@ -22,6 +22,7 @@ from saleor_personalize.enums import (
     OrderOrigin,
     Purpose,
 )
+from saleor_personalize.messaging import outcomes
 from saleor_personalize.models import AttributedOrder, Installation, Order, OrderLine, Profile
 from saleor_personalize.profiles import identity, merging, privacy
 from saleor_personalize.tasks.analytics import attribute_orders, review_attributions
@@ -203,7 +204,9 @@ def test_b91_machines_and_what_an_order_needs_anyway_never_count(
 
 def test_b91_a_push_that_was_pressed_was_clicked(shop: Shop, alice: Profile) -> None:
     push = shop.message(alice, 0, delivery_channel=DeliveryChannel.PUSH)
-    shop.became(push, OPEN, 1)
+    outcomes.push_opened(
+        installation=shop.installation, message_id=push.public_id.hex, now=shop.at(1)
+    )
     assert followed(shop.order(alice, 72)) == CART
 
 

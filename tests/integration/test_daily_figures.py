@@ -22,6 +22,7 @@ from saleor_personalize.enums import (
     NotSentReason,
     Purpose,
 )
+from saleor_personalize.messaging import outcomes
 from saleor_personalize.models import (
     Checkout,
     ComputedTraits,
@@ -147,11 +148,13 @@ def test_b92_a_journey_from_entered_to_revenue(
     assert money.after_message == money.recovered
 
 
-def test_b92_a_push_is_opened_by_being_pressed_and_a_message_of_no_journey_has_no_key(
+def test_b92_a_push_that_is_pressed_is_clicked_and_a_message_of_no_journey_has_no_key(
     shop: Shop, alice: Profile, report: Report
 ) -> None:
     push = shop.message(alice, 0, delivery_channel=DeliveryChannel.PUSH, journey_id=None)
-    shop.became(push, OPEN, 1)
+    outcomes.push_opened(
+        installation=shop.installation, message_id=push.public_id.hex, now=shop.at(1)
+    )
     rows = {row.key: row for row in report().journeys}
     assert (rows[""].sent, rows[""].opened, rows[""].clicked) == (1, 0, 1)
     assert rows[""].opened_share == 0

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
@@ -72,7 +73,10 @@ def test_b90_the_page_says_what_messages_bring_hold_outs_first(
     page = shown(client, signed)
     assert "Nobody is left alone, so nobody can know what your messages bring" in page
     assert "No experiment yet" in page
+    assert "nobody has come as far" not in page
     settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, "HOLDOUT_PERCENT": 5}
+    page = shown(client, signed)
+    assert "Since hold-outs are on, nobody has come as far as a message of marketing yet." in page
     make(installation, "words", {"short": (50, 9, 90, 900), "long": (60, 9, 90, 900)})
     make(
         installation,
@@ -97,6 +101,23 @@ def test_b90_the_page_says_what_messages_bring_hold_outs_first(
     page = shown(client, signed)
     assert "people get no marketing of any journey" not in page
     assert "Nobody is left alone" not in page
+
+
+def test_b88_how_many_take_part_is_told_once_it_was_measured(
+    client: Client, signed: dict[str, str], installation: Installation, alice: Profile
+) -> None:
+    row = make(installation, "words", {"short": (0, 0, 0, 0), "long": (0, 0, 0, 0)})
+    Experiment.objects.update(measured_at=None, report={})
+    Participation.objects.create(
+        installation=installation, experiment=row, profile=alice, arm="short", since=timezone.now()
+    )
+    page = shown(client, signed)
+    assert "Measured every hour; not yet." in page
+    assert "take part" not in page
+    call_command("personalize_report", "count")
+    page = shown(client, signed)
+    assert "1 person takes part" in page
+    assert "Nobody has bought yet." in page
 
 
 def test_b88_one_experiment_shows_the_figures_of_each_side(

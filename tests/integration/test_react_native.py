@@ -168,7 +168,7 @@ def test_b68_the_app_registers_is_written_to_opens_the_cart_and_signs_out(
         assert found["seen"] == [expected]
         # Pressed twice, seen once: it is not said again by e-mail.
         (event,) = MessageEvent.objects.of(installation)
-        assert (event.message, event.kind) == (record, MessageEventKind.OPENED)
+        assert (event.message, event.kind) == (record, MessageEventKind.CLICKED)
         # The token is thrown away as well: the next person gets another one.
         assert found["token"] == ""
         assert Device.objects.of(installation).get().gone_reason == DeviceGone.SIGNED_OUT

@@ -15,7 +15,12 @@ from django.utils import timezone
 
 from saleor_personalize.analytics import operations, reports
 from saleor_personalize.dashboard import words
-from saleor_personalize.enums import EventType, MessageEventKind, MessageStatus, NotSentReason
+from saleor_personalize.enums import (
+    EventType,
+    MessageEventKind,
+    MessageStatus,
+    NotSentReason,
+)
 from saleor_personalize.models import (
     AttributedOrder,
     DailyFigures,
@@ -141,6 +146,27 @@ def test_b92_a_journey_tells_what_was_not_sent_and_why(
     assert "No message was due in this period." in told
     missing = client.get("/dashboard/results/journeys/nothing/", headers=signed)
     assert missing.status_code == 404
+
+
+def test_b92_clicks_that_nobody_tells_of_are_not_known_and_the_page_says_why(
+    client: Client, shop: Shop, alice: Profile, signed: dict[str, str], settings: Any
+) -> None:
+    """Links go to the shop itself: 0 % would say that nobody pressed them."""
+    mail = shop.message(alice, 0)
+    shop.became(mail, MessageEventKind.DELIVERED, 1)
+    count(shop.installation)
+    pages = ("/dashboard/results/?days=7", "/dashboard/results/journeys/abandoned_checkout/?days=7")
+    told, journey = (text_of(client.get(page, headers=signed)) for page in pages)
+    why = "Clicks in e-mails are not known, unless your mail provider tells of them: CLICK_TRACKING is off"
+    assert why in told
+    # Delivered, opened by people, clicked, orders.
+    assert "Cart reminder 1 1 0 100.0 % 0.0 % not known yet 0" in told
+    assert "Clicked not known yet 0" in journey
+    settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, "CLICK_TRACKING": True}
+    told, journey = (text_of(client.get(page, headers=signed)) for page in pages)
+    assert why not in told
+    assert "Cart reminder 1 1 0 100.0 % 0.0 % 0.0 % 0" in told
+    assert "Clicked 0.0 % 0" in journey
 
 
 def test_b91_each_order_behind_the_figures_says_whose_it_is_and_what_it_followed(

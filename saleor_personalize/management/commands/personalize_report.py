@@ -16,6 +16,7 @@ from saleor_personalize.analytics import exports, operations, reports
 from saleor_personalize.analytics.figures import PERIODS
 from saleor_personalize.dashboard.spreadsheets import csv_lines
 from saleor_personalize.enums import AuditAction
+from saleor_personalize.experiments import results
 from saleor_personalize.management.deeds import record
 from saleor_personalize.management.installations import (
     add_installation_argument,
@@ -32,7 +33,7 @@ class Command(BaseCommand):
             nargs="?",
             default="show",
             choices=("show", "count", *exports.EXPORTS),
-            help="'show' (the report), 'count' (what is due, now), or rows to write to standard output",
+            help="'show' (the report), 'count' (what is due, and experiments, now), or rows to write to standard output",
         )
         parser.add_argument(
             "--days", type=int, default=30, choices=PERIODS, help="up to and with today"
@@ -54,7 +55,8 @@ class Command(BaseCommand):
         if kind == "count":
             operations.catch_up(installation=installation, now=now)
             counted = operations.refresh(installation=installation, now=now)
-            self.stdout.write(f"{counted} days counted.")
+            measured = results.measure_all(installation=installation, now=now)
+            self.stdout.write(f"{counted} days counted, {measured} experiments measured.")
         elif kind == "show":
             found = reports.report(installation=installation, days=days, now=now)
             self.stdout.write(json.dumps(_plain(found)) if as_json else _told(found))
