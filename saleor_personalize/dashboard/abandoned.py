@@ -240,7 +240,7 @@ def _next(request: HttpRequest, staff: Staff, cart: Checkout, now: datetime) -> 
 
 def _message(row: Message) -> dict[str, Any]:
     return {
-        "name": words.TEMPLATES.get(row.template, row.template),
+        "name": words.template_name(row.template),
         "over": facts.DELIVERY_CHANNELS.get(DeliveryChannel(row.delivery_channel).value, ""),
         "at": row.handed_over_at or row.decided_at,
         "state": words.message_state(row),

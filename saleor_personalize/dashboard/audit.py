@@ -150,7 +150,7 @@ def _name(row: AuditEntry) -> str:
     if row.object_kind == Journey.__name__:
         return words.journey_name(row.object_name)
     if row.object_kind == Message.__name__:
-        return str(words.TEMPLATES.get(row.object_name, row.object_name))
+        return words.template_name(row.object_name)
     return row.object_name or row.object_id
 
 

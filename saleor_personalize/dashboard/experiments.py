@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from saleor_personalize.conf import settings
 from saleor_personalize.dashboard.access import Staff, staff_view
 from saleor_personalize.dashboard.views import Context, _render, _tell
-from saleor_personalize.dashboard.words import State
+from saleor_personalize.dashboard.words import State, journey_name, name_of
 from saleor_personalize.enums import ArmVerdict, AuditAction, ExperimentKind
 from saleor_personalize.exceptions import ExperimentRefused
 from saleor_personalize.experiments import operations, queries, results
@@ -118,9 +118,9 @@ def title_of(row: Experiment) -> str:
     if row.key == operations.ALL_JOURNEYS:
         return _("Hold-out of all journeys")
     if row.kind == ExperimentKind.HOLDOUT:
-        return _("Hold-out of the journey “%(journey)s”") % {"journey": name}
+        return _("Hold-out of the journey “%(journey)s”") % {"journey": journey_name(name)}
     if row.kind == ExperimentKind.PLACEMENT:
-        return _("Recommendations in “%(placement)s”") % {"placement": name}
+        return _("Recommendations in “%(placement)s”") % {"placement": name_of(name)}
     return _("“%(experiment)s” in journeys") % {"experiment": row.key}
 
 

@@ -36,6 +36,7 @@ def _page(request: HttpRequest, staff: Staff) -> HttpResponse:
         "done": found.done,
         "total": len(found.steps),
         "is_live": found.is_live,
+        "chosen": "" if found.is_recipe_live else words.journey_name(found.recipe),
         **_recipes(request, staff, found),
     }
     return _render(request, staff, "first_steps/page.html", context)

@@ -103,7 +103,7 @@ def _message(step: definitions.Message) -> Box:
         )
     if step.recommend is not None:
         parts.append(_("with recommendations of “%(key)s”") % {"key": step.recommend.placement})
-    name = words.TEMPLATES.get(step.template, step.template)
+    name = words.template_name(step.template)
     return Box("message", str(name), " · ".join(parts))
 
 

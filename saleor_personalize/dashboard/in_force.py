@@ -198,7 +198,7 @@ def _staff() -> Iterator[Value]:
 
 def _time(title: str, setting: str) -> Value:
     value: Any = getattr(settings, setting)
-    text = words.duration(value) if isinstance(value, timedelta) else _("Never")
+    text = words.duration(value, is_alone=True) if isinstance(value, timedelta) else _("Never")
     return _value(title, text, setting)
 
 

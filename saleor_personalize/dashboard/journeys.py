@@ -172,7 +172,7 @@ def _person(row: Enrollment, staff: Staff) -> dict[str, Any]:
     return {
         "who": speaker.public_id if staff.can_see_people else "",
         "due_at": row.due_at,
-        "next": words.TEMPLATES.get(step.template, step.template) if step is not None else "",
+        "next": words.template_name(step.template) if step is not None else "",
         "held": words.held_reason(held) if held is not None else "",
         "version": row.version.number,
     }

@@ -83,7 +83,7 @@ def _row(row: AttributedOrder, person: Whose | None) -> dict[str, Any]:
         "placed_at": order.placed_at,
         "person": person,
         "is_message": row.kind == TouchKind.MESSAGE,
-        "name": str(words.TEMPLATES.get(row.template, row.template))
+        "name": words.template_name(row.template)
         if row.kind == TouchKind.MESSAGE
         else row.placement,
         "journey": words.journey_name(row.journey.key) if row.journey is not None else "",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,10 +13,9 @@ from django.utils import timezone, translation
 from django.utils.translation import gettext_lazy, ngettext
 
 from saleor_personalize.conf import settings
-from saleor_personalize.dashboard import words
+from saleor_personalize.dashboard import message_rows, words
 from saleor_personalize.dashboard.access import Staff, staff_view
 from saleor_personalize.dashboard.views import Context, _render
-from saleor_personalize.dashboard.whose import whose
 from saleor_personalize.enums import (
     AuditAction,
     DeliveryChannel,
@@ -132,7 +131,7 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
         "messages/page.html",
         {
             "asked": asked,
-            "messages": rows(staff, found.messages),
+            "messages": message_rows.rows(staff, found.messages),
             "older": found.older,
             "is_cut": found.is_cut,
             "is_first": "before" not in request.GET,
@@ -147,33 +146,13 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
             "channels": [
                 (one.value, facts.DELIVERY_CHANNELS[one.value]) for one in DeliveryChannel
             ],
-            "templates": sorted(
-                (str(words.TEMPLATES.get(name, name)), name) for name in known_templates()
-            ),
+            "templates": sorted((words.template_name(name), name) for name in known_templates()),
             "periods": [
                 (days, ngettext("%(count)d day", "%(count)d days", days) % {"count": days})
                 for days in PERIODS
             ],
         },
     )
-
-
-def rows(staff: Staff, messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Return what the lines of a list say, to those who may see people also whose each message is."""
-    people = whose(staff, {message.profile_id for message in messages})
-    return [{**row(message), "person": people.get(message.profile_id)} for message in messages]
-
-
-def row(message: Message) -> dict[str, Any]:
-    """Return what a line of a list says of a message."""
-    return {
-        "id": message.public_id,
-        "name": words.TEMPLATES.get(message.template, message.template),
-        "journey": words.journey_name(message.journey.key) if message.journey is not None else "",
-        "over": facts.DELIVERY_CHANNELS.get(message.delivery_channel, ""),
-        "at": message.handed_over_at or message.decided_at,
-        "state": words.message_state(message),
-    }
 
 
 # -- one message -------------------------------------------------------------------------------------
@@ -211,7 +190,7 @@ def _found(staff: Staff, message_id: UUID) -> Message:
 def _one(request: HttpRequest, staff: Staff, message: Message) -> HttpResponse:
     speaker = message.profile.merged_into or message.profile
     context = {
-        **row(message),
+        **message_rows.row(message),
         "message": message,
         "purpose": facts.PURPOSES.get(message.purpose, message.purpose),
         "version": message.enrollment.version.number if message.enrollment is not None else None,

@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from saleor_personalize.conf import settings
-from saleor_personalize.dashboard import messages, told, words
+from saleor_personalize.dashboard import message_rows, told, words
 from saleor_personalize.dashboard.access import Staff, staff_view
 from saleor_personalize.dashboard.views import Context, _render, _tell
 from saleor_personalize.enums import (
@@ -130,7 +130,7 @@ def _written(profile: Profile, now: datetime) -> Context:
     return {
         "sent_count": counts.get(MessageStatus.SENT, 0),
         "not_sent_count": counts.get(MessageStatus.NOT_SENT, 0),
-        "messages": [messages.row(message) for message in rows[:MESSAGES_SHOWN]],
+        "messages": [message_rows.row(message) for message in rows[:MESSAGES_SHOWN]],
         "has_more_messages": sum(counts.values()) > MESSAGES_SHOWN,
         "next": [
             words.next_message(each, now)
@@ -156,12 +156,18 @@ def _allowed(profile: Profile) -> list[tuple[str, str]]:
 def _parts(profile: Profile) -> list[dict[str, Any]]:
     """Return the profiles that make up the person, with the ids of each."""
     found = {
-        row.pk: {"number": number, "profile": row, "name": row.first_name, "ids": []}
+        row.pk: {
+            "number": number,
+            "profile": row,
+            "name": row.first_name,
+            "ids": [],
+            "technical": [],
+        }
         for number, row in enumerate(profile.person().order_by("pk"), start=1)
     }
     rows = Identity.objects.of(profile.installation).filter(profile__in=found).order_by("pk")
     for row in rows:
-        found[row.profile_id]["ids"].append(
+        found[row.profile_id]["ids" if row.kind in told.READABLE else "technical"].append(
             {
                 "kind": told.IDS[row.kind],
                 "value": row.address or row.value,

@@ -80,7 +80,7 @@ def _form(staff: Staff, given: dict[str, str]) -> Context:
     shop = placements.shop_of(staff.installation)
     channels = SalesChannel.objects.of(staff.installation).filter(deleted_at=None)
     return {
-        "placements": sorted(shop.placements),
+        "placements": [(key, words.name_of(key)) for key in sorted(shop.placements)],
         "channels": queries.busiest_first(
             installation=staff.installation, slugs=channels.values_list("slug", flat=True)
         ),

@@ -41,7 +41,8 @@ def _page(request: HttpRequest, staff: Staff) -> HttpResponse:
             "kinds": [
                 {
                     "title": words.DATA[kind.key],
-                    "kept": words.duration(kind.kept) if kind.kept else None,
+                    "kept": words.duration(kind.kept, is_alone=True) if kind.kept else None,
+                    "is_told_by_end": kind.is_told_by_end,
                     "row": row,
                     "most": retention.COUNTED,
                 }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import date
 from decimal import Decimal
 
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.utils import formats, timezone
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -127,7 +129,18 @@ def _exports(staff: Staff) -> list[tuple[str, str]]:
 
 
 def _period(found: Report) -> Context:
-    return {"report": found, "periods": PERIODS}
+    return {
+        "report": found,
+        "periods": PERIODS,
+        "since": _day(found.since),
+        "until": _day(found.until),
+    }
+
+
+def _day(on: date) -> str:
+    """Return a day as `bridge.js` writes every moment: in the reader's way."""
+    day = formats.date_format(on, "DATE_FORMAT")
+    return format_html('<time datetime="{}" data-day>{}</time>', on.isoformat(), day)
 
 
 def _known(value: object) -> str:
@@ -294,6 +307,7 @@ def _journey(row: JourneyReport) -> Context:
 def _placement(row: PlacementReport) -> Context:
     return {
         "row": row,
+        "name": words.name_of(row.key),
         "clicked": words.share(row.click_share),
         "added": words.share(row.added_share),
         "after_view": _after_view(row.led.values()),

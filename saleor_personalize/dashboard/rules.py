@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from saleor_personalize.catalog import lookup
-from saleor_personalize.dashboard import names
+from saleor_personalize.dashboard import names, words
 from saleor_personalize.dashboard.access import Staff, staff_view
 from saleor_personalize.dashboard.forms import row_id
 from saleor_personalize.dashboard.views import Context, _render, _tell
@@ -77,7 +77,7 @@ def _page(request: HttpRequest, staff: Staff) -> HttpResponse:
             "name": row.name,
             "effect": EFFECTS[RuleEffect(row.effect)],
             "about": list(_about(row.conditions, known)),
-            "placements": ", ".join(row.placements),
+            "placements": ", ".join(map(words.name_of, row.placements)),
             "channels": ", ".join(row.channels),
             "state": _state(row, now),
         }
@@ -436,7 +436,9 @@ def _edit(
         "form": form,
         "faults": told,
         "effects": [(effect.value, label) for effect, label in EFFECTS.items()],
-        "placements": [(key, key in chosen_placements) for key in sorted(shop.placements)],
+        "placements": [
+            (key, words.name_of(key), key in chosen_placements) for key in sorted(shop.placements)
+        ],
         "channels": [(slug, slug in chosen_channels) for slug in slugs],
         "lists": [_list(name, form.get(name, ""), told.get(name)) for name in LISTS],
         "ranges": [

@@ -35,6 +35,8 @@ IDS = {
     IdentityKind.EXTERNAL_ID.value: gettext_lazy("Id of your own system"),
     IdentityKind.PHONE.value: gettext_lazy("Phone number"),
 }
+#: ids that say something to people; the others are for machines
+READABLE = frozenset({IdentityKind.EMAIL.value, IdentityKind.PHONE.value})
 PROOFS = {
     MergeProof.LOGIN.value: gettext_lazy("Signed in on this device."),
     MergeProof.ACCOUNT.value: gettext_lazy(
@@ -165,7 +167,7 @@ def _message(entry: Entry, names: Mapping[str, str]) -> tuple[Any, ...]:
         )
     )
     channel = facts.DELIVERY_CHANNELS.get(about["delivery_channel"], "")
-    return words.TEMPLATES.get(about["template"], about["template"]), channel, state.text, state
+    return words.template_name(about["template"]), channel, state.text, state
 
 
 def _journey(entry: Entry) -> str:

@@ -60,14 +60,11 @@ urlpatterns = [
         name="dashboard-backfill-resume",
     ),
     path("dashboard/messages/", views.messages, name="dashboard-messages"),
-    path(
-        "dashboard/messages/<uuid:message_id>/settle/",
-        views.settle_message,
-        name="dashboard-message-settle",
-    ),
     path("dashboard/sent/", messages.page, name="dashboard-sent"),
     path("dashboard/sent/<uuid:message_id>/", messages.one, name="dashboard-message"),
-    path("dashboard/sent/<uuid:message_id>/settle/", messages.settle, name="dashboard-sent-settle"),
+    path(
+        "dashboard/sent/<uuid:message_id>/settle/", messages.settle, name="dashboard-message-settle"
+    ),
     path("dashboard/previews/", previews.page, name="dashboard-previews"),
     path("dashboard/previews/show/", previews.show, name="dashboard-preview"),
     path("dashboard/previews/send/", previews.send, name="dashboard-preview-send"),

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
-from uuid import UUID
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -22,7 +21,7 @@ from django.views.decorators.http import require_GET
 from saleor_personalize.analytics.queries import headline
 from saleor_personalize.analytics.reports import Led
 from saleor_personalize.conf import settings
-from saleor_personalize.dashboard import navigation, step_words, words
+from saleor_personalize.dashboard import message_rows, navigation, step_words, words
 from saleor_personalize.dashboard.access import (
     Staff,
     dashboard_origins,
@@ -33,18 +32,16 @@ from saleor_personalize.dashboard.access import (
     why_not,
 )
 from saleor_personalize.dashboard.forms import row_id
-from saleor_personalize.enums import AuditAction, BackfillStatus, MessageStatus
+from saleor_personalize.enums import AuditAction, BackfillStatus
 from saleor_personalize.ingestion import backfill as backfills
 from saleor_personalize.ingestion import deliveries, queries
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.figures import journey_state
-from saleor_personalize.messaging import outcomes
 from saleor_personalize.messaging.figures import message_counts
 from saleor_personalize.messaging.queries import newest_messages, uncertain_messages
-from saleor_personalize.models import Backfill, Message
+from saleor_personalize.models import Backfill
 from saleor_personalize.onboarding.queries import Lack, first_steps, lacks
 from saleor_personalize.recommendations.queries import published_models
-from saleor_personalize.segments import words as facts
 from saleor_personalize.segments.queries import lag
 from saleor_personalize.tasks.broker import ask_for
 
@@ -216,38 +213,15 @@ def messages(request: HttpRequest, staff: Staff) -> HttpResponse:
     return _render(request, staff, "messages.html", _messages(request, staff, timezone.now()))
 
 
-@staff_view(sends=True)
-def settle_message(request: HttpRequest, staff: Staff, message_id: UUID) -> HttpResponse:
-    found = Message.objects.of(staff.installation).filter(public_id=message_id)
-    message = found.select_related("installation", "enrollment").first()
-    if message is None:
-        raise Http404
-    is_sent = request.POST.get("fate") == "sent"
-    outcomes.settle(message=message, is_sent=is_sent, now=timezone.now())
-    staff.record(AuditAction.MESSAGE_SETTLED, on=message, is_sent=is_sent)
-    return _render(request, staff, "messages.html", _messages(request, staff, timezone.now()))
-
-
 def _messages(request: HttpRequest, staff: Staff, now: datetime) -> Context:
     shown = newest_messages(installation=staff.installation, limit=MESSAGES_SHOWN)
     # First of all what waits for somebody's word.
     uncertain = uncertain_messages(installation=staff.installation, limit=UNCERTAIN_SHOWN)
     counts = message_counts(installation=staff.installation, since=now - COUNTED)
-    rows = [
-        {
-            "id": message.public_id,
-            "name": words.TEMPLATES.get(message.template, message.template),
-            "over": facts.DELIVERY_CHANNELS.get(message.delivery_channel, ""),
-            "at": message.handed_over_at or message.decided_at,
-            "state": words.message_state(message),
-            "error": message.error,
-            "is_open": message.status == MessageStatus.UNCERTAIN,
-        }
-        for message in (*uncertain, *(one for one in shown if one not in uncertain))
-    ]
+    listed = (*uncertain, *(one for one in shown if one not in uncertain))
     fingerprint = (counts, [(m.pk, m.status) for m in (*uncertain, *shown)])
     return {
-        "messages": rows,
+        "messages": message_rows.rows(staff, listed),
         "counts": counts,
         "messages_poll": _poll(request, fingerprint, CALM),
     }

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from django.utils import formats
 from django.utils.functional import Promise
+from django.utils.text import capfirst
 from django.utils.translation import get_language, gettext_lazy, ngettext
 from django.utils.translation import gettext as _
 
@@ -32,6 +33,7 @@ from saleor_personalize.ingestion.queries import BackfillProgress, WebhookHealth
 from saleor_personalize.journeys import dry_runs
 from saleor_personalize.journeys.outlook import Outlook
 from saleor_personalize.messaging.rendering import format_money
+from saleor_personalize.ml.engine import FILLERS
 from saleor_personalize.models import (
     DryRun,
     Import,
@@ -168,6 +170,7 @@ TEMPLATES = {
     "low_stock": gettext_lazy("Only a few are left"),
     "mothers_day": gettext_lazy("Mother's Day is near"),
     "price_drop": gettext_lazy("It costs less now"),
+    "re_permission": gettext_lazy("Still interested?"),
     "repeat_customer": gettext_lazy("Thank you for coming back"),
     "replenishment": gettext_lazy("Is it time for more?"),
     "review": gettext_lazy("How do you like it?"),
@@ -182,7 +185,7 @@ TEMPLATES = {
 }
 
 
-#: journeys by key; one of the shop's own shows under its key
+#: journeys by key; one of the shop's own shows as its key in words
 JOURNEYS = {
     "abandoned_checkout": gettext_lazy("Cart reminder"),
     "back_in_stock": gettext_lazy("Back in stock"),
@@ -229,6 +232,17 @@ TRIGGERS = {
     "welcome": gettext_lazy("Somebody allows messages and has never ordered."),
     "win_back": gettext_lazy("Somebody stays away for longer than they use to."),
 }
+#: permissions as Saleor's Dashboard calls them; one that is not here shows in its own words
+PERMISSIONS = {
+    "MANAGE_APPS": gettext_lazy("Manage apps"),
+    "MANAGE_CHECKOUTS": gettext_lazy("Manage checkouts"),
+    "MANAGE_DISCOUNTS": gettext_lazy("Manage discounts"),
+    "MANAGE_ORDERS": gettext_lazy("Manage orders"),
+    "MANAGE_PRODUCTS": gettext_lazy("Manage products"),
+    "MANAGE_SETTINGS": gettext_lazy("Manage settings"),
+    "MANAGE_STAFF": gettext_lazy("Manage staff"),
+    "MANAGE_USERS": gettext_lazy("Manage users"),
+}
 #: what may be downloaded, by kind
 REPORTS = {
     "figures": gettext_lazy("Figures of each day"),
@@ -241,7 +255,16 @@ REPORTS = {
 
 
 def journey_name(key: str) -> str:
-    return str(JOURNEYS.get(key, key))
+    return str(JOURNEYS.get(key) or name_of(key))
+
+
+def template_name(key: str) -> str:
+    return str(TEMPLATES.get(key) or name_of(key))
+
+
+def name_of(key: str) -> str:
+    """Return a key in words where nothing names it better: landing_page is "Landing page"."""
+    return capfirst(key.replace("_", " "))
 
 
 def volume(run: DryRun | None) -> str:
@@ -358,10 +381,14 @@ _HELD_BACK = {
 
 def recommender_state(row: Measured) -> State:
     """Tell whether a recommender is used, and why not."""
-    if row.figures is None:
-        return State("", _("Not enough data"))
+    if row.is_used and row.figures is None:
+        return State("good", _("Used"), _("There is not enough data to tell how good it is."))
     if row.is_used:
         return State("good", _("Used"))
+    if row.figures is None:
+        return State("", _("Not enough data"))
+    if row.alias in FILLERS:
+        return State("", _("Stands in"), _("It answers where no other recommender has an answer."))
     return State("warn", _("Not used"), _("It is no better than popularity."))
 
 
@@ -826,7 +853,7 @@ def next_message(found: Outlook, now: datetime) -> dict[str, str]:
     channel = found.delivery_channel
     return {
         "journey": journey_name(found.enrollment.journey.key),
-        "message": str(TEMPLATES.get(found.template, found.template)),
+        "message": template_name(found.template),
         "over": str(facts.DELIVERY_CHANNELS.get(found.delivery_channel, "")),
         "when": distance(found.at, now),
         "why_not": not_sent_reason(found.objection, channel)
@@ -875,11 +902,14 @@ def amount(value: Decimal, currency: str) -> str:
 
 def permission(name: str) -> str:
     """Return a permission as Saleor's Dashboard calls it: MANAGE_ORDERS is "Manage orders"."""
-    return name.replace("_", " ").capitalize()
+    return str(PERMISSIONS.get(name) or name.replace("_", " ").capitalize())
 
 
-def duration(value: timedelta | None) -> str:
-    """Return a length of time in words, e.g. "0.3 s", "4 min"."""
+def duration(value: timedelta | None, *, is_alone: bool = False) -> str:
+    """Return a length of time in words, e.g. "0.3 s", "4 min".
+
+    `is_alone`: no sentence stands around it ("395 Tage", not "395 Tagen").
+    """
     if value is None:
         return _("unknown")
     seconds = value.total_seconds()
@@ -891,4 +921,7 @@ def duration(value: timedelta | None) -> str:
         return _("%(count)d min") % {"count": round(seconds / 60)}
     if seconds < 48 * 3600:
         return _("%(count)d h") % {"count": round(seconds / 3600)}
-    return _("%(count)d days") % {"count": round(seconds / 86400)}
+    days = round(seconds / 86400)
+    if is_alone:
+        return ngettext("%(count)d day", "%(count)d days", days) % {"count": days}
+    return _("%(count)d days") % {"count": days}

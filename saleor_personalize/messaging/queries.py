@@ -18,16 +18,14 @@ REACHED = (MessageStatus.HANDING_OVER, MessageStatus.SENT, MessageStatus.UNCERTA
 
 def newest_messages(*, installation: Installation, limit: int) -> list[Message]:
     """Return the newest messages, sent or not, newest first; `reason` says why not."""
-    rows = Message.objects.of(installation).select_related("enrollment__journey")
+    rows = Message.objects.of(installation).select_related("journey", "enrollment__journey")
     return list(rows.order_by("-decided_at", "-pk")[:limit])
 
 
 def uncertain_messages(*, installation: Installation, limit: int) -> list[Message]:
     """Return the messages that may have gone, longest ago first."""
     rows = Message.objects.of(installation).filter(status=MessageStatus.UNCERTAIN)
-    return list(
-        rows.select_related("installation", "enrollment").order_by("decided_at", "pk")[:limit]
-    )
+    return list(rows.select_related("installation", "journey").order_by("decided_at", "pk")[:limit])
 
 
 def reached_by(*, enrollment: Enrollment, since: datetime) -> bool:

@@ -74,6 +74,10 @@ class FirstSteps:
     is_live: bool
 
     @property
+    def is_recipe_live(self) -> bool:
+        return any(step.key == StepKey.LIVE and step.is_done for step in self.steps)
+
+    @property
     def next(self) -> Step | None:
         """Return what has to be done next; None once a journey is live."""
         if self.is_live:

@@ -80,6 +80,11 @@ class Kind:
     end: Callable[[Installation, list[int], datetime], int] | None = None
 
     @property
+    def is_told_by_end(self) -> bool:
+        """Tell whether its rows are as old as when they expire, which may be to come."""
+        return self.moment == "expires_at"
+
+    @property
     def kept(self) -> timedelta | None:
         """How long it is kept; None: as long as the person or the shop."""
         if self.setting == "RETENTION":

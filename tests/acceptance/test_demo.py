@@ -204,10 +204,10 @@ def test_b97_d2_the_demos_dashboard_shows_what_happened_in_the_language_that_is_
     frame.locator("#page-demand").click(timeout=30_000)
     expect(frame.locator("#content")).to_contain_text("default-channel: 2 wait")
     frame.locator("#page-experiments").click()
-    expect(frame.locator("#content")).to_contain_text("landing_page")
+    expect(frame.locator("#content")).to_contain_text("Landing page")
     frame.locator("#page-results").click()
     shown = frame.get_by_role("region", name="Figures of each placement")
-    expect(shown).to_contain_text("landing_page")
+    expect(shown).to_contain_text("Landing page")
     page.get_by_label("Language").select_option("de")
     expect(frame.locator("#results-title")).to_have_text("Ergebnisse")
 

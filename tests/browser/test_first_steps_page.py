@@ -60,7 +60,7 @@ def test_b99_a_newcomer_has_a_live_journey_after_the_first_steps(
     frame.locator("#step-storefront").press("Enter")
     frame.get_by_label("storefront", exact=False).last.fill("https://shop.example")
     frame.locator("#settings-save").press("Enter")
-    expect(frame.locator("#outcome")).to_have_text("Settings saved")
+    expect(frame.locator("#outcome")).to_have_text("Settings saved.")
     frame.locator("#page-first-steps").press("Enter")
     expect(frame.locator("#outcome")).to_be_hidden()
     frame.get_by_role("button", name="Begin with “Welcome”").press("Enter")
@@ -82,7 +82,7 @@ def test_b99_a_newcomer_has_a_live_journey_after_the_first_steps(
     assert shown.violations() == []
     assert fits(shown)
     frame.locator("#previews-send").press("Enter")
-    expect(frame.locator("#outcome")).to_contain_text("Look into your own mailbox")
+    expect(frame.locator("#outcome")).to_contain_text("Sent. Look into your own mailbox")
     assert [sent.to for sent in mail.outbox] == [["staff@example.com"]]
     assert not Journey.objects.filter(is_live=True).exists()
     frame.locator("#page-first-steps").press("Enter")

@@ -134,6 +134,18 @@ def test_b99_from_the_first_look_to_a_live_journey(
     assert not Message.objects.exists()
 
 
+def test_b99_that_another_journey_is_live_is_not_said_of_the_chosen_one(
+    client: Client, installation: Installation, signed: dict[str, str]
+) -> None:
+    client.post("/dashboard/journeys/abandoned_checkout/go-live/", headers=signed)
+    assert "What is left makes it better." in text_of(client.get(PAGE, headers=signed))
+    client.post(f"{PAGE}choose/", {"recipe": "welcome"}, headers=signed)
+    shown = text_of(client.get(PAGE, headers=signed))
+    assert "Another journey is live. “Welcome”, which you chose, sends nothing" in shown
+    assert "What is left makes it better." not in shown
+    assert states(client, signed)["Go live"] == "Open"
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_b99_a_recipe_is_tried_before_anybody_was_in_it(
     client: Client, installation: Installation, signed: dict[str, str], recipe: str
@@ -208,7 +220,7 @@ def test_b99_steps_are_those_of_the_chosen_journey(
     assert found["Send its message to yourself"] == "Recommended"
     assert found["Go live"] == "Open"
     page = text_of(client.get(PAGE, headers=signed))
-    assert "A journey is live." in page
+    assert "Another journey is live." in page
     installation.storefront_origins = ["https://shop.example"]
     installation.save()
     client.post(f"{PAGE}choose/", {"recipe": "welcome"}, headers=signed)

@@ -23,6 +23,7 @@ from saleor_personalize.messaging import queries
 from saleor_personalize.models import (
     AuditEntry,
     Installation,
+    Journey,
     Message,
     MessageCopy,
     MessageEvent,
@@ -271,6 +272,32 @@ def test_b101_whose_message_it_is_shows_to_who_may_see_people(
     assert "Whose it is" not in text_of(page)
     assert "What it said" not in text_of(page)
     assert str(alice.public_id) not in page.content.decode()
+
+
+def test_b101_the_overview_opens_each_message_and_says_whose_it_is_by_the_same_right(
+    client: Client, installation: Installation, alice: Profile, signed: dict[str, str]
+) -> None:
+    Profile.objects.filter(pk=alice.pk).update(first_name="Alicja")
+    message = send(alice, "1")
+    looker = headers(installation, permissions=SEEN, user_permissions=SEEN)
+    for reader, is_told in ((signed, True), (looker, False)):
+        overview = client.get("/dashboard/overview/", headers=reader)
+        assert listed(overview) == ids(message)
+        assert f'hx-get="{PAGE}{message.public_id}/"' in overview.content.decode()
+        assert ("Alicja" in text_of(overview)) is is_told
+
+
+def test_b95_what_only_has_a_key_shows_in_words(
+    client: Client, installation: Installation, alice: Profile, signed: dict[str, str]
+) -> None:
+    own = Journey.objects.create(installation=installation, key="hello_in_the_shop")
+    send(alice, "1", journey=own, template="re_permission")
+    page = client.get(PAGE, headers=signed)
+    assert '<option value="hello_in_the_shop">Hello in the shop</option>' in page.content.decode()
+    assert '<option value="re_permission">Still interested?</option>' in page.content.decode()
+    assert "Still interested?" in text_of(page)
+    for path in ("/dashboard/journeys/", "/dashboard/previews/"):
+        assert "Hello in the shop" in text_of(client.get(path, headers=signed))
 
 
 def test_b95_a_message_shows_its_words_as_they_went(

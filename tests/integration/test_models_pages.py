@@ -10,6 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from saleor_personalize.dashboard import words
 from saleor_personalize.enums import (
     ConsentState,
     Purpose,
@@ -83,6 +84,20 @@ def test_b39_the_report_shows_each_recommender_beside_popularity(
     assert "What is bought along with a product" in shown
     assert shown.count("It is no better than popularity.") == 1, "of what looks alike by name"
     assert "not enough data" in shown, "of what was not asked often enough"
+    assert "There is not enough data to tell how good it is." in shown
+    # What answers on one page answers on the other.
+    overview = client.get("/dashboard/overview/", headers=signed).content.decode()
+    aliases = TrainedModel.objects.get().metrics["aliases"]
+    used = re.findall(
+        r'<th scope="row">([^<]+)<br>[^\n]*\n<td><span class="state good">Used', shown
+    )
+    (listed,) = re.findall(
+        r'<span class="wrap">us</span><span class="small">([^<]+)</span>', overview
+    )
+    assert set(listed.split(", ")) == {
+        str(words.RECOMMENDERS[alias]) for alias, found in aliases.items() if found["published"]
+    }
+    assert set(listed.split(", ")) <= set(used)
     assert "times as good as popularity." in shown
 
 

@@ -232,6 +232,15 @@ def test_b94_a_shop_where_nothing_happened_is_told_what_to_do_and_no_zero_percen
     assert "0.0 %" not in told
 
 
+def test_b94_all_dates_of_the_page_are_written_in_the_readers_way(
+    client: Client, installation: Installation, signed: dict[str, str]
+) -> None:
+    count(installation)
+    page = client.get("/dashboard/results/", headers=signed).content.decode()
+    assert len(re.findall(r'<time datetime="[0-9]{4}-[0-9]{2}-[0-9]{2}" data-day>', page)) == 2
+    assert re.search(r'Counted <time datetime="[^"]+">[^<]+</time>[.]', page)
+
+
 @pytest.mark.parametrize("days", ["8", "", "x", "9" * 5_000])
 def test_b94_a_period_that_there_is_not_is_the_usual_one(
     client: Client, installation: Installation, signed: dict[str, str], days: str

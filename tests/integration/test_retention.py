@@ -36,6 +36,7 @@ from saleor_personalize.models import (
     Exposure,
     Favourite,
     Identity,
+    InboxItem,
     Installation,
     Message,
     Order,
@@ -318,6 +319,13 @@ def test_b123_the_page_shows_what_is_kept_how_long(
     make_checkout(alice, NOW - timedelta(days=181))
     make_checkout(dave, NOW - timedelta(days=181))
     make_membership(alice, NOW - timedelta(days=400))
+    InboxItem.objects.create(
+        installation=installation,
+        profile=alice,
+        message=make_message(alice, NOW - timedelta(days=2)),
+        created_at=NOW - timedelta(days=2),
+        expires_at=NOW + timedelta(days=5),
+    )
     with time_machine.travel(NOW, tick=False):
         html = client.get("/dashboard/data/", headers=headers(installation)).content.decode()
         assert "How much there is of it is counted within the hour." in html
@@ -335,6 +343,8 @@ def test_b123_the_page_shows_what_is_kept_how_long(
     assert "Older rows should have gone." not in carts[:500], "one night late is no fault"
     ended = html[html.index("<h3>Stays in segments that ended</h3>") :]
     assert "Older rows should have gone." in ended[:600]
+    inbox = html[html.index("<h3>Messages in the shop</h3>") :]
+    assert '1 row · first to expire: <time datetime="2026-03-07T12:00:00+00:00">' in inbox[:400]
     assert "everything of this shop goes after 30 days" in html
 
 

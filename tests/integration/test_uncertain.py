@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from io import StringIO
 
 import pytest
@@ -72,9 +73,10 @@ def test_b87_staff_see_what_is_open_and_settle_it_by_command(world: World, lost:
 def test_b87_staff_settle_it_on_the_page_and_nobody_of_another_shop(
     installation: Installation, other_installation: Installation, world: World, lost: Message
 ) -> None:
-    client, path = Client(), f"/dashboard/messages/{lost.public_id}/settle/"
-    page = client.get("/dashboard/messages/", headers=headers(installation)).content.decode()
-    assert path in page
+    client, path = Client(), f"/dashboard/sent/{lost.public_id}/settle/"
+    overview = client.get("/dashboard/overview/", headers=headers(installation)).content.decode()
+    (url,) = re.findall(r'id="message-[^"]+"[^>]* hx-get="([^"]+)"', overview)
+    assert path in client.get(url, headers=headers(installation)).content.decode()
     foreign = headers(other_installation)
     assert client.post(path, {"fate": "sent"}, headers=foreign).status_code == 404
     assert client.get(path, headers=headers(installation)).status_code == 405

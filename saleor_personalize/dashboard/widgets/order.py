@@ -60,9 +60,9 @@ def _followed(order: Order, now: datetime) -> dict[str, Any] | None:
         return None
     key = found.template or (found.journey.key if found.journey else "")
     return {
-        "name": words.TEMPLATES.get(key, key)
+        "name": words.template_name(key)
         if found.kind == TouchKind.MESSAGE
-        else found.placement,
+        else words.name_of(found.placement),
         "is_message": found.kind == TouchKind.MESSAGE,
         "touch": words.TOUCHES[Touch(found.touch)],
         "when": words.distance(found.touched_at, now),
@@ -77,7 +77,7 @@ def _messages(order: Order, now: datetime) -> list[dict[str, Any]]:
     )
     return [
         {
-            "name": words.TEMPLATES.get(row.template, row.template),
+            "name": words.template_name(row.template),
             "over": facts.DELIVERY_CHANNELS.get(row.delivery_channel, ""),
             "when": words.distance(row.decided_at, now),
             "did": [words.OUTCOMES[kind] for kind in reactions.get(row.pk, ())],
@@ -93,7 +93,7 @@ def _clicks(order: Order, now: datetime) -> list[dict[str, Any]]:
     name_of = segments.names_of(installation=order.installation, products=ids)
     return [
         {
-            "placement": row.properties.get("placement", ""),
+            "placement": words.name_of(row.properties.get("placement", "")),
             "product": name_of("product", row.product_saleor_id) or row.product_saleor_id,
             "did": facts.EVENTS[row.type],
             "when": words.distance(row.occurred_at, now),

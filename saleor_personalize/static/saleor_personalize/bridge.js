@@ -294,7 +294,8 @@
   body.addEventListener("personalize:outcome", (event) => {
     const { status, title, text } = event.detail;
     const strong = document.createElement("strong");
-    strong.textContent = title;
+    // Whoever hears it as well hears where the title ends.
+    strong.textContent = /[.!?…]$/.test(title) ? title : `${title}.`;
     outcome.className = `notice ${TONES[status] || ""} wrap`;
     outcome.replaceChildren();
     place();
