@@ -22,6 +22,7 @@ from saleor_personalize.enums import AuditAction, DeliveryChannel, NotSentReason
 from saleor_personalize.events.queries import ordered_since
 from saleor_personalize.journeys import carts, outlook
 from saleor_personalize.journeys.carts import CartState, LeftCart, Recovery
+from saleor_personalize.journeys.outlook import Outlook
 from saleor_personalize.models import Checkout, Message, SalesChannel
 from saleor_personalize.segments import words as facts
 from saleor_personalize.tasks.broker import ask_for
@@ -52,6 +53,7 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
     rows = found.carts
     known = _names(staff, [row.checkout for row in rows], LINES)
     people = whose(staff, {row.checkout.profile_id for row in rows})
+    ahead = _ahead(rows, now)
     slugs = SalesChannel.objects.of(installation).filter(deleted_at=None).order_by("slug")
     return _render(
         request,
@@ -59,7 +61,7 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
         "abandoned/page.html",
         {
             "carts": [
-                {**_row(row, known, now), "person": people.get(row.checkout.profile_id)}
+                {**_row(row, known, ahead, now), "person": people.get(row.checkout.profile_id)}
                 for row in rows
             ],
             "older": found.older,
@@ -91,7 +93,15 @@ def _names(staff: Staff, shown: list[Checkout], most: int | None = None) -> dict
     )
 
 
-def _row(row: LeftCart, known: dict[str, str], now: datetime) -> dict[str, Any]:
+def _ahead(rows: list[LeftCart], now: datetime) -> dict[int, Outlook]:
+    """Return what is next for those of these who wait, by their stay."""
+    stays = [row.stay for row in rows if row.is_followed and row.stay is not None]
+    return {each.enrollment.pk: each for each in outlook.outlooks(stays, now=now)}
+
+
+def _row(
+    row: LeftCart, known: dict[str, str], ahead: dict[int, Outlook], now: datetime
+) -> dict[str, Any]:
     cart = row.checkout
     return {
         "pk": cart.pk,
@@ -100,7 +110,7 @@ def _row(row: LeftCart, known: dict[str, str], now: datetime) -> dict[str, Any]:
         "at": cart.last_changed_at,
         "lines": [_line(line, known, cart.currency) for line in cart.lines[:LINES]],
         "more": max(len(cart.lines) - LINES, 0),
-        "state": _state(row, now),
+        "state": _state(row, ahead, now),
     }
 
 
@@ -113,22 +123,14 @@ def _line(line: dict[str, Any], known: dict[str, str], currency: str) -> dict[st
     }
 
 
-def _state(row: LeftCart, now: datetime) -> State:
+def _state(row: LeftCart, ahead: dict[int, Outlook], now: datetime) -> State:
     """Tell what is done about a cart, or why nothing is."""
     stay = row.stay
     title = str(STATES[row.state])
     if row.state == CartState.FOLLOWED and stay is not None:
-        key = stay.journey.key
-        when = words.distance(max(stay.due_at, now), now)
-        text = _("%(journey)s, next %(when)s") % {
-            "journey": words.journey_name(key),
-            "when": when,
-        }
         if not stay.journey.is_live:
             return State("warn", _("Held"), words.held_reason(NotSentReason.JOURNEY_PAUSED))
-        if stay.held_by:
-            text = f"{text}. {words.held_reason(NotSentReason(stay.held_by))}"
-        return State("busy", title, text)
+        return State("busy", title, _followed(row, ahead[stay.pk], now))
     if row.told is not None:
         when = words.distance(row.told.decided_at, now)
         return State("good", title, _("%(when)s, and not ordered yet") % {"when": when})
@@ -171,6 +173,22 @@ def recover(request: HttpRequest, staff: Staff, checkout_id: int) -> HttpRespons
     return _tell(_one(request, staff, cart), *_told(staff, found, now))
 
 
+def _followed(row: LeftCart, ahead: Outlook, now: datetime) -> str:
+    """Tell when a cart is looked at next, what speaks against a message then, and what went before."""
+    coming = words.next_message(ahead, now)
+    told = [
+        _("%(journey)s, next %(when)s") % {"journey": coming["journey"], "when": coming["when"]}
+    ]
+    if coming["why_not"]:
+        told.append(f"{_('As things stand, it is not sent:')} {coming['why_not'].rstrip('.')}")
+    if coming["held_by"]:
+        told.append(coming["held_by"].rstrip("."))
+    if row.told is not None:
+        when = words.distance(row.told.decided_at, now)
+        told.append(_("A reminder went already, %(when)s") % {"when": when})
+    return f"{'. '.join(told)}{'.' if len(told) > 1 else ''}"
+
+
 def _told(staff: Staff, found: Recovery, now: datetime) -> tuple[str, str, str]:
     if found.outlook is None:
         return "error", _("Nothing is sent"), _why_nothing_goes(staff, found)
@@ -204,16 +222,10 @@ def _found(staff: Staff, checkout_id: int) -> Checkout:
 def _one(request: HttpRequest, staff: Staff, cart: Checkout) -> HttpResponse:
     now = timezone.now()
     known = _names(staff, [cart])
-    is_open = cart.closed_at is None and cart.deleted_at is None
-    recovery = carts.what_recover_would_do(checkout=cart, now=now)
     context = {
         "cart": cart,
         "total": words.amount(cart.total, cart.currency),
         "lines": [_line(line, known, cart.currency) for line in cart.lines],
-        "is_open": is_open,
-        "has_ordered": not is_open or ordered_since(cart),
-        "why_not_send": why_not(staff, "sends"),
-        "why_nothing_goes": _why_nothing_goes(staff, recovery),
         "who": cart.profile.public_id if staff.can_see_people else "",
         **_next(request, staff, cart, now),
     }
@@ -222,17 +234,23 @@ def _one(request: HttpRequest, staff: Staff, cart: Checkout) -> HttpResponse:
 
 def _next(request: HttpRequest, staff: Staff, cart: Checkout, now: datetime) -> Context:
     (known,) = carts.described(installation=staff.installation, carts=[cart])
-    ahead = outlook.outlooks([known.stay], now=now) if known.is_followed and known.stay else []
+    ahead = _ahead([known], now)
+    is_open = cart.closed_at is None and cart.deleted_at is None
+    recovery = carts.what_recover_would_do(checkout=cart, now=now)
     messages = Message.objects.of(staff.installation).filter(
         enrollment__in=carts.stays_over(cart), decided_at__lte=now
     )
     shown = list(messages.order_by("-decided_at", "-pk")[:MESSAGES])
-    is_due = any(each.at <= now for each in ahead)
+    is_due = any(each.at <= now for each in ahead.values())
     figures = [(row.pk, row.status) for row in shown]
     return {
         "cart": cart,
-        "state": _state(known, now),
-        "next": [words.next_message(each, now) for each in ahead],
+        "is_open": is_open,
+        "has_ordered": not is_open or ordered_since(cart),
+        "why_not_send": why_not(staff, "sends"),
+        "why_nothing_goes": _why_nothing_goes(staff, recovery),
+        "state": _state(known, ahead, now),
+        "next": [words.next_message(each, now) for each in ahead.values()],
         "messages": [_message(row) for row in shown],
         "poll": _poll(request, (figures, is_due), LIVELY if is_due else CALM),
     }

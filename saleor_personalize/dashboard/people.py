@@ -14,18 +14,16 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from saleor_personalize.conf import settings
 from saleor_personalize.dashboard import message_rows, told, words
 from saleor_personalize.dashboard.access import Staff, staff_view
+from saleor_personalize.dashboard.told import Permission
 from saleor_personalize.dashboard.views import Context, _render, _tell
 from saleor_personalize.enums import (
     AuditAction,
-    DeliveryChannel,
     IdentityKind,
     MergeProof,
     MessageStatus,
     PredictionTarget,
-    Purpose,
 )
 from saleor_personalize.events import history, people
 from saleor_personalize.journeys import outlook
@@ -141,15 +139,19 @@ def _written(profile: Profile, now: datetime) -> Context:
 
 
 def _allowed(profile: Profile) -> list[tuple[str, str]]:
-    """Return what the person allows in general, by delivery channel; single topics stand in the timeline."""
-    standing = consent.Standing(profile)
+    """Return what a send would be allowed, by delivery channel; topics are named where they differ."""
+    found: dict[str, list[Permission]] = {}
+    for each in told.permissions(profile):
+        found.setdefault(each.delivery_channel, []).append(each)
     return [
         (
-            str(facts.DELIVERY_CHANNELS[channel.value]),
-            str(facts.CONSENT_STATES[standing.state(Purpose.MARKETING, channel) or "never_asked"]),
+            str(facts.DELIVERY_CHANNELS[channel]),
+            ", ".join(
+                f"{each.said} ({', '.join(each.topics)})" if len(alike) > 1 else each.said
+                for each in alike
+            ),
         )
-        for channel in DeliveryChannel
-        if channel.value in settings.CHANNELS
+        for channel, alike in found.items()
     ]
 
 

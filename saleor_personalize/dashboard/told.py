@@ -10,9 +10,12 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from saleor_personalize.conf import settings
 from saleor_personalize.dashboard import words
 from saleor_personalize.dashboard.words import State
 from saleor_personalize.enums import (
+    ConsentState,
+    DeliveryChannel,
     IdentityKind,
     LifecycleStage,
     MergeProof,
@@ -23,7 +26,8 @@ from saleor_personalize.enums import (
     Purpose,
 )
 from saleor_personalize.events.history import Entry, EntryKind
-from saleor_personalize.models import Merge, Message, Predictor
+from saleor_personalize.messaging import guards
+from saleor_personalize.models import Merge, Message, Predictor, Profile
 from saleor_personalize.segments import words as facts
 
 IDS = {
@@ -239,3 +243,28 @@ def why_not_foretold(state: PredictionState, predictor: Predictor | None) -> str
             "needed": figures["needed_people"],
         }
     return _("Not enough data.")
+
+
+@dataclass(frozen=True)
+class Permission:
+    """What holds for these topics (their labels) over a delivery channel; `state` None: never asked."""
+
+    delivery_channel: str
+    state: ConsentState | None
+    topics: list[str]
+
+    @property
+    def said(self) -> str:
+        return str(facts.CONSENT_STATES[self.state or "never_asked"])
+
+
+def permissions(profile: Profile) -> list[Permission]:
+    """Return what somebody allows us to write to them about, alike answers over a delivery channel together."""
+    channels = [channel for channel in DeliveryChannel if channel.value in settings.CHANNELS]
+    found: list[Permission] = []
+    for channel, states in guards.permissions(profile=profile, delivery_channels=channels).items():
+        together: dict[ConsentState | None, list[str]] = {}
+        for topic, state in states.items():
+            together.setdefault(state, []).append(str(settings.TOPICS[topic]))
+        found += [Permission(channel.value, *alike) for alike in together.items()]
+    return found

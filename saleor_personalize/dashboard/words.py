@@ -882,7 +882,9 @@ def ways(delivery_channels: Collection[str]) -> str:
 
 
 def distance(at: datetime, now: datetime) -> str:
-    """Return when something is or was, seen from now: "in 4 min", "3 days ago"."""
+    """Return when something is or was, seen from now: "in 4 min", "now", "3 days ago"."""
+    if at == now:
+        return _("now")
     if at >= now:
         return _("in %(duration)s") % {"duration": duration(at - now)}
     return _("%(duration)s ago") % {"duration": duration(now - at)}

@@ -43,3 +43,12 @@ def claim(now: datetime) -> Enrollment | None:
             "journey", "installation", "version", "profile__installation"
         )
         return rows.get(pk=found[0])
+
+
+def looked_at(row: Enrollment, now: datetime) -> datetime:
+    """Return when somebody who waits is looked at next: now, while a worker has them or is due to.
+
+    A claim moves `due_at` and leaves `step_since`, the moment from which the step could be taken.
+    """
+    is_claimed = row.step_since <= now and row.due_at <= now + CLAIM and not row.held_by
+    return now if is_claimed else max(row.due_at, now)

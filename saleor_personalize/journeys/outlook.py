@@ -11,7 +11,7 @@ from datetime import datetime
 
 from saleor_personalize.enums import NotSentReason
 from saleor_personalize.exceptions import UnknownAlias
-from saleor_personalize.journeys import cases, definitions, rivals, ways
+from saleor_personalize.journeys import cases, claiming, definitions, rivals, ways
 from saleor_personalize.journeys.cases import Case
 from saleor_personalize.journeys.definitions import InvalidJourney
 from saleor_personalize.journeys.queries import waiting
@@ -43,10 +43,11 @@ class Outlook:
 def of_person(*, profile: Profile, now: datetime, limit: int) -> list[Outlook]:
     """Return what is next for a person, the first first, over all journeys that they wait in."""
     rows = waiting(installation=profile.installation).filter(profile__in=profile.person())
-    return outlooks(rows.select_related(*_RELATED)[:limit], now=now)
+    return outlooks(rows.select_related(*RELATED)[:limit], now=now)
 
 
-_RELATED = ("journey", "installation", "version", "profile__installation")
+#: What an outlook reads of each: have it read with the rows.
+RELATED = ("journey", "installation", "version", "profile__installation")
 
 
 def outlooks(rows: Iterable[Enrollment], *, now: datetime) -> list[Outlook]:
@@ -56,7 +57,7 @@ def outlooks(rows: Iterable[Enrollment], *, now: datetime) -> list[Outlook]:
 
 
 def _outlook(row: Enrollment, now: datetime) -> Outlook:
-    at = max(row.due_at, now)
+    at = claiming.looked_at(row, now)
     try:
         case = cases.case_of(row)
     except SubjectGone as gone:
@@ -67,7 +68,7 @@ def _outlook(row: Enrollment, now: datetime) -> Outlook:
     step = definitions.next_message(case.definition, case.path)
     if step is None:
         return Outlook(row, at)
-    way = ways.way_of(case, step, now)
+    way = ways.way_ahead(case, step, now)
     found = Outlook(row, at, step.template, way.delivery_channel)
     if not row.journey.is_live:
         return replace(found, objection=NotSentReason.JOURNEY_PAUSED, is_held=True)

@@ -54,15 +54,23 @@ def _for_whom(case: Case, now: datetime) -> dict[str, Any]:
     }
 
 
+def way_ahead(case: Case, step: definitions.Message, now: datetime) -> Way:
+    """Return the way that the message comes to: the other one, where the first is closed to the person.
+
+    Where both are closed, it is the one that comes nearest, and says why.
+    """
+    way = way_of(case, step, now)
+    if step.fallback is None or way.objection not in OF_ONE_WAY:
+        return way
+    return choosing.nearest([way, way_over(case, step.fallback.to, now)])
+
+
 def is_open(case: Case, step: definitions.Message, now: datetime) -> bool:
     """Tell whether there is a way to the person, and still something to say."""
     first = first_of(case, step)
     if first is not None and is_needless(step, first):
         return False
-    objection = way_of(case, step, now).objection
-    if objection in OF_ONE_WAY and step.fallback is not None:
-        objection = way_over(case, step.fallback.to, now).objection
-    return objection is None
+    return way_ahead(case, step, now).objection is None
 
 
 def first_of(case: Case, step: definitions.Message) -> Message | None:

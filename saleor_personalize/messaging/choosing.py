@@ -7,7 +7,7 @@ it is compared with what the people of the shop do there.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -119,9 +119,9 @@ def best(
             now=now,
         )
     ]
-    found = _first(way for _score, way in ways)
-    if found is None:
+    if not ways:
         return Way(DeliveryChannel.EMAIL, None, NotSentReason.NO_ADDRESS)
+    found = nearest([way for _score, way in ways])
     return replace(
         found, chosen=_explained(found, scores, {w.delivery_channel: w for _, w in ways})
     )
@@ -170,15 +170,11 @@ def _objection(way: Way | None) -> dict[str, str]:
     return {} if way is None or way.objection is None else {"objection": way.objection.value}
 
 
-def _first(ways: Iterable[Way]) -> Way | None:
+def nearest(ways: Sequence[Way]) -> Way:
     """Return the first that is open; else the first that was refused by the person, else the first."""
-    refused: list[Way] = []
-    for each in ways:
-        if each.objection is None:
-            return each
-        refused.append(each)
-    known = (each for each in refused if each.objection != NotSentReason.NO_ADDRESS)
-    return next(known, refused[0] if refused else None)
+    is_known = (each for each in ways if each.objection != NotSentReason.NO_ADDRESS)
+    is_open = (each for each in ways if each.objection is None)
+    return next(is_open, None) or next(is_known, ways[0])
 
 
 def _unknown(candidates: Iterable[DeliveryChannel]) -> list[Score]:

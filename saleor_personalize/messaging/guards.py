@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.db.models import Max, Min
@@ -19,11 +20,15 @@ from saleor_personalize.messaging import destinations, sunset
 from saleor_personalize.messaging.destinations import Destination
 from saleor_personalize.messaging.queries import marketing_since
 from saleor_personalize.models import Identity, Installation, Profile
+from saleor_personalize.models.held import held
 from saleor_personalize.profiles import consent, merging
 
 WEEK = timedelta(days=7)
 #: What stops a message that an order needs as well: there is nobody at the address, or they call it spam.
 _ALWAYS = (SuppressionReason.HARD_BOUNCE, SuppressionReason.COMPLAINT)
+
+#: Of two profiles of a person, the one that may be written to counts; then the one that refused.
+_OPENEST = (ConsentState.GRANTED, ConsentState.DENIED, ConsentState.PENDING, None)
 
 
 def address_identity(*, profile: Profile, preferred_hash: str = "") -> Identity | None:
@@ -77,8 +82,7 @@ def objection(
         reasons=None if is_any else _ALWAYS,
     ):
         return NotSentReason.SUPPRESSED
-    asked = {whose.pk: whose for whose in (profile, destination.profile)}
-    answers = [consent.Standing(whose) for whose in asked.values()]
+    answers = [consent.Standing(each) for each in _asked(profile, destination)]
     if not is_marketing:
         is_refused = any(each.state(purpose, channel) == ConsentState.DENIED for each in answers)
         return NotSentReason.NO_CONSENT if is_refused else None
@@ -93,20 +97,67 @@ def objection(
     return _wish(profile, now)
 
 
+def permissions(
+    *, profile: Profile, delivery_channels: Iterable[DeliveryChannel]
+) -> dict[DeliveryChannel, dict[str, ConsentState | None]]:
+    """Return what a person allows us to write about, by delivery channel and topic, as a send finds it.
+
+    It may be sent to any of their profiles, and is where one of them allows it. Of those, the ones count that
+    have an address or a device for it, if any has.
+    """
+    standings: dict[int, consent.Standing] = {}
+
+    def answers(one: Profile, destination: Destination | None) -> list[consent.Standing]:
+        whose = _asked(one, destination)
+        for each in whose:
+            if each.pk not in standings:
+                standings[each.pk] = consent.Standing(each)
+        return [standings[each.pk] for each in whose]
+
+    found: dict[DeliveryChannel, dict[str, ConsentState | None]] = {}
+    with held():
+        person = list(profile.person().select_related("installation").order_by("pk"))
+        for channel in delivery_channels:
+            ways = [
+                (one, destinations.destination_of(profile=one, delivery_channel=channel))
+                for one in person
+            ]
+            there = [each for each in ways if each[1] is not None] or ways
+            asked = [answers(*each) for each in there]
+            found[channel] = {
+                topic: min((_said(each, channel, topic) for each in asked), key=_OPENEST.index)
+                for topic in settings.TOPICS
+            }
+    return found
+
+
 def is_active(installation: Installation) -> bool:
     """Tell whether the app is switched on in the shop, asked of the database."""
     status = Installation.objects.values_list("status", flat=True).get(pk=installation.pk)
     return bool(status == InstallationStatus.ACTIVE)
 
 
+def _asked(profile: Profile, destination: Destination | None) -> list[Profile]:
+    """Return who is asked for a permission: the person, and last whoever the address belongs to."""
+    whose = (profile, profile if destination is None else destination.profile)
+    return list({one.pk: one for one in whose}.values())
+
+
+def _said(
+    answers: list[consent.Standing], channel: DeliveryChannel, topic: str
+) -> ConsentState | None:
+    """Return what holds for marketing about a topic: anybody's no, else what the owner of the address said."""
+    said = [each.state(Purpose.MARKETING, channel, topic) for each in answers]
+    return ConsentState.DENIED if ConsentState.DENIED in said else said[-1]
+
+
 def _refusal(
     answers: list[consent.Standing], channel: DeliveryChannel, topic: str
 ) -> NotSentReason | None:
-    """Read what the person allowed, and (last) what whoever the address belongs to did."""
-    purpose = Purpose.MARKETING
-    refuses = any(each.state(purpose, channel, topic) == ConsentState.DENIED for each in answers)
-    if not refuses and answers[-1].state(purpose, channel, topic) == ConsentState.GRANTED:
+    """Return what speaks against marketing about a topic, going by these answers."""
+    if _said(answers, channel, topic) == ConsentState.GRANTED:
         return None
+    purpose = Purpose.MARKETING
     allows_others = any(each.state(purpose, channel) == ConsentState.GRANTED for each in answers)
     return NotSentReason.TOPIC_REFUSED if allows_others else NotSentReason.NO_CONSENT
 

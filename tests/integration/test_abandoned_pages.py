@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from saleor_personalize.enums import AuditAction, ConsentState, IdentityKind, MessageStatus
-from saleor_personalize.journeys import carts
+from saleor_personalize.journeys import carts, claiming
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.live import AboutOrders
 from saleor_personalize.models import (
@@ -102,7 +102,7 @@ def test_4150_carts_that_were_left_are_listed_with_what_is_done_about_each(
     followed, early, nobody = carts.split("60.00 USD default-channel")[1:]
     assert "1 \N{MULTIPLICATION SIGN} VARIANT-1, 2 \N{MULTIPLICATION SIGN} VARIANT-2" in followed
     assert "Followed up" in followed
-    assert "Cart reminder, next in under 1 s" in followed
+    assert "Cart reminder, next now" in followed
     assert "3 \N{MULTIPLICATION SIGN} VARIANT-1" in early
     assert "Not followed up" in early
     assert "Nobody to write to" in nobody
@@ -199,13 +199,48 @@ def test_b95_a_persons_page_says_when_what_is_next_will_not_be_sent(
         told = html.unescape(" ".join(re.sub(r"<[^>]+>", " ", page).split()))
         return told.partition("What comes next")[2].partition("Nothing was sent")[0]
 
-    assert "Cart reminder by e-mail, in under 1 s" in planned().replace("Cart reminder · ", "")
+    assert "Cart reminder by e-mail, now" in planned().replace("Cart reminder · ", "")
     assert "it is not sent" not in planned()
     make_consent(alice, ConsentState.DENIED)
     assert (
         "As things stand, it is not sent: The person did not allow e-mails of this kind."
         in planned()
     )
+
+
+def test_4150_the_list_says_what_will_not_be_sent_and_what_went(
+    client: Client,
+    signed: dict[str, str],
+    world: World,
+    alice: Profile,
+) -> None:
+    world.checkout()
+    world.advance(NOW + HOUR)
+    assert "A reminder went already, 1 h ago." in shown(client, signed)
+    make_consent(alice, ConsentState.DENIED)
+    told = "As things stand, it is not sent: The person did not allow e-mails of this kind."
+    assert told in shown(client, signed)
+
+
+def test_4150_what_a_worker_has_taken_up_is_next_now(
+    client: Client, installation: Installation, signed: dict[str, str], world: World
+) -> None:
+    cart = leave(world, at=NOW - 5 * HOUR)
+    recover(client, installation, cart)
+    assert claiming.claim(LATER) is not None
+    assert world.enrollment().due_at == LATER + claiming.CLAIM
+    assert "Cart reminder, next now" in shown(client, signed)
+    assert "by e-mail, now" in shown(client, signed, f"{cart.pk}/next/")
+
+
+def test_4150_the_button_goes_with_the_state_once_the_person_was_told(
+    client: Client, installation: Installation, signed: dict[str, str], world: World
+) -> None:
+    cart = leave(world, at=NOW - 5 * HOUR)
+    assert "Recover now" in shown(client, signed, f"{cart.pk}/next/")
+    recover(client, installation, cart)
+    world.advance(LATER)
+    assert "Recover now" not in shown(client, signed, f"{cart.pk}/next/")
 
 
 # -- recover now --------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from saleor_personalize.enums import (
 )
 from saleor_personalize.events import operations as events
 from saleor_personalize.exceptions import ChannelError
-from saleor_personalize.journeys import definitions
+from saleor_personalize.journeys import definitions, outlook
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.triggers import Content
 from saleor_personalize.journeys.versions import known
@@ -291,6 +291,14 @@ def test_b71_who_can_be_reached_in_no_way_gets_nothing_and_each_way_says_why(
     assert told() == [("first", "push", "no_address"), ("first:fallback", "email", "no_consent")]
     row = the_one()
     assert (row.status, row.exit_reason) == (EnrollmentStatus.EXITED, NotSentReason.NO_CONSENT)
+
+
+def test_b71_what_is_foretold_names_the_way_that_comes_nearest(
+    installation: Installation, bob: Profile
+) -> None:
+    come_in(publish(installation, pushed()), bob)
+    (found,) = outlook.of_person(profile=bob, now=NOW, limit=1)
+    assert (found.delivery_channel, found.objection) == ("email", NotSentReason.NO_CONSENT)
 
 
 def test_b71_a_no_meanwhile_closes_the_other_way_alone(

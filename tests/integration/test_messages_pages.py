@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from saleor_personalize.enums import (
     AuditAction,
+    ConsentState,
     DeliveryChannel,
     MessageEventKind,
     MessageStatus,
@@ -30,7 +31,7 @@ from saleor_personalize.models import (
     Product,
     Profile,
 )
-from tests.conftest import NOW, make_enrollment
+from tests.conftest import NOW, make_consent, make_enrollment, make_profile
 from tests.integration.reminders import World
 from tests.integration.test_dashboard import ALL, headers
 from tests.integration.test_journeys_pages import text_of
@@ -377,10 +378,29 @@ def test_b95_a_persons_page_answers_what_was_sent_what_not_and_why(
     assert "Sent 1 Not sent, with a reason 1" in written
     assert "by e-mail: allowed" in written
     assert "by push: never asked" in written
-    assert "What comes next Cart reminder in under 1 s" in written
+    assert "What comes next Cart reminder now" in written
     assert "As things stand, it is not sent: Saleor no longer has this cart." in written
     assert "The person has ordered since." in written
     assert "Nothing is planned" not in written
+
+
+def test_b95_what_a_person_allows_is_what_a_send_goes_by(
+    client: Client, alice: Profile, bob: Profile, signed: dict[str, str]
+) -> None:
+    """A browser that a cart joined with Alice may be written to by her yes; Bob allows one topic."""
+    browser = make_profile(alice.installation, anonymous_id="browser-of-a-cart")
+    Profile.objects.filter(pk=browser.pk).update(merged_into=alice)
+    text = text_of(client.get(f"/dashboard/people/{browser.public_id}/", headers=signed))
+    assert "by e-mail: allowed ·" in text
+    bob.consents.all().delete()
+    line = make_consent(bob, ConsentState.GRANTED)
+    line.topic = "reminders"
+    line.save()
+    text = text_of(client.get(f"/dashboard/people/{bob.public_id}/", headers=signed))
+    assert (
+        "by e-mail: allowed (Reminders of what you left in your cart or looked at), never asked ("
+        in text
+    )
 
 
 def test_b95_a_person_to_whom_nothing_was_sent(

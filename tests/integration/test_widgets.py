@@ -465,7 +465,7 @@ def test_b98_an_order_with_what_led_to_it(
     assert "Counted for a message Cart reminder clicked, 4 h ago Placed" in told
     assert "Placed with a code of ours 10% Welcome" in told
     assert "Messages before it Cart reminder by e-mail, 5 h ago: clicked Recommendations" in told
-    assert "led to it Red shoe Pressed a recommendation · home · 2 h ago All that" in told
+    assert "led to it Red shoe Pressed a recommendation · Home · 2 h ago All that" in told
     assert "CODE-1" not in told
     assert link_of(response) == f"{APP}/?customerId=VXNlcjox"
 

@@ -8,16 +8,16 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from saleor_personalize.dashboard import told, words
 from saleor_personalize.dashboard.access import Staff
 from saleor_personalize.dashboard.views import Context
 from saleor_personalize.dashboard.widgets import products
 from saleor_personalize.dashboard.widgets.base import link, widget
-from saleor_personalize.enums import MessageStatus
+from saleor_personalize.enums import MessageStatus, Purpose
 from saleor_personalize.events import people
 from saleor_personalize.journeys import outlook, showing
-from saleor_personalize.messaging import preferences
 from saleor_personalize.models import Message, Profile
 from saleor_personalize.profiles import consent
 from saleor_personalize.segments import queries as segments
@@ -61,20 +61,21 @@ def customer(request: HttpRequest, staff: Staff, id_: str) -> Context:
 
 
 def _consents(profile: Profile) -> list[dict[str, Any]]:
-    """Return what was answered, alike answers over one delivery channel together."""
-    together: dict[tuple[str, str], list[str]] = {}
-    for standing in preferences.standings(profile=profile):
-        if standing.state is not None:
-            key = (standing.delivery_channel or "", standing.state.value)
-            together.setdefault(key, []).append(standing.label)
-    return [
+    """Return what was answered: what we may write about, as a send finds it, and profiling."""
+    found = [
         {
-            "said": facts.CONSENT_STATES[state],
-            "over": facts.DELIVERY_CHANNELS.get(channel, ""),
-            "topics": ", ".join(labels),
+            "said": each.said,
+            "over": facts.DELIVERY_CHANNELS[each.delivery_channel],
+            "topics": ", ".join(each.topics),
         }
-        for (channel, state), labels in together.items()
+        for each in told.permissions(profile)
+        if each.state is not None
     ]
+    profiling = consent.state(profile=profile, purpose=Purpose.PROFILING)
+    if profiling is not None:
+        said = facts.CONSENT_STATES[profiling]
+        found.append({"said": said, "over": "", "topics": _("Personal recommendations")})
+    return found
 
 
 def _last(profile: Profile, now: datetime) -> Iterable[dict[str, Any]]:
