@@ -154,7 +154,7 @@ def test_b101_only_who_may_send_settles_messages_and_goes_live(
     message = make_message(alice, MessageStatus.UNCERTAIN)
     editor = headers(installation, user_permissions=["MANAGE_ORDERS", "MANAGE_CHECKOUTS"])
     for path in (
-        f"messages/{message.public_id}/settle/",
+        f"sent/{message.public_id}/settle/",
         "journeys/welcome/go-live/",
         "sends/resume/",
     ):
