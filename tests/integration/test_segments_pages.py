@@ -273,7 +273,7 @@ def test_b15_a_segment_says_which_journeys_follow_it(
     told = re.sub(
         r"\s+", " ", re.sub(r"<[^>]+>", " ", client.get(URL, headers=signed).content.decode())
     )
-    assert told.count("Followed by: greeting (live)") == 2
+    assert told.count("Followed by: Greeting (live)") == 2
     # Nobody has to be asked: it is changed, but not deleted under the journey.
     assert outcome(change(client, signed, viewers))["status"] == "success"
     viewers.refresh_from_db()
