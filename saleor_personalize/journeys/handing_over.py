@@ -86,7 +86,11 @@ class UnderWay:
         self._looked_at = time.monotonic()
 
     def add(self, hand_over: HandOver) -> None:
-        self._begun.append(hand_over)
+        """Take over a hand-over; one whose provider has answered already is written down at once."""
+        if hand_over.call.is_over():
+            self._settle([hand_over])
+        else:
+            self._begun.append(hand_over)
 
     def make_room(self) -> None:
         """Settle what was answered, every now and then, and wait until one more call can begin at once."""

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 import pytest
@@ -30,6 +30,7 @@ from saleor_personalize.journeys import handing_over
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.messaging import operations as messaging
 from saleor_personalize.messaging import push_accounts
+from saleor_personalize.messaging.channels.base import Channel, OutgoingMessage, SendResult
 from saleor_personalize.models import Device, Enrollment, Installation, Message, Profile
 from saleor_personalize.profiles import consent
 from saleor_personalize.tasks.journeys import advance_journeys
@@ -273,6 +274,48 @@ def test_b68_b80_each_of_twenty_gets_its_own_outcome(
     }
     assert fcm.per_device() == [1] * (MANY - 3)
     assert len(fcm.got(busy)) == 1
+
+
+class Postbox(Channel):
+    """Answers before anybody else is decided about, as an SMTP server does; notes what was written down then."""
+
+    seen: ClassVar[list[Counter[tuple[str, str]]]] = []
+
+    def send(self, message: OutgoingMessage) -> SendResult:
+        self.seen.append(told())
+        return SendResult("")
+
+
+def test_b87_a_channel_that_answers_at_once_leaves_no_more_than_one_in_doubt(
+    shop: Installation, settings: Any, wake: Wake
+) -> None:
+    """Its outcome is on record before the next one goes: a worker that is killed loses sight of one message only."""
+    Postbox.seen.clear()
+    settings.SALEOR_PERSONALIZE = {
+        **settings.SALEOR_PERSONALIZE,
+        "CHANNELS": {"email": "tests.integration.test_under_way.Postbox"},
+    }
+    journey = publish(shop, message("first"))
+    for number in range(4):
+        profile = make_profile(shop, email=f"shopper{number}@example.com")
+        consent.record(
+            profile=profile,
+            purpose=Purpose.MARKETING,
+            delivery_channel=DeliveryChannel.EMAIL,
+            state=ConsentState.GRANTED,
+            source="test",
+            now=NOW,
+        )
+        come_in(journey, profile, f"object-{number}", at=NOW - MINUTE)
+    wake(NOW)
+    under_way = ("handing_over", "")
+    assert Postbox.seen == [
+        {under_way: 1},
+        {("sent", ""): 1, under_way: 1},
+        {("sent", ""): 2, under_way: 1},
+        {("sent", ""): 3, under_way: 1},
+    ]
+    assert told() == {("sent", ""): 4}
 
 
 def test_b68_when_firebase_is_down_for_all_nobody_is_lost_and_nobody_gets_it_twice(
