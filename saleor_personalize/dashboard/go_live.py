@@ -9,6 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from saleor_personalize.conf import settings
+from saleor_personalize.dashboard import words
 from saleor_personalize.dashboard.access import Staff, staff_view
 from saleor_personalize.dashboard.views import _render, _tell
 from saleor_personalize.dashboard.words import State
@@ -16,6 +17,7 @@ from saleor_personalize.enums import AuditAction, FirstStepKey
 from saleor_personalize.messaging import feedback, go_live
 from saleor_personalize.messaging.channels import tracking
 from saleor_personalize.onboarding import operations as onboarding
+from saleor_personalize.onboarding.queries import last_check
 
 _STATES = {go_live.OK: "good", go_live.WARN: "warn", go_live.FAIL: "bad"}
 
@@ -57,7 +59,10 @@ def replace_secret(request: HttpRequest, staff: Staff) -> HttpResponse:
 
 def _page(request: HttpRequest, staff: Staff, **shown: object) -> HttpResponse:
     provider = request.GET.get("provider") or request.POST.get("provider") or ""
+    last = last_check(installation=staff.installation)
     context = {
+        "last_state": words.checked_state(last[0]) if last else None,
+        "last_at": last[1] if last else None,
         "providers": sorted(tracking.providers()),
         "provider": provider if provider in tracking.providers() else "",
         "url": _url(staff, provider),

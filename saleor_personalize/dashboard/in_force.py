@@ -183,6 +183,11 @@ def _measuring() -> Iterator[Value]:
         f"{settings.JOURNEY_HOLDOUT_PERCENT} %",
         "JOURNEY_HOLDOUT_PERCENT",
     )
+    yield _value(
+        _("Clicks in e-mails are noted by this service"),
+        _yes(settings.CLICK_TRACKING),
+        "CLICK_TRACKING",
+    )
     yield _time(_("An order counts after a click for"), "ATTRIBUTION_WINDOW")
     yield _time(_("An order counts after a view for"), "ATTRIBUTION_VIEW_WINDOW")
 

@@ -390,9 +390,18 @@ def _dry_run(request: HttpRequest, journey: Journey) -> Context:
         "is_open": is_open,
         "is_outdated": run is not None and run.version_id != journey.published_id,
         "forecast": _forecast(told) if told else None,
+        "nobody_came": _nobody_came(run, told) if run is not None and told else "",
         "runs_dry": settings.DRY_RUN,
         "run_poll": _poll(request, run and (run.status, run.asked_at), LIVELY if is_open else CALM),
     }
+
+
+def _nobody_came(run: DryRun, told: Mapping[str, Any]) -> str:
+    """Return for whom a journey waits, in words, if nobody moved in any day of its dry run; else ""."""
+    days = (*told["past"], *told["coming"])
+    if any(day["entered"] or day["sent"] or day["not_sent"] for day in days):
+        return ""
+    return flow.trigger(operations.definition_of(run.version).trigger).title
 
 
 def _forecast(told: Mapping[str, Any]) -> Context:

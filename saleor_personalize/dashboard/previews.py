@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -16,8 +18,10 @@ from saleor_personalize.events import people
 from saleor_personalize.exceptions import UnknownAlias
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys import previews
+from saleor_personalize.journeys.definitions import Message
 from saleor_personalize.journeys.previews import Preview, PreviewRefused
 from saleor_personalize.journeys.versions import delivery_channels
+from saleor_personalize.messaging.rendering import django_language
 from saleor_personalize.models import Profile
 
 LONGEST = 500
@@ -26,15 +30,15 @@ _FIELDS = ("journey", "step", "person", "language", "over")
 
 @staff_view(people=True)
 def page(request: HttpRequest, staff: Staff) -> HttpResponse:
-    """Serve the form; `journey` in the address is chosen in it."""
-    return _page(request, staff, {"given": {"journey": request.GET.get("journey", "")}})
+    """Serve the form; `journey`, `step` and `over` in the address are chosen in it."""
+    return _page(request, staff, {"given": _asked(request.GET)})
 
 
 # By POST: an address of a customer stands in no log.
 @staff_view(people=True, posts=True)
 def show(request: HttpRequest, staff: Staff) -> HttpResponse:
     """Show what the person would get; nothing is recorded."""
-    given = _given(request)
+    given = _asked(request.POST)
     try:
         shown = _preview(staff, given)
     except PreviewRefused as refusal:
@@ -47,7 +51,7 @@ def show(request: HttpRequest, staff: Staff) -> HttpResponse:
 @staff_view(people=True, sends=True)
 def send(request: HttpRequest, staff: Staff) -> HttpResponse:
     """Send it to whoever presses the button, and to nobody else."""
-    given = _given(request)
+    given = _asked(request.POST)
     try:
         shown = _preview(staff, given)
         previews.send_test(shown=shown, to=staff.email, now=timezone.now())
@@ -66,16 +70,34 @@ def _refused(
     title: str,
     refusal: PreviewRefused,
 ) -> HttpResponse:
-    return _tell(_page(request, staff, {"given": given}), "error", title, str(refusal))
+    text = str(refusal)
+    if refusal.reason is not None:
+        text = _("There is nothing to show: %(reason)s") % {
+            "reason": words.not_sent_reason(refusal.reason)
+        }
+    return _tell(_page(request, staff, {"given": given}), "error", title, text)
 
 
 def _page(request: HttpRequest, staff: Staff, context: Context) -> HttpResponse:
+    rows = journeys.journeys_of(staff.installation)
+    named = sorted(
+        ((row, words.journey_name(row.key)) for row in rows), key=lambda each: each[1].casefold()
+    )
+    given = context["given"]
+    chosen = next((row for row in rows if row.key == given["journey"]), named[0][0])
+    steps = previews.messages_of(chosen)
+    step = next((one for one in steps if one.id == given["step"]), steps[0] if steps else None)
+    is_mail = step is None or previews.way_of(step, given["over"]) == DeliveryChannel.EMAIL
     return _render(
         request,
         staff,
         "previews/page.html",
         {
-            "journeys": _journeys(staff),
+            "journeys": [(row.key, name) for row, name in named],
+            "steps": _steps(steps),
+            "languages": _languages(),
+            "language": django_language(given["language"]) if given["language"] else "",
+            "why_not_test": "" if is_mail else _("Only e-mail is sent as a test."),
             "channels": [DeliveryChannel(one) for one in delivery_channels()],
             "own_address": staff.email,
             **context,
@@ -83,18 +105,21 @@ def _page(request: HttpRequest, staff: Staff, context: Context) -> HttpResponse:
     )
 
 
-def _journeys(staff: Staff) -> list[tuple[str, str]]:
-    """Return (key, name) of every journey, by name."""
-    keys = [journey.key for journey in journeys.journeys_of(staff.installation)]
-    named = [(key, words.journey_name(key)) for key in keys]
-    return sorted(named, key=lambda each: each[1].casefold())
+def _steps(steps: Sequence[Message]) -> list[tuple[str, str]]:
+    """Return (id, name) of messages, in order; the id stands beside names that come twice."""
+    named = [(step.id, str(words.TEMPLATES.get(step.template, step.template))) for step in steps]
+    count = Counter(name for _id, name in named)
+    return [(key, f"{name} ({key})" if count[name] > 1 else name) for key, name in named]
 
 
-def _given(request: HttpRequest) -> dict[str, str]:
+def _languages() -> list[tuple[str, str]]:
+    """Return (code, name) of every language that messages are written in."""
+    return [(code, _(name)) for code, name in settings.LANGUAGES]
+
+
+def _asked(values: Mapping[str, str]) -> dict[str, str]:
     # NUL is in no text of the database, and asking for it would be a fault.
-    return {
-        name: request.POST.get(name, "").replace("\x00", "").strip()[:LONGEST] for name in _FIELDS
-    }
+    return {name: values.get(name, "").replace("\x00", "").strip()[:LONGEST] for name in _FIELDS}
 
 
 def _preview(staff: Staff, given: dict[str, str]) -> Preview:

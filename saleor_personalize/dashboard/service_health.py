@@ -123,7 +123,7 @@ def examine(installation: Installation, now: datetime) -> Iterator[Check]:
     yield Check(
         "go-live",
         _("Go-live check"),
-        _checked_state(checked[0] if checked else None),
+        words.checked_state(checked[0] if checked else None),
         checked[1] if checked else None,
         page="dashboard-go-live-page",
         docs="howto/email.md",
@@ -219,20 +219,6 @@ def _provider_state(provider: Provider) -> State:
             _("See why on the page of messages, and look at your account at the provider."),
         )
     return State("good", _("Takes messages"))
-
-
-def _checked_state(obstacles: int | None) -> State:
-    if obstacles is None:
-        return State("", _("Not checked yet"))
-    if not obstacles:
-        return State("good", _("Nothing in the way"))
-    title = ngettext("%(count)d thing to mend", "%(count)d things to mend", obstacles)
-    return State(
-        "warn",
-        title % {"count": obstacles},
-        _("Receivers of mail may refuse what you send, or put it among spam."),
-        _("Mend what the check names, then check again."),
-    )
 
 
 def _reconciled_state(at: datetime | None, now: datetime) -> State:

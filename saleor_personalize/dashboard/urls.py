@@ -265,6 +265,8 @@ urlpatterns = [
         name="dashboard-experiment-decide",
     ),
     path("dashboard/offers/", offers.page, name="dashboard-offers"),
+    path("dashboard/offers/<int:offer_id>/", offers.row, name="dashboard-offer"),
+    path("dashboard/offers/<int:offer_id>/sure/", offers.sure, name="dashboard-offer-sure"),
     path(
         "dashboard/offers/<int:offer_id>/take-back/",
         offers.take_back,

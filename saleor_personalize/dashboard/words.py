@@ -608,6 +608,21 @@ def offer_status(status: OfferStatus) -> str:
     }[status]
 
 
+def checked_state(obstacles: int | None) -> State:
+    """Return what the last go-live check found; None: there was none."""
+    if obstacles is None:
+        return State("", _("Not checked yet"))
+    if not obstacles:
+        return State("good", _("Nothing in the way"))
+    title = ngettext("%(count)d thing to mend", "%(count)d things to mend", obstacles)
+    return State(
+        "warn",
+        title % {"count": obstacles},
+        _("Receivers of mail may refuse what you send, or put it among spam."),
+        _("Mend what the check names, then check again."),
+    )
+
+
 def offer_state(offer: Offer) -> State:
     """Return what became of an offer; one that was taken back says why."""
     status = OfferStatus(offer.status)
@@ -625,6 +640,8 @@ def offer_state(offer: Offer) -> State:
         OfferReason.ERASED: _("The person was erased before its message was sent."),
         OfferReason.STAFF: _("Taken back by staff."),
     }[OfferReason(offer.reason)]
+    if offer.gone_at is None and not offer.attempts:
+        return State("busy", offer_status(status), why, _("It is being taken out of Saleor."))
     if offer.gone_at is None:
         return State(
             "warn", offer_status(status), why, _("Saleor still has it: it is tried again.")

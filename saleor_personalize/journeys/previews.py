@@ -49,7 +49,14 @@ from saleor_personalize.offers.terms import read as read_terms
 
 
 class PreviewRefused(PersonalizeError):
-    """A message cannot be shown, or not be sent as a test; the text says why, and what helps."""
+    """A message cannot be shown, or not be sent as a test; the text says why, and what helps.
+
+    `reason`: what became of the occasion of somebody who was inside, where that is why.
+    """
+
+    def __init__(self, text: str, reason: NotSentReason | None = None) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -120,7 +127,9 @@ def _preview(
 ) -> Preview:
     try:
         case = cases.case_of(enrollment)
-    except (SubjectGone, LookupError):
+    except SubjectGone as gone:
+        raise _over(gone.reason) from None
+    except LookupError:
         raise PreviewRefused(_not_inside()) from None
     if language_code:
         case = replace(case, about=replace(case.about, language_code=language_code))
@@ -128,7 +137,7 @@ def _preview(
     found: list[Finding] = []
     rendered: rendering.Rendered | None = None
     try:
-        rendered, context = _rendered(case, step, channel, live, now)
+        rendered, context = _rendered(case, step, channel, live, verdict, now)
     except TemplateIncomplete as error:
         code = str(mail.why_incomplete(error))
         found.append(Finding(code, str(error), is_blocking=True))
@@ -173,10 +182,19 @@ def step_saying(*, journey: Journey, template: str) -> str:
     return next((step.id for step in _steps(journey) if step.template == template), "")
 
 
-def _channel(step: definitions.Message, wanted: str) -> DeliveryChannel:
+def messages_of(journey: Journey) -> list[definitions.Message]:
+    """Return the steps of a journey that say something, in order; none of one that was never published."""
+    return [] if journey.published is None else _steps(journey)
+
+
+def way_of(step: definitions.Message, wanted: str) -> str:
+    """Return over which delivery channel a message is shown: the wanted one, else its own."""
     name = wanted or step.delivery_channel
-    if name == definitions.BEST:
-        name = DeliveryChannel.EMAIL.value
+    return DeliveryChannel.EMAIL.value if name == definitions.BEST else name
+
+
+def _channel(step: definitions.Message, wanted: str) -> DeliveryChannel:
+    name = way_of(step, wanted)
     worded = rendering.channels_of(step.template)
     if name not in worded:
         told = _("The template has words for: %(channels)s")
@@ -233,6 +251,10 @@ def _not_inside() -> str:
     )
 
 
+def _over(reason: NotSentReason) -> PreviewRefused:
+    return PreviewRefused(f"There is nothing to show: {reason.label}.", reason)
+
+
 def _live(case: Case, ask: Ask, now: datetime) -> tuple[Any, dict[str, Any]]:
     try:
         verdict = case.trigger.judge(case.enrollment, None, now)
@@ -254,6 +276,7 @@ def _rendered(
     step: definitions.Message,
     channel: DeliveryChannel,
     live: dict[str, Any],
+    verdict: object,
     now: datetime,
 ) -> tuple[rendering.Rendered, dict[str, Any]]:
     with transaction.atomic():
@@ -261,6 +284,9 @@ def _rendered(
             offer = _sample(case, step, now)
             told = wording.what_is_told(case, step, live, offer, now)
         except (SubjectGone, LookupError, AttributeError, TypeError, ValueError):
+            # Saleor was not asked about what is over, so there is nothing to tell of it.
+            if isinstance(verdict, Stop):
+                raise _over(verdict.reason) from None
             raise PreviewRefused(_not_inside()) from None
         finally:
             # The code of the preview was never drawn.

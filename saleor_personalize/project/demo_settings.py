@@ -24,6 +24,8 @@ SALEOR_PERSONALIZE = {
             "OPTIONS": {"api_url": os.environ["DEMO_FIREBASE_URL"]},
         },
     },
+    # So that an order which follows a press on “Back to your cart” is seen under Results.
+    "CLICK_TRACKING": True,
     "QUIET_HOURS": {"push": None, "sms": None},
     "ARBITRATION_WINDOW": timedelta(seconds=5),
     "FREQUENCY_CAPS": {"*": [(100, timedelta(days=1))]},

@@ -254,7 +254,7 @@ def test_settings_are_mended_where_they_are_wrong_and_kept(
     sender.fill("Example shop <hello@example.com>")
     shown.frame.get_by_role("button", name="Save").click()
     expect(shown.frame.locator("#settings .error")).to_have_count(0)
-    expect(shown.frame.get_by_role("status")).to_have_text("Settings saved")
+    expect(shown.frame.get_by_role("status")).to_have_text("Settings saved.")
     installation.refresh_from_db()
     assert installation.sender == "Example shop <hello@example.com>"
 

@@ -16,6 +16,7 @@ from saleor_personalize.management import doctor
 from saleor_personalize.messaging import dns, feedback, go_live
 from saleor_personalize.models import (
     Consent,
+    FirstStep,
     Installation,
     Profile,
     ProviderWebhook,
@@ -346,6 +347,16 @@ def test_b81_on_the_page_the_dns_is_asked_when_somebody_wants_to_know(
     assert "Mend this before you write to many." in page
     assert "The SPF record of shop.example allows everybody to send as you." in page
     assert "End it with -all or ~all." in page
+    assert "Last checked" not in page
+    # Who comes back sees how it was, and nobody is asked for that.
+    zone.asked.clear()
+    page = client.get("/dashboard/go-live/", headers=headers(installation)).content.decode()
+    assert "Last checked" in page
+    assert f'datetime="{FirstStep.objects.get().done_at:%Y-%m-%dT%H:%M}' in page
+    count = int(FirstStep.objects.get().detail)
+    assert f"{count} thing{'s' if count > 1 else ''} to mend" in page
+    assert "Check again" in page
+    assert zone.asked == []
 
 
 def test_b81_the_page_shows_the_address_to_those_who_may_act(

@@ -666,6 +666,10 @@ def test_b63_a_dry_run_is_asked_for_and_made_by_a_worker(
     assert make_dry_runs() == 1
     page = text_of(client.get(f"{URL}dry-run/", headers=her))
     assert "About 0 messages in the next 7 days" in page
+    assert (
+        "Nobody came in, in these days. The journey waits for this: "
+        "Somebody leaves a cart and does not order." in page
+    )
     assert not Message.objects.exists()
     assert not Enrollment.objects.exists()
     assert not reminder(installation).is_live

@@ -86,7 +86,9 @@ def test_b65_staff_see_what_became_of_each_offer_and_why(
     assert "1 code that was taken back is still in Saleor" in html
     # Whoever may look at this page need not be allowed to use codes.
     assert "AAAA-AAAA" not in html
-    assert "alice" not in html
+    assert html.count("alice@example.com") == 3
+    looks = headers(alice.installation, permissions=["MANAGE_ORDERS"])
+    assert "alice" not in shown(client, looks)
     assert "-MADE" not in shown(client, signed, "?status=withdrawn")
     assert "-BACK" not in shown(client, signed, "?status=made")
     assert "-MADE" in shown(client, signed, "?status=nonsense&before=nonsense")
@@ -120,6 +122,50 @@ def test_b65_staff_take_an_offer_back(
     assert (offer.status, offer.reason) == (OfferStatus.WITHDRAWN, OfferReason.STAFF)
     assert offer.due_at == offer.withdrawn_at
     assert outcome(client.post(url, headers=signed))["title"] == "Not taken back"
+
+
+def test_b65_before_a_code_is_taken_back_it_is_asked_whose_it_is(
+    client: Client,
+    signed: dict[str, str],
+    installation: Installation,
+    alice: Profile,
+    other_installation: Installation,
+) -> None:
+    alice.first_name = "Alice"
+    alice.save()
+    offer = make(alice, "AAAA-AAAA-AAAA-MADE")
+    url = f"{URL}{offer.pk}/"
+    assert f'hx-get="{url}sure/"' in shown(client, signed)
+    asked = client.get(f"{url}sure/", headers=signed).content.decode()
+    assert "Take back the code …-MADE?" in asked
+    assert "It belongs to Alice · alice@example.com." in asked
+    assert f'hx-post="{url}take-back/"' in asked
+    looks = headers(installation, permissions=["MANAGE_ORDERS"])
+    asked = client.get(f"{url}sure/", headers=looks).content.decode()
+    assert "alice" not in asked.lower()
+    assert " disabled>Take back for good" in asked
+    for path in (url, f"{url}sure/"):
+        assert client.get(path, headers=headers(other_installation)).status_code == 404
+    offer.refresh_from_db()
+    assert offer.status == OfferStatus.MADE
+
+
+def test_b65_a_code_that_was_taken_back_is_followed_until_saleor_has_it_no_more(
+    client: Client, signed: dict[str, str], alice: Profile
+) -> None:
+    offer = make(alice, "AAAA-AAAA-AAAA-MADE")
+    url = f"{URL}{offer.pk}/"
+    html = client.post(f"{url}take-back/", headers=signed).content.decode()
+    assert "It is being taken out of Saleor." in html
+    assert f'data-poll hx-get="{url}?' in html
+    assert "Saleor still has it" not in html
+    Offer.objects.update(gone_at=timezone.now())
+    line = client.get(url, headers=signed).content.decode()
+    assert "Taken back by staff." in line
+    assert "data-poll" not in line
+    assert "being taken out" not in line
+    # Nothing is asked of one that is gone.
+    assert "Take back the code" not in client.get(f"{url}sure/", headers=signed).content.decode()
 
 
 def test_b65_the_page_says_when_no_offer_can_be_made(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime
 from io import StringIO
 from pathlib import Path
@@ -15,11 +16,13 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.test import Client
 
-from saleor_personalize.enums import DeliveryChannel, Purpose
+from saleor_personalize.enums import CheckoutCloseReason, DeliveryChannel, Purpose
 from saleor_personalize.journeys.triggers import AskSaleor, Go, Live, Verdict
+from saleor_personalize.journeys.versions import ensure_journey
 from saleor_personalize.messaging import content_checks
 from saleor_personalize.messaging.rendering import Rendered
 from saleor_personalize.models import (
+    Checkout,
     Consent,
     Enrollment,
     Installation,
@@ -209,6 +212,67 @@ def test_b82_staff_look_on_the_page_and_send_it_to_themselves(
     (sent,) = mail.outbox
     assert sent.to == ["staff@example.com"]
     assert rows() == before
+
+
+@pytest.mark.usefixtures("journey")
+def test_b82_what_can_be_chosen_is_offered_and_what_cannot_be_sent_is_not(
+    client: Client, installation: Installation
+) -> None:
+    signed = headers(installation)
+    html = client.get("/dashboard/previews/?journey=test", headers=signed).content.decode()
+    assert re.findall(r'<option value="(first|second)">([^<]+)<', html) == [
+        ("first", "Cart reminder"),
+        ("second", "Welcome! Good to have you here"),
+    ]
+    assert '<option value="de">Deutsch<' in html
+    assert "Only e-mail is sent as a test." not in html
+    other = client.get("/dashboard/previews/", headers=signed).content.decode()
+    assert '<option value="second">' not in other
+    html = client.get(
+        "/dashboard/previews/?journey=test&step=second&over=push", headers=signed
+    ).content.decode()
+    assert '<option value="second" selected>' in html
+    assert '<button id="previews-send" type="submit" class="button" disabled' in html
+    assert "Only e-mail is sent as a test." in html
+    # A message knows its language by Saleor's name for it.
+    shown = {**OUTBOX, "language": "DE"}
+    html = client.post("/dashboard/previews/show/", shown, headers=signed).content.decode()
+    assert '<option value="de" selected>' in html
+
+
+def test_b82_whose_cart_is_over_is_told_so(
+    client: Client, installation: Installation, alice: Profile
+) -> None:
+    Checkout.objects.create(
+        installation=installation,
+        profile=alice,
+        saleor_id="Q2hlY2tvdXQ6MQ==",
+        channel_slug="us",
+        last_changed_at=NOW,
+        closed_at=NOW,
+        close_reason=CheckoutCloseReason.ORDERED,
+        total=12,
+    )
+    row = ensure_journey(installation=installation, key="abandoned_checkout")
+    Enrollment.objects.create(
+        installation=installation,
+        journey=row,
+        version=row.published,
+        profile=alice,
+        subject_kind="checkout",
+        subject_saleor_id="Q2hlY2tvdXQ6MQ==",
+        entry_key="one",
+        occurred_at=NOW,
+        due_at=NOW,
+        step_since=NOW,
+        created_at=NOW,
+        context={"channel": "us"},
+        path=[0],
+    )
+    asked = {**OUTBOX, "journey": "abandoned_checkout"}
+    answer = client.post("/dashboard/previews/show/", asked, headers=headers(installation))
+    assert outcome(answer)["title"] == "It cannot be shown"
+    assert outcome(answer)["text"] == "There is nothing to show: Saleor no longer has this cart."
 
 
 @pytest.mark.parametrize(

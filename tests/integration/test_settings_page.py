@@ -51,6 +51,10 @@ def test_what_is_in_force_is_told_with_who_set_it(
         "Have something sent (all of these): Manage orders, Manage checkouts, Manage staff "
         "set by whoever runs this service · DASHBOARD_ROLES"
     ) in found
+    assert (
+        "Clicks in e-mails are noted by this service: No "
+        "set by whoever runs this service · CLICK_TRACKING"
+    ) in found
     assert "An order counts after a click for: 7 days as shipped · ATTRIBUTION_WINDOW" in found
     assert "Sender of e-mails: shop@example.com set by whoever runs this service · DEFAULT_SENDER" in found  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -241,7 +242,7 @@ class Story:
         mails = self.stack.mailbox.to("forgetful@example.com")
         if others or len(mails) != 1:
             raise StoryError(f"Wrong sends: {len(mails)} to the forgetful, and to {others}.")
-        if forgetful not in self.read(mails[0])[1]:
+        if not any(forgetful in url for url in self._leads_to(mails[0])):
             raise StoryError("The reminder does not carry the link to the cart.")
         self.say("one reminder sent; three not sent, each with its reason")
 
@@ -340,6 +341,11 @@ class Story:
         payloads = [part.get_payload(decode=True) for part in parts]
         text = "".join(each.decode() for each in payloads if isinstance(each, bytes))
         return str(make_header(decode_header(str(mail["Subject"])))), text
+
+    def _leads_to(self, mail: Message) -> list[str]:
+        """Return where the links of a mail to the shop lead: asked as scanners do, which clicks nothing."""
+        links = re.findall(rf"{re.escape(self.stack.url)}\S*/click/[\w:.~-]+", self.read(mail)[1])
+        return [self.http.head(link).headers.get("Location", "") for link in links]
 
     def ask_shop(self, query: str, variables: dict[str, Any], *, token: str = "") -> dict[str, Any]:
         return self._ask(self.shop.api_url, query, variables, _bearer(token))
