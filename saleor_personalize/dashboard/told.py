@@ -60,6 +60,7 @@ KINDS = {
     EntryKind.ORDER: gettext_lazy("Order"),
     EntryKind.CONSENT: gettext_lazy("Permission"),
     EntryKind.MESSAGE: gettext_lazy("Message"),
+    EntryKind.MESSAGE_CLICKED: gettext_lazy("Message"),
     EntryKind.JOURNEY_BEGUN: gettext_lazy("Decision"),
     EntryKind.JOURNEY_ENDED: gettext_lazy("Decision"),
     EntryKind.SEGMENT_ENTERED: gettext_lazy("Segment"),
@@ -174,6 +175,12 @@ def _message(entry: Entry, names: Mapping[str, str]) -> tuple[Any, ...]:
     return words.template_name(about["template"]), channel, state.text, state
 
 
+def _message_clicked(entry: Entry, names: Mapping[str, str]) -> tuple[Any, ...]:
+    about = entry.about
+    channel = facts.DELIVERY_CHANNELS.get(about["delivery_channel"], "")
+    return _("Followed a link in a message"), words.template_name(about["template"]), channel
+
+
 def _journey(entry: Entry) -> str:
     return words.journey_name(entry.about["journey"])
 
@@ -211,6 +218,7 @@ _TOLD = {
     EntryKind.ORDER: _order,
     EntryKind.CONSENT: _consent,
     EntryKind.MESSAGE: _message,
+    EntryKind.MESSAGE_CLICKED: _message_clicked,
     EntryKind.JOURNEY_BEGUN: _journey_begun,
     EntryKind.JOURNEY_ENDED: _journey_ended,
     EntryKind.SEGMENT_ENTERED: _segment_entered,

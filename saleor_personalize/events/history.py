@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 
+from saleor_personalize.enums import MessageEventKind
 from saleor_personalize.models import (
     Checkout,
     Consent,
@@ -17,6 +18,7 @@ from saleor_personalize.models import (
     Event,
     Merge,
     Message,
+    MessageEvent,
     Order,
     Profile,
     SegmentMembership,
@@ -34,6 +36,7 @@ class EntryKind(StrEnum):
     ORDER = "order"
     CONSENT = "consent"
     MESSAGE = "message"
+    MESSAGE_CLICKED = "message_clicked"
     JOURNEY_BEGUN = "journey_begun"
     JOURNEY_ENDED = "journey_ended"
     SEGMENT_ENTERED = "segment_entered"
@@ -49,7 +52,7 @@ class Entry:
     at: datetime
     kind: EntryKind
     #: Event type, device, state of the cart, origin of the order, answer, status of the message or journey,
-    #: key of the segment, or proof.
+    #: name of the link, key of the segment, or proof.
     what: str
     #: Row of the profile that it happened on; a merge has two and names the first.
     profile_id: int
@@ -191,6 +194,22 @@ def _message(row: Message) -> tuple[str, int, dict[str, Any]]:
     return row.status, row.profile_id, about
 
 
+def _clicks(profile: Profile) -> QuerySet[MessageEvent]:
+    """Return the clicks of people; those of scanners and mail programs tell nothing of the person."""
+    return (
+        MessageEvent.objects.of(profile.installation_id)
+        .filter(
+            message__profile__in=profile.person(), kind=MessageEventKind.CLICKED, is_machine=False
+        )
+        .select_related("message")
+    )
+
+
+def _click(row: MessageEvent) -> tuple[str, int, dict[str, Any]]:
+    about = {"template": row.message.template, "delivery_channel": row.message.delivery_channel}
+    return row.detail, row.message.profile_id, about
+
+
 def _journey(row: Enrollment) -> tuple[str, int, dict[str, Any]]:
     about = {"journey": row.journey.key, "due_at": row.due_at, "reason": row.exit_reason}
     return row.status, row.profile_id, about
@@ -216,6 +235,7 @@ _SOURCES: dict[EntryKind, _Source] = {
     EntryKind.ORDER: _Source(_of(Order, deleted_at=None), "placed_at", _order),
     EntryKind.CONSENT: _Source(_of(Consent), "recorded_at", _consent),
     EntryKind.MESSAGE: _Source(_of(Message), "decided_at", _message),
+    EntryKind.MESSAGE_CLICKED: _Source(_clicks, "at", _click),
     EntryKind.JOURNEY_BEGUN: _Source(_of(Enrollment, "journey"), "created_at", _journey),
     EntryKind.JOURNEY_ENDED: _Source(
         _of(Enrollment, "journey", finished_at__isnull=False), "finished_at", _journey

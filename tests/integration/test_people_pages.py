@@ -19,6 +19,7 @@ from saleor_personalize.enums import (
     EventType,
     IdentityKind,
     MergeProof,
+    MessageEventKind,
     MessageStatus,
     NotSentReason,
     OrderOrigin,
@@ -34,6 +35,7 @@ from saleor_personalize.models import (
     Installation,
     Merge,
     Message,
+    MessageEvent,
     Order,
     Predictor,
     Profile,
@@ -293,6 +295,37 @@ def test_b10_one_timeline_of_everything_newest_first(
     assert "Order · no. 1 · 20.50 USD · fulfilled" in page
     assert "Event · Aurora phone · phone" in page
     assert "Visit · phone · PL · spring" in page
+
+
+def test_b10_what_somebody_pressed_in_a_message_is_told_and_what_a_scanner_did_is_not(
+    client: Client, signed: dict[str, str], life: Phones, alice: Profile, now: datetime
+) -> None:
+    message = Message.objects.create(
+        installation=life.installation,
+        profile=alice,
+        template="abandoned_checkout",
+        delivery_channel=DeliveryChannel.EMAIL,
+        status=MessageStatus.SENT,
+        idempotency_key="pressed",
+        decided_at=now - timedelta(minutes=2),
+    )
+    for kind, is_machine in (
+        (MessageEventKind.CLICKED, False),
+        (MessageEventKind.CLICKED, True),
+        (MessageEventKind.OPENED, False),
+    ):
+        MessageEvent.objects.create(
+            installation=life.installation,
+            message=message,
+            kind=kind,
+            is_machine=is_machine,
+            at=now - timedelta(minutes=1),
+            recorded_at=now,
+        )
+    response = client.get(f"{URL}{alice.public_id}/", headers=signed)
+    assert titles(response).count("Followed a link in a message") == 1
+    assert titles(response)[:2] == ["Followed a link in a message", "Cart reminder"]
+    assert "Message · Cart reminder · by e-mail" in text_of(response)
 
 
 def test_b10_the_timeline_goes_on_page_by_page_and_repeats_nothing(
