@@ -102,6 +102,7 @@ def _report(request: HttpRequest, staff: Staff, slug: str) -> Context:
         "chosen": chosen,
         "report": report,
         "measured": [_measured(row) for row in report.rows] if report is not None else [],
+        "in_short": [_in_short(row) for row in reports.best_used(report)] if report else [],
         "versions": [_version(row) for row in rows[:LISTED]],
         "chart": _chart(list(reversed(rows))),
     }
@@ -135,6 +136,23 @@ def _measured(row: reports.Measured) -> dict[str, Any]:
         "figures": row.figures,
         "popularity": row.popularity,
         "state": words.recommender_state(row),
+    }
+
+
+def _in_short(row: reports.Measured) -> str:
+    """Return how often an answer holds what somebody turned to, beside popularity."""
+    ours, theirs = row.figures, row.popularity
+    if ours is None or theirs is None:
+        return ""
+    text = _(
+        "%(question)s: in %(ours)d of 100 cases it was among the first %(count)d that would have been shown; "
+        "of what is popular alone, in %(theirs)d."
+    )
+    return text % {
+        "question": words.QUESTIONS.get(row.question, row.question),
+        "ours": round(100 * ours.hit_rate),
+        "theirs": round(100 * theirs.hit_rate),
+        "count": ours.k,
     }
 
 

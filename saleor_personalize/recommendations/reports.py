@@ -114,6 +114,17 @@ def lift(report: Mapping[str, Any], questions: frozenset[str] | None = None) -> 
     return sum({**theirs, **ours}.values()) / total if total else None
 
 
+def best_used(report: Report) -> list[Measured]:
+    """Return what answers each question best, of what is used and was compared with popularity."""
+    found: dict[str, tuple[float, Measured]] = {}
+    for row in report.rows:
+        if row.is_used and row.figures is not None and row.popularity is not None:
+            ndcg = row.figures.ndcg
+            if row.question not in found or ndcg > found[row.question][0]:
+                found[row.question] = ndcg, row
+    return [row for _ndcg, row in found.values()]
+
+
 def questions_of(report: Mapping[str, Any]) -> frozenset[str]:
     """Return the questions that were measured."""
     return frozenset(row.question for row in read(report).rows if row.figures is not None)

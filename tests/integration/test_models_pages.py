@@ -85,6 +85,15 @@ def test_b39_the_report_shows_each_recommender_beside_popularity(
     assert shown.count("It is no better than popularity.") == 1, "of what looks alike by name"
     assert "not enough data" in shown, "of what was not asked often enough"
     assert "There is not enough data to tell how good it is." in shown
+    best = max(
+        (row for row in metrics.values() if row["question"] == "seed" and row["published"]),
+        key=lambda row: row["ndcg"],
+    )
+    assert (
+        f"What is bought along with a product: in {round(100 * best['hit_rate'])} of 100 cases it was among "
+        f"the first {best['k']} that would have been shown; of what is popular alone, in "
+        f"{round(100 * best['popularity']['hit_rate'])}."
+    ) in shown
     # What answers on one page answers on the other.
     overview = client.get("/dashboard/overview/", headers=signed).content.decode()
     aliases = TrainedModel.objects.get().metrics["aliases"]
