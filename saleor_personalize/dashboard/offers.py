@@ -65,13 +65,11 @@ def row(request: HttpRequest, staff: Staff, offer_id: int) -> HttpResponse:
 
 @staff_view()
 def sure(request: HttpRequest, staff: Staff, offer_id: int) -> HttpResponse:
-    """Ask once more before a code is taken back; one that cannot be used any more is not asked about."""
+    """Ask once more before a code is taken back; of one that cannot be used any more, say so."""
     context = _one(request, staff, offer_id)
-    if not context["offer"]["can_be_taken_back"]:
-        return _page(request, staff)
-    return _render(
-        request, staff, "offers/sure.html", {**context, "why_not_act": why_not(staff, "acts")}
-    )
+    is_over = not context["offer"]["can_be_taken_back"]
+    why = _("It cannot be used any more.") if is_over else why_not(staff, "acts")
+    return _render(request, staff, "offers/sure.html", {**context, "why_not_act": why})
 
 
 def _one(request: HttpRequest, staff: Staff, offer_id: int) -> Context:
@@ -112,7 +110,7 @@ def _row(request: HttpRequest, offer: Offer, people: dict[int, Whose]) -> dict[s
         "code": f"…{offer.code[-5:]}",
         "text": showing.text(offer=offer, language_code=translation.get_language() or ""),
         "name": offer.terms.get("name", ""),
-        "state": words.offer_state(offer),
+        "state": words.offer_state(offer, timezone.now()),
         "reserved_at": offer.reserved_at,
         "expires_at": offer.expires_at,
         "order": offer.order.number if offer.order is not None else "",

@@ -107,7 +107,7 @@ def _page(request: HttpRequest, staff: Staff, context: Context) -> HttpResponse:
 
 def _steps(steps: Sequence[Message]) -> list[tuple[str, str]]:
     """Return (id, name) of messages, in order; the id stands beside names that come twice."""
-    named = [(step.id, str(words.TEMPLATES.get(step.template, step.template))) for step in steps]
+    named = [(step.id, words.template_name(step.template)) for step in steps]
     count = Counter(name for _id, name in named)
     return [(key, f"{name} ({key})" if count[name] > 1 else name) for key, name in named]
 

@@ -623,7 +623,11 @@ def checked_state(obstacles: int | None) -> State:
     )
 
 
-def offer_state(offer: Offer) -> State:
+#: A worker takes a code out of Saleor as soon as it is asked to.
+_TAKEN_OUT_WITHIN = timedelta(minutes=2)
+
+
+def offer_state(offer: Offer, now: datetime) -> State:
     """Return what became of an offer; one that was taken back says why."""
     status = OfferStatus(offer.status)
     tone = {
@@ -640,7 +644,8 @@ def offer_state(offer: Offer) -> State:
         OfferReason.ERASED: _("The person was erased before its message was sent."),
         OfferReason.STAFF: _("Taken back by staff."),
     }[OfferReason(offer.reason)]
-    if offer.gone_at is None and not offer.attempts:
+    is_fresh = offer.withdrawn_at is not None and now - offer.withdrawn_at < _TAKEN_OUT_WITHIN
+    if offer.gone_at is None and not offer.attempts and is_fresh:
         return State("busy", offer_status(status), why, _("It is being taken out of Saleor."))
     if offer.gone_at is None:
         return State(

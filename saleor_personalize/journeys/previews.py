@@ -257,11 +257,11 @@ def _over(reason: NotSentReason) -> PreviewRefused:
 
 def _live(case: Case, ask: Ask, now: datetime) -> tuple[Any, dict[str, Any]]:
     try:
-        verdict = case.trigger.judge(case.enrollment, None, now)
+        verdict = _judged(case, None, now)
         if not isinstance(verdict, AskSaleor):
             return verdict, {}
         live = {question.key: ask(question) for question in verdict.questions}
-        return case.trigger.judge(case.enrollment, live, now), live
+        return _judged(case, live, now), live
     except (SaleorApiError, MalformedPayload) as error:
         raise PreviewRefused(
             _("Saleor cannot be asked now: %(error)s") % {"error": error}
@@ -269,6 +269,13 @@ def _live(case: Case, ask: Ask, now: datetime) -> tuple[Any, dict[str, Any]]:
     except (OnlySaleorKnows, SubjectGone, LookupError, AttributeError, TypeError, ValueError):
         # A trigger may rely on what only somebody inside has.
         raise PreviewRefused(_not_inside()) from None
+
+
+def _judged(case: Case, live: dict[str, Any] | None, now: datetime) -> Any:
+    verdict = case.trigger.judge(case.enrollment, live, now)
+    # To a trigger what was ordered is only gone.
+    is_ordered = isinstance(verdict, Stop) and case.trigger.has_ordered(case.enrollment)
+    return Stop(NotSentReason.ORDERED) if is_ordered else verdict
 
 
 def _rendered(
@@ -283,10 +290,12 @@ def _rendered(
         try:
             offer = _sample(case, step, now)
             told = wording.what_is_told(case, step, live, offer, now)
-        except (SubjectGone, LookupError, AttributeError, TypeError, ValueError):
+        except (SubjectGone, LookupError):
             # Saleor was not asked about what is over, so there is nothing to tell of it.
             if isinstance(verdict, Stop):
                 raise _over(verdict.reason) from None
+            raise PreviewRefused(_not_inside()) from None
+        except (AttributeError, TypeError, ValueError):
             raise PreviewRefused(_not_inside()) from None
         finally:
             # The code of the preview was never drawn.

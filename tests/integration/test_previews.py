@@ -240,7 +240,7 @@ def test_b82_what_can_be_chosen_is_offered_and_what_cannot_be_sent_is_not(
     assert '<option value="de" selected>' in html
 
 
-def test_b82_whose_cart_is_over_is_told_so(
+def test_b82_whose_cart_was_ordered_is_told_so(
     client: Client, installation: Installation, alice: Profile
 ) -> None:
     Checkout.objects.create(
@@ -272,7 +272,7 @@ def test_b82_whose_cart_is_over_is_told_so(
     asked = {**OUTBOX, "journey": "abandoned_checkout"}
     answer = client.post("/dashboard/previews/show/", asked, headers=headers(installation))
     assert outcome(answer)["title"] == "It cannot be shown"
-    assert outcome(answer)["text"] == "There is nothing to show: Saleor no longer has this cart."
+    assert outcome(answer)["text"] == "There is nothing to show: The person has ordered since."
 
 
 @pytest.mark.parametrize(
