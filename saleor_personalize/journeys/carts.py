@@ -6,14 +6,13 @@ speaks against it, and again when the message is decided.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery, Value
-from django.db.models.functions import Coalesce
+from django.db.models import Q, QuerySet
 
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import CheckoutCloseReason, EnrollmentStatus, NotSentReason
@@ -30,7 +29,7 @@ from saleor_personalize.models import Checkout, Enrollment, Installation, Journe
 #: Kind of the subject of those who are in a journey over a cart.
 SUBJECT = "checkout"
 #: What is done about a cart stands in no index: those of a state are looked for among so many.
-LOOKED_THROUGH = 2_000
+LOOKED_THROUGH = 1_000
 
 
 class CartState(StrEnum):
@@ -63,13 +62,12 @@ class LeftCart:
 
     @property
     def state(self) -> CartState:
-        if self.stay is not None and self.stay.status == EnrollmentStatus.WAITING:
-            return CartState.FOLLOWED
-        if self.told is not None:
-            return CartState.REMINDED
-        if self.stay is not None and self.stay.exit_reason:
-            return CartState.GIVEN_UP
-        return CartState.NOT_FOLLOWED
+        stay = self.stay
+        return _state(
+            is_waiting=stay is not None and stay.status == EnrollmentStatus.WAITING,
+            is_told=self.told is not None,
+            exit_reason="" if stay is None else stay.exit_reason,
+        )
 
     @property
     def is_followed(self) -> bool:
@@ -122,42 +120,58 @@ def left(
         at = before.last_changed_at
         rows = rows.filter(Q(last_changed_at__lt=at) | Q(last_changed_at=at, pk__lt=before.pk))
     newest = rows.order_by("-last_changed_at", "-pk")
-    among = newest
-    if state is not None:
-        looked_at = newest.filter(pk__in=newest.values("pk")[:LOOKED_THROUGH])
-        among = _in_state(looked_at, installation, state)
-    shown = list(among.select_related("installation", "profile")[: limit + 1])
-    told = described(installation=installation, carts=shown[:limit])
-    if len(shown) > limit:
-        return Found(told, shown[limit - 1])
-    # The last that was looked at, and whether there is another one.
-    end = list(newest[LOOKED_THROUGH - 1 : LOOKED_THROUGH + 1]) if state is not None else []
-    is_cut = len(end) > 1
-    return Found(told, end[0] if is_cut else None, is_cut)
+    if state is None:
+        shown = list(newest.select_related("installation", "profile")[: limit + 1])
+        told = described(installation=installation, carts=shown[:limit])
+        return Found(told, shown[limit - 1] if len(shown) > limit else None)
+    found = list(newest.values_list("pk", "saleor_id", "last_changed_at")[: LOOKED_THROUGH + 1])
+    states = _states(installation, {cart: at for _pk, cart, at in found[:LOOKED_THROUGH]})
+    wanted = [pk for pk, cart, _at in found[:LOOKED_THROUGH] if states[cart] == state]
+    is_cut = len(wanted) <= limit and len(found) > LOOKED_THROUGH
+    last = found[LOOKED_THROUGH - 1][0] if is_cut else None
+    rows = Checkout.objects.of(installation).select_related("installation", "profile")
+    carts = rows.in_bulk({*wanted[:limit], *([last] if last else [])})
+    told = described(installation=installation, carts=[carts[pk] for pk in wanted[:limit]])
+    if len(wanted) > limit:
+        last = wanted[limit - 1]
+    return Found(told, carts[last] if last else None, is_cut)
 
 
-def _in_state(
-    rows: QuerySet[Checkout], installation: Installation, state: CartState
-) -> QuerySet[Checkout]:
-    """Return those of the carts that `LeftCart.state` is this one of."""
-    cart = OuterRef("saleor_id")
-    waits = Exists(_waiting(installation).filter(subject_saleor_id=cart))
-    if state == CartState.FOLLOWED:
-        return rows.filter(waits)
-    told = Exists(
-        Message.objects.of(installation).filter(
-            enrollment__in=_ended(installation).filter(entry_key=OuterRef(cart)),
-            status__in=REACHED,
-            decided_at__gte=OuterRef("last_changed_at"),
-        )
+def _states(installation: Installation, changed_at: Mapping[str, datetime]) -> dict[str, CartState]:
+    """Return the state of each of these carts, whose last changes are given, by three queries."""
+    waiting = _waiting(installation).filter(subject_saleor_id__in=changed_at)
+    waits_for = set(waiting.values_list("subject_saleor_id", flat=True))
+    ended = (
+        _ended(installation)
+        .filter(entry_key__in=changed_at)
+        .order_by("pk")
+        .values_list("pk", "entry_key", "exit_reason")
     )
-    if state == CartState.REMINDED:
-        return rows.filter(~waits, told)
-    last = _ended(installation).filter(entry_key=cart).order_by("-pk")
-    rows = rows.alias(ended_by=Coalesce(Subquery(last.values("exit_reason")[:1]), Value("")))
-    is_without_reason = Q(ended_by="")
-    is_asked = ~is_without_reason if state == CartState.GIVEN_UP else is_without_reason
-    return rows.filter(~waits, ~told, is_asked)
+    over = {pk: cart for pk, cart, _reason in ended}
+    reasons = {cart: reason for _pk, cart, reason in ended}
+    told = Message.objects.of(installation).filter(enrollment__in=list(over), status__in=REACHED)
+    reminded = {
+        over[stay]
+        for stay, at in told.values_list("enrollment_id", "decided_at")
+        if stay is not None and at >= changed_at[over[stay]]
+    }
+    return {
+        cart: _state(
+            is_waiting=cart in waits_for,
+            is_told=cart in reminded,
+            exit_reason=reasons.get(cart, ""),
+        )
+        for cart in changed_at
+    }
+
+
+def _state(*, is_waiting: bool, is_told: bool, exit_reason: str) -> CartState:
+    """Return what is done about a cart, going by its last stay and by whether a message about it went since."""
+    if is_waiting:
+        return CartState.FOLLOWED
+    if is_told:
+        return CartState.REMINDED
+    return CartState.GIVEN_UP if exit_reason else CartState.NOT_FOLLOWED
 
 
 def still(*, installation: Installation, now: datetime) -> QuerySet[Checkout]:
