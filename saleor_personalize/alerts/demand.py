@@ -6,6 +6,7 @@ favourites, however many people the shop knows.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -122,20 +123,23 @@ def of_product(*, installation: Installation, product_id: str, now: datetime) ->
 
 def potential(*, installation: Installation, now: datetime) -> list[Potential]:
     """Return what all who wait may spend, by sales channel and currency."""
-    rows = list(_counted(installation, now).order_by(*_PLACE))
-    costs = _costs(installation, rows)
-    found: dict[tuple[str, str], Potential] = {}
-    for row in rows:
-        price, currency = costs.get((row["variant_saleor_id"], row["channel_slug"]), (None, ""))
-        key = (row["channel_slug"], currency)
-        before = found.get(key, Potential(*key, 0, Decimal(0), 0))
-        found[key] = Potential(
-            *key,
-            before.waiting + row["confirmed"],
-            before.value + (price or 0) * row["confirmed"],
-            before.unpriced + (price is None),
-        )
-    return [found[key] for key in sorted(found)]
+    places = _counted(installation, now)
+    # Not by their ids: there may be as many as the shop has variants.
+    costs = _costs(installation, places.values("variant_saleor_id"))
+    waiting_in, unpriced = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    values: dict[tuple[str, str], Decimal] = {}
+    for variant, channel, count in places.values_list(*_PLACE, "confirmed"):
+        price, currency = costs.get((variant, channel), (None, ""))
+        key = (channel, currency)
+        waiting_in[key] += count
+        if price is None:
+            unpriced[key] += 1
+        elif count:
+            values[key] = values.get(key, Decimal(0)) + price * count
+    return [
+        Potential(*key, waiting_in[key], values.get(key, Decimal(0)), unpriced[key])
+        for key in sorted(waiting_in)
+    ]
 
 
 def most_kept(*, installation: Installation, limit: int) -> list[Kept]:
@@ -190,7 +194,7 @@ def _described(
     )
     product_ids = {product_id for _name, _sku, product_id in variants.values()}
     products = _named(Product.objects.of(installation), product_ids)
-    costs = _costs(installation, rows)
+    costs = _costs(installation, variant_ids)
     told = _told(installation, variant_ids, now - TOLD_WITHIN)
     keeping = kept(installation=installation, product_ids=product_ids)
     pieces, sold_out = _in_stock(installation, rows)
@@ -228,10 +232,12 @@ def _named(rows: QuerySet[Any], ids: Iterable[str], *more: str) -> dict[str, tup
 
 
 def _costs(
-    installation: Installation, rows: Iterable[dict[str, Any]]
+    installation: Installation, variants: Any
 ) -> dict[tuple[str, str], tuple[Decimal | None, str]]:
-    """Return what one piece costs a shopper in each place, and in which currency."""
-    variants = {row["variant_saleor_id"] for row in rows}
+    """Return what one piece of these variants costs a shopper in each place, and in which currency.
+
+    `variants`: their ids, or a query of them.
+    """
     stored = VariantPrice.objects.of(installation).filter(variant_saleor_id__in=variants)
     return {
         (variant, channel): (price if discounted is None else discounted, currency)

@@ -144,14 +144,16 @@ def search(
             Q(decided_at__lt=before.at) | Q(pk__lt=before.pk)
         )
     newest = rows.order_by("-decided_at", "-pk")
-    among = newest
-    if wanted.unindexed:
-        among = newest.filter(pk__in=newest.values("pk")[:LOOKED_THROUGH], **wanted.unindexed)
+    end = _last_looked_at(newest) if wanted.unindexed else None
+    among = newest.filter(**wanted.unindexed)
+    if end is not None:
+        among = among.filter(decided_at__gte=end.at).filter(
+            Q(decided_at__gt=end.at) | Q(pk__gte=end.pk)
+        )
     shown = list(among.select_related("journey")[: limit + 1])
     if len(shown) > limit:
         last = shown[limit - 1]
         return Found(shown[:limit], Place(last.decided_at, last.pk))
-    end = _last_looked_at(newest) if wanted.unindexed else None
     return Found(shown, end, is_cut=end is not None)
 
 
