@@ -500,6 +500,20 @@ def test_a_worker_dies_while_it_overtakes_another_one(shop: Installation) -> Non
     assert one_story(shop, story) == ""
 
 
+@pytest.mark.parametrize("where", WHERE)
+def test_a_worker_dies_at_each_place(shop: Installation, where: str) -> None:
+    """On the way of a message with a code, which comes to all of them."""
+    story = (
+        ("resume", "welcome"),
+        ("die", where),
+        ("say", account("ben"), "", True),
+        ("tick", 61),
+        ("tick", 31),
+    )
+    assert one_story(shop, story) == ""
+    assert Chance.told.counts[f"killed {where}"] == 1
+
+
 @pytest.mark.parametrize(
     "story",
     [
