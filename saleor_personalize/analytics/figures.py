@@ -19,7 +19,8 @@ Figures of a sales channel and its currency:
 Figures of the shop as a whole:
 
     journeys    key -> entered, sent, failed, not_sent {reason: count}, delivered, opened,
-                opened_by_machine, clicked (messages), earned {currency: revenue} by whenever it came
+                opened_by_machine, clicked (messages), sent_over and clicked_over {delivery channel:
+                count} of these, earned {currency: revenue} by whenever it came
     standing    how the shop stood that day, counted once: stages {stage: people}, buyers and
                 lifetime_revenue {currency: ...}, shoppers and shoppers_with_recommendation {days: people}
 
@@ -206,16 +207,16 @@ WHERE stay.installation_id = %(installation)s
 GROUP BY 1
 """
 _DECIDED = """
-SELECT COALESCE(journey.key, ''), message.status, message.reason, count(*) FROM {message} AS message
-LEFT JOIN {journey} AS journey ON journey.id = message.journey_id
+SELECT COALESCE(journey.key, ''), message.status, message.reason, message.delivery_channel, count(*)
+FROM {message} AS message LEFT JOIN {journey} AS journey ON journey.id = message.journey_id
 WHERE message.installation_id = %(installation)s
   AND message.decided_at >= %(since)s AND message.decided_at < %(until)s
-GROUP BY 1, 2, 3
+GROUP BY 1, 2, 3, 4
 """
 # A message counts once, however often it was opened; who reads it in the inbox has opened it.
 _BECAME = """
 WITH became AS (
-  SELECT DISTINCT message.id, message.journey_id,
+  SELECT DISTINCT message.id, message.journey_id, message.delivery_channel,
     CASE WHEN event.kind = %(read)s THEN %(opened)s ELSE event.kind END AS kind,
     event.is_machine AND event.kind <> %(delivered)s AS is_machine
   FROM {message} AS message JOIN {messageevent} AS event ON event.message_id = message.id
@@ -223,9 +224,9 @@ WITH became AS (
     AND message.decided_at >= %(since)s AND message.decided_at < %(until)s
     AND event.kind = ANY(%(told)s)
 )
-SELECT COALESCE(journey.key, ''), became.kind, became.is_machine, count(*) FROM became
-LEFT JOIN {journey} AS journey ON journey.id = became.journey_id
-GROUP BY 1, 2, 3
+SELECT COALESCE(journey.key, ''), became.kind, became.is_machine, became.delivery_channel, count(*)
+FROM became LEFT JOIN {journey} AS journey ON journey.id = became.journey_id
+GROUP BY 1, 2, 3, 4
 """
 _EARNED = f"""
 SELECT COALESCE(journey.key, ''), purchase.currency, sum({NET}) FROM {{message}} AS message
@@ -415,19 +416,22 @@ def _figures(installation: Installation, day: Day, now: datetime) -> dict[tuple[
     whole = found[WHOLE]
     for journey, entered in rows(_ENTERED):
         _add(_within(whole, "journeys", journey), {"entered": entered})
-    for journey, status, reason, count in rows(_DECIDED):
+    for journey, status, reason, channel, count in rows(_DECIDED):
         figures = _within(whole, "journeys", journey)
         if status == MessageStatus.NOT_SENT:
             _add(_within(figures, "not_sent"), {reason: count})
         elif status == MessageStatus.SENT:
             _add(figures, {"sent": count})
+            _add(_within(figures, "sent_over"), {channel: count})
         elif status in (MessageStatus.FAILED, MessageStatus.UNCERTAIN):
             _add(figures, {"failed": count})
-    for journey, kind, is_machine, count in rows(_BECAME):
+    for journey, kind, is_machine, channel, count in rows(_BECAME):
         # What a machine clicked, nobody did.
         if not is_machine or kind == MessageEventKind.OPENED:
-            name = f"{kind}_by_machine" if is_machine else kind
-            _add(_within(whole, "journeys", journey), {name: count})
+            figures = _within(whole, "journeys", journey)
+            _add(figures, {f"{kind}_by_machine" if is_machine else kind: count})
+            if kind == MessageEventKind.CLICKED:
+                _add(_within(figures, "clicked_over"), {channel: count})
     for journey, currency, net in rows(_EARNED):
         _add(_within(whole, "journeys", journey, "earned"), {currency: net})
     return {key: _written(figures) for key, figures in found.items()}

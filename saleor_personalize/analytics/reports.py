@@ -10,10 +10,13 @@ from typing import Any
 
 from saleor_personalize.analytics.figures import PERIODS, WHOLE, Day, total
 from saleor_personalize.conf import settings
-from saleor_personalize.enums import LifecycleStage
+from saleor_personalize.enums import DeliveryChannel, LifecycleStage
 from saleor_personalize.models import DailyFigures, Installation
 
 _NOTHING = Decimal(0)
+#: Who shows these messages tells of each click. A link in an e-mail must go through this service for that, or the
+#: provider must tell.
+_TELLS_OF_CLICKS = frozenset({DeliveryChannel.PUSH.value, DeliveryChannel.IN_APP.value})
 
 
 def ratio(part: Decimal | int, whole: Decimal | int) -> float | None:
@@ -40,8 +43,9 @@ class JourneyReport:
     """What became of the messages of one journey; an empty key: of those that belong to none.
 
     People opened `opened` messages; `opened_by_machine` were opened by a mail program or a scanner, some of
-    them by people as well. `not_sent` counts by reason. By currency: `led` is of the orders of these days,
-    `earned` what the messages of these days have brought so far, whenever it was ordered.
+    them by people as well. `not_sent` counts by reason, `sent_over` and `clicked_over` by delivery channel. By
+    currency: `led` is of the orders of these days, `earned` what the messages of these days have brought so
+    far, whenever it was ordered.
     """
 
     key: str
@@ -52,6 +56,8 @@ class JourneyReport:
     opened: int
     opened_by_machine: int
     clicked: int
+    sent_over: Mapping[str, int]
+    clicked_over: Mapping[str, int]
     not_sent: Mapping[str, int]
     led: Mapping[str, Led]
     earned: Mapping[str, Decimal]
@@ -77,8 +83,14 @@ class JourneyReport:
 
     @property
     def clicked_share(self) -> float | None:
-        """None while nothing was told of clicks and links do not go through this service."""
-        return ratio(self.clicked, self.sent) if self.clicked or settings.CLICK_TRACKING else None
+        """Of the messages whose clicks are known: over each delivery channel that told of one or always does."""
+        known = _TELLS_OF_CLICKS | set(self.clicked_over)
+        if settings.CLICK_TRACKING:
+            known |= {DeliveryChannel.EMAIL}
+        return ratio(
+            sum(self.clicked_over.get(channel, 0) for channel in known),
+            sum(self.sent_over.get(channel, 0) for channel in known),
+        )
 
     def revenue_per_recipient(self, currency: str) -> Decimal | None:
         return _mean(self.earned.get(currency, _NOTHING), self.sent)
@@ -351,6 +363,8 @@ def journey_of(key: str, figures: Mapping[str, Any], led: Mapping[str, Led]) -> 
     return JourneyReport(
         key=key,
         **{name: figures.get(name, 0) for name in counts},
+        sent_over=figures.get("sent_over", {}),
+        clicked_over=figures.get("clicked_over", {}),
         not_sent=dict(sorted(not_sent, key=lambda each: (-each[1], each[0]))),
         led=led,
         earned=dict(sorted(figures.get("earned", {}).items())),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.functional import Promise
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -24,9 +25,11 @@ from saleor_personalize.enums import (
     PredictionState,
     PredictionTarget,
     Purpose,
+    SuppressionReason,
 )
 from saleor_personalize.events.history import Entry, EntryKind
 from saleor_personalize.messaging import guards
+from saleor_personalize.messaging.guards import Answer
 from saleor_personalize.models import Merge, Message, Predictor, Profile
 from saleor_personalize.segments import words as facts
 
@@ -255,24 +258,43 @@ def why_not_foretold(state: PredictionState, predictor: Predictor | None) -> str
 
 @dataclass(frozen=True)
 class Permission:
-    """What holds for these topics (their labels) over a delivery channel; `state` None: never asked."""
+    """What holds for these topics (their labels) over a delivery channel, as `guards.permissions` answers."""
 
     delivery_channel: str
-    state: ConsentState | None
+    answers: tuple[Answer, ...]
     topics: list[str]
 
     @property
+    def is_never_asked(self) -> bool:
+        return self.answers == (None,)
+
+    @property
     def said(self) -> str:
-        return str(facts.CONSENT_STATES[self.state or "never_asked"])
+        first, *others = (str(_ANSWERS[each]) for each in self.answers)
+        if not others:
+            return first
+        parts = [_("%(answer)s for one part of the person") % {"answer": first}]
+        parts += [_("%(answer)s for another") % {"answer": each} for each in others]
+        return ", ".join(parts)
+
+
+_ANSWERS: Mapping[Answer, Promise | str] = {
+    **{state: facts.CONSENT_STATES[state.value] for state in ConsentState},
+    None: facts.CONSENT_STATES["never_asked"],
+    SuppressionReason.UNSUBSCRIBED: gettext_lazy("closed (unsubscribed)"),
+    SuppressionReason.HARD_BOUNCE: gettext_lazy("closed (nobody is there)"),
+    SuppressionReason.SOFT_BOUNCES: gettext_lazy("closed (messages kept coming back)"),
+    SuppressionReason.COMPLAINT: gettext_lazy("closed (marked as spam)"),
+}
 
 
 def permissions(profile: Profile) -> list[Permission]:
     """Return what somebody allows us to write to them about, alike answers over a delivery channel together."""
     channels = [channel for channel in DeliveryChannel if channel.value in settings.CHANNELS]
     found: list[Permission] = []
-    for channel, states in guards.permissions(profile=profile, delivery_channels=channels).items():
-        together: dict[ConsentState | None, list[str]] = {}
-        for topic, state in states.items():
-            together.setdefault(state, []).append(str(settings.TOPICS[topic]))
+    for channel, answers in guards.permissions(profile=profile, delivery_channels=channels).items():
+        together: dict[tuple[Answer, ...], list[str]] = {}
+        for topic, answered in answers.items():
+            together.setdefault(answered, []).append(str(settings.TOPICS[topic]))
         found += [Permission(channel.value, *alike) for alike in together.items()]
     return found

@@ -33,7 +33,6 @@ from saleor_personalize.ingestion.queries import BackfillProgress, WebhookHealth
 from saleor_personalize.journeys import dry_runs
 from saleor_personalize.journeys.outlook import Outlook
 from saleor_personalize.messaging.rendering import format_money
-from saleor_personalize.ml.engine import FILLERS
 from saleor_personalize.models import (
     DryRun,
     Import,
@@ -387,8 +386,14 @@ def recommender_state(row: Measured) -> State:
         return State("good", _("Used"))
     if row.figures is None:
         return State("", _("Not enough data"))
-    if row.alias in FILLERS:
+    if row.fills_up:
         return State("", _("Stands in"), _("It answers where no other recommender has an answer."))
+    if row.answers_by_name:
+        return State(
+            "",
+            _("Used where it is named"),
+            _("It is no better than popularity, so only placements that name it show it."),
+        )
     return State("warn", _("Not used"), _("It is no better than popularity."))
 
 

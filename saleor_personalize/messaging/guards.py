@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from django.db.models import Max, Min
+from django.db.models import Exists, Max, Min, OuterRef, Q
 
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import (
@@ -19,7 +19,14 @@ from saleor_personalize.enums import (
 from saleor_personalize.messaging import destinations, sunset
 from saleor_personalize.messaging.destinations import Destination
 from saleor_personalize.messaging.queries import marketing_since
-from saleor_personalize.models import Identity, Installation, Profile
+from saleor_personalize.models import (
+    Consent,
+    Device,
+    Identity,
+    Installation,
+    Profile,
+    Suppression,
+)
 from saleor_personalize.models.held import held
 from saleor_personalize.profiles import consent, merging
 
@@ -27,8 +34,15 @@ WEEK = timedelta(days=7)
 #: What stops a message that an order needs as well: there is nobody at the address, or they call it spam.
 _ALWAYS = (SuppressionReason.HARD_BOUNCE, SuppressionReason.COMPLAINT)
 
-#: Of two profiles of a person, the one that may be written to counts; then the one that refused.
-_OPENEST = (ConsentState.GRANTED, ConsentState.DENIED, ConsentState.PENDING, None)
+#: What holds for a message: what its reader said of it (None: nothing), or why their address is closed.
+Answer = ConsentState | SuppressionReason | None
+_YES_FIRST: tuple[Answer, ...] = (
+    ConsentState.GRANTED,
+    ConsentState.PENDING,
+    None,
+    ConsentState.DENIED,
+    *SuppressionReason,
+)
 
 
 def address_identity(*, profile: Profile, preferred_hash: str = "") -> Identity | None:
@@ -99,42 +113,77 @@ def objection(
 
 def permissions(
     *, profile: Profile, delivery_channels: Iterable[DeliveryChannel]
-) -> dict[DeliveryChannel, dict[str, ConsentState | None]]:
+) -> dict[DeliveryChannel, dict[str, tuple[Answer, ...]]]:
     """Return what a person allows us to write about, by delivery channel and topic, as a send finds it.
 
-    It may be sent to any of their profiles, and is where one of them allows it. Of those, the ones count that
-    have an address or a device for it, if any has.
+    It may be sent to any of their profiles. Those that share their addresses give one answer; those that only
+    a cart joined may give others: then each is there, a yes first. Of those, the ones count that have an
+    address or a device for it, if any has. An address that must not be used is closed, whatever its owner
+    allowed, and the answer is why.
     """
-    standings: dict[int, consent.Standing] = {}
-
-    def answers(one: Profile, destination: Destination | None) -> list[consent.Standing]:
-        whose = _asked(one, destination)
-        for each in whose:
-            if each.pk not in standings:
-                standings[each.pk] = consent.Standing(each)
-        return [standings[each.pk] for each in whose]
-
-    found: dict[DeliveryChannel, dict[str, ConsentState | None]] = {}
     with held():
-        person = list(profile.person().select_related("installation").order_by("pk"))
-        for channel in delivery_channels:
-            ways = [
-                (one, destinations.destination_of(profile=one, delivery_channel=channel))
-                for one in person
-            ]
-            there = [each for each in ways if each[1] is not None] or ways
-            asked = [answers(*each) for each in there]
-            found[channel] = {
-                topic: min((_said(each, channel, topic) for each in asked), key=_OPENEST.index)
-                for topic in settings.TOPICS
-            }
-    return found
+        parts = [(one, consent.Standing(one)) for one in _parts(profile)]
+        return {channel: _answers(parts, channel) for channel in delivery_channels}
 
 
 def is_active(installation: Installation) -> bool:
     """Tell whether the app is switched on in the shop, asked of the database."""
     status = Installation.objects.values_list("status", flat=True).get(pk=installation.pk)
     return bool(status == InstallationStatus.ACTIVE)
+
+
+def _parts(profile: Profile) -> list[Profile]:
+    """Return one profile for each part of a person that shares its addresses, and so what holds for them.
+
+    A part without an address, a device or an answer says nothing, unless there is no other.
+    """
+    scope = profile.installation_id
+    devices = Device.objects.of(scope).filter(profile=OuterRef("pk"), gone_at=None)
+    addresses = Identity.objects.of(scope).filter(profile=OuterRef("pk")).exclude(address="")
+    lines = Consent.objects.of(scope).filter(profile=OuterRef("pk"), purpose=Purpose.MARKETING)
+    rows = (
+        Profile.objects.of(scope)
+        .filter(pk__in=profile.members())
+        .annotate(has_device=Exists(devices))
+        .filter(Q(has_device=True) | Exists(addresses) | Exists(lines))
+        .select_related("installation")
+        # Not every profile of a part may be read on its devices; whose device it is may be.
+        .order_by("-has_device", "pk")
+    )
+    found: list[Profile] = []
+    known: set[int] = set()
+    for one in rows:
+        if one.pk not in known:
+            known |= merging.with_own_addresses(one)
+            found.append(one)
+    return found or [profile]
+
+
+def _answers(
+    parts: Sequence[tuple[Profile, consent.Standing]], channel: DeliveryChannel
+) -> dict[str, tuple[Answer, ...]]:
+    """Return what the parts of a person answer over a delivery channel, by topic, each answer once."""
+    ways = [
+        (destinations.destination_of(profile=one, delivery_channel=channel), standing)
+        for one, standing in parts
+    ]
+    there = [(way.value_hash, standing) for way, standing in ways if way is not None]
+    there = there or [("", standing) for _none, standing in ways]
+    rows = Suppression.objects.of(parts[0][0].installation_id).filter(
+        delivery_channel=channel, address_hash__in={value_hash for value_hash, _ in there} - {""}
+    )
+    closed = {
+        value_hash: SuppressionReason(reason)
+        for value_hash, reason in rows.values_list("address_hash", "reason")
+    }
+    found: dict[str, tuple[Answer, ...]] = {}
+    for topic in settings.TOPICS:
+        said: set[Answer] = {
+            closed.get(value_hash) or standing.state(Purpose.MARKETING, channel, topic)
+            for value_hash, standing in there
+        }
+        found[topic] = tuple(sorted(said, key=_YES_FIRST.index))
+    return found
 
 
 def _asked(profile: Profile, destination: Destination | None) -> list[Profile]:

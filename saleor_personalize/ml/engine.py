@@ -62,6 +62,8 @@ QUESTIONS = {
 }
 #: Answer when all else has nothing more to say, whatever they measure.
 FILLERS = ("popular", "newest")
+#: Answer whoever asks for them by name, whatever they measure: they claim no more than their name says.
+BY_NAME = (*FILLERS, "trending")
 #: Are of no use where fewer visitors than FEWEST_CASES ever came back, and left out there.
 OF_RETURNING = ("personal", "buy_again")
 #: Aliases of the blends, and what each is made of: first the one taken without a measurement.

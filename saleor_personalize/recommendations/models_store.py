@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from saleor_personalize.conf import settings
 from saleor_personalize.ml import ArtefactError, Engine
-from saleor_personalize.ml.engine import FILLERS
+from saleor_personalize.ml.engine import BY_NAME
 from saleor_personalize.models import Installation, Profile, TrainedModel
 from saleor_personalize.recommendations import reading, versions
 
@@ -42,11 +42,10 @@ def aliases_of(engine: Engine) -> list[str]:
     What fills up when nothing else has more to say is popularity itself, and what is too new for it. What
     trends is asked for by a placement that says so, and is true whether or not it foretells.
     """
-    always = {*FILLERS, "trending"}
     return [
         alias
         for alias in engine.aliases
-        if alias in settings.RECOMMENDERS and (alias in always or engine.is_published(alias))
+        if alias in settings.RECOMMENDERS and (alias in BY_NAME or engine.is_published(alias))
     ]
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from saleor_personalize.ml.engine import BY_NAME, FILLERS
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -33,6 +35,16 @@ class Measured:
     popularity: Figures | None = None
     #: What a blend is made of, by alias.
     weights: Mapping[str, float] | None = None
+
+    @property
+    def fills_up(self) -> bool:
+        """Tell whether it answers where nothing else has more to say, whatever it measures."""
+        return self.alias in FILLERS
+
+    @property
+    def answers_by_name(self) -> bool:
+        """Tell whether a placement that names it shows it, whatever it measures."""
+        return self.alias in BY_NAME
 
 
 @dataclass(frozen=True)

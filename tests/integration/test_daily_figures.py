@@ -28,6 +28,7 @@ from saleor_personalize.models import (
     ComputedTraits,
     DailyFigures,
     Installation,
+    Message,
     OrderLine,
     Profile,
     SalesChannel,
@@ -134,6 +135,8 @@ def test_b92_a_journey_from_entered_to_revenue(
         opened=2,
         opened_by_machine=2,
         clicked=1,
+        sent_over={"email": 3},
+        clicked_over={"email": 1},
         not_sent={"no_consent": 2, "ordered": 1},
         led={"USD": reports.Led(orders=2, revenue=Decimal("90.000"), after_view=1)},
         earned={"USD": Decimal("90.000")},
@@ -158,6 +161,34 @@ def test_b92_a_push_that_is_pressed_is_clicked_and_a_message_of_no_journey_has_n
     rows = {row.key: row for row in report().journeys}
     assert (rows[""].sent, rows[""].opened, rows[""].clicked) == (1, 0, 1)
     assert rows[""].opened_share == 0
+
+
+def test_b92_the_share_of_clicks_is_that_of_the_messages_whose_clicks_are_known(
+    shop: Shop, alice: Profile, bob: Profile, report: Report, settings: Any
+) -> None:
+    """Links in mail and in texts go to the shop itself: nobody tells whether they were pressed."""
+    over = {each: shop.message(alice, 0, delivery_channel=each) for each in DeliveryChannel}
+    shop.message(bob, 0, delivery_channel=DeliveryChannel.PUSH)
+
+    def share() -> float | None:
+        DailyFigures.objects.all().delete()
+        (row,) = report().journeys
+        assert row.sent == 5
+        return row.clicked_share
+
+    assert share() == 0  # of two push and one item of the inbox
+    shop.became(over[DeliveryChannel.PUSH], CLICK, 1)
+    shop.became(over[DeliveryChannel.EMAIL], CLICK, 1, is_machine=True)
+    assert share() == 1 / 3
+    settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, "CLICK_TRACKING": True}
+    assert share() == 1 / 4
+    settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, "CLICK_TRACKING": False}
+    shop.became(over[DeliveryChannel.EMAIL], CLICK, 2)  # as the provider tells
+    assert share() == 2 / 4
+    Message.objects.exclude(delivery_channel=DeliveryChannel.SMS).delete()
+    DailyFigures.objects.all().delete()
+    (row,) = report().journeys
+    assert (row.sent, row.clicked_share) == (1, None)
 
 
 def test_b92_what_was_never_sent_has_no_shares(shop: Shop, alice: Profile, report: Report) -> None:

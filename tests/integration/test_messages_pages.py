@@ -14,10 +14,12 @@ from saleor_personalize.enums import (
     AuditAction,
     ConsentState,
     DeliveryChannel,
+    MergeProof,
     MessageEventKind,
     MessageStatus,
     NotSentReason,
     Purpose,
+    SuppressionReason,
 )
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.messaging import queries
@@ -30,7 +32,10 @@ from saleor_personalize.models import (
     MessageEvent,
     Product,
     Profile,
+    Suppression,
+    email_hash,
 )
+from saleor_personalize.profiles import merging
 from tests.conftest import NOW, make_consent, make_enrollment, make_profile
 from tests.integration.reminders import World
 from tests.integration.test_dashboard import ALL, headers
@@ -401,6 +406,75 @@ def test_b95_what_a_person_allows_is_what_a_send_goes_by(
         "by e-mail: allowed (Reminders of what you left in your cart or looked at), never asked ("
         in text
     )
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (SuppressionReason.UNSUBSCRIBED, "unsubscribed"),
+        (SuppressionReason.HARD_BOUNCE, "nobody is there"),
+        (SuppressionReason.SOFT_BOUNCES, "messages kept coming back"),
+        (SuppressionReason.COMPLAINT, "marked as spam"),
+    ],
+)
+def test_b95_an_address_that_is_closed_is_not_called_allowed(
+    client: Client,
+    alice: Profile,
+    dave: Profile,
+    signed: dict[str, str],
+    reason: SuppressionReason,
+    told: str,
+) -> None:
+    """Neither the suppression of another shop nor that of another delivery channel closes it."""
+    page = f"/dashboard/people/{alice.public_id}/"
+    close(dave, email_hash("alice@example.com"), reason)
+    close(alice, email_hash("alice@example.com"), reason, DeliveryChannel.SMS)
+    assert "by e-mail: allowed ·" in text_of(client.get(page, headers=signed))
+    close(alice, email_hash("alice@example.com"), reason)
+    assert f"by e-mail: closed ({told}) ·" in text_of(client.get(page, headers=signed))
+
+
+def close(
+    profile: Profile,
+    address_hash: str,
+    reason: SuppressionReason,
+    delivery_channel: DeliveryChannel = DeliveryChannel.EMAIL,
+) -> None:
+    Suppression.objects.create(
+        installation=profile.installation,
+        delivery_channel=delivery_channel,
+        address_hash=address_hash,
+        reason=reason,
+        created_at=timezone.now(),
+    )
+
+
+def test_b95_what_parts_that_a_cart_joined_answer_differently_is_told_of_each(
+    client: Client, alice: Profile, signed: dict[str, str]
+) -> None:
+    """A yes is that of one address: who typed another into the same cart gave none for it."""
+    guest = make_profile(alice.installation, email="guest@example.com")
+    browser = make_profile(alice.installation, anonymous_id="browser-of-alice")
+    for other, proof in ((guest, MergeProof.CHECKOUT), (browser, MergeProof.LOGIN)):
+        merging.prove(
+            installation=alice.installation,
+            first=alice,
+            second=other,
+            proof=proof,
+            now=timezone.now(),
+        )
+    page = f"/dashboard/people/{alice.public_id}/"
+    assert "by e-mail: allowed for one part of the person, never asked for another ·" in text_of(
+        client.get(page, headers=signed)
+    )
+    close(alice, email_hash("guest@example.com"), SuppressionReason.HARD_BOUNCE)
+    assert (
+        "by e-mail: allowed for one part of the person, closed (nobody is there) for another ·"
+        in text_of(client.get(page, headers=signed))
+    )
+    make_consent(guest, ConsentState.DENIED)
+    Suppression.objects.all().delete()
+    assert "by e-mail: refused ·" in text_of(client.get(page, headers=signed))
 
 
 def test_b95_a_person_to_whom_nothing_was_sent(

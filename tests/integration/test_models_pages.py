@@ -110,6 +110,33 @@ def test_b39_the_report_shows_each_recommender_beside_popularity(
     assert "times as good as popularity." in shown
 
 
+def test_b39_what_answers_by_name_though_it_is_no_better_is_not_called_unused(
+    client: Client,
+    installation: Installation,
+    signed: dict[str, str],  # noqa: F811
+) -> None:
+    measured_shop(installation, timezone.now())
+    training.train(installation=installation, now=timezone.now())
+    trained = TrainedModel.objects.get()
+    lost = {**trained.metrics["aliases"]["similar"], "published": False, "question": "anyone"}
+    trained.metrics["aliases"] |= dict.fromkeys(("trending", "newest"), lost)
+    trained.save()
+    shown = page(client, signed)
+
+    def state_of(alias: str) -> str:
+        name = re.escape(str(words.RECOMMENDERS[alias]))
+        (found,) = re.findall(
+            rf'<th scope="row">{name}<br>[^\n]*\n<td>(.*?)</td>', shown, re.DOTALL
+        )
+        return " ".join(re.sub(r"<[^>]+>", " ", found).split())
+
+    assert state_of("trending") == (
+        "Used where it is named It is no better than popularity, so only placements that name it show it."
+    )
+    assert state_of("newest") == ("Stands in It answers where no other recommender has an answer.")
+    assert state_of("similar") == "Not used It is no better than popularity."
+
+
 def test_b39_what_is_no_better_than_popularity_answers_nowhere(
     installation: Installation,
 ) -> None:

@@ -23,6 +23,7 @@ from saleor_personalize.enums import (
     OfferStatus,
     Purpose,
     RuleEffect,
+    SuppressionReason,
     Touch,
     TouchKind,
     TrainingReason,
@@ -46,7 +47,9 @@ from saleor_personalize.models import (
     Segment,
     SegmentMembership,
     StockAlert,
+    Suppression,
     Training,
+    email_hash,
 )
 from saleor_personalize.testing.keys import TEST_KEY
 from tests.catalogue import Catalogue, gid, product_id
@@ -282,6 +285,23 @@ def test_b98_a_customer_with_what_is_next_what_was_said_and_what_suits_them(
     assert "Segments Fans" in told
     assert "alice@example.com" not in told
     assert link_of(response) == f"{APP}/?customerId=VXNlcjox"
+
+
+def test_b98_a_closed_address_and_a_template_of_the_shops_own_are_said_in_words(
+    installation: Installation, alice: Profile
+) -> None:
+    Suppression.objects.create(
+        installation=installation,
+        delivery_channel="email",
+        address_hash=email_hash("alice@example.com"),
+        reason=SuppressionReason.HARD_BOUNCE,
+        created_at=NOW,
+    )
+    message(alice, "landing_page", decided_at=NOW - 3 * HOUR)
+    told = text_of(ask(installation, "customer", customerId="VXNlcjox"))
+    assert "Permissions Closed (nobody is there) by e-mail" in told
+    assert "Allowed" not in told
+    assert "Last sent and not sent Landing page Sent 3 h ago" in told
 
 
 def waits(alice: Profile, cart: str) -> Enrollment:

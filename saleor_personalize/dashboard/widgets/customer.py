@@ -69,7 +69,7 @@ def _consents(profile: Profile) -> list[dict[str, Any]]:
             "topics": ", ".join(each.topics),
         }
         for each in told.permissions(profile)
-        if each.state is not None
+        if not each.is_never_asked
     ]
     profiling = consent.state(profile=profile, purpose=Purpose.PROFILING)
     if profiling is not None:
@@ -86,7 +86,7 @@ def _last(profile: Profile, now: datetime) -> Iterable[dict[str, Any]]:
     found = [row for each in newest if (row := each.order_by("-decided_at").first()) is not None]
     return [
         {
-            "name": words.TEMPLATES.get(row.template, row.template),
+            "name": words.template_name(row.template),
             "state": words.message_state(row),
             "when": words.distance(row.decided_at, now),
         }
