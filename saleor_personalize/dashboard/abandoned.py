@@ -18,12 +18,11 @@ from saleor_personalize.dashboard.forms import row_id
 from saleor_personalize.dashboard.views import CALM, LIVELY, Context, _poll, _render, _tell
 from saleor_personalize.dashboard.whose import whose
 from saleor_personalize.dashboard.words import State
-from saleor_personalize.enums import AuditAction, DeliveryChannel, NotSentReason
+from saleor_personalize.enums import AuditAction, DeliveryChannel, MessageStatus, NotSentReason
 from saleor_personalize.events.queries import ordered_since
-from saleor_personalize.journeys import carts, outlook
+from saleor_personalize.journeys import carts, claiming, outlook
 from saleor_personalize.journeys.carts import CartState, LeftCart, Recovery
-from saleor_personalize.journeys.outlook import Outlook
-from saleor_personalize.models import Checkout, Message, SalesChannel
+from saleor_personalize.models import Checkout, Enrollment, Message, SalesChannel
 from saleor_personalize.segments import words as facts
 from saleor_personalize.tasks.broker import ask_for
 
@@ -53,7 +52,6 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
     rows = found.carts
     known = _names(staff, [row.checkout for row in rows], LINES)
     people = whose(staff, {row.checkout.profile_id for row in rows})
-    ahead = _ahead(rows, now)
     slugs = SalesChannel.objects.of(installation).filter(deleted_at=None).order_by("slug")
     return _render(
         request,
@@ -61,7 +59,7 @@ def page(request: HttpRequest, staff: Staff) -> HttpResponse:
         "abandoned/page.html",
         {
             "carts": [
-                {**_row(row, known, ahead, now), "person": people.get(row.checkout.profile_id)}
+                {**_row(row, known, now), "person": people.get(row.checkout.profile_id)}
                 for row in rows
             ],
             "older": found.older,
@@ -93,15 +91,7 @@ def _names(staff: Staff, shown: list[Checkout], most: int | None = None) -> dict
     )
 
 
-def _ahead(rows: list[LeftCart], now: datetime) -> dict[int, Outlook]:
-    """Return what is next for those of these who wait, by their stay."""
-    stays = [row.stay for row in rows if row.is_followed and row.stay is not None]
-    return {each.enrollment.pk: each for each in outlook.outlooks(stays, now=now)}
-
-
-def _row(
-    row: LeftCart, known: dict[str, str], ahead: dict[int, Outlook], now: datetime
-) -> dict[str, Any]:
+def _row(row: LeftCart, known: dict[str, str], now: datetime) -> dict[str, Any]:
     cart = row.checkout
     return {
         "pk": cart.pk,
@@ -110,7 +100,7 @@ def _row(
         "at": cart.last_changed_at,
         "lines": [_line(line, known, cart.currency) for line in cart.lines[:LINES]],
         "more": max(len(cart.lines) - LINES, 0),
-        "state": _state(row, ahead, now),
+        "state": _state(row, now),
     }
 
 
@@ -123,14 +113,18 @@ def _line(line: dict[str, Any], known: dict[str, str], currency: str) -> dict[st
     }
 
 
-def _state(row: LeftCart, ahead: dict[int, Outlook], now: datetime) -> State:
-    """Tell what is done about a cart, or why nothing is."""
+def _state(row: LeftCart, now: datetime) -> State:
+    """Tell what is done about a cart, or why nothing is, from its row alone: of each in a list."""
     stay = row.stay
     title = str(STATES[row.state])
     if row.state == CartState.FOLLOWED and stay is not None:
         if not stay.journey.is_live:
             return State("warn", _("Held"), words.held_reason(NotSentReason.JOURNEY_PAUSED))
-        return State("busy", title, _followed(row, ahead[stay.pk], now))
+        if stay.installation.sends_stopped_at is not None:
+            return State("warn", _("Held"), words.held_reason(NotSentReason.SENDS_STOPPED))
+        return State("busy", title, _followed(stay, row.told, now))
+    if row.told is not None and row.told.status != MessageStatus.SENT:
+        return State("", title, _went(row.told, now))
     if row.told is not None:
         when = words.distance(row.told.decided_at, now)
         return State("good", title, _("%(when)s, and not ordered yet") % {"when": when})
@@ -139,6 +133,27 @@ def _state(row: LeftCart, ahead: dict[int, Outlook], now: datetime) -> State:
     if not row.is_reachable:
         return State("", _("Nobody to write to"), _("It was left before an address was known."))
     return State("", title)
+
+
+def _followed(stay: Enrollment, told: Message | None, now: datetime) -> str:
+    """Tell when a cart is looked at next, what holds it back until then, and what went before."""
+    is_under_way = told is not None and told.status == MessageStatus.HANDING_OVER
+    at = claiming.looked_at(stay, now, is_under_way=is_under_way)
+    coming = {"journey": words.journey_name(stay.journey.key), "when": words.distance(at, now)}
+    parts = [_("%(journey)s, next %(when)s") % coming]
+    if (hold := claiming.held_by(stay, now)) is not None:
+        parts.append(words.held_reason(hold).rstrip("."))
+    if told is not None:
+        parts.append(_went(told, now))
+    return f"{'. '.join(parts)}{'.' if len(parts) > 1 else ''}"
+
+
+def _went(told: Message, now: datetime) -> str:
+    """Tell when a reminder went; of one that is on its way, or was lost sight of, only that it may have."""
+    when = {"when": words.distance(told.decided_at, now)}
+    if told.status == MessageStatus.SENT:
+        return _("A reminder went already, %(when)s") % when
+    return _("A reminder may have gone already, %(when)s") % when
 
 
 # -- one of them ----------------------------------------------------------------------------------------
@@ -151,9 +166,12 @@ def one(request: HttpRequest, staff: Staff, checkout_id: int) -> HttpResponse:
 
 @staff_view()
 def outcome(request: HttpRequest, staff: Staff, checkout_id: int) -> HttpResponse:
-    """Serve what is next and what was, to be looked at again by itself."""
-    context = _next(request, staff, _found(staff, checkout_id), timezone.now())
-    return _render(request, staff, "abandoned/next.html", context)
+    """Serve what is next and what was, to be looked at again by itself; the button only when that changed."""
+    cart, now = _found(staff, checkout_id), timezone.now()
+    context = _next(request, staff, cart, now)
+    if context["poll"].seen != request.GET.get("seen"):
+        context |= {"has_changed": True, **_recovery(staff, cart, now)}
+    return _render(request, staff, "abandoned/outcome.html", context)
 
 
 @staff_view(sends=True)
@@ -171,22 +189,6 @@ def recover(request: HttpRequest, staff: Staff, checkout_id: int) -> HttpRespons
         )
         ask_for("personalize.advance_journeys")
     return _tell(_one(request, staff, cart), *_told(staff, found, now))
-
-
-def _followed(row: LeftCart, ahead: Outlook, now: datetime) -> str:
-    """Tell when a cart is looked at next, what speaks against a message then, and what went before."""
-    coming = words.next_message(ahead, now)
-    told = [
-        _("%(journey)s, next %(when)s") % {"journey": coming["journey"], "when": coming["when"]}
-    ]
-    if coming["why_not"]:
-        told.append(f"{_('As things stand, it is not sent:')} {coming['why_not'].rstrip('.')}")
-    if coming["held_by"]:
-        told.append(coming["held_by"].rstrip("."))
-    if row.told is not None:
-        when = words.distance(row.told.decided_at, now)
-        told.append(_("A reminder went already, %(when)s") % {"when": when})
-    return f"{'. '.join(told)}{'.' if len(told) > 1 else ''}"
 
 
 def _told(staff: Staff, found: Recovery, now: datetime) -> tuple[str, str, str]:
@@ -223,36 +225,49 @@ def _one(request: HttpRequest, staff: Staff, cart: Checkout) -> HttpResponse:
     now = timezone.now()
     known = _names(staff, [cart])
     context = {
-        "cart": cart,
         "total": words.amount(cart.total, cart.currency),
         "lines": [_line(line, known, cart.currency) for line in cart.lines],
         "who": cart.profile.public_id if staff.can_see_people else "",
         **_next(request, staff, cart, now),
+        **_recovery(staff, cart, now),
     }
     return _render(request, staff, "abandoned/one.html", context)
 
 
 def _next(request: HttpRequest, staff: Staff, cart: Checkout, now: datetime) -> Context:
     (known,) = carts.described(installation=staff.installation, carts=[cart])
-    ahead = _ahead([known], now)
-    is_open = cart.closed_at is None and cart.deleted_at is None
-    recovery = carts.what_recover_would_do(checkout=cart, now=now)
+    stays = [known.stay] if known.is_followed and known.stay is not None else []
+    ahead = outlook.outlooks(stays, now=now)
+    state = _state(known, now)
     messages = Message.objects.of(staff.installation).filter(
         enrollment__in=carts.stays_over(cart), decided_at__lte=now
     )
     shown = list(messages.order_by("-decided_at", "-pk")[:MESSAGES])
-    is_due = any(each.at <= now for each in ahead.values())
-    figures = [(row.pk, row.status) for row in shown]
+    is_open = cart.closed_at is None and cart.deleted_at is None
+    has_ordered = not is_open or ordered_since(cart)
+    is_due = any(each.at <= now for each in ahead)
+    figures = (
+        [(row.pk, row.status) for row in shown],
+        [each.objection for each in ahead],
+        (state.title, is_open, has_ordered, is_due),
+    )
     return {
         "cart": cart,
         "is_open": is_open,
-        "has_ordered": not is_open or ordered_since(cart),
-        "why_not_send": why_not(staff, "sends"),
-        "why_nothing_goes": _why_nothing_goes(staff, recovery),
-        "state": _state(known, ahead, now),
-        "next": [words.next_message(each, now) for each in ahead.values()],
+        "has_ordered": has_ordered,
+        "state": state,
+        "next": [words.next_message(each, now) for each in ahead],
         "messages": [_message(row) for row in shown],
-        "poll": _poll(request, (figures, is_due), LIVELY if is_due else CALM),
+        "poll": _poll(request, figures, LIVELY if is_due else CALM),
+    }
+
+
+def _recovery(staff: Staff, cart: Checkout, now: datetime) -> Context:
+    """Return whether the cart can be followed up now. It is played through, under locks: not at each poll."""
+    found = carts.what_recover_would_do(checkout=cart, now=now)
+    return {
+        "why_not_send": why_not(staff, "sends"),
+        "why_nothing_goes": _why_nothing_goes(staff, found),
     }
 
 

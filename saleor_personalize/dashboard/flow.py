@@ -102,7 +102,10 @@ def _message(step: definitions.Message) -> Box:
             % {"channel": again, "time": words.duration(step.fallback.after)}
         )
     if step.recommend is not None:
-        parts.append(_("with recommendations of “%(key)s”") % {"key": step.recommend.placement})
+        parts.append(
+            _("with recommendations of “%(key)s”")
+            % {"key": words.name_of(step.recommend.placement)}
+        )
     name = words.template_name(step.template)
     return Box("message", str(name), " · ".join(parts))
 

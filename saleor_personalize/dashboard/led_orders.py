@@ -85,7 +85,7 @@ def _row(row: AttributedOrder, person: Whose | None) -> dict[str, Any]:
         "is_message": row.kind == TouchKind.MESSAGE,
         "name": words.template_name(row.template)
         if row.kind == TouchKind.MESSAGE
-        else row.placement,
+        else words.name_of(row.placement),
         "journey": words.journey_name(row.journey.key) if row.journey is not None else "",
         "over": facts.DELIVERY_CHANNELS.get(row.delivery_channel, ""),
         "message": row.message.public_id if row.message is not None else "",

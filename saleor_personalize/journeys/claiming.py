@@ -6,11 +6,14 @@ from datetime import datetime, timedelta
 
 from django.db import connection, transaction
 
-from saleor_personalize.enums import EnrollmentStatus
+from saleor_personalize.enums import EnrollmentStatus, NotSentReason
+from saleor_personalize.journeys.cases import FIRST_RETRY
 from saleor_personalize.models import Enrollment, Installation, Journey
 
 #: How long a claimed enrollment is left alone by other workers.
 CLAIM = timedelta(minutes=5)
+#: What puts somebody off and leaves `step_since`; every other hold moves it to its end.
+_WITHIN_STEP = (NotSentReason.THROTTLED, NotSentReason.OFFER_FULL_PRICE)
 #: Takes the row that is due longest, journey by journey: whoever is held in a paused one, or in a shop that
 #: stopped, is long due, and passing them by would cost more with each of them.
 _CLAIM = f"""
@@ -45,10 +48,20 @@ def claim(now: datetime) -> Enrollment | None:
         return rows.get(pk=found[0])
 
 
-def looked_at(row: Enrollment, now: datetime) -> datetime:
+def looked_at(row: Enrollment, now: datetime, *, is_under_way: bool) -> datetime:
     """Return when somebody who waits is looked at next: now, while a worker has them or is due to.
 
-    A claim moves `due_at` and leaves `step_since`, the moment from which the step could be taken.
+    A claim is told by its time: less than FIRST_RETRY ago, it lies further ahead than a retry does at first.
+    One of many retries, or one that a provider asked for, may come through there and passes for a claim that
+    long. `is_under_way`: a message of theirs is being handed over, which alone can keep them.
     """
-    is_claimed = row.step_since <= now and row.due_at <= now + CLAIM and not row.held_by
+    has_begun = row.step_since <= now or is_under_way
+    is_recent = now + CLAIM - FIRST_RETRY < row.due_at <= now + CLAIM
+    is_claimed = has_begun and is_recent and held_by(row, now) is None
     return now if is_claimed else max(row.due_at, now)
+
+
+def held_by(row: Enrollment, now: datetime) -> NotSentReason | None:
+    """Return what still holds somebody back; the row keeps what did last, also when it has passed."""
+    until = row.due_at if row.held_by in _WITHIN_STEP else row.step_since
+    return NotSentReason(row.held_by) if row.held_by and until > now else None

@@ -14,7 +14,7 @@ from saleor_personalize.exceptions import UnknownAlias
 from saleor_personalize.journeys import cases, claiming, definitions, rivals, ways
 from saleor_personalize.journeys.cases import Case
 from saleor_personalize.journeys.definitions import InvalidJourney
-from saleor_personalize.journeys.queries import waiting
+from saleor_personalize.journeys.queries import is_under_way, waiting
 from saleor_personalize.journeys.triggers import Stop, SubjectGone, Wait
 from saleor_personalize.journeys.versions import priority_of
 from saleor_personalize.messaging import arbitration
@@ -57,7 +57,7 @@ def outlooks(rows: Iterable[Enrollment], *, now: datetime) -> list[Outlook]:
 
 
 def _outlook(row: Enrollment, now: datetime) -> Outlook:
-    at = claiming.looked_at(row, now)
+    at = claiming.looked_at(row, now, is_under_way=is_under_way(row))
     try:
         case = cases.case_of(row)
     except SubjectGone as gone:

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from django.db.models import QuerySet
 
-from saleor_personalize.enums import EnrollmentStatus, NotSentReason
-from saleor_personalize.models import Enrollment, Installation, Journey
+from saleor_personalize.enums import EnrollmentStatus, MessageStatus, NotSentReason
+from saleor_personalize.models import Enrollment, Installation, Journey, Message
 
 
 def waiting(*, installation: Installation) -> QuerySet[Enrollment]:
@@ -18,6 +18,12 @@ def waiting(*, installation: Installation) -> QuerySet[Enrollment]:
         .select_related("journey")
         .order_by("due_at", "pk")
     )
+
+
+def is_under_way(enrollment: Enrollment) -> bool:
+    """Tell whether a message of this enrollment is just being handed over."""
+    messages = Message.objects.of(enrollment.installation_id)
+    return messages.filter(enrollment=enrollment, status=MessageStatus.HANDING_OVER).exists()
 
 
 def being_left() -> QuerySet[Journey]:

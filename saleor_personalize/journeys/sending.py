@@ -25,6 +25,7 @@ from saleor_personalize.journeys import (
 )
 from saleor_personalize.journeys.cases import Case
 from saleor_personalize.journeys.live import AboutOrders
+from saleor_personalize.journeys.queries import is_under_way
 from saleor_personalize.journeys.returning import Before
 from saleor_personalize.journeys.triggers import AskSaleor, Live, Stop, Wait
 from saleor_personalize.journeys.versions import priority_of
@@ -59,7 +60,7 @@ def send(
     """Decide about a message; return it when it goes, Next when it is done with, None when the row waits
     or has ended."""
     row = case.enrollment
-    if _is_under_way(case):
+    if is_under_way(row):
         # What it becomes is known soon; if its worker was killed, the person goes back to it.
         cases.wait_until(row, now + cases.FIRST_RETRY, since=row.step_since)
         return None
@@ -195,12 +196,6 @@ def send(
         expires_at=_shown_until(step, offer or shown, now),
     )
     return Leaving(message, outgoing, before, offer, is_held=is_held, fallback_at=fallback_at)
-
-
-def _is_under_way(case: Case) -> bool:
-    """Tell whether another message of this enrollment is just being handed over."""
-    messages = Message.objects.of(case.enrollment.installation_id)
-    return messages.filter(enrollment=case.enrollment, status=MessageStatus.HANDING_OVER).exists()
 
 
 def _refuse(

@@ -8,12 +8,15 @@ from urllib.parse import urlsplit
 
 import pytest
 from django.utils import timezone
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from saleor_personalize.enums import BackfillStatus, DeliveryStatus, MessageStatus, NotSentReason
+from saleor_personalize.events import operations as events
+from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.models import (
     Backfill,
     BackfillStage,
+    Enrollment,
     Installation,
     Journey,
     Profile,
@@ -23,6 +26,7 @@ from saleor_personalize.models import (
 from saleor_personalize.testing.keys import TEST_KEY
 from tests.browser.conftest import Dashboard
 from tests.conftest import make_enrollment
+from tests.integration.reminders import checkout_data
 from tests.integration.test_dashboard import make_delivery, make_message, staff_claims
 
 pytestmark = pytest.mark.browser
@@ -264,6 +268,51 @@ def test_the_backfill_moves_by_itself(lively_shop: Installation, dashboard: Open
     expect(shown.frame.locator("#backfill")).to_contain_text("5,200 of 18,340")
     BackfillStage.objects.filter(name="customers").update(row_count=9000)
     expect(shown.frame.locator("#backfill")).to_contain_text("9,000 of 18,340", timeout=10_000)
+
+
+def test_4150_a_poll_leaves_the_button_of_a_cart_alone_until_something_has_changed(
+    installation: Installation, alice: Profile, dashboard: Open
+) -> None:
+    now = timezone.now()
+    journey = journeys.ensure_journey(installation=installation, key="abandoned_checkout")
+    journeys.go_live(journey=journey, now=now - timedelta(hours=9))
+    data = checkout_data(at=now - timedelta(hours=5))
+    (cart,) = events.record_checkouts(installation=installation, data=[data], now=now)
+    shown = dashboard()
+    shown.frame.locator("#page-abandoned-checkouts").press("Enter")
+    shown.frame.locator(f"#cart-{cart.row.pk}").press("Enter")
+    button = shown.frame.locator("#cart-recover")
+    button.focus()
+    button.evaluate("button => { button.isTheFirst = true; }")
+
+    def poll() -> str:
+        with shown.page.expect_response("**/next/?seen=*") as asked:
+            shown.frame.evaluate(
+                "htmx.ajax('GET', document.querySelector('#cart-next [data-poll]').getAttribute('hx-get'), '#cart-next')"
+            )
+        return asked.value.text()
+
+    assert "cart-recover" not in poll()
+    expect(button).to_be_focused()
+    assert button.evaluate("button => button.isTheFirst")
+    make_enrollment(alice, data.id, now)
+    assert "cart-recover" in poll()
+    expect(shown.frame.locator("#cart-next")).to_contain_text("Followed up")
+    expect(button).to_have_count(1)
+    expect(button).to_be_focused()
+    assert not button.evaluate("button => button.isTheFirst")
+    # A second press while the first one is answered is none, though the button is another one by then.
+    held: list[Route] = []
+    shown.page.route("**/recover/", lambda route: held.append(route))
+    with shown.page.expect_request("**/recover/"):
+        button.click()
+    Enrollment.objects.all().delete()
+    assert "cart-recover" in poll()
+    button.click()
+    (asked,) = held
+    asked.continue_()
+    expect(shown.frame.get_by_role("status")).to_be_visible()
+    assert len(held) == 1
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -119,17 +119,22 @@ def test_4150_carts_that_were_left_are_listed_with_what_is_done_about_each(
 def test_4150_the_list_goes_on_where_it_ended_and_asks_no_more_for_more_carts(
     client: Client, signed: dict[str, str], world: World
 ) -> None:
+    """Also of carts that a journey follows: what is next for each is told from its row."""
     for number in range(30):
-        leave(world, f"cart-{number:02}", at=NOW - number * HOUR, variants={f"v{number:02}": 1})
+        world.checkout(
+            f"cart-{number:02}",
+            at=NOW - timedelta(minutes=number),
+            email=f"person-{number}@example.com",
+            variants={f"v{number:02}": 1},
+        )
 
     def queries(path: str = "") -> int:
-        with CaptureQueriesContext(
-            connection,
-        ) as caught:
+        with CaptureQueriesContext(connection) as caught:
             shown(client, signed, path)
         return len(caught)
 
     first = shown(client, signed)
+    assert first.count("Cart reminder, next now") == 25
     assert re.findall(r"product-of-(v\d\d)", first) == [f"v{n:02}" for n in range(25)]
     page = client.get(URL, headers=signed).content.decode()
     before = re.search(r"before=(\d+)", page)
@@ -214,12 +219,40 @@ def test_4150_the_list_says_what_will_not_be_sent_and_what_went(
     world: World,
     alice: Profile,
 ) -> None:
-    world.checkout()
+    cart = world.checkout()
     world.advance(NOW + HOUR)
     assert "A reminder went already, 1 h ago." in shown(client, signed)
     make_consent(alice, ConsentState.DENIED)
     told = "As things stand, it is not sent: The person did not allow e-mails of this kind."
-    assert told in shown(client, signed)
+    assert told in shown(client, signed, f"{cart.pk}/")
+
+
+@pytest.mark.parametrize("status", [MessageStatus.HANDING_OVER, MessageStatus.UNCERTAIN])
+def test_4150_of_what_may_have_gone_the_list_does_not_say_that_it_went(
+    client: Client, signed: dict[str, str], world: World, status: MessageStatus
+) -> None:
+    world.checkout()
+    world.advance(NOW + HOUR)
+    Message.objects.update(status=status)
+    waits = shown(client, signed)
+    assert "next in 22 h. A reminder may have gone already, 1 h ago." in waits
+    Enrollment.objects.update(status="done")
+    through = shown(client, signed)
+    assert "Reminded" in through
+    assert "A reminder may have gone already, 1 h ago" in through
+    assert "went already" not in waits + through
+    assert "not ordered yet" not in through
+
+
+def test_4150_the_list_says_that_nothing_goes_while_all_sends_are_stopped(
+    client: Client, signed: dict[str, str], world: World
+) -> None:
+    world.checkout()
+    Installation.objects.filter(pk=world.installation.pk).update(sends_stopped_at=NOW)
+    told = shown(client, signed)
+    assert "Held" in told
+    assert "All sends are stopped." in told
+    assert "next now" not in told
 
 
 def test_4150_what_a_worker_has_taken_up_is_next_now(
@@ -231,6 +264,104 @@ def test_4150_what_a_worker_has_taken_up_is_next_now(
     assert world.enrollment().due_at == LATER + claiming.CLAIM
     assert "Cart reminder, next now" in shown(client, signed)
     assert "by e-mail, now" in shown(client, signed, f"{cart.pk}/next/")
+
+
+def test_4150_when_saleor_did_not_answer_it_is_told_when_it_is_tried_again(
+    client: Client, signed: dict[str, str], world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cart = world.checkout()
+    world.saleor.is_down = True
+    for after, told in ((0, "in 60 s"), (2, "in 2 min"), (4, "in 4 min")):
+        now = NOW + HOUR + timedelta(minutes=after)
+        Enrollment.objects.update(due_at=now)
+        assert world.advance(now) == 1
+        at(monkeypatch, now)
+        assert f"Cart reminder, next {told}" in shown(client, signed)
+        assert f"by e-mail, {told}" in shown(client, signed, f"{cart.pk}/next/")
+    assert world.mails() == []
+
+
+def test_4150_who_was_held_last_night_and_is_claimed_now_is_next_now(
+    client: Client,
+    signed: dict[str, str],
+    world: World,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.SALEOR_PERSONALIZE = {
+        **settings.SALEOR_PERSONALIZE,
+        "QUIET_HOURS": {"*": ["13:00", "17:00"]},
+    }
+    cart = world.checkout()
+    world.advance(LATER)
+    night = "Cart reminder, next in 3 h. It is night where the person is."
+    assert night in shown(client, signed)
+    morning = NOW + 5 * HOUR
+    assert claiming.claim(morning) is not None
+    assert world.enrollment().held_by == "quiet_hours"
+    at(monkeypatch, morning)
+    signed = headers(world.installation)
+    told = shown(client, signed)
+    assert "Cart reminder, next now" in told
+    assert "It is night" not in told
+    assert "by e-mail, now" in shown(client, signed, f"{cart.pk}/next/")
+
+
+def test_4150_whose_message_is_being_handed_over_is_looked_at_now(
+    client: Client, signed: dict[str, str], world: World
+) -> None:
+    """They stand behind the message, and are kept until it is handed over; nobody else waits so shortly."""
+    cart = world.checkout()
+    world.advance(NOW + HOUR)
+    until = LATER + claiming.CLAIM
+    Enrollment.objects.update(due_at=until, step_since=until, held_by="")
+    assert "Cart reminder, next in 5 min" in shown(client, signed)
+    Message.objects.update(status=MessageStatus.HANDING_OVER)
+    assert "Cart reminder, next now" in shown(client, signed)
+    assert "by e-mail, now" in shown(client, signed, f"{cart.pk}/next/")
+
+
+def test_4150_who_waits_for_their_turn_is_told_when_it_comes(
+    client: Client, signed: dict[str, str], world: World
+) -> None:
+    """A turn may be as far ahead as a claim, and the step began before."""
+    world.checkout()
+    until = LATER + timedelta(minutes=4, seconds=30)
+    Enrollment.objects.update(due_at=until, step_since=NOW, held_by="throttled")
+    told = shown(client, signed)
+    assert "Cart reminder, next in 4 min. No more messages can leave at the moment." in told
+
+
+def test_4150_a_poll_asks_about_the_button_only_when_what_is_shown_has_changed(
+    client: Client, signed: dict[str, str], installation: Installation, world: World
+) -> None:
+    cart = leave(world, at=NOW - 5 * HOUR)
+    page = client.get(f"{URL}{cart.pk}/", headers=signed).content.decode()
+    assert page.count('id="cart-recover"') == page.count('id="cart-recovery"') == 1
+    # The card outlives the button: a press is not doubled when the button is replaced meanwhile.
+    assert 'hx-sync="closest .card:drop"' in page
+
+    def poll(page: str) -> tuple[str, bool]:
+        """Return what the page that is shown asks for by itself, and whether it locked anything."""
+        (path,) = re.findall(r'data-poll hx-get="([^"]+)"', page)
+        with CaptureQueriesContext(connection) as caught:
+            response = client.get(html.unescape(path), headers=signed)
+        return response.content.decode(), any("FOR UPDATE" in (one["sql"] or "") for one in caught)
+
+    same, has_locked = poll(page)
+    assert not has_locked
+    assert "cart-recover" not in same
+    recover(client, installation, cart)
+    followed, has_locked = poll(same)
+    assert has_locked
+    assert followed.count('<div id="cart-recovery" hx-swap-oob="innerHTML">') == 1
+    assert followed.count('id="cart-recover"') == 1
+    world.advance(LATER)
+    told, _has_locked = poll(followed)
+    assert told.count('id="cart-recovery" hx-swap-oob="innerHTML"') == 1
+    assert "The person was told this already." in html.unescape(told)
+    assert 'id="cart-recover"' not in told
+    assert "cart-recover" not in poll(told)[0]
 
 
 def test_4150_the_button_goes_with_the_state_once_the_person_was_told(

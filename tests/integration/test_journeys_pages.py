@@ -161,7 +161,7 @@ steps:
         - {name: none, weight: 1}
   - wait_for: {event: "custom:quiz_done", for: 2 days, then: [{exit: {}}]}
   - offer: {id: gift, percent: 12.5, expires: 14 days, when_refused: stop}
-  - message: {id: last, template: thanks, fallback: {to: push, after: 4 hours}}
+  - message: {id: last, template: thanks, fallback: {to: push, after: 4 hours}, recommend: {placement: search_empty}}
 """
     journeys.load(installation=installation, text=definition, now=timezone.now())
     text = text_of(client.get("/dashboard/journeys/parting/", headers=her))
@@ -169,7 +169,7 @@ steps:
     assert "Wait at most 2 days until the person: did “quiz_done”" in text
     assert "Yes The journey ends here No goes on below" in text
     assert "12.5 %, for 14 days · who may have none goes no further" in text
-    assert "by e-mail · else by push after 4 h" in text
+    assert "by e-mail · else by push after 4 h · with recommendations of “Search empty”" in text
 
 
 def test_a_journey_that_is_not_there_is_not_found(client: Client, her: dict[str, str]) -> None:

@@ -186,6 +186,9 @@ def test_b91_each_order_behind_the_figures_says_whose_it_is_and_what_it_followed
         answer = client.get(page, asked, headers=signed).content.decode()
         return re.findall(r"<strong>([\d.,]+)", answer)
 
+    # As the page with the figures names it.
+    AttributedOrder.objects.filter(kind="recommendation").update(placement="landing_page")
+    assert "Recommendation in “Landing page”" in text_of(client.get(page, headers=signed))
     AttributedOrder.objects.filter(kind="message").update(touch="code")
     assert "by e-mail · its code was used" in text_of(client.get(page, headers=signed))
     assert numbers() == ["100.00", "1,234.50"]
