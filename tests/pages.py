@@ -21,6 +21,8 @@ from saleor_personalize.enums import (
     ImportStatus,
     MessageStatus,
     NotSentReason,
+    OfferKind,
+    OfferStatus,
     Purpose,
     RuleEffect,
 )
@@ -33,6 +35,7 @@ from saleor_personalize.models import (
     Installation,
     MerchandisingRule,
     Message,
+    Offer,
     OutgoingWebhook,
     Profile,
     RefusedEvent,
@@ -40,6 +43,7 @@ from saleor_personalize.models import (
     ServerKey,
     WebhookDelivery,
 )
+from saleor_personalize.offers.terms import read as read_terms
 from saleor_personalize.profiles import retention
 
 #: Fragments that are not asked for here, and why.
@@ -177,6 +181,16 @@ def fill(
         )
         for n in numbers
     )  # fmt: skip
+    offers = Offer.objects.bulk_create(
+        Offer(
+            installation=installation, profile=profile, message=messages[n - begin], key=f"page-{n}",
+            code=f"PAGE-{n:05}", kind=OfferKind.PERCENT, status=OfferStatus.MADE,
+            terms=read_terms({"percent": 10, "expires": timedelta(days=7)}, name="Welcome").as_json(),
+            listings=[{"channel_id": "1", "slug": "us", "currency": "USD", "value": "10", "minimum_spend": None}],
+            reserved_at=ago(n), expires_at=now + timedelta(days=7),
+        )
+        for n in numbers
+    )  # fmt: skip
     analytics.refresh(installation=installation, now=now)
     retention.count(installation=installation, now=now)
     return {
@@ -186,5 +200,5 @@ def fill(
         "segment_id": segments[0].pk, "import_id": imports[0].pk, "rule_id": rules[0].pk,
         "key_id": keys[0].pk, "webhook_id": webhooks[0].pk, "experiment_id": experiments[0].pk,
         "key": "abandoned_checkout", "field": "product", "number": 1, "backfill_id": 1,
-        "approval_id": 1, "kind": "events", "model_id": 1, "offer_id": 1,
+        "approval_id": 1, "kind": "events", "model_id": 1, "offer_id": offers[0].pk,
     }  # fmt: skip
