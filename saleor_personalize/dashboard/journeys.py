@@ -26,7 +26,14 @@ from saleor_personalize.enums import (
     NotSentReason,
 )
 from saleor_personalize.exceptions import UnknownAlias
-from saleor_personalize.journeys import approval, definitions, dry_runs, figures, operations
+from saleor_personalize.journeys import (
+    approval,
+    claiming,
+    definitions,
+    dry_runs,
+    figures,
+    operations,
+)
 from saleor_personalize.journeys.approval import ApprovalRefused
 from saleor_personalize.journeys.definitions import Definition, Fault, InvalidJourney
 from saleor_personalize.journeys.queries import waiting
@@ -92,7 +99,7 @@ def _one(request: HttpRequest, staff: Staff, journey: Journey) -> HttpResponse:
             **_head(journey, staff),
             **_drawn(journey),
             **_outcomes(journey, now),
-            **_inside(journey, staff),
+            **_inside(journey, staff, now),
             **_versions(journey, request.GET.get("version", "")),
             **_dry_run(request, journey),
         },
@@ -154,24 +161,24 @@ def _outcomes(journey: Journey, now: datetime) -> Context:
     }
 
 
-def _inside(journey: Journey, staff: Staff) -> Context:
+def _inside(journey: Journey, staff: Staff, now: datetime) -> Context:
     rows = waiting(installation=journey.installation).filter(journey=journey)
     first = rows.select_related("profile__merged_into", "version")[: INSIDE_SHOWN + 1]
     shown = list(first)
     return {
-        "inside": [_person(row, staff) for row in shown[:INSIDE_SHOWN]],
+        "inside": [_person(row, staff, now) for row in shown[:INSIDE_SHOWN]],
         "has_more_inside": len(shown) > INSIDE_SHOWN,
     }
 
 
-def _person(row: Enrollment, staff: Staff) -> dict[str, Any]:
+def _person(row: Enrollment, staff: Staff, now: datetime) -> dict[str, Any]:
     speaker = row.profile.merged_into or row.profile
     path: definitions.Path = tuple(row.path)
     step = definitions.next_message(operations.definition_of(row.version), path)
-    held = NotSentReason(row.held_by) if row.held_by else None
+    held = claiming.held_by(row, now)
     return {
         "who": speaker.public_id if staff.can_see_people else "",
-        "due_at": row.due_at,
+        "due_at": claiming.looked_at(row, now, is_under_way=False),
         "next": words.template_name(step.template) if step is not None else "",
         "held": words.held_reason(held) if held is not None else "",
         "version": row.version.number,

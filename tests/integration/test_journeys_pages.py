@@ -131,7 +131,8 @@ def test_b97_one_journey_is_drawn_with_what_became_of_its_messages(
     client: Client, installation: Installation, alice: Profile, bob: Profile, her: dict[str, str]
 ) -> None:
     row = reminder(installation)
-    make_enrollment(alice, "cart-1", timezone.now(), held_by=NotSentReason.QUIET_HOURS)
+    morning = timezone.now() + timedelta(hours=9)
+    make_enrollment(alice, "cart-1", morning, held_by=NotSentReason.QUIET_HOURS)
     told(make_message(bob, MessageStatus.NOT_SENT, NotSentReason.NO_CONSENT), row)
     told(make_message(alice, MessageStatus.NOT_SENT, NotSentReason.ORDERED), row)
     text = text_of(client.get(URL, headers=her))
