@@ -20,11 +20,18 @@ from saleor_personalize.journeys import outlook
 from saleor_personalize.journeys.definitions import Definition
 from saleor_personalize.journeys.entering import enter, live_journeys
 from saleor_personalize.journeys.outlook import Outlook
-from saleor_personalize.journeys.triggers import CheckoutChanged, Trigger
+from saleor_personalize.journeys.triggers import CheckoutChanged, Trigger, known_triggers
 from saleor_personalize.journeys.versions import delivery_channels, priority_of
 from saleor_personalize.messaging import reach
 from saleor_personalize.messaging.queries import REACHED
-from saleor_personalize.models import Checkout, Enrollment, Installation, Journey, Message
+from saleor_personalize.models import (
+    Checkout,
+    Enrollment,
+    Installation,
+    Journey,
+    JourneyVersion,
+    Message,
+)
 
 #: Kind of the subject of those who are in a journey over a cart.
 SUBJECT = "checkout"
@@ -226,6 +233,16 @@ def _ended(installation: Installation) -> QuerySet[Enrollment]:
         journey__in=Journey.objects.of(installation).values("pk"), subject_kind=SUBJECT
     )
     return rows.exclude(status=EnrollmentStatus.WAITING)
+
+
+def journeys_over_carts(installation: Installation) -> set[int]:
+    """Return the journeys that carts may have brought people into, by any version; one of an unknown trigger, too."""
+    versions = JourneyVersion.objects.of(installation).order_by()
+    found = versions.values_list("journey_id", "definition__trigger__type").distinct()
+    others = {
+        alias for alias, each in known_triggers().items() if CheckoutChanged not in each.facts
+    }
+    return {journey for journey, alias in found if alias not in others}
 
 
 def _last_stays(installation: Installation, ids: Collection[str]) -> dict[str, list[Enrollment]]:
