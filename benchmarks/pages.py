@@ -324,13 +324,15 @@ def _messages(fill: functools.partial[None], cursor: Any) -> None:
         "enrollment", f"{person} JOIN {TABLE}journey AS j ON j.id = {journey} "
         f"JOIN {TABLE}journeyversion AS v ON v.id = j.published_id, {moment}", journey_id="j.id", profile_id="p.id",
         version_id="v.id",
-        subject_kind="'checkout'", subject_saleor_id="'c' || p.id", entry_key="'e' || p.id", entry="1",
+        subject_kind="CASE WHEN j.key LIKE 'abandoned%' THEN 'checkout' ELSE 'person' END",
+        subject_saleor_id="'c' || p.id", entry_key="'e' || p.id", entry="1",
         context="'{}'::jsonb", branches="'{}'::jsonb", path="'[0]'::jsonb", occurred_at="at", created_at="at",
         status="CASE WHEN p.id % 20 = 0 THEN 'waiting' WHEN p.id % 5 = 0 THEN 'exited' ELSE 'done' END",
         due_at="now() + random() * interval '5 days'",
     )  # fmt: skip
     fill(
-        "message", f"{person}, {moment}", idempotency_key="'m' || p.id", profile_id="p.id", journey_id=journey,
+        "message", f"{person} JOIN {TABLE}enrollment AS e ON e.profile_id = p.id, {moment}",
+        idempotency_key="'m' || p.id", profile_id="p.id", journey_id="e.journey_id", enrollment_id="e.id",
         template="'abandoned_checkout'", purpose="'marketing'",
         delivery_channel="CASE WHEN p.id % 4 = 0 THEN 'push' ELSE 'email' END",
         status="CASE WHEN p.id % 100 < 55 THEN 'sent' WHEN p.id % 100 < 58 THEN 'failed' "

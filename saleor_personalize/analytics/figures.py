@@ -213,13 +213,17 @@ WHERE message.installation_id = %(installation)s
   AND message.decided_at >= %(since)s AND message.decided_at < %(until)s
 GROUP BY 1, 2, 3, 4
 """
-# A message counts once, however often it was opened; who reads it in the inbox has opened it.
+# A message counts once, however often it was opened; who reads it in the inbox, or follows a link, has opened it.
 _BECAME = """
 WITH became AS (
   SELECT DISTINCT message.id, message.journey_id, message.delivery_channel,
-    CASE WHEN event.kind = %(read)s THEN %(opened)s ELSE event.kind END AS kind,
+    became.kind,
     event.is_machine AND event.kind <> %(delivered)s AS is_machine
   FROM {message} AS message JOIN {messageevent} AS event ON event.message_id = message.id
+  CROSS JOIN LATERAL unnest(
+    CASE event.kind WHEN %(read)s THEN ARRAY[%(opened)s] WHEN %(clicked)s THEN ARRAY[%(opened)s, %(clicked)s]
+    ELSE ARRAY[event.kind] END
+  ) AS became(kind)
   WHERE message.installation_id = %(installation)s
     AND message.decided_at >= %(since)s AND message.decided_at < %(until)s
     AND event.kind = ANY(%(told)s)
@@ -485,6 +489,7 @@ def _parameters(installation: Installation, day: Day, now: datetime) -> dict[str
         "read": MessageEventKind.READ.value,
         "delivered": MessageEventKind.DELIVERED.value,
         "opened": MessageEventKind.OPENED.value,
+        "clicked": MessageEventKind.CLICKED.value,
         "told": [
             MessageEventKind.DELIVERED.value,
             MessageEventKind.OPENED.value,

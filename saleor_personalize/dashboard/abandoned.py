@@ -140,7 +140,7 @@ def _followed(stay: Enrollment, told: Message | None, now: datetime) -> str:
     is_under_way = told is not None and told.status == MessageStatus.HANDING_OVER
     at = claiming.looked_at(stay, now, is_under_way=is_under_way)
     coming = {"journey": words.journey_name(stay.journey.key), "when": words.distance(at, now)}
-    parts = [_("%(journey)s, next %(when)s") % coming]
+    parts = [_("%(journey)s, decided %(when)s") % coming]
     if (hold := claiming.held_by(stay, now)) is not None:
         parts.append(words.held_reason(hold).rstrip("."))
     if told is not None:

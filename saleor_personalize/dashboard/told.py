@@ -60,6 +60,7 @@ KINDS = {
     EntryKind.EVENT: gettext_lazy("Event"),
     EntryKind.VISIT: gettext_lazy("Visit"),
     EntryKind.CART: gettext_lazy("Cart"),
+    EntryKind.CART_CLOSED: gettext_lazy("Cart"),
     EntryKind.ORDER: gettext_lazy("Order"),
     EntryKind.CONSENT: gettext_lazy("Permission"),
     EntryKind.MESSAGE: gettext_lazy("Message"),
@@ -71,8 +72,7 @@ KINDS = {
     EntryKind.MERGE: gettext_lazy("Person"),
     EntryKind.SPLIT: gettext_lazy("Person"),
 }
-CARTS = {
-    "open": gettext_lazy("Left a cart open"),
+CLOSED_CARTS = {
     "ordered": gettext_lazy("The cart became an order"),
     "gone": gettext_lazy("The cart is gone from Saleor"),
 }
@@ -146,7 +146,12 @@ def _money(about: Mapping[str, Any]) -> str:
 
 
 def _cart(entry: Entry, names: Mapping[str, str]) -> tuple[Any, ...]:
-    return CARTS[entry.what], _money(entry.about)
+    title = _("Changed a cart") if entry.what else _("Left a cart open")
+    return title, _money(entry.about)
+
+
+def _cart_closed(entry: Entry, names: Mapping[str, str]) -> tuple[Any, ...]:
+    return CLOSED_CARTS[entry.what], _money(entry.about)
 
 
 def _order(entry: Entry, names: Mapping[str, str]) -> tuple[Any, ...]:
@@ -218,6 +223,7 @@ _TOLD = {
     EntryKind.EVENT: _event,
     EntryKind.VISIT: _visit,
     EntryKind.CART: _cart,
+    EntryKind.CART_CLOSED: _cart_closed,
     EntryKind.ORDER: _order,
     EntryKind.CONSENT: _consent,
     EntryKind.MESSAGE: _message,

@@ -126,6 +126,7 @@ def _headline(staff: Staff, now: datetime) -> Context:
         "followed_today": _led(found.today),
         "followed": _led(found.month),
         "recovered": found.recovered_month,
+        "counted_at": found.counted_at,
     }
 
 

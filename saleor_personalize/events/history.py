@@ -33,6 +33,7 @@ class EntryKind(StrEnum):
     EVENT = "event"
     VISIT = "visit"
     CART = "cart"
+    CART_CLOSED = "cart_closed"
     ORDER = "order"
     CONSENT = "consent"
     MESSAGE = "message"
@@ -51,7 +52,7 @@ class Entry:
 
     at: datetime
     kind: EntryKind
-    #: Event type, device, state of the cart, origin of the order, answer, status of the message or journey,
+    #: Event type, device, why the cart is closed, origin of the order, answer, status of the message or journey,
     #: name of the link, key of the segment, or proof.
     what: str
     #: Row of the profile that it happened on; a merge has two and names the first.
@@ -160,7 +161,7 @@ def _cart(row: Checkout) -> tuple[str, int, dict[str, Any]]:
         "total": str(row.total),
         "currency": row.currency,
     }
-    return row.close_reason or "open", row.profile_id, about
+    return row.close_reason, row.profile_id, about
 
 
 def _order(row: Order) -> tuple[str, int, dict[str, Any]]:
@@ -232,6 +233,7 @@ _SOURCES: dict[EntryKind, _Source] = {
     EntryKind.EVENT: _Source(_events, "occurred_at", _event),
     EntryKind.VISIT: _Source(_of(Session), "started_at", _visit),
     EntryKind.CART: _Source(_of(Checkout), "last_changed_at", _cart),
+    EntryKind.CART_CLOSED: _Source(_of(Checkout, closed_at__isnull=False), "closed_at", _cart),
     EntryKind.ORDER: _Source(_of(Order, deleted_at=None), "placed_at", _order),
     EntryKind.CONSENT: _Source(_of(Consent), "recorded_at", _consent),
     EntryKind.MESSAGE: _Source(_of(Message), "decided_at", _message),

@@ -33,6 +33,7 @@ from saleor_personalize.journeys import (
     examples,
     offering,
     our_word,
+    ways,
     wording,
 )
 from saleor_personalize.journeys.cases import Case
@@ -106,12 +107,20 @@ def preview(
     channel = _channel(step, delivery_channel)
     inside = None if profile is None else _own(row, profile, now)
     if inside is not None:
-        return _preview(inside, step, channel, language_code, ask, now)
+        return _preview(inside, step, channel, language_code, ask, now, is_real=True)
     try:
         with examples.example(
             journey=row, profile=profile, language_code=language_code, now=now
         ) as made_up:
-            shown = _preview(made_up, step, channel, language_code, our_word.answer, now)
+            shown = _preview(
+                made_up,
+                step,
+                channel,
+                language_code,
+                our_word.answer,
+                now,
+                is_real=profile is not None,
+            )
     except examples.NothingToShow as error:
         raise PreviewRefused(str(error)) from None
     return replace(shown, is_example=True)
@@ -124,6 +133,8 @@ def _preview(
     language_code: str,
     ask: Ask,
     now: datetime,
+    *,
+    is_real: bool,
 ) -> Preview:
     try:
         case = cases.case_of(enrollment)
@@ -150,6 +161,9 @@ def _preview(
             unsubscribe_url=str(context.get("unsubscribe_url", "")),
             sensitive_names=_sensitive_names(enrollment.installation, context),
         )
+    objection = verdict.reason if isinstance(verdict, Stop) else None
+    if objection is None and is_real:
+        objection = ways.way_over(case, channel, now).objection
     return Preview(
         journey=enrollment.journey,
         template=step.template,
@@ -157,7 +171,7 @@ def _preview(
         language_code=case.about.language_code,
         rendered=rendered,
         findings=found,
-        objection=verdict.reason if isinstance(verdict, Stop) else None,
+        objection=objection,
     )
 
 

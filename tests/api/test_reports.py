@@ -223,7 +223,7 @@ def test_b92_b96_a_server_of_the_shop_reads_the_report(
             {
                 "key": "abandoned_checkout",
                 "sent": 1,
-                "opened": 0,
+                "opened": 1,
                 "openedByMachine": 1,
                 "clicked": 1,
                 "notSent": [],

@@ -102,7 +102,7 @@ def test_4150_carts_that_were_left_are_listed_with_what_is_done_about_each(
     followed, early, nobody = carts.split("60.00 USD default-channel")[1:]
     assert "1 \N{MULTIPLICATION SIGN} VARIANT-1, 2 \N{MULTIPLICATION SIGN} VARIANT-2" in followed
     assert "Followed up" in followed
-    assert "Cart reminder, next now" in followed
+    assert "Cart reminder, decided now" in followed
     assert "3 \N{MULTIPLICATION SIGN} VARIANT-1" in early
     assert "Not followed up" in early
     assert "Nobody to write to" in nobody
@@ -134,7 +134,7 @@ def test_4150_the_list_goes_on_where_it_ended_and_asks_no_more_for_more_carts(
         return len(caught)
 
     first = shown(client, signed)
-    assert first.count("Cart reminder, next now") == 25
+    assert first.count("Cart reminder, decided now") == 25
     assert re.findall(r"product-of-(v\d\d)", first) == [f"v{n:02}" for n in range(25)]
     page = client.get(URL, headers=signed).content.decode()
     before = re.search(r"before=(\d+)", page)
@@ -235,7 +235,7 @@ def test_4150_of_what_may_have_gone_the_list_does_not_say_that_it_went(
     world.advance(NOW + HOUR)
     Message.objects.update(status=status)
     waits = shown(client, signed)
-    assert "next in 22 h. A reminder may have gone already, 1 h ago." in waits
+    assert "decided in 22 h. A reminder may have gone already, 1 h ago." in waits
     Enrollment.objects.update(status="done")
     through = shown(client, signed)
     assert "Reminded" in through
@@ -262,7 +262,7 @@ def test_4150_what_a_worker_has_taken_up_is_next_now(
     recover(client, installation, cart)
     assert claiming.claim(LATER) is not None
     assert world.enrollment().due_at == LATER + claiming.CLAIM
-    assert "Cart reminder, next now" in shown(client, signed)
+    assert "Cart reminder, decided now" in shown(client, signed)
     assert "by e-mail, now" in shown(client, signed, f"{cart.pk}/next/")
 
 
@@ -276,7 +276,7 @@ def test_4150_when_saleor_did_not_answer_it_is_told_when_it_is_tried_again(
         Enrollment.objects.update(due_at=now)
         assert world.advance(now) == 1
         at(monkeypatch, now)
-        assert f"Cart reminder, next {told}" in shown(client, signed)
+        assert f"Cart reminder, decided {told}" in shown(client, signed)
         assert f"by e-mail, {told}" in shown(client, signed, f"{cart.pk}/next/")
     assert world.mails() == []
 
@@ -294,7 +294,7 @@ def test_4150_who_was_held_last_night_and_is_claimed_now_is_next_now(
     }
     cart = world.checkout()
     world.advance(LATER)
-    night = "Cart reminder, next in 3 h. It is night where the person is."
+    night = "Cart reminder, decided in 3 h. It is night where the person is."
     assert night in shown(client, signed)
     morning = NOW + 5 * HOUR
     assert claiming.claim(morning) is not None
@@ -302,7 +302,7 @@ def test_4150_who_was_held_last_night_and_is_claimed_now_is_next_now(
     at(monkeypatch, morning)
     signed = headers(world.installation)
     told = shown(client, signed)
-    assert "Cart reminder, next now" in told
+    assert "Cart reminder, decided now" in told
     assert "It is night" not in told
     assert "by e-mail, now" in shown(client, signed, f"{cart.pk}/next/")
 
@@ -315,9 +315,9 @@ def test_4150_whose_message_is_being_handed_over_is_looked_at_now(
     world.advance(NOW + HOUR)
     until = LATER + claiming.CLAIM
     Enrollment.objects.update(due_at=until, step_since=until, held_by="")
-    assert "Cart reminder, next in 5 min" in shown(client, signed)
+    assert "Cart reminder, decided in 5 min" in shown(client, signed)
     Message.objects.update(status=MessageStatus.HANDING_OVER)
-    assert "Cart reminder, next now" in shown(client, signed)
+    assert "Cart reminder, decided now" in shown(client, signed)
     assert "by e-mail, now" in shown(client, signed, f"{cart.pk}/next/")
 
 
@@ -329,7 +329,7 @@ def test_4150_who_waits_for_their_turn_is_told_when_it_comes(
     until = LATER + timedelta(minutes=4, seconds=30)
     Enrollment.objects.update(due_at=until, step_since=NOW, held_by="throttled")
     told = shown(client, signed)
-    assert "Cart reminder, next in 4 min. No more messages can leave at the moment." in told
+    assert "Cart reminder, decided in 4 min. No more messages can leave at the moment." in told
 
 
 def test_4150_a_poll_asks_about_the_button_only_when_what_is_shown_has_changed(

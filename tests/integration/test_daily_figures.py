@@ -159,8 +159,8 @@ def test_b92_a_push_that_is_pressed_is_clicked_and_a_message_of_no_journey_has_n
         installation=shop.installation, message_id=push.public_id.hex, now=shop.at(1)
     )
     rows = {row.key: row for row in report().journeys}
-    assert (rows[""].sent, rows[""].opened, rows[""].clicked) == (1, 0, 1)
-    assert rows[""].opened_share == 0
+    assert (rows[""].sent, rows[""].opened, rows[""].clicked) == (1, 1, 1)
+    assert rows[""].opened_share == 1
 
 
 def test_b92_the_share_of_clicks_is_that_of_the_messages_whose_clicks_are_known(
