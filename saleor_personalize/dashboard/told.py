@@ -146,7 +146,7 @@ def _money(about: Mapping[str, Any]) -> str:
 
 
 def _cart(entry: Entry, names: Mapping[str, str]) -> tuple[Any, ...]:
-    title = _("Changed a cart") if entry.what else _("Left a cart open")
+    title = _("Left a cart open") if entry.what == "open" else _("Changed a cart")
     return title, _money(entry.about)
 
 

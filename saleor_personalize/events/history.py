@@ -161,7 +161,7 @@ def _cart(row: Checkout) -> tuple[str, int, dict[str, Any]]:
         "total": str(row.total),
         "currency": row.currency,
     }
-    return row.close_reason, row.profile_id, about
+    return row.close_reason or "open", row.profile_id, about
 
 
 def _order(row: Order) -> tuple[str, int, dict[str, Any]]:
