@@ -16,12 +16,23 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import Browser, Frame, Page, Request, Response, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    Frame,
+    Page,
+    Request,
+    Response,
+    expect,
+    sync_playwright,
+)
 
 from saleor_personalize.models import Installation
 from saleor_personalize.testing.keys import TEST_KEY
 from tests.browser.storefront import app_url, shop  # noqa: F401 (fixtures)
 from tests.integration.test_dashboard import staff_claims
+
+# What a page shows in the end counts here; the machine may do much else meanwhile.
+expect.set_options(timeout=20_000)
 
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 ARGUMENTS = [
