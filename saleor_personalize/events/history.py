@@ -52,7 +52,7 @@ class Entry:
 
     at: datetime
     kind: EntryKind
-    #: Event type, device, why the cart is closed, origin of the order, answer, status of the message or journey,
+    #: Event type, device, state of the cart, origin of the order, answer, status of the message or journey,
     #: name of the link, key of the segment, or proof.
     what: str
     #: Row of the profile that it happened on; a merge has two and names the first.

@@ -20,6 +20,7 @@ from saleor_personalize.journeys import outlook
 from saleor_personalize.journeys.definitions import Definition
 from saleor_personalize.journeys.entering import enter, live_journeys
 from saleor_personalize.journeys.outlook import Outlook
+from saleor_personalize.journeys.queries import RELATED
 from saleor_personalize.journeys.triggers import CheckoutChanged, Trigger, known_triggers
 from saleor_personalize.journeys.versions import delivery_channels, priority_of
 from saleor_personalize.messaging import reach
@@ -248,7 +249,7 @@ def journeys_over_carts(installation: Installation) -> set[int]:
 def _last_stays(installation: Installation, ids: Collection[str]) -> dict[str, list[Enrollment]]:
     """Return who was in a journey over these carts, those who wait first, then the last."""
     rows = [
-        *_waiting(installation).filter(subject_saleor_id__in=ids).select_related(*outlook.RELATED),
+        *_waiting(installation).filter(subject_saleor_id__in=ids).select_related(*RELATED),
         *_ended(installation).filter(entry_key__in=ids).select_related("journey").order_by("-pk"),
     ]
     found: dict[str, list[Enrollment]] = {}
@@ -345,7 +346,7 @@ def _follow_up(cart: Checkout, follower: Follower, now: datetime) -> Recovery:
 def _brought_forward(cart: Checkout, journey: Journey, now: datetime) -> Enrollment | None:
     """Make what is next due at once for who waits in a journey over this cart."""
     rows = _waiting(cart.installation).filter(journey=journey, subject_saleor_id=cart.saleor_id)
-    row = rows.select_related(*outlook.RELATED).select_for_update(of=("self",)).first()
+    row = rows.select_related(*RELATED).select_for_update(of=("self",)).first()
     if row is not None:
         row.due_at = row.step_since = min(row.due_at, now)
         if row.waits_until is not None:

@@ -8,6 +8,7 @@ from django.db import connection, transaction
 
 from saleor_personalize.enums import EnrollmentStatus, NotSentReason
 from saleor_personalize.journeys.cases import FIRST_RETRY
+from saleor_personalize.journeys.queries import RELATED
 from saleor_personalize.models import Enrollment, Installation, Journey
 
 #: How long a claimed enrollment is left alone by other workers.
@@ -42,9 +43,7 @@ def claim(now: datetime) -> Enrollment | None:
         found = cursor.fetchone()
         if found is None:
             return None
-        rows = Enrollment.objects.select_related(
-            "journey", "installation", "version", "profile__installation"
-        )
+        rows = Enrollment.objects.select_related(*RELATED)
         return rows.get(pk=found[0])
 
 

@@ -16,6 +16,7 @@ from saleor_personalize.exceptions import OfferNotMade, kind_and_place
 from saleor_personalize.journeys import cases, claiming, offering, returning, ways
 from saleor_personalize.journeys.cases import Case
 from saleor_personalize.journeys.outside import Outside
+from saleor_personalize.journeys.queries import RELATED
 from saleor_personalize.journeys.sending import Leaving
 from saleor_personalize.journeys.triggers import SubjectGone
 from saleor_personalize.messaging import operations as messaging
@@ -173,7 +174,7 @@ def _turned_back(
     row = (
         Enrollment.objects.of(enrollment.installation)
         .filter(pk=enrollment.pk)
-        .select_related("journey", "installation", "version", "profile__installation")
+        .select_related(*RELATED)
         .first()
     )
     if row is None:

@@ -22,6 +22,7 @@ from saleor_personalize.journeys.claiming import CLAIM
 from saleor_personalize.journeys.definitions import Definition, Fault, InvalidJourney
 from saleor_personalize.journeys.entering import enter, enter_due, observe
 from saleor_personalize.journeys.handing_over import UnderWay
+from saleor_personalize.journeys.queries import RELATED
 from saleor_personalize.journeys.resuming import resume_interrupted
 from saleor_personalize.journeys.scheduler import advance_due
 from saleor_personalize.journeys.triggers import CheckoutChanged, OrderChanged, SubjectGone
@@ -291,9 +292,7 @@ def _take_down(theirs: QuerySet[Enrollment], now: datetime) -> None:
         messages__inbox_item__dismissed_at=None,
         messages__inbox_item__expires_at__gt=now,
     )
-    rows = theirs.filter(shown).select_related(
-        "journey", "installation", "version", "profile__installation"
-    )
+    rows = theirs.filter(shown).select_related(*RELATED)
     for row in rows.distinct():
         try:
             case = cases.case_of(row)
@@ -332,11 +331,7 @@ def _of_buyer(order: Order) -> QuerySet[Enrollment]:
 
 
 def _locked(rows: QuerySet[Enrollment]) -> QuerySet[Enrollment]:
-    return (
-        rows.select_related("journey", "installation", "version", "profile__installation")
-        .order_by("pk")
-        .select_for_update(of=("self",))
-    )
+    return rows.select_related(*RELATED).order_by("pk").select_for_update(of=("self",))
 
 
 def _end(row: Enrollment, reason: NotSentReason, now: datetime) -> None:

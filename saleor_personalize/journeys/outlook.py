@@ -14,7 +14,7 @@ from saleor_personalize.exceptions import UnknownAlias
 from saleor_personalize.journeys import cases, claiming, definitions, rivals, ways
 from saleor_personalize.journeys.cases import Case
 from saleor_personalize.journeys.definitions import InvalidJourney
-from saleor_personalize.journeys.queries import is_under_way, waiting
+from saleor_personalize.journeys.queries import RELATED, is_under_way, waiting
 from saleor_personalize.journeys.triggers import Stop, SubjectGone, Wait
 from saleor_personalize.journeys.versions import priority_of
 from saleor_personalize.messaging import arbitration
@@ -44,10 +44,6 @@ def of_person(*, profile: Profile, now: datetime, limit: int) -> list[Outlook]:
     """Return what is next for a person, the first first, over all journeys that they wait in."""
     rows = waiting(installation=profile.installation).filter(profile__in=profile.person())
     return outlooks(rows.select_related(*RELATED)[:limit], now=now)
-
-
-#: What an outlook reads of each: have it read with the rows.
-RELATED = ("journey", "installation", "version", "profile__installation")
 
 
 def outlooks(rows: Iterable[Enrollment], *, now: datetime) -> list[Outlook]:

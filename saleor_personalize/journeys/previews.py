@@ -39,6 +39,7 @@ from saleor_personalize.journeys import (
 from saleor_personalize.journeys.cases import Case
 from saleor_personalize.journeys.our_word import OnlySaleorKnows
 from saleor_personalize.journeys.outside import Ask, ask_saleor
+from saleor_personalize.journeys.queries import RELATED
 from saleor_personalize.journeys.triggers import AskSaleor, CheckoutChanged, Stop, SubjectGone
 from saleor_personalize.journeys.versions import definition_of, ensure_journey, trigger_for
 from saleor_personalize.messaging import content_checks, links, mail, rendering
@@ -222,7 +223,7 @@ def _own(journey: Journey, profile: Profile, now: datetime) -> Enrollment | None
     rows = Enrollment.objects.of(journey.installation)
     row = (
         rows.filter(journey=journey, profile__in=profile.person())
-        .select_related("journey", "installation", "version", "profile__installation")
+        .select_related(*RELATED)
         .order_by("-occurred_at", "-pk")
         .first()
     )

@@ -9,6 +9,9 @@ from django.db.models import QuerySet
 from saleor_personalize.enums import EnrollmentStatus, MessageStatus, NotSentReason
 from saleor_personalize.models import Enrollment, Installation, Journey, Message
 
+#: What is asked of somebody inside whenever they are looked at: have it read with the rows.
+RELATED = ("journey", "installation", "version", "profile__installation")
+
 
 def waiting(*, installation: Installation) -> QuerySet[Enrollment]:
     """Return the enrollments that wait, the one due first first."""

@@ -21,6 +21,7 @@ from saleor_personalize.journeys import asking, cases, conditions, definitions, 
 from saleor_personalize.journeys.cases import Case
 from saleor_personalize.journeys.definitions import Path
 from saleor_personalize.journeys.live import AboutOrders
+from saleor_personalize.journeys.queries import RELATED
 from saleor_personalize.journeys.sending import Leaving, Next
 from saleor_personalize.journeys.triggers import Live, Stop, SubjectGone, Wait, trigger_of
 from saleor_personalize.journeys.versions import definition_of
@@ -61,7 +62,7 @@ def _decide(
         row = (
             Enrollment.objects.of(enrollment.installation)
             .filter(pk=enrollment.pk, status=EnrollmentStatus.WAITING, due_at=enrollment.due_at)
-            .select_related("journey", "installation", "version", "profile__installation")
+            .select_related(*RELATED)
             .select_for_update(of=("self",))
             .first()
         )

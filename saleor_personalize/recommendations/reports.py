@@ -113,15 +113,19 @@ def lift(report: Mapping[str, Any], questions: frozenset[str] | None = None) -> 
     Of each question what is used and best counts, and popularity itself where nothing is used: then it
     answers. `questions`: these alone.
     """
-    ours: dict[str, float] = {}
-    theirs: dict[str, float] = {}
-    for row in read(report).rows:
-        if row.figures is None or row.popularity is None:
-            continue
-        if questions is None or row.question in questions:
-            theirs[row.question] = row.popularity.ndcg
-            if row.is_used:
-                ours[row.question] = max(ours.get(row.question, 0.0), row.figures.ndcg)
+    found = read(report)
+    theirs = {
+        row.question: row.popularity.ndcg
+        for row in found.rows
+        if row.figures is not None
+        and row.popularity is not None
+        and (questions is None or row.question in questions)
+    }
+    ours = {
+        row.question: row.figures.ndcg
+        for row in best_used(found)
+        if row.figures is not None and row.question in theirs
+    }
     total = sum(theirs.values())
     return sum({**theirs, **ours}.values()) / total if total else None
 

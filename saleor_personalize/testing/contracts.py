@@ -43,6 +43,7 @@ from saleor_personalize.exceptions import ChannelError, MalformedPayload, Webhoo
 from saleor_personalize.journeys import definitions
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.journeys.definitions import Definition
+from saleor_personalize.journeys.queries import RELATED
 from saleor_personalize.journeys.triggers import (
     CheckoutChanged,
     Fact,
@@ -664,9 +665,7 @@ class TriggerTests:
 
     def test_judging_reads_only_and_says_the_same_again(self, case: TriggerCase) -> None:
         self.come_in(case)
-        (row,) = Enrollment.objects.of(case.installation).select_related(
-            "journey", "installation", "version", "profile__installation"
-        )
+        (row,) = Enrollment.objects.of(case.installation).select_related(*RELATED)
         trigger = trigger_of(self._loaded().trigger)
         at = row.due_at
         with CaptureQueriesContext(connection) as seen:

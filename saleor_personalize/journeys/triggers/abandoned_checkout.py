@@ -24,6 +24,7 @@ from saleor_personalize.events.operations import close_checkout
 from saleor_personalize.events.queries import ordered_since, orders_of
 from saleor_personalize.exceptions import TemplateIncomplete
 from saleor_personalize.journeys.live import AboutCheckout, LiveCheckout, LiveLine
+from saleor_personalize.journeys.queries import RELATED
 from saleor_personalize.journeys.triggers.base import (
     About,
     AskSaleor,
@@ -296,7 +297,7 @@ class AbandonedCheckout(Trigger):
                 status=EnrollmentStatus.WAITING,
             )
             .annotate(told=Count("messages", filter=Q(messages__status__in=REACHED)))
-            .select_related("journey", "installation", "version", "profile__installation")
+            .select_related(*RELATED)
         )
         gone = enrollment.messages.filter(status__in=REACHED).values_list("content", flat=True)
         waiting = {row.subject_saleor_id: row for row in rows if row.told <= len(gone)}
