@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db.models import QuerySet
+
 from saleor_personalize.enums import EnrollmentStatus, MessageStatus, NotSentReason
 from saleor_personalize.exceptions import OfferNotMade, kind_and_place
 from saleor_personalize.journeys import cases, claiming, offering, returning, ways
@@ -53,25 +55,29 @@ class HandOver:
         message = leaving.message
         if message.status == MessageStatus.FAILED and leaving.offer is not None:
             offering.withdraw(offer=leaving.offer, now=now, connect=self.outside.connect)
-        row = Enrollment.objects.of(self.enrollment.installation).filter(pk=self.enrollment.pk)
         if wants_retry:
             due_at = max(cases.retry_at(self.case, now), message.retry_at or now)
-            returning.put_back(row, leaving.before, due_at=due_at)
+            returning.put_back(self._row(), leaving.before, due_at=due_at)
         elif message.status == MessageStatus.FAILED and leaving.fallback_at is not None:
-            row.filter(status=EnrollmentStatus.WAITING, due_at=leaving.fallback_at).update(
+            self._row().filter(status=EnrollmentStatus.WAITING, due_at=leaving.fallback_at).update(
                 due_at=now
             )
         elif message.status == MessageStatus.FAILED:
             # An address that is refused once is refused again. Whoever left meanwhile left for another reason.
-            inside = row.filter(status__in=[EnrollmentStatus.WAITING, EnrollmentStatus.DONE])
+            inside = self._row().filter(
+                status__in=[EnrollmentStatus.WAITING, EnrollmentStatus.DONE]
+            )
             inside.update(
                 status=EnrollmentStatus.EXITED, exit_reason=message.reason, finished_at=now
             )
         elif leaving.is_held:
             # Whoever goes on at once was only held while the message was under way.
-            row.filter(status=EnrollmentStatus.WAITING, due_at=now + claiming.CLAIM).update(
+            self._row().filter(status=EnrollmentStatus.WAITING, due_at=now + claiming.CLAIM).update(
                 due_at=now
             )
+
+    def _row(self) -> QuerySet[Enrollment]:
+        return Enrollment.objects.of(self.enrollment.installation).filter(pk=self.enrollment.pk)
 
 
 class UnderWay:

@@ -1,6 +1,8 @@
 """B68: push by the real firebase-admin to a Firebase on loopback: what devices get, and what goes wrong."""
 
 import json
+import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -16,6 +18,7 @@ from saleor_personalize.conf import build_backend
 from saleor_personalize.enums import DeviceGone, DevicePlatform, IdentityKind
 from saleor_personalize.exceptions import ChannelError, PushAccountRefused
 from saleor_personalize.messaging import push_accounts
+from saleor_personalize.messaging.channels import push
 from saleor_personalize.messaging.channels.base import OutgoingMessage
 from saleor_personalize.models import Device, Installation, Profile, PushAccount
 from saleor_personalize.profiles import devices
@@ -334,6 +337,43 @@ def test_b68_an_account_that_google_refuses_sends_nothing(
     assert "refuses the service account" in str(error)
     assert fcm.requests == ["/token"]
     assert devices.living(alice).count() == 1
+
+
+def test_b68_calls_go_by_the_proxy_that_the_environment_names(
+    installation: Installation,
+    settings: Any,
+    now: datetime,
+    fcm: FakeFcm,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As everything else of the service does; one that refuses has sent nothing."""
+    asked: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def refuse() -> None:
+            caller, _ = server.accept()
+            with caller:
+                asked.append(caller.recv(4096).decode().splitlines()[0])
+                caller.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+        proxy = threading.Thread(target=refuse)
+        proxy.start()
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{server.getsockname()[1]}")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        point_push_at(settings, "")
+        account = PushAccount.objects.create(
+            installation=installation,
+            service_account=fcm.service_account(),
+            project_id="demo",
+            saved_at=now,
+        )
+        channel = build_backend("CHANNELS", "push")
+        signed_in = push._apps.get(account.service_account, channel).credential.get_credential()
+        signed_in.token, signed_in.expiry = "signed-in", datetime(2100, 1, 1)  # noqa: DTZ001 (as Google's own)
+        error = refused(installation, "token-of-a-phone")
+        proxy.join()
+    assert asked == ["CONNECT fcm.googleapis.com:443 HTTP/1.1"]
+    assert kinds(error) == (False, False, False)
 
 
 def test_b68_a_shop_without_an_account_sends_nothing(installation: Installation) -> None:

@@ -14,6 +14,7 @@ _NEVER_CONNECTED = {
     "ConnectTimeoutError",
     "NameResolutionError",
     "NewConnectionError",
+    "ProxyError",
     "SSLCertVerificationError",
 }
 

@@ -286,19 +286,19 @@ class _Apps:
     """Clients of Firebase, one for each account: they keep connections and the token of access."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, firebase_admin.App] = OrderedDict()
+        self._known: OrderedDict[tuple[str, ...], firebase_admin.App] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, service_account: str, channel: PushChannel) -> firebase_admin.App:
         parts = (service_account, channel.api_url, str(channel.timeout))
-        name = f"saleor-personalize-{hashlib.sha256(repr(parts).encode()).hexdigest()}"
         with self._lock:
-            if name not in self._known:
-                self._known[name] = self._made(name, service_account, channel)
+            if parts not in self._known:
+                name = f"saleor-personalize-{hashlib.sha256(repr(parts).encode()).hexdigest()}"
+                self._known[parts] = self._made(name, service_account, channel)
                 if len(self._known) > _MOST_APPS:
                     firebase_admin.delete_app(self._known.popitem(last=False)[1])
-            self._known.move_to_end(name)
-            return self._known[name]
+            self._known.move_to_end(parts)
+            return self._known[parts]
 
     def _made(self, name: str, service_account: str, channel: PushChannel) -> firebase_admin.App:
         given = json.loads(service_account)
@@ -316,8 +316,13 @@ class _Apps:
                 is_permanent=True,
             ) from None
         # firebase-admin names no other way to the session that its messages go by.
-        service = messaging._get_messaging_service(app)
-        service._client.session.mount(_FCM, _Once(channel.api_url))
+        session = messaging._get_messaging_service(app)._client.session
+        session.mount(_FCM, _Once(channel.api_url))
+        # What the environment says of proxies and certificates is read once: by itself the session goes
+        # through all of it at each call, which takes a third of the call.
+        told = session.merge_environment_settings(_FCM, {}, None, None, None)
+        session.proxies, session.verify = told["proxies"], told["verify"]
+        session.trust_env = False
         return app
 
 
