@@ -200,7 +200,7 @@ def _one(request: HttpRequest, staff: Staff, message: Message) -> HttpResponse:
         **(_said(message, timezone.now()) if staff.can_see_people else {}),
         **_decided(message.content),
         "products": _products(message),
-        "offer": _offer(message),
+        "offer": _offer(message, timezone.now()),
         **_became(message),
     }
     return _render(request, staff, "messages/one.html", context)
@@ -247,12 +247,15 @@ def _products(message: Message) -> list[str]:
     return [name_of("product", id_) or id_ for id_ in ids]
 
 
-def _offer(message: Message) -> str:
-    """Return what the code in it is worth, in words; "" without one."""
+def _offer(message: Message, now: datetime) -> Context | None:
+    """Return what the code in it is worth, and what has become of it; None without one."""
     offer = Offer.objects.of(message.installation).filter(message=message).first()
     if offer is None:
-        return ""
-    return showing.text(offer=offer, language_code=translation.get_language() or "")
+        return None
+    return {
+        "text": showing.text(offer=offer, language_code=translation.get_language() or ""),
+        "state": words.offer_state(offer, now),
+    }
 
 
 def _product_ids(node: Any) -> Iterator[str]:

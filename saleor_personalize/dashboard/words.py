@@ -502,7 +502,7 @@ DATA = {
     "stock_alerts": gettext_lazy("Sold-out products that people waited for"),
     "outgoing_deliveries": gettext_lazy("What other apps were told"),
     "hints": gettext_lazy("Which hints were shown, followed or waved away"),
-    "offers": gettext_lazy("Personal codes, and what became of them"),
+    "offers": gettext_lazy("Personal codes that were used, ran out or were taken back"),
     "refused_events": gettext_lazy("Events that were turned down"),
     "audit": gettext_lazy("What staff did here"),
     "exposures": gettext_lazy("Which recommendations were shown how often"),

@@ -8,15 +8,17 @@ from typing import Any
 import pytest
 from django.core.checks import run_checks
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
-from saleor_personalize.enums import OfferKind, OfferReason, OfferStatus
+from saleor_personalize.enums import MessageStatus, OfferKind, OfferReason, OfferStatus
 from saleor_personalize.ingestion.permissions import needed_permissions
-from saleor_personalize.models import Installation, Offer, Profile
+from saleor_personalize.models import Installation, Message, Offer, Profile
 from saleor_personalize.offers.terms import read
 from saleor_personalize.saleor_api import client as saleor_client
 from saleor_personalize.saleor_api.client import AppIdentity
 from saleor_personalize.tasks.offers import refresh_permissions
+from tests.conftest import NOW
 from tests.integration.test_dashboard import headers, outcome
 
 URL = "/dashboard/offers/"
@@ -173,6 +175,35 @@ def test_b65_a_code_that_was_taken_back_is_followed_until_saleor_has_it_no_more(
     asked = client.get(f"{url}sure/", headers=signed).content.decode()
     assert "It cannot be used any more." in asked
     assert ' disabled aria-describedby="sure-why-not">Take back for good' in asked
+
+
+def test_b65_the_message_says_what_became_of_its_code(
+    client: Client, signed: dict[str, str], alice: Profile
+) -> None:
+    message = Message.objects.create(
+        installation=alice.installation,
+        profile=alice,
+        idempotency_key="welcome",
+        template="welcome",
+        status=MessageStatus.SENT,
+        decided_at=NOW,
+    )
+
+    def told() -> str:
+        url = reverse("dashboard-message", args=[message.public_id])
+        html = client.get(url, headers=signed).content.decode()
+        return " ".join(
+            html.partition("What was decided")[2].partition("</ul>")[0].split()
+        ).replace("> <", "><")
+
+    assert "code of their own" not in told()
+    offer = make(alice, "AAAA-AAAA-AAAA-MADE", message=message)
+    assert '<span class="state good">Usable</span></div><p class="small wrap">10%</p>' in told()
+    client.post(f"{URL}{offer.pk}/take-back/", headers=signed)
+    assert "Usable" not in told()
+    assert "Taken back</span></div><p" in told()
+    assert "10% · Taken back by staff.</p>" in told()
+    assert "AAAA" not in told()
 
 
 def test_b65_the_page_says_when_no_offer_can_be_made(
