@@ -38,8 +38,8 @@ receiver: $(RECEIVER) ## fetch what examples/react-native is checked with (needs
 gateway: $(GATEWAY) ## fetch what examples/federation needs (needs Node)
 
 # In the order of the folders: the files with few tests, last by default, are the longest (tests/acceptance).
-# They mostly wait, as a shopper would: a worker more than processors works meanwhile.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count() + 1)')
+# They mostly wait, as a shopper would: two workers more than processors work meanwhile.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count() + 2)')
 test: lint $(STAMP) $(GATEWAY) $(RECEIVER) ## the whole suite, nothing else to install
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 25
 
