@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from django.db import connection
 from hypothesis import settings
 
 from saleor_personalize.enums import (
@@ -27,6 +28,7 @@ from saleor_personalize.models import (
     email_hash,
 )
 from saleor_personalize.testing.keys import TEST_KEY, SigningKey
+from tests.database import database_with_tables
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("suite", deadline=None)
@@ -47,6 +49,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("browser") is not None:
             item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    django_db_modify_db_settings_parallel_suffix: None, django_db_blocker: Any
+) -> None:
+    """Let each worker copy a database that has all tables: to make them takes ten seconds, a copy one."""
+    with django_db_blocker.unblock():
+        connection.settings_dict["TEST"]["TEMPLATE"] = database_with_tables()
 
 
 @pytest.fixture

@@ -59,6 +59,13 @@ document.body.dataset.ready = "yes";
 </script></html>"""
 
 
+#: `ready` is when a worker begins to be active: a push that comes before it is, may be lost.
+_ACTIVATED = """async () => {
+  const { active } = await navigator.serviceWorker.ready;
+  while (active.state !== "activated") await new Promise((done) => setTimeout(done, 20));
+}"""
+
+
 @dataclass
 class WebShop:
     """A page of a shop in one browser, and the Firebase that its browser is registered with."""
@@ -73,7 +80,7 @@ class WebShop:
 
     def deliver(self, data: str) -> None:
         """Hand the browser a push, as its vendor's push service would."""
-        self.page.evaluate("navigator.serviceWorker.ready.then(() => null)")
+        self.page.evaluate(_ACTIVATED)
         self.cdp.send(
             "ServiceWorker.deliverPushMessage",
             {"origin": self.origin, "registrationId": self.workers[-1], "data": data},
