@@ -37,7 +37,7 @@ receiver: $(RECEIVER) ## fetch what examples/react-native is checked with (needs
 
 gateway: $(GATEWAY) ## fetch what examples/federation needs (needs Node)
 
-# In the order of the folders: the files with few tests, last by default, are the longest (tests/acceptance).
+# In the order that tests/conftest.py gives them, the longest first (tests/acceptance); by default the files with few tests are last.
 # They mostly wait, as a shopper would: two workers more than processors work meanwhile.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count() + 2)')
 test: lint $(STAMP) $(GATEWAY) $(RECEIVER) ## the whole suite, nothing else to install

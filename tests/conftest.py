@@ -45,7 +45,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Ask what a browser shows a second time before it counts: on a busy machine Chromium loses a press now and then."""
+    """Let the longest begin first (pytest-django has put them last), and ask what a browser shows a second time
+    before it counts: on a busy machine Chromium loses a press now and then."""
+    items.sort(key=lambda item: item.get_closest_marker("acceptance") is None)
     for item in items:
         if item.get_closest_marker("browser") is not None:
             item.add_marker(pytest.mark.flaky(reruns=1))
