@@ -117,7 +117,7 @@ class InvalidCursor(PersonalizeError):
 class ChannelError(PersonalizeError):
     """A delivery channel could not hand a message over.
 
-    `is_permanent`: trying again cannot help (bad address, refused sender).
+    `is_permanent`: trying again cannot help (bad address, refused content).
     `is_ambiguous`: the provider may have taken the message; it must not be sent again blindly.
     `retry_after`: how long the provider wants to be left alone.
     `is_address_dead`: nobody can be reached at this address any more; `has_unsubscribed`: its owner told the

@@ -622,16 +622,17 @@ def _is_stopped(message: Message) -> bool:
 
 def _record_failure(message: Message, error: ChannelError, now: datetime) -> bool:
     logger.warning("Message %s was not handed over: %s", message.public_id, error)
-    if error.is_ambiguous:
-        _settle(message, MessageStatus.UNCERTAIN, now, handed_over_at=now, error=str(error))
-        return False
-    if error.retry_after is not None:
+    wait = error.retry_after and min(error.retry_after, pace.LONGEST_PAUSE)
+    if wait is not None:
         pace.pause(
             installation=message.installation,
             delivery_channel=message.delivery_channel,
-            until=now + error.retry_after,
+            until=now + wait,
             now=now,
         )
+    if error.is_ambiguous:
+        _settle(message, MessageStatus.UNCERTAIN, now, handed_over_at=now, error=str(error))
+        return False
     is_tried_again = not error.is_permanent and message.attempts < MAX_ATTEMPTS
     _settle(
         message,
@@ -640,7 +641,7 @@ def _record_failure(message: Message, error: ChannelError, now: datetime) -> boo
         reason=NotSentReason.CHANNEL_ERROR,
         error=str(error),
         is_final=not is_tried_again,
-        retry_at=now + error.retry_after if is_tried_again and error.retry_after else None,
+        retry_at=now + wait if is_tried_again and wait else None,
     )
     return is_tried_again
 

@@ -154,6 +154,9 @@ def _take_report(
     if told.kind == MessageEventKind.BOUNCED and told.is_hard and hashed:
         _suppress(installation, hashed, SuppressionReason.HARD_BOUNCE, now)
         return True
+    if told.kind == MessageEventKind.COMPLAINED and hashed:
+        _suppress(installation, hashed, SuppressionReason.COMPLAINT, now)
+        return True
     if told.kind == MessageEventKind.UNSUBSCRIBED and hashed:
         stop(installation=installation, hashed=hashed, now=now)
         return True

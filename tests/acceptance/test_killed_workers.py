@@ -63,7 +63,7 @@ class SlowMailbox(Mailbox):
 class Shop:
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
-        self.celery = Celery(broker=stack.environment["REDIS_URL"])
+        self.celery = Celery(broker=stack.environment["REDIS_URL"], set_as_current=False)
         self.rows = psycopg.connect(stack.environment["DATABASE_URL"], autocommit=True)
 
     def count(self, query: str) -> int:

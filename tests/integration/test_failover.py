@@ -1,11 +1,19 @@
 """B67: a second provider takes over when the first certainly has not got a mail, and never otherwise."""
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+import time_machine
 
-from saleor_personalize.models import Installation, Message, Profile
+from saleor_personalize.conf import build_backend
+from saleor_personalize.exceptions import ChannelError
+from saleor_personalize.messaging.channels.base import OutgoingMessage
+from saleor_personalize.models import Installation, Message, Pace, Profile
 from saleor_personalize.testing.stack import free_port
 from tests.conftest import NOW
 from tests.integration.reminders import HOUR, SMTP, MoodyMailbox, World, mailbox
@@ -80,6 +88,91 @@ def test_b67_what_the_first_may_have_is_never_given_to_the_second(
     assert (len(world.mails()), len(second.messages)) == (1, 0)
     world.advance(NOW + 5 * HOUR)
     assert (len(world.mails()), len(second.messages)) == (1, 0)
+
+
+@contextmanager
+def api(status: int, body: bytes) -> Iterator[list[int]]:
+    """An ESP whose API answers so; the list has its port, and a further entry for each call."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            told.append(status)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    told = [server.server_port]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield told
+    server.shutdown()
+    server.server_close()
+
+
+def use_api(settings: Any, port: int, *others: dict[str, Any]) -> None:
+    options = {"server_token": "t", "api_url": f"http://127.0.0.1:{port}/"}
+    esp = {"BACKEND": "anymail.backends.postmark.EmailBackend", "OPTIONS": options}
+    settings.SALEOR_PERSONALIZE = {
+        **settings.SALEOR_PERSONALIZE,
+        "CHANNELS": {"email": {"BACKEND": EMAIL, "OPTIONS": {"providers": [esp, *others]}}},
+    }
+
+
+def test_b67_an_answer_that_nobody_can_read_may_be_a_yes(
+    world: World, second: MoodyMailbox, settings: Any
+) -> None:
+    smtp = {"BACKEND": SMTP, "OPTIONS": {"host": "127.0.0.1", "port": second.port}}
+    with api(200, b"<html>It is on its way.</html>") as calls:
+        use_api(settings, calls[0], smtp)
+        assert outcome(world) == ("uncertain", "")
+        world.advance(NOW + 5 * HOUR)
+    assert (calls[1:], len(second.messages)) == ([200], 0)
+
+
+def mail_of(installation: Installation, key: str) -> OutgoingMessage:
+    return OutgoingMessage(
+        key=key,
+        recipient="alice@example.com",
+        sender="shop@example.com",
+        subject="Hello",
+        text="Text",
+        html="<p>Text</p>",
+        installation_id=installation.pk,
+    )
+
+
+def test_b67_an_api_that_breaks_keeps_one_mail_and_the_next_goes_by_the_second(
+    world: World, installation: Installation, second: MoodyMailbox, settings: Any
+) -> None:
+    """What it got may have been taken; of the others none has to be risked."""
+    smtp = {"BACKEND": SMTP, "OPTIONS": {"host": "127.0.0.1", "port": second.port}}
+    with api(503, b"") as calls, time_machine.travel(NOW, tick=False) as clock:
+        use_api(settings, calls[0], smtp)
+        channel = build_backend("CHANNELS", "email")
+        with pytest.raises(ChannelError) as caught:
+            channel.send(mail_of(installation, "a"))
+        assert (caught.value.is_ambiguous, caught.value.retry_after) == (True, None)
+        channel.send(mail_of(installation, "b"))
+        assert (calls[1:], len(second.messages)) == ([503], 1)
+        clock.shift(16)
+        with pytest.raises(ChannelError):
+            channel.send(mail_of(installation, "c"))
+    assert (calls[1:], len(second.messages)) == ([503, 503], 1)
+
+
+def test_b67_with_one_provider_that_breaks_the_others_wait_for_it(
+    world: World, installation: Installation, settings: Any
+) -> None:
+    with api(503, b"") as calls:
+        use_api(settings, calls[0])
+        assert outcome(world) == ("uncertain", "")
+    rests = Pace.objects.get(installation=installation, key="email").paused_until
+    assert rests == Message.objects.get().decided_at + timedelta(seconds=15)
+    assert calls[1:] == [503]
 
 
 def test_b67_what_the_first_refuses_for_good_is_not_tried_elsewhere(

@@ -261,6 +261,18 @@ def test_b68_a_wrong_project_loses_no_device(
         (fake.Answer(200, b"<html>not FCM</html>"), (False, True, False), None),
         (fake.Answer(200, {"name": None}), (False, True, False), None),
         (fake.Answer(400, {"error": "not an object"}), (False, True, False), None),
+        (
+            fake.error(
+                400, "INVALID_ARGUMENT", "No.", more=[{"fieldViolations": ["message.data"]}]
+            ),
+            (True, False, False),
+            None,
+        ),
+        (
+            fake.error(400, "INVALID_ARGUMENT", "No.", more=[{"fieldViolations": "message.data"}]),
+            (True, False, False),
+            None,
+        ),
     ],
 )
 def test_b68_what_firebase_says_is_sorted_and_nothing_is_asked_twice(

@@ -31,11 +31,14 @@ from saleor_personalize.ingestion import phones as learning
 from saleor_personalize.journeys import operations as journeys
 from saleor_personalize.management import doctor
 from saleor_personalize.messaging import destinations, reach, texts
+from saleor_personalize.messaging.channels.sms import Answer, TextMessageChannel
 from saleor_personalize.models import (
     Consent,
+    Enrollment,
     Identity,
     Installation,
     Message,
+    Pace,
     Profile,
     Suppression,
 )
@@ -220,6 +223,42 @@ def test_b70_what_certainly_did_not_go_goes_later(
     advance(NOW + 10 * MINUTE)
     assert Message.objects.get().status == MessageStatus.SENT
     assert len(twilio.messages) == 1
+
+
+def test_b80_a_provider_that_wants_to_rest_for_ever_is_asked_again_within_the_hour(
+    installation: Installation, alice: Profile, twilio: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it asks for, nobody is forgotten over it."""
+    headers = {"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"}
+    monkeypatch.setattr(TextMessageChannel, "_post", lambda *_, **__: Answer(429, headers, {}))
+    with_number(alice)
+    come_in(publish(installation, texted()), alice)
+    advance()
+    row = Message.objects.get()
+    assert (row.status, row.reason) == (MessageStatus.FAILED, NotSentReason.CHANNEL_ERROR)
+    assert row.retry_at == row.decided_at + HOUR
+    assert Enrollment.objects.get().due_at == row.decided_at + HOUR
+    assert Pace.objects.get(key="sms").paused_until == row.decided_at + HOUR
+
+
+@pytest.mark.parametrize(("status", "is_left_alone"), [(500, True), (503, True), (200, False)])
+def test_b87_what_a_provider_may_have_is_never_given_to_it_again(
+    installation: Installation,
+    alice: Profile,
+    twilio: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    is_left_alone: bool,
+) -> None:
+    """One that breaks is left alone for a moment: it shall not get all the others as well."""
+    monkeypatch.setattr(TextMessageChannel, "_post", lambda *_, **__: Answer(status, {}, {}))
+    with_number(alice)
+    come_in(publish(installation, texted()), alice)
+    advance()
+    row = Message.objects.get()
+    assert (row.status, row.retry_at) == (MessageStatus.UNCERTAIN, None)
+    rests = list(Pace.objects.filter(key="sms").values_list("paused_until", flat=True))
+    assert rests == ([row.decided_at + timedelta(seconds=15)] if is_left_alone else [])
 
 
 def test_b70_who_told_the_provider_to_stop_has_said_no_to_us(

@@ -25,7 +25,7 @@ from saleor_personalize.enums import (
 )
 from saleor_personalize.ingestion import deliveries, erasure
 from saleor_personalize.messaging import feedback
-from saleor_personalize.messaging.channels.sms import Callback, Written
+from saleor_personalize.messaging.channels.sms import Callback, Report, Written
 from saleor_personalize.models import (
     Consent,
     Installation,
@@ -466,6 +466,22 @@ def test_b70_what_became_of_a_text_message_is_kept_once(
     assert events() == [event]
     assert reasons() == suppressed
     assert (state(alice) == ConsentState.DENIED) == (event[0] == "unsubscribed")
+
+
+def test_b79_whoever_calls_a_text_message_spam_gets_no_more(
+    alice: Profile, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(_self: Any, callback: Callback) -> list[Report]:
+        return [Report(MessageEventKind.COMPLAINED, event_id="1", number=callback.form["To"])]
+
+    monkeypatch.setattr("twilio_messages.TwilioChannel.read", read)
+    with_number(alice)
+    texted(alice)
+    assert call(status("delivered")) == 200
+    process()
+    assert reasons() == [SuppressionReason.COMPLAINT]
+    row = Suppression.objects.get()
+    assert (row.delivery_channel, row.address_hash) == ("sms", phones.number_hash(ANA))
 
 
 def test_b70_a_report_is_understood_by_our_own_key(alice: Profile, call: Call) -> None:

@@ -39,13 +39,16 @@ from saleor_personalize.models import Installation
 logger = logging.getLogger(__name__)
 
 _ADDRESS = re.compile(r"[^\s<>\"'(,;:]+@[^\s<>\"'),;:]+")
-#: Wrong or blocked key, too many requests: another try, or another provider, can help.
-_OUR_FAULT = {401, 403, 429}
-_SERVER_ERROR, _TOO_MANY = 500, 429
+#: Wrong or blocked key, no credit, an unknown domain of the sender, too many requests: nothing of that is about
+#: this recipient, and another try, or another provider, can help.
+_OUR_FAULT = {401, 402, 403, 404, 408, 429}
+_SERVER_ERROR, _REFUSED, _TOO_MANY = 500, 400, 429
 #: By which a mail server says that it is too much for now; unless it speaks of this one mailbox.
 _BUSY = {421, 450, 451, 452}
 _HANGS_UP = 421
 _OF_MAILBOX = re.compile(rb"\s*4\.[12]\.")
+#: An API that breaks is left alone so long: whatever it gets meanwhile may be lost.
+_REST = timedelta(seconds=15)
 
 
 class EmailChannel(Channel):
@@ -54,7 +57,8 @@ class EmailChannel(Channel):
     `providers`: e-mail backends by dotted path, or {"BACKEND": path, "OPTIONS": its arguments}, first
     choice first; none means Django's `EMAIL_BACKEND`. The next one is tried only when the one before
     certainly has not got the message, and did not refuse it for good; and while the one before wants to be
-    left alone.
+    left alone. An API that breaks may have the message, so that one is UNCERTAIN; the next ones go elsewhere for
+    a moment, or wait.
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(is_pooled=True)
@@ -95,13 +99,16 @@ class EmailChannel(Channel):
             try:
                 return self._send(message, provider)
             except ChannelError as error:
-                if error.is_permanent or error.is_ambiguous:
+                if error.retry_after is not None:
+                    _leave_alone(message, number, error.retry_after)
+                if error.is_ambiguous:
+                    # Others go on with the next provider.
+                    raise ChannelError(str(error), is_ambiguous=True) from None
+                if error.is_permanent:
                     raise
                 logger.warning("Provider %s of e-mail failed: %s", number, error)
                 fault = error
                 waits.append(error.retry_after)
-                if error.retry_after is not None:
-                    _leave_alone(message, number, error.retry_after)
         known = [wait for wait in waits if wait is not None]
         # Only when all of them want to be left alone, so does e-mail as a whole.
         raise ChannelError(
@@ -204,7 +211,8 @@ def _translate(error: Exception, *, is_body_out: bool) -> ChannelError:
         ((code, said), *_others) = error.recipients.values()
         return _refused("the recipient", code, said)
     if isinstance(error, smtplib.SMTPSenderRefused):
-        return _refused("the sender", error.smtp_code, error.smtp_error)
+        # Whoever it would go to: the account is suspended, or the address not allowed to it.
+        return _refused("the sender", error.smtp_code, error.smtp_error, is_permanent=False)
     if isinstance(error, smtplib.SMTPResponseException):
         return _refused("the message", error.smtp_code, error.smtp_error)
     if isinstance(error, smtplib.SMTPNotSupportedError):
@@ -222,10 +230,12 @@ def _translate(error: Exception, *, is_body_out: bool) -> ChannelError:
     )
 
 
-def _refused(what: str, code: int, said: bytes | str) -> ChannelError:
+def _refused(
+    what: str, code: int, said: bytes | str, *, is_permanent: bool | None = None
+) -> ChannelError:
     return ChannelError(
         f"The mail server refused {what} ({code}): {_safe(said)}",
-        is_permanent=code >= _SERVER_ERROR,
+        is_permanent=code >= _SERVER_ERROR if is_permanent is None else is_permanent,
         retry_after=_pause_of(code, said.encode() if isinstance(said, str) else said),
     )
 
@@ -243,7 +253,9 @@ def _translate_api(error: AnymailAPIError) -> ChannelError:
         return ChannelError("The provider's API did not answer.", is_ambiguous=True)
     text = f"The provider's API answered {status}."
     if status >= _SERVER_ERROR:
-        return ChannelError(text, is_ambiguous=True)
+        return ChannelError(text, is_ambiguous=True, retry_after=_REST)
+    if status < _REFUSED:
+        return ChannelError(f"{text} What else it said cannot be read.", is_ambiguous=True)
     return ChannelError(
         text,
         is_permanent=status not in _OUR_FAULT,

@@ -14,9 +14,12 @@ _NEVER_CONNECTED = {
     "ConnectTimeoutError",
     "NameResolutionError",
     "NewConnectionError",
-    "ProxyError",
     "SSLCertVerificationError",
 }
+
+#: So `http.client` begins when a proxy refuses to lead on. What else is called an error of the proxy may be a
+#: connection that broke when the call was out.
+_NO_TUNNEL = "Tunnel connection failed"
 
 
 def never_connected(error: BaseException) -> bool:
@@ -27,6 +30,8 @@ def never_connected(error: BaseException) -> bool:
             break
         cause = waiting.pop()
         if isinstance(cause, (ConnectionRefusedError, socket.gaierror)):
+            return True
+        if isinstance(cause, OSError) and str(cause).startswith(_NO_TUNNEL):
             return True
         if type(cause).__name__ in _NEVER_CONNECTED:
             return True

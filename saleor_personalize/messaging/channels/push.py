@@ -423,8 +423,14 @@ def _violations(response: Any) -> list[tuple[str, str]]:
     return [
         (str(each.get("field", "")), str(each.get("description", "")))
         for detail in _details(response)
-        for each in detail.get("fieldViolations", [])
+        for each in _list_of(detail, "fieldViolations")
+        if isinstance(each, dict)
     ]
+
+
+def _list_of(detail: Mapping[str, Any], name: str) -> list[Any]:
+    found = detail.get(name)
+    return found if isinstance(found, list) else []
 
 
 def _retry_after(response: Any, status: int) -> timedelta | None:

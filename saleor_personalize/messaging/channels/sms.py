@@ -19,13 +19,11 @@ from typing import Any, NoReturn
 from urllib.parse import parse_qsl, urlencode
 
 import httpx
-from django.utils import timezone
-from django.utils.http import parse_http_date_safe
 
 from saleor_personalize.enums import MessageEventKind, Reply
 from saleor_personalize.exceptions import ChannelError
 from saleor_personalize.messaging.channels.base import Channel, OutgoingMessage, SendResult
-from saleor_personalize.messaging.channels.faults import never_connected
+from saleor_personalize.messaging.channels.faults import never_connected, retry_after
 
 #: Of the address that a provider calls back: which message it is about.
 KEY = "message"
@@ -35,7 +33,8 @@ NUMBER = re.compile(r"\+[1-9]\d{6,14}")
 _NUMBERS = re.compile(r"\+?\d[\d ()./-]{5,}\d")
 _TOO_MANY, _SERVER_ERROR = 429, 500
 _PAUSE = timedelta(minutes=1)
-_LONGEST_PAUSE = 86_400
+#: A provider that breaks is left alone so long: whatever it gets meanwhile may be lost.
+_REST = timedelta(seconds=15)
 
 
 @dataclass(frozen=True)
@@ -158,10 +157,13 @@ class TextMessageChannel(Channel):
             raise ChannelError("The recipient is no phone number in E.164.", is_permanent=True)
         answer = self._post(self.call(message, callback_url=callback_url(message)))
         if answer.status >= _SERVER_ERROR:
-            raise ChannelError(f"The provider answered {answer.status}.", is_ambiguous=True)
+            raise ChannelError(
+                f"The provider answered {answer.status}.", is_ambiguous=True, retry_after=_REST
+            )
         if answer.status == _TOO_MANY:
             raise ChannelError(
-                "The provider takes no more for now (429).", retry_after=_retry_after(answer)
+                "The provider takes no more for now (429).",
+                retry_after=retry_after(answer.headers.get("retry-after", "")) or _PAUSE,
             )
         if not 200 <= answer.status < 300:
             raise self.refusal(answer)
@@ -221,17 +223,10 @@ def callback_url(message: OutgoingMessage) -> str:
 
 
 def _raise_fault(error: httpx.HTTPError) -> NoReturn:
-    if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)) or never_connected(error):
+    # Of a proxy: that it did not lead on. One that breaks later has another name here.
+    unmade = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
+    if isinstance(error, unmade) or never_connected(error):
         raise ChannelError("No connection to the provider.") from None
     raise ChannelError(
         f"The provider did not answer ({type(error).__name__}).", is_ambiguous=True
     ) from None
-
-
-def _retry_after(answer: Answer) -> timedelta:
-    header = answer.headers.get("retry-after", "")
-    if header.isascii() and header.isdecimal():
-        return timedelta(seconds=min(int(header), _LONGEST_PAUSE))
-    if moment := parse_http_date_safe(header):
-        return max(timedelta(), timedelta(seconds=moment - timezone.now().timestamp()))
-    return _PAUSE

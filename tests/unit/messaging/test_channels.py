@@ -1,5 +1,6 @@
 """B67: what a provider says, sorted into taken, refused for good, refused for now, and unknown."""
 
+import http.client
 import smtplib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 import requests
+import urllib3
 from anymail.exceptions import AnymailAPIError, AnymailRecipientsRefused, AnymailRequestsAPIError
 from django.core import mail
 
@@ -89,11 +91,23 @@ def broken_off() -> AnymailRequestsAPIError:
     return error
 
 
+def by_proxy(cause: Exception) -> AnymailRequestsAPIError:
+    """What urllib3 makes of everything that breaks while it goes by a proxy."""
+    pool = urllib3.HTTPSConnectionPool("api.example.com")
+    reason = urllib3.exceptions.ProxyError("Unable to connect to proxy", cause)
+    error = AnymailRequestsAPIError("ann@example.com")
+    error.__cause__ = requests.exceptions.ProxyError(
+        urllib3.exceptions.MaxRetryError(pool, "/email", reason)
+    )
+    return error
+
+
 PERMANENT, LATER, UNKNOWN = "permanent", "later", "unknown"
 FAULTS: list[tuple[Any, str]] = [
     (smtplib.SMTPRecipientsRefused({"ann@example.com": (550, b"no ann@example.com")}), PERMANENT),
     (smtplib.SMTPRecipientsRefused({"ann@example.com": (451, b"greylisted")}), LATER),
-    (smtplib.SMTPSenderRefused(553, b"not yours", "shop@example.com"), PERMANENT),
+    # Whose account it is about, nobody who gets it can help.
+    (smtplib.SMTPSenderRefused(553, b"not yours", "shop@example.com"), LATER),
     (smtplib.SMTPSenderRefused(421, b"busy", "shop@example.com"), LATER),
     (smtplib.SMTPDataError(554, b"spam from <ann@example.com>"), PERMANENT),
     (smtplib.SMTPDataError(452, b"mailbox full"), LATER),
@@ -102,15 +116,24 @@ FAULTS: list[tuple[Any, str]] = [
     (TimeoutError("timed out"), UNKNOWN),
     (ConnectionResetError("reset"), UNKNOWN),
     (AnymailRecipientsRefused("ann@example.com"), PERMANENT),
+    # It has the mail, and its answer cannot be read.
+    (api_error(200), UNKNOWN),
+    (api_error(302), UNKNOWN),
     (api_error(400), PERMANENT),
     (api_error(401), LATER),
+    (api_error(402), LATER),
     (api_error(403), LATER),
+    (api_error(404), LATER),
     (api_error(422), PERMANENT),
     (api_error(429), LATER),
     (api_error(500), UNKNOWN),
     (api_error(503), UNKNOWN),
     (unreachable, LATER),
     (broken_off(), UNKNOWN),
+    (by_proxy(OSError("Tunnel connection failed: 403 Forbidden")), LATER),
+    (by_proxy(ConnectionRefusedError(111, "Connection refused")), LATER),
+    (by_proxy(http.client.RemoteDisconnected("Remote end closed connection")), UNKNOWN),
+    (by_proxy(ConnectionResetError(104, "Connection reset by peer")), UNKNOWN),
     (mail.BadHeaderError("a newline in ann@example.com"), PERMANENT),
 ]
 
