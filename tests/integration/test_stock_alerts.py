@@ -507,6 +507,7 @@ class TestWaves(TestCase):
         queue: list[StockAlert] = []
         out: set[str] = set()
         told_at: dict[str, Any] = {}
+        order: list[int] = []
         for move, number in moves:
             if move == "sign_up":
                 for _ in range(number):
@@ -543,6 +544,8 @@ class TestWaves(TestCase):
             assert live or not fresh
             for address in fresh:
                 told_at[address] = shop.now
+            # Whoever is told at the same time has no place before the others.
+            order += sorted(int(address[7:].split("@")[0]) for address in fresh)
             coming = [
                 address
                 for address, at in told_at.items()
@@ -552,7 +555,6 @@ class TestWaves(TestCase):
                 assert len(coming) <= live * 2
         event(f"{min(len(shop.told()), 3)} told")
         # Oldest first: whoever was told had nobody before them who could have been told as well.
-        order = [int(address[7:].split("@")[0]) for address in shop.told()]
         assert order == sorted(order)
 
 
