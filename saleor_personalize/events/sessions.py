@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import available_timezones
 
 from django.db import connection
 
 from saleor_personalize.enums import DeviceType
-from saleor_personalize.models import Profile
+from saleor_personalize.models import Profile, Session
 
 _UTM = ("source", "medium", "campaign", "term", "content")
 _MAX_UTM = 200
@@ -41,6 +42,7 @@ class Context:
     channel_slug: str = ""
     currency: str = ""
     local_hour: int | None = None
+    time_zone: str = ""
 
     def known_to(self, channels: Collection[str]) -> Context:
         """Leave out a sales channel that the shop does not have."""
@@ -53,7 +55,7 @@ def read(
     """Read the context of a visit; return it and the names of the values that mean nothing.
 
     `given` has the keys id, deviceType, referrerHost (an address is cut down to its host), utm,
-    countryCode, languageCode, channel, currency, localHour. Events are worth more than their
+    countryCode, languageCode, channel, currency, localHour, timeZone. Events are worth more than their
     context: what cannot be read is left out. The headers fill in device and language, and are
     themselves not kept.
     """
@@ -96,7 +98,8 @@ def record(*, profile: Profile, context: Context, seen: Iterable[tuple[str, date
     """Make or extend the sessions of recorded events: (session id, when it happened).
 
     The order of arrival does not matter: a session begins with its earliest event and ends with its
-    latest. The context belongs to the session that it names, and an earlier one counts more.
+    latest. The context belongs to the session that it names, and an earlier one counts more. The time zone of
+    the person is that of their latest visit that told one.
     """
     spans: dict[str, tuple[datetime, datetime]] = {}
     for session_id, at in seen:
@@ -118,6 +121,16 @@ def record(*, profile: Profile, context: Context, seen: Iterable[tuple[str, date
         )
     with connection.cursor() as cursor:
         cursor.execute(_UPSERT, [profile.installation_id, profile.pk, json.dumps(rows)])
+    if context.time_zone:
+        _keep_time_zone(profile)
+
+
+def _keep_time_zone(profile: Profile) -> None:
+    told = Session.objects.of(profile.installation_id).filter(profile=profile).exclude(time_zone="")
+    latest = told.order_by("-last_seen_at", "-pk").values_list("time_zone", flat=True).first()
+    if latest is not None:
+        mine = Profile.objects.of(profile.installation_id).filter(pk=profile.pk)
+        mine.exclude(time_zone=latest).update(time_zone=latest)
 
 
 #: column -> its type, and what stands for "not told"
@@ -130,6 +143,7 @@ _CONTEXT_COLUMNS = {
     "channel_slug": ("text", "''"),
     "currency": ("text", "''"),
     "local_hour": ("smallint", "NULL"),
+    "time_zone": ("text", "''"),
 }
 _NAMES = ", ".join(_CONTEXT_COLUMNS)
 # Names and types are those of this module.
@@ -200,6 +214,10 @@ def _hour(name: str, value: Any) -> int | None:
     return value if type(value) is int and 0 <= value <= 23 else None
 
 
+def _zone(name: str, value: Any) -> str | None:
+    return value if isinstance(value, str) and value in available_timezones() else None
+
+
 def _first_language(accepted: str) -> str:
     first = accepted.split(",")[0].split(";")[0].strip()
     return first if _PATTERNS["languageCode"].fullmatch(first) else ""
@@ -215,4 +233,5 @@ _READERS = {
     "channel": ("channel_slug", _matching),
     "currency": ("currency", _upper),
     "localHour": ("local_hour", _hour),
+    "timeZone": ("time_zone", _zone),
 }

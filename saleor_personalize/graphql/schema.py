@@ -124,6 +124,9 @@ class TrackSessionInput(graphene.InputObjectType):
     channel = graphene.String(description="Slug of the sales channel.")
     currency = graphene.String(description="Three letters.")
     local_hour = graphene.Int(description="Hour of the day where the visitor is, 0 to 23.")
+    time_zone = graphene.String(
+        description="Where the device's clock is, such as America/New_York: quiet hours go by it."
+    )
 
 
 class TrackError(graphene.ObjectType):

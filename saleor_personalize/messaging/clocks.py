@@ -38,7 +38,8 @@ _COUNTRIES = {
 
 
 def zone_of(profile: Profile) -> tzinfo:
-    """Return the time zone of a person: their trait, their country's if it has one clock, the shop's.
+    """Return the time zone of a person: their trait, their device's, their country's if it has one clock, the
+    shop's.
 
     What this profile does not tell, another one of the same person may.
     """
@@ -50,12 +51,12 @@ def zone_of(profile: Profile) -> tzinfo:
 
 
 def _told_by(profile: Profile) -> tzinfo | None:
-    return zone_told(profile.traits.get(TRAIT), profile.country_code)
+    return zone_told(profile.traits.get(TRAIT), profile.time_zone, profile.country_code)
 
 
-def zone_told(named: object, country_code: str) -> tzinfo | None:
-    """Return the time zone that a trait, or else a country with one clock, tells of; None: neither does."""
-    for name in (named, _COUNTRIES.get(country_code)):
+def zone_told(named: object, device: str, country_code: str) -> tzinfo | None:
+    """Return the time zone that a trait, else a device, else a country with one clock, tells of; None: none does."""
+    for name in (named, device, _COUNTRIES.get(country_code)):
         zone = zone_named(name) if isinstance(name, str) else None
         if zone is not None:
             return zone
@@ -75,7 +76,7 @@ def where(is_wanted: Callable[[tzinfo], bool]) -> Q:
     ]
     has_joined = Exists(Profile.objects.filter(merged_into=OuterRef("pk")))
     found = Q(merged_into__isnull=False) | Q(has_joined)
-    found |= Q(traits__has_key=TRAIT) | Q(country_code__in=wanted)
+    found |= Q(traits__has_key=TRAIT) | ~Q(time_zone="") | Q(country_code__in=wanted)
     return found | ~Q(country_code__in=list(_COUNTRIES)) if is_wanted(shop_zone()) else found
 
 

@@ -273,16 +273,16 @@ def _taken(
 def _zones(installation: Installation) -> dict[int, tzinfo]:
     """Return the time zones of the people who have one of their own, as `clocks.zone_of` finds it."""
     rows = Profile.objects.of(installation).filter(
-        Q(traits__has_key=clocks.TRAIT) | ~Q(country_code="")
+        Q(traits__has_key=clocks.TRAIT) | ~Q(time_zone="") | ~Q(country_code="")
     )
     found: dict[int, tzinfo] = {}
     # Whoever speaks for the person first.
-    for pk, speaker, traits, country in (
+    for pk, speaker, traits, device, country in (
         rows.order_by(Coalesce("merged_into_id", "pk"), "-merged_into_id", "pk")
-        .values_list("pk", "merged_into_id", "traits", "country_code")
+        .values_list("pk", "merged_into_id", "traits", "time_zone", "country_code")
         .iterator(chunk_size=_CHUNK)
     ):
-        zone = clocks.zone_told(traits.get(clocks.TRAIT), country)
+        zone = clocks.zone_told(traits.get(clocks.TRAIT), device, country)
         if zone is not None and (speaker is None or speaker not in found):
             found[speaker or pk] = zone
     return found

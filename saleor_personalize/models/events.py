@@ -37,6 +37,8 @@ class Session(Scoped):
     currency = models.CharField(max_length=3, blank=True)
     # Hour of the day at the visitor's place when it started, 0 to 23.
     local_hour = models.PositiveSmallIntegerField(null=True)
+    # IANA name.
+    time_zone = models.CharField(max_length=64, blank=True)
 
     class Meta:
         constraints = [

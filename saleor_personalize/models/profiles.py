@@ -36,6 +36,8 @@ class Profile(Scoped):
     first_name = EncryptedTextField(blank=True, default="")
     language_code = models.CharField(max_length=35, blank=True)
     country_code = models.CharField(max_length=2, blank=True)
+    # IANA name, as the device of their last visit told it; the trait `time_zone` is the shop's own word.
+    time_zone = models.CharField(max_length=64, blank=True)
     # What imports and integrators told us: {"loyalty_tier": "gold"}. Never shown to other shoppers.
     traits = models.JSONField(default=dict)
     # What the person chose in the preference centre.

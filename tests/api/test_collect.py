@@ -760,6 +760,7 @@ def test_b14_the_context_is_kept_once_per_visit(collect: Collect, now: datetime)
         "channel": "us",
         "currency": "usd",
         "localHour": 0,
+        "timeZone": "Europe/Vienna",
     }
     early, late = (now - timedelta(minutes=m) for m in (9, 2))
     response = collect(
@@ -776,8 +777,24 @@ def test_b14_the_context_is_kept_once_per_visit(collect: Collect, now: datetime)
     assert (session.country_code, session.language_code) == ("AT", "de-AT")
     assert (session.channel_slug, session.currency, session.local_hour) == ("us", "USD", 0)
     assert session.profile == Event.objects.first().profile  # type: ignore[union-attr]
+    assert (session.time_zone, session.profile.time_zone) == ("Europe/Vienna", "Europe/Vienna")
     # Events without their own take session and sales channel from it.
     assert set(Event.objects.values_list("session_id", "channel_slug")) == {("s1", "us")}
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_b77_the_clock_of_the_latest_visit_that_told_one_counts(
+    collect: Collect, now: datetime, order: tuple[int, ...]
+) -> None:
+    visits: list[tuple[dict[str, str], timedelta]] = [
+        ({"id": "home", "timeZone": "America/New_York"}, timedelta(hours=50)),
+        ({"id": "away", "timeZone": "Asia/Tokyo"}, timedelta(hours=20)),
+        ({"id": "says nothing"}, timedelta(hours=1)),
+    ]
+    for number in order:
+        session, ago = visits[number]
+        collect([viewed(str(number), occurredAt=(now - ago).isoformat())], session=session)
+    assert Profile.objects.get().time_zone == "Asia/Tokyo"
 
 
 def test_b14_headers_fill_in_device_and_language_and_are_not_kept(collect: Collect) -> None:
@@ -822,6 +839,7 @@ def test_b14_what_means_nothing_is_named_and_left_out(collect: Collect) -> None:
         "languageCode": "\x00",
         "currency": "euro",
         "localHour": 24,
+        "timeZone": "Mars/Base",
         "colour": "red",
         "channel": None,
     }
@@ -835,9 +853,11 @@ def test_b14_what_means_nothing_is_named_and_left_out(collect: Collect) -> None:
         "session.languageCode",
         "session.localHour",
         "session.referrerHost",
+        "session.timeZone",
         "session.utm",
     ]
     session = Session.objects.get()
+    assert (session.time_zone, session.profile.time_zone) == ("", "")
     assert (session.device_type, session.referrer_host, session.utm) == ("", "", {})
     assert (session.country_code, session.language_code, session.currency) == ("", "", "")
     assert session.local_hour is None

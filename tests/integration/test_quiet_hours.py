@@ -144,6 +144,19 @@ def test_d4_b77_it_waits_until_the_night_is_over_where_the_person_is(
     assert len(mail.outbox) == 1
 
 
+def test_d4_b77_where_a_country_has_several_clocks_that_of_their_device_counts(
+    installation: Installation, alice: Profile
+) -> None:
+    live_in(alice, "", "US")
+    Profile.objects.filter(pk=alice.pk).update(time_zone="America/Los_Angeles")
+    midnight, morning = at("2026-06-02T07:00"), at("2026-06-02T15:00")
+    come_in(publish(installation, message("first")), alice, at=midnight)
+    advance(midnight)
+    assert (the_one().held_by, the_one().due_at, mail.outbox) == ("quiet_hours", morning, [])
+    advance(morning)
+    assert len(mail.outbox) == 1
+
+
 @pytest.mark.parametrize("now", ["2026-03-03T20:59", "2026-03-04T07:00", "2026-03-03T12:00"])
 def test_d4_b77_by_day_it_goes_at_once(
     installation: Installation, alice: Profile, now: str

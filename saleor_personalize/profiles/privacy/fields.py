@@ -300,7 +300,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     Profile: _persons(
         "profiles", "person", "merged_into", "saleor_updated_at", "inbox_version", "phone_wanted_at",
         public_id="reference", first_name="first_name", language_code="language",
-        country_code="country", traits="traits", joined_at="joined_at", paused_until="paused_until",
+        country_code="country", time_zone="time_zone", traits="traits", joined_at="joined_at", paused_until="paused_until",
         max_messages_per_week="max_messages_per_week", first_seen_at="first_seen_at",
     ),
     # An address is exported in plain text; its hash says nothing to anybody.
@@ -344,7 +344,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
         session_id="id", started_at="started_at", last_seen_at="last_seen_at",
         device_type="device", referrer_host="referrer_host", utm="utm", country_code="country",
         language_code="language", channel_slug="channel", currency="currency",
-        local_hour="local_hour",
+        local_hour="local_hour", time_zone="time_zone",
     ),
     Event: _persons(
         "events", "events", "profile", "month",

@@ -103,6 +103,7 @@ export function createPersonalize(options) {
         referrerHost: host === location.host ? "" : host,
         utm,
         localHour: new Date().getHours(),
+        timeZone: Intl.DateTimeFormat().resolvedOptions().timeZone,
       };
     }
     put(SESSION, { ...current, at: now });

@@ -64,6 +64,10 @@ def test_b62_whose_clock_it_is(db: None) -> None:
     )
     assert clocks.zone_of(Profile(traits={"time_zone": "Mars/Base"}, country_code="DE")) == BERLIN
     assert clocks.zone_of(Profile(country_code="US")) == clocks.shop_zone()
+    told = Profile(time_zone="Asia/Kolkata", country_code="DE")
+    assert clocks.zone_of(told) == KOLKATA
+    told.traits = {"time_zone": "Europe/Berlin"}
+    assert clocks.zone_of(told) == BERLIN
 
 
 @pytest.mark.parametrize("text", ["", "21", "25:00", "9:99", "x:y"])
