@@ -98,7 +98,7 @@ export function createPersonalize(options) {
       const { maxTouchPoints, userAgent } = navigator;
       current = {
         id: uuid(),
-        // An iPad says that it is a Mac.
+        // An iPad says: a Mac.
         deviceType: maxTouchPoints > 1 && /Macintosh/.test(userAgent) ? "tablet" : undefined,
         referrerHost: host === location.host ? "" : host,
         utm,
@@ -185,7 +185,7 @@ export function createPersonalize(options) {
     if (rows[0]) send(rows);
   }
 
-  // Shown: half of it for a second.
+  // Half of it for a second.
   function observe() {
     const products = new WeakMap();
     const timers = new WeakMap();
@@ -270,7 +270,6 @@ export function createPersonalize(options) {
 
     async identify(given) {
       token = given.token ?? token;
-      // It counts for earlier events.
       await flush();
       if (anonymousId()) await send([], { anonymousId: anonymousId(), checkoutId: given.checkoutId });
     },
@@ -291,7 +290,7 @@ export function createPersonalize(options) {
   };
   for (const name in api) if (api[name]?.call) api[name] = safely(api[name]);
 
-  // Nothing on a server that renders.
+  // Not on a server.
   if (typeof document === "object") {
     safely(() => {
       store = options.storage ?? localStorage;
