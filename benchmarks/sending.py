@@ -2,8 +2,8 @@
 
 Two figures of ours. Handed over: from the committed decision to its written outcome, by as many workers as the
 service has processors, and by one alone. Beside the former is a bare loop, which gives the very same bytes to the
-same loopback server by the same library over one connection that it keeps. Decided and sent: all of it, with claim, judging, consent, caps and the rendering, as
-workers do it. A worker is a process of its own: `python -m benchmarks.sending`.
+same loopback server by the same library over one connection that it keeps. Decided and sent: all of it, with
+claim, judging, consent, caps and the rendering, as workers do it. A worker is a process of its own: `python -m benchmarks.sending`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -128,9 +129,9 @@ def record(*, profile: Profile, context: Context, seen: Iterable[tuple[str, date
 def _keep_time_zone(profile: Profile) -> None:
     told = Session.objects.of(profile.installation_id).filter(profile=profile).exclude(time_zone="")
     latest = told.order_by("-last_seen_at", "-pk").values_list("time_zone", flat=True).first()
-    if latest is not None:
-        mine = Profile.objects.of(profile.installation_id).filter(pk=profile.pk)
-        mine.exclude(time_zone=latest).update(time_zone=latest)
+    if latest not in (None, profile.time_zone):
+        profile.time_zone = latest
+        profile.save(update_fields=["time_zone"])
 
 
 #: column -> its type, and what stands for "not told"
@@ -214,8 +215,14 @@ def _hour(name: str, value: Any) -> int | None:
     return value if type(value) is int and 0 <= value <= 23 else None
 
 
+@functools.cache
+def _zones() -> frozenset[str]:
+    """Return the names of all time zones; to find them takes a walk through the files of the system."""
+    return frozenset(available_timezones())
+
+
 def _zone(name: str, value: Any) -> str | None:
-    return value if isinstance(value, str) and value in available_timezones() else None
+    return value if isinstance(value, str) and value in _zones() else None
 
 
 def _first_language(accepted: str) -> str:

@@ -24,6 +24,8 @@ from saleor_personalize.models.fields import keyed_hash
 
 #: A provider that says nothing of how long is left alone for so long.
 PAUSE = timedelta(minutes=1)
+#: One that breaks is left alone so long: whatever it gets meanwhile may be lost.
+REST = timedelta(seconds=15)
 #: Whatever a provider asks for, so much later it is tried again.
 LONGEST_PAUSE = timedelta(hours=1)
 #: Those whom a full day turned away come back in so much of the next one.

@@ -47,8 +47,6 @@ _SERVER_ERROR, _REFUSED, _TOO_MANY = 500, 400, 429
 _BUSY = {421, 450, 451, 452}
 _HANGS_UP = 421
 _OF_MAILBOX = re.compile(rb"\s*4\.[12]\.")
-#: An API that breaks is left alone so long: whatever it gets meanwhile may be lost.
-_REST = timedelta(seconds=15)
 
 
 class EmailChannel(Channel):
@@ -253,7 +251,7 @@ def _translate_api(error: AnymailAPIError) -> ChannelError:
         return ChannelError("The provider's API did not answer.", is_ambiguous=True)
     text = f"The provider's API answered {status}."
     if status >= _SERVER_ERROR:
-        return ChannelError(text, is_ambiguous=True, retry_after=_REST)
+        return ChannelError(text, is_ambiguous=True, retry_after=pace.REST)
     if status < _REFUSED:
         return ChannelError(f"{text} What else it said cannot be read.", is_ambiguous=True)
     return ChannelError(

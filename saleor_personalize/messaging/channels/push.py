@@ -416,21 +416,19 @@ def _details(response: Any) -> Iterable[dict[str, Any]]:
         found = response.json()["error"]["details"]
     except (ValueError, KeyError, TypeError):
         return []
-    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+    return _dicts_of(found)
 
 
 def _violations(response: Any) -> list[tuple[str, str]]:
     return [
         (str(each.get("field", "")), str(each.get("description", "")))
         for detail in _details(response)
-        for each in _list_of(detail, "fieldViolations")
-        if isinstance(each, dict)
+        for each in _dicts_of(detail.get("fieldViolations"))
     ]
 
 
-def _list_of(detail: Mapping[str, Any], name: str) -> list[Any]:
-    found = detail.get(name)
-    return found if isinstance(found, list) else []
+def _dicts_of(found: object) -> list[dict[str, Any]]:
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 def _retry_after(response: Any, status: int) -> timedelta | None:

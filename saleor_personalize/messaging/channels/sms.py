@@ -14,7 +14,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl, urlencode
 
@@ -22,6 +22,7 @@ import httpx
 
 from saleor_personalize.enums import MessageEventKind, Reply
 from saleor_personalize.exceptions import ChannelError
+from saleor_personalize.messaging import pace
 from saleor_personalize.messaging.channels.base import Channel, OutgoingMessage, SendResult
 from saleor_personalize.messaging.channels.faults import never_connected, retry_after
 
@@ -32,9 +33,6 @@ NUMBER = re.compile(r"\+[1-9]\d{6,14}")
 
 _NUMBERS = re.compile(r"\+?\d[\d ()./-]{5,}\d")
 _TOO_MANY, _SERVER_ERROR = 429, 500
-_PAUSE = timedelta(minutes=1)
-#: A provider that breaks is left alone so long: whatever it gets meanwhile may be lost.
-_REST = timedelta(seconds=15)
 
 
 @dataclass(frozen=True)
@@ -158,12 +156,12 @@ class TextMessageChannel(Channel):
         answer = self._post(self.call(message, callback_url=callback_url(message)))
         if answer.status >= _SERVER_ERROR:
             raise ChannelError(
-                f"The provider answered {answer.status}.", is_ambiguous=True, retry_after=_REST
+                f"The provider answered {answer.status}.", is_ambiguous=True, retry_after=pace.REST
             )
         if answer.status == _TOO_MANY:
             raise ChannelError(
                 "The provider takes no more for now (429).",
-                retry_after=retry_after(answer.headers.get("retry-after", "")) or _PAUSE,
+                retry_after=retry_after(answer.headers.get("retry-after", "")) or pace.PAUSE,
             )
         if not 200 <= answer.status < 300:
             raise self.refusal(answer)
