@@ -17,6 +17,7 @@ from typing import Any
 
 import psycopg
 
+from benchmarks.filling import fill
 from saleor_personalize.testing.stack import Stack
 
 PEOPLE, ROUNDS = 200, 3
@@ -26,49 +27,109 @@ FEW, MANY = 10_000, 1_000_000
 TICKS, DUE = 15, 10
 LEFT = timedelta(hours=2)
 
-FILL = """
-WITH people AS (
-  INSERT INTO saleor_personalize_profile
-    (installation_id, public_id, first_name, language_code, country_code, traits, first_seen_at, inbox_version)
-  SELECT %(shop)s, gen_random_uuid(), '', 'en', 'FR', '{}', now(), 0 FROM generate_series(1, %(count)s)
-  RETURNING id
-), asked AS (
-  INSERT INTO saleor_personalize_consent
-    (installation_id, profile_id, purpose, delivery_channel, topic, state, country_code, rule, source,
-     wording_version, language_code, recorded_at)
-  SELECT %(shop)s, id, 'marketing', 'email', '', 'granted', '', '', 'bench', '', '', now() FROM people
-), carts AS (
-  INSERT INTO saleor_personalize_checkout
-    (installation_id, saleor_id, token, profile_id, user_saleor_id, email_hash, channel_slug, language_code,
-     currency, total, lines, is_box_ticked, close_reason, last_changed_at, saleor_updated_at, seen_at)
-  SELECT %(shop)s, 'cart-' || id, '', id, '', 'hash-' || id, 'default-channel', 'EN', 'USD', 40,
-         '[{"id": "1", "variant_id": "v1", "product_id": "p1", "quantity": 1},
-           {"id": "2", "variant_id": "v2", "product_id": "p2", "quantity": 2}]',
-         false, '', %(left)s, %(left)s, %(left)s
-  FROM people
-)
-INSERT INTO saleor_personalize_enrollment
-  (installation_id, journey_id, version_id, profile_id, subject_kind, subject_saleor_id, entry_key, entry,
-   occurred_at, context, path, branches, waits_for, held_by, status, due_at, step_since, exit_reason, created_at)
-SELECT %(shop)s, %(journey)s, %(version)s, id, 'checkout', 'cart-' || id, 'cart-' || id, 1, %(left)s,
-       '{}', '[0]', '{}', '', '', 'waiting', %(due)s, %(due)s, '', %(left)s
-FROM people
-"""
-WAITING = """
-INSERT INTO saleor_personalize_enrollment
-  (installation_id, journey_id, version_id, profile_id, subject_kind, subject_saleor_id, entry_key, entry,
-   occurred_at, context, path, branches, waits_for, held_by, status, due_at, step_since, exit_reason, created_at)
-SELECT %(shop)s, CASE WHEN n %% 5 = 0 THEN %(paused)s ELSE %(journey)s END,
-       CASE WHEN n %% 5 = 0 THEN %(paused_version)s ELSE %(version)s END,
-       %(profile)s, 'checkout', 'waiting-' || n, 'waiting-' || n, 1, now(), '{}', '[0]', '{}', '', '', 'waiting',
-       CASE WHEN n %% 5 = 0 THEN now() - interval '30 days' ELSE now() + interval '30 days' END
-         + n * interval '1 second', now(), '', now()
-FROM generate_series(%(first)s::int, %(last)s::int) AS n
-"""
 FORGET = """
 TRUNCATE saleor_personalize_message, saleor_personalize_enrollment, saleor_personalize_checkout,
          saleor_personalize_identity, saleor_personalize_consent, saleor_personalize_profile CASCADE
 """
+
+
+#: Lines of a cart.
+_LINES = """'[{"id": "1", "variant_id": "v1", "product_id": "p1", "quantity": 1},
+             {"id": "2", "variant_id": "v2", "product_id": "p2", "quantity": 2}]'::jsonb"""
+
+
+def leave_carts(
+    cursor: Any, ids: dict[str, int], count: int, left: datetime, due: datetime
+) -> None:
+    """Let so many people, who asked for reminders, have left a cart at `left`, and be due at `due`."""
+    shop = ids["shop"]
+    cursor.execute("SELECT coalesce(max(id), 0) FROM saleor_personalize_profile")
+    (last,) = cursor.fetchone()
+    fill(
+        cursor,
+        shop,
+        "profile",
+        f"generate_series(1, {count})",
+        language_code="'en'",
+        country_code="'FR'",
+        traits="'{}'::jsonb",
+    )
+    people = f"saleor_personalize_profile AS person WHERE person.id > {last}"
+    fill(
+        cursor,
+        shop,
+        "consent",
+        people,
+        profile_id="person.id",
+        purpose="'marketing'",
+        delivery_channel="'email'",
+        state="'granted'",
+        source="'bench'",
+    )
+    at = f"'{left.isoformat()}'::timestamptz"
+    fill(
+        cursor,
+        shop,
+        "checkout",
+        people,
+        saleor_id="'cart-' || person.id",
+        profile_id="person.id",
+        email_hash="'hash-' || person.id",
+        channel_slug="'default-channel'",
+        language_code="'EN'",
+        currency="'USD'",
+        total="40",
+        lines=_LINES,
+        last_changed_at=at,
+        saleor_updated_at=at,
+        seen_at=at,
+    )
+    _enroll(
+        cursor,
+        ids,
+        people,
+        profile_id="person.id",
+        subject_saleor_id="'cart-' || person.id",
+        entry_key="'cart-' || person.id",
+        journey_id=str(ids["journey"]),
+        version_id=str(ids["version"]),
+        occurred_at=at,
+        created_at=at,
+        due_at=f"'{due.isoformat()}'::timestamptz",
+    )
+
+
+def let_wait(cursor: Any, ids: dict[str, int], profile: int, first: int, last: int) -> None:
+    """Let one person wait with carts number `first` to `last`; every fifth in the journey that is paused."""
+    is_held = "n % 5 = 0"
+    _enroll(
+        cursor,
+        ids,
+        f"generate_series({first}, {last}) AS n",
+        profile_id=str(profile),
+        subject_saleor_id="'waiting-' || n",
+        entry_key="'waiting-' || n",
+        journey_id=f"CASE WHEN {is_held} THEN {ids['paused']} ELSE {ids['journey']} END",
+        version_id=f"CASE WHEN {is_held} THEN {ids['paused_version']} ELSE {ids['version']} END",
+        due_at=f"now() + CASE WHEN {is_held} THEN -1 ELSE 1 END * interval '30 days' + n * interval '1 second'",
+    )
+
+
+def _enroll(cursor: Any, ids: dict[str, int], rows: str, /, **given: str) -> None:
+    fill(
+        cursor,
+        ids["shop"],
+        "enrollment",
+        rows,
+        subject_kind="'checkout'",
+        entry="1",
+        context="'{}'::jsonb",
+        path="'[0]'::jsonb",
+        branches="'{}'::jsonb",
+        status="'waiting'",
+        step_since=given["due_at"],
+        **given,
+    )
 
 
 class Shop:
@@ -105,8 +166,9 @@ class Shop:
         from saleor_personalize.models import Identity, Profile
 
         now = datetime.now(UTC)
-        given = {**self.ids, "count": count, "left": now - LEFT, "due": now - timedelta(minutes=1)}
-        self.connection.execute(FILL, given)
+        leave_carts(
+            self.connection.cursor(), self.ids, count, now - LEFT, now - timedelta(minutes=1)
+        )
         missing = Profile.objects.filter(identities=None).values_list("pk", flat=True)
         Identity.objects.bulk_create(
             [
@@ -194,8 +256,7 @@ def ticks(stack: Stack, many: int = MANY) -> dict[str, Any]:
     # All but the shopper's own cart belong to somebody who cannot be written to.
     first, cost = 1, {}
     for count in (FEW, many):
-        given = {**shop.ids, "profile": profile, "first": first, "last": count}
-        shop.connection.execute(WAITING, given)
+        let_wait(shop.connection.cursor(), shop.ids, profile, first, count)
         shop.connection.execute("VACUUM ANALYZE saleor_personalize_enrollment")
         first = count + 1
         shop.fill(TICKS * DUE)

@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 
+from benchmarks.filling import fill
 from saleor_personalize.testing.stack import Stack
 
 ROUNDS = 12
@@ -21,40 +22,6 @@ NEWCOMERS, PAUSE = 500, 3.0
 PROMISE = 60.0
 PATIENCE = 600.0
 
-PROFILES = """
-INSERT INTO saleor_personalize_profile
-  (installation_id, public_id, first_name, language_code, country_code, traits, first_seen_at)
-SELECT %(shop)s, gen_random_uuid(), '', (ARRAY['de','en','fr'])[1 + n %% 3], (ARRAY['DE','US','FR'])[1 + n %% 3],
-       jsonb_build_object('points', n %% 1000), now()
-FROM generate_series(1, %(count)s) AS n
-"""
-EVENTS = """
-INSERT INTO saleor_personalize_event
-  (installation_id, profile_id, event_id, type, occurred_at, month, received_at, source, channel_slug,
-   session_id, product_saleor_id, properties)
-SELECT %(shop)s, profile.id, gen_random_uuid()::text, (ARRAY['product_viewed','searched','cart_added'])[1 + n %% 3],
-       at, date_trunc('month', at AT TIME ZONE 'UTC')::date, at, 'storefront', 'default-channel', '',
-       'product-' || n %% 600, '{}'
-FROM saleor_personalize_profile AS profile, generate_series(1, 5) AS n,
-     LATERAL (SELECT now() - interval '90 days' * random() AS at WHERE n > 0) AS moment
-"""
-ORDERS = """
-INSERT INTO saleor_personalize_order
-  (installation_id, saleor_id, profile_id, origin, number, status, user_saleor_id, email_hash,
-   checkout_saleor_id, channel_slug, currency, total, placed_at)
-SELECT %(shop)s, 'order-' || id, id, 'saleor', id, 'FULFILLED', '', '', '', 'default-channel', 'USD',
-       (id %% 300)::numeric, now() - interval '365 days' * random()
-FROM saleor_personalize_profile WHERE id %% 2 = 0
-"""
-#: Three views now, of people who have none lately: what the measured segment asks for.
-FACTS = """
-INSERT INTO saleor_personalize_event
-  (installation_id, profile_id, event_id, type, occurred_at, month, received_at, source, channel_slug,
-   session_id, product_saleor_id, properties)
-SELECT %(shop)s, id, gen_random_uuid()::text, 'list_viewed', now(), date_trunc('month', now() AT TIME ZONE 'UTC')::date,
-       now(), 'storefront', 'default-channel', '', 'product-1', '{}'
-FROM unnest(%(people)s) AS id, generate_series(1, 3)
-"""
 CHANGES = """
 INSERT INTO saleor_personalize_changedprofile (installation_id, profile_id, changed_at)
 SELECT %(shop)s, id, now() FROM unnest(%(people)s) AS id
@@ -63,6 +30,50 @@ MEMBERS = """
 SELECT count(*) FROM saleor_personalize_segmentmembership
 WHERE segment_id = %(segment)s AND left_at IS NULL AND profile_id = ANY(%(people)s)
 """
+
+
+#: Of an event that is filled in.
+_EVENT = {
+    "event_id": "gen_random_uuid()::text", "source": "'storefront'", "channel_slug": "'default-channel'",
+    "properties": "'{}'::jsonb",
+}  # fmt: skip
+
+
+def fill_shop(cursor: Any, shop: int, count: int) -> None:
+    """Make up so many people, five events of each in a quarter, and an order of every other one in a year."""
+    fill(
+        cursor, shop, "profile", f"generate_series(1, {count}) AS n",
+        language_code="(ARRAY['de','en','fr'])[1 + n % 3]", country_code="(ARRAY['DE','US','FR'])[1 + n % 3]",
+        traits="jsonb_build_object('points', n % 1000)",
+    )  # fmt: skip
+    moments = "LATERAL (SELECT now() - interval '90 days' * random() AS at WHERE n > 0) AS moment"
+    fill(
+        cursor, shop, "event",
+        f"saleor_personalize_profile AS person, generate_series(1, 5) AS n, {moments}",
+        **_EVENT,
+        profile_id="person.id", type="(ARRAY['product_viewed','searched','cart_added'])[1 + n % 3]",
+        occurred_at="at", received_at="at", month=_month("at"), product_saleor_id="'product-' || n % 600",
+    )  # fmt: skip
+    fill(
+        cursor, shop, "order", "saleor_personalize_profile AS person WHERE person.id % 2 = 0",
+        saleor_id="'order-' || person.id", profile_id="person.id", origin="'saleor'", number="person.id",
+        status="'FULFILLED'", channel_slug="'default-channel'", currency="'USD'", total="person.id % 300",
+        placed_at="now() - interval '365 days' * random()",
+    )  # fmt: skip
+
+
+def look(cursor: Any, shop: int, first: int, last: int) -> None:
+    """Three views now of people `first` to `last`, who have none lately: what the measured segment asks for."""
+    fill(
+        cursor, shop, "event",
+        f"saleor_personalize_profile AS person, generate_series(1, 3) WHERE person.id BETWEEN {first} AND {last}",
+        **_EVENT,
+        profile_id="person.id", type="'list_viewed'", month=_month("now()"), product_saleor_id="'product-1'",
+    )  # fmt: skip
+
+
+def _month(moment: str) -> str:
+    return f"date_trunc('month', {moment} AT TIME ZONE 'UTC')::date"
 
 
 def entry_lag(stack: Stack, profiles: int) -> dict[str, Any]:
@@ -74,10 +85,10 @@ def entry_lag(stack: Stack, profiles: int) -> dict[str, Any]:
 
     installation = Installation.objects.get()
     profiles = max(profiles, ROUNDS * NEWCOMERS)
-    shop = {"shop": installation.pk, "count": profiles}
+    shop = {"shop": installation.pk}
     with psycopg.connect(stack.environment["DATABASE_URL"], autocommit=True) as connection:
-        for statement in (PROFILES, EVENTS, ORDERS, "ANALYZE"):
-            connection.execute(statement, shop if statement != "ANALYZE" else None)
+        fill_shop(connection.cursor(), installation.pk, profiles)
+        connection.execute("ANALYZE")
         now = datetime.now(UTC)
         for found in SUGGESTIONS:
             operations.create_segment(
@@ -124,7 +135,7 @@ def _round(
     begin = int(first) + number * NEWCOMERS
     people = {"people": list(range(begin, begin + NEWCOMERS)), "segment": segment, **shop}
     with connection.transaction():
-        connection.execute(FACTS, people)
+        look(connection.cursor(), shop["shop"], begin, begin + NEWCOMERS - 1)
         connection.execute(CHANGES, people)
     started = time.perf_counter()
     while time.perf_counter() - started < PATIENCE:
