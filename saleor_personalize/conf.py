@@ -405,7 +405,8 @@ class Defaults:
     QUIET_HOURS: Mapping[str, Any] = field(default_factory=_quiet_hours)
     # How long a message may wait for the hour that suits its person best, where its step says `send_at: best`.
     SEND_TIME_WINDOW: timedelta = timedelta(hours=24)
-    # Delivery channel -> (how many messages, in which time) a shop hands to its provider at most, evenly.
+    # Delivery channel -> (how many messages, in which time) all shops together hand to the provider they share
+    # at most, evenly. For push, where each has an account of its own, each shop.
     PACE: Mapping[str, Any] = field(default_factory=dict)
     # Group of recipients' domains, a domain, or "*" for each other domain -> the same, for marketing by e-mail.
     DOMAIN_PACE: Mapping[str, Any] = field(default_factory=dict)

@@ -150,6 +150,8 @@ def _copy(installation: Installation, now: datetime) -> None:
             continue
         shop = Identifier("id" if model is Installation else "installation_id")
         rule = SQL("{} = {}").format(shop, Literal(installation.pk))
+        if model is Pace:
+            rule = SQL("({} OR {} IS NULL)").format(rule, shop)
         if model in _NEWER_THAN:
             column = Identifier(_NEWER_THAN[model])
             rule = SQL("{} AND {} > {}").format(rule, column, Literal(now - KEPT))

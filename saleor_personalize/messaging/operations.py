@@ -625,7 +625,7 @@ def _record_failure(message: Message, error: ChannelError, now: datetime) -> boo
     wait = error.retry_after and min(error.retry_after, pace.LONGEST_PAUSE)
     if wait is not None:
         pace.pause(
-            installation=message.installation,
+            installation_id=message.installation_id,
             delivery_channel=message.delivery_channel,
             until=now + wait,
             now=now,

@@ -1,4 +1,7 @@
-"""How fast messages leave: per provider, per group of recipients' domains, and per day.
+"""How fast messages leave: per account at a provider, per group of recipients' domains, and per shop and day.
+
+Shops that share an account share its rate, and what receivers think of who sends by it: those rows belong to
+no shop (ADR 18).
 
 Asked last, in the transaction that decides a send, by one statement: two workers can never let more go than
 is allowed, and what is rolled back was never taken. Whoever has to wait gets a place in a queue, as far apart
@@ -9,7 +12,7 @@ A provider that says "too many" is left alone by everybody for as long as it ask
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any
@@ -35,12 +38,17 @@ _OWN_ACCOUNT = (DeliveryChannel.PUSH,)
 #: What stays inside the service: nobody is there to be pressed.
 _INSIDE = (DeliveryChannel.IN_APP,)
 _ALL = "*"
+_DAY = "day"
 
 
 @dataclass(frozen=True)
 class Limit:
-    """What may leave under one key: a message every `step`, up to `slack` ahead of time; `most` in a day."""
+    """What may leave under one key: a message every `step`, up to `slack` ahead of time; `most` in a day.
 
+    `shop`: whose messages it counts; None: those of all shops.
+    """
+
+    shop: int | None
     key: str
     step: timedelta = timedelta(0)
     slack: timedelta = timedelta(0)
@@ -71,17 +79,23 @@ def take(
         return None
     today = now.astimezone(clocks.shop_zone()).date()
     is_marketing = purpose == Purpose.MARKETING
-    limits = _limits(delivery_channel, recipient, today, is_marketing=is_marketing)
+    account = _account(installation.pk, delivery_channel)
+    limits = [
+        *_rates(account, delivery_channel, recipient, is_marketing=is_marketing),
+        *_days(installation, delivery_channel, today),
+    ]
     if not limits:
-        return _paused_until(installation, delivery_channel, now)
+        return _paused_until(account, delivery_channel, now)
     given = {
-        "installation": installation.pk,
+        "account": account,
+        "channel": delivery_channel,
         "now": now,
         "today": today,
         "tomorrow": _begin_of(today + timedelta(days=1)),
         "is_first": is_queued or not is_marketing,
         "is_marketing": is_marketing,
         "count": len(limits),
+        "shops": [limit.shop for limit in limits],
         "keys": [limit.key for limit in limits],
         "steps": [limit.step for limit in limits],
         "slacks": [limit.slack for limit in limits],
@@ -98,7 +112,7 @@ def take(
 
 def pause(
     *,
-    installation: Installation,
+    installation_id: int,
     delivery_channel: str,
     until: datetime,
     now: datetime,
@@ -108,13 +122,11 @@ def pause(
 
     `part` names one of several providers of a delivery channel. Must run outside a deciding transaction.
     """
-    shops = Installation.objects.all()
-    if delivery_channel in _OWN_ACCOUNT:
-        shops = shops.filter(pk=installation.pk)
+    account = _account(installation_id, delivery_channel)
     _fetch(
-        _PAUSE,
+        _PAUSE_OF_ALL if account is None else _PAUSE_OF_SHOP,
         {
-            "shops": list(shops.order_by("pk").values_list("pk", flat=True)),
+            "account": account,
             "key": f"{delivery_channel}{part and '/'}{part}",
             "until": min(until, now + LONGEST_PAUSE),
             "now": now,
@@ -123,10 +135,10 @@ def pause(
     )
 
 
-def resting(*, installation_id: int, delivery_channel: str, now: datetime) -> dict[str, datetime]:
-    """Return which of several providers of a delivery channel are to be left alone, and until when."""
-    rows = Pace.objects.of(installation_id).filter(
-        key__startswith=f"{delivery_channel}/", paused_until__gt=now
+def resting(*, delivery_channel: str, now: datetime) -> dict[str, datetime]:
+    """Return which of several providers that all shops share are to be left alone, and until when."""
+    rows = Pace.objects.filter(
+        installation=None, key__startswith=f"{delivery_channel}/", paused_until__gt=now
     )
     found = rows.values_list("key", "paused_until")
     return {key.partition("/")[2]: until for key, until in found if until is not None}
@@ -152,12 +164,16 @@ def purge(*, now: datetime) -> int:
 # -- the limits that are set ------------------------------------------------------------------------------
 
 
-def _limits(
-    delivery_channel: str, recipient: str, today: date, *, is_marketing: bool
-) -> Collection[Limit]:
-    most = most_today(delivery_channel=delivery_channel, today=today)
-    rate = settings.PACE.get(delivery_channel)
-    found = [_limit(delivery_channel, rate, most)] if rate or most is not None else []
+def _account(installation_id: int, delivery_channel: str) -> int | None:
+    """Return the shop whose account it is; None: all shops share it."""
+    return installation_id if delivery_channel in _OWN_ACCOUNT else None
+
+
+def _rates(
+    account: int | None, delivery_channel: str, recipient: str, *, is_marketing: bool
+) -> Iterator[Limit]:
+    if rate := settings.PACE.get(delivery_channel):
+        yield _rate(account, delivery_channel, rate)
     if is_marketing and delivery_channel == DeliveryChannel.EMAIL and settings.DOMAIN_PACE:
         domain = recipient.rpartition("@")[2].lower()
         group = next(
@@ -168,18 +184,21 @@ def _limits(
             is_named = group in settings.DOMAIN_PACE or group in settings.DOMAIN_GROUPS
             # The domain of a single person says who it is.
             name = group if is_named else keyed_hash("pace", group)[:32]
-            found.append(_limit(f"{delivery_channel}:{name}", rate, None))
-    return found
+            yield _rate(account, f"{delivery_channel}:{name}", rate)
 
 
-def _limit(key: str, rate: tuple[int, timedelta] | None, most: int | None) -> Limit:
+def _days(installation: Installation, delivery_channel: str, today: date) -> Iterator[Limit]:
+    most = most_today(delivery_channel=delivery_channel, today=today)
+    if most is not None:
+        yield Limit(installation.pk, f"{delivery_channel}/{_DAY}", most=most)
+
+
+def _rate(shop: int | None, key: str, rate: tuple[int, timedelta]) -> Limit:
     """A tenth of what may leave in the period may leave at once; in no such period more than all of it."""
-    if not rate:
-        return Limit(key, most=most)
     count, period = rate
     at_once = max(1, count // 10)
     step = period / (count - at_once + 1)
-    return Limit(key, step=step, slack=step * (at_once - 1), most=most)
+    return Limit(shop, key, step=step, slack=step * (at_once - 1))
 
 
 def check_plan(plan: Mapping[str, Any]) -> None:
@@ -214,8 +233,8 @@ def _begin_of(day: date) -> datetime:
 # -- rows -------------------------------------------------------------------------------------------------
 
 
-def _paused_until(installation: Installation, key: str, now: datetime) -> datetime | None:
-    rows = Pace.objects.of(installation).filter(key=key, paused_until__gt=now)
+def _paused_until(account: int | None, key: str, now: datetime) -> datetime | None:
+    rows = Pace.objects.filter(installation=account, key=key, paused_until__gt=now)
     return rows.values_list("paused_until", flat=True).first()
 
 
@@ -229,20 +248,23 @@ _TABLE = Pace._meta.db_table
 #: All rows or none: `open_at` is when each of them lets a message through again. Rows are locked in one order.
 _TAKE = f"""
 WITH wanted AS (
-  SELECT * FROM unnest(%(keys)s::text[], %(steps)s::interval[], %(slacks)s::interval[],
-                       %(spreads)s::interval[], %(mosts)s::int[]) AS w (key, step, slack, spread, most)
+  SELECT * FROM unnest(%(shops)s::bigint[], %(keys)s::text[], %(steps)s::interval[], %(slacks)s::interval[],
+                       %(spreads)s::interval[], %(mosts)s::int[]) AS w (shop, key, step, slack, spread, most)
+), rest AS (
+  SELECT max(paused_until) AS until FROM {_TABLE}
+  WHERE key = %(channel)s AND installation_id IS NOT DISTINCT FROM %(account)s::bigint
 ), held AS (
-  SELECT pace.id, pace.key, pace.free_at, pace.queue_at, pace.paused_until,
+  SELECT pace.id, wanted.step, wanted.slack, wanted.spread, wanted.most, pace.free_at, pace.queue_at,
          CASE WHEN pace.day = %(today)s::date THEN pace.taken ELSE 0 END AS taken
   FROM {_TABLE} AS pace
-  WHERE pace.installation_id = %(installation)s AND pace.key = ANY (%(keys)s::text[])
-  ORDER BY pace.key FOR UPDATE
+  JOIN wanted ON wanted.key = pace.key AND wanted.shop IS NOT DISTINCT FROM pace.installation_id
+  ORDER BY pace.id FOR UPDATE OF pace
 ), asked AS (
-  SELECT held.*, wanted.step, wanted.spread,
-         GREATEST(held.paused_until, held.free_at - wanted.slack,
-                  CASE WHEN held.taken >= wanted.most THEN %(tomorrow)s::timestamptz END,
+  SELECT held.*,
+         GREATEST(rest.until, held.free_at - held.slack,
+                  CASE WHEN held.taken >= held.most THEN %(tomorrow)s::timestamptz END,
                   CASE WHEN NOT %(is_first)s THEN held.queue_at END) AS open_at
-  FROM held JOIN wanted USING (key)
+  FROM held, rest
 ), ruling AS (
   SELECT count(*) AS found, bool_and(open_at <= %(now)s) AS goes FROM asked
 ), moved AS (
@@ -260,13 +282,21 @@ SELECT count(*), bool_and(goes), max(until) FROM moved
 """  # noqa: S608 (the name of the table is ours)
 _OPEN = f"""
 INSERT INTO {_TABLE} (installation_id, key, free_at, queue_at, day, taken)
-SELECT %(installation)s, key, %(now)s, %(now)s, %(today)s, 0 FROM unnest(%(keys)s::text[]) AS key
-ORDER BY key ON CONFLICT DO NOTHING
+SELECT shop, key, %(now)s, %(now)s, %(today)s, 0
+FROM unnest(%(shops)s::bigint[], %(keys)s::text[]) AS w (shop, key)
+ORDER BY shop NULLS FIRST, key ON CONFLICT DO NOTHING
 """  # noqa: S608
 _PAUSE = f"""
 INSERT INTO {_TABLE} AS pace (installation_id, key, free_at, queue_at, day, taken, paused_until)
-SELECT shop, %(key)s, %(now)s, %(now)s, %(today)s, 0, %(until)s FROM unnest(%(shops)s::bigint[]) AS shop
-ORDER BY shop
-ON CONFLICT (installation_id, key)
-DO UPDATE SET paused_until = GREATEST(pace.paused_until, excluded.paused_until)
-"""  # noqa: S608
+SELECT {{account}}, %(key)s, %(now)s, %(now)s, %(today)s, 0, %(until)s {{if_any}}
+ON CONFLICT {{which}} DO UPDATE SET paused_until = GREATEST(pace.paused_until, excluded.paused_until)
+"""
+_PAUSE_OF_ALL = _PAUSE.format(
+    account="NULL", if_any="", which="(key) WHERE installation_id IS NULL"
+)
+#: The shop may be gone meanwhile.
+_PAUSE_OF_SHOP = _PAUSE.format(
+    account="shop.id",
+    if_any=f"FROM {Installation._meta.db_table} AS shop WHERE shop.id = %(account)s",
+    which="(installation_id, key)",
+)

@@ -2,13 +2,19 @@
 
 from django.db import models
 
-from saleor_personalize.models.installation import Scoped
+from saleor_personalize.models.installation import Installation, Scoped
 
 
 class Pace(Scoped):
-    """One limit of a shop: of a delivery channel ("email"), of one of its providers ("email/2"), or of the
-    recipients of a domain ("email:gmail")."""
+    """One limit: of a delivery channel ("email"), of one of its providers ("email/2"), of the recipients of a
+    domain ("email:gmail"), or of a shop's day ("email/day").
 
+    Without an installation it is that of an account that all shops share: nobody's data is in it (ADR 18).
+    """
+
+    installation = models.ForeignKey(  # type: ignore[assignment]
+        Installation, null=True, on_delete=models.CASCADE, related_name="+"
+    )
     key = models.CharField(max_length=80)
     # When the next message may leave, if they leave evenly.
     free_at = models.DateTimeField()
@@ -21,4 +27,11 @@ class Pace(Scoped):
     paused_until = models.DateTimeField(null=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["installation", "key"], name="pace_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["installation", "key"], name="pace_once"),
+            models.UniqueConstraint(
+                fields=["key"],
+                condition=models.Q(installation__isnull=True),
+                name="pace_once_for_all",
+            ),
+        ]

@@ -157,7 +157,7 @@ def test_b80_what_is_held_by_one_limit_takes_nothing_of_the_others(
     assert take(installation, recipient="ann@gmail.com") is None
     assert take(installation, recipient="bob@gmail.com") is not None
     assert take(installation, recipient="cid@gmx.net") is None
-    assert Pace.objects.get(key="email").taken == 2
+    assert Pace.objects.get(key="email/day").taken == 2
 
 
 @pytest.mark.django_db
@@ -224,7 +224,9 @@ def test_b80_a_pause_is_no_longer_than_an_hour_and_never_cut_short(
     installation: Installation,
 ) -> None:
     for wait in (30 * DAY, MINUTE):
-        pace.pause(installation=installation, delivery_channel="email", until=NOW + wait, now=NOW)
+        pace.pause(
+            installation_id=installation.pk, delivery_channel="email", until=NOW + wait, now=NOW
+        )
     assert take(installation) == NOW + HOUR
     assert take(installation, purpose=Purpose.TRANSACTIONAL) == NOW + HOUR
     assert take(installation, channel="push") is None
@@ -234,20 +236,83 @@ def test_b80_a_pause_is_no_longer_than_an_hour_and_never_cut_short(
 
 @pytest.mark.django_db
 def test_b80_a_provider_of_all_shops_rests_for_all_and_an_account_of_one_for_one(
-    installation: Installation,
+    installation: Installation, other_installation: Installation
 ) -> None:
-    other = Installation.objects.create(
-        saleor_api_url="https://other.example/graphql/",
-        app_id="2",
-        auth_token="token",
-        status_changed_at=NOW,
-        installed_at=NOW,
-    )
+    other = other_installation
     for channel in ("email", "push"):
-        pace.pause(installation=installation, delivery_channel=channel, until=NOW + MINUTE, now=NOW)
+        pace.pause(
+            installation_id=installation.pk, delivery_channel=channel, until=NOW + MINUTE, now=NOW
+        )
     assert take(other, channel="email") == NOW + MINUTE
     assert take(other, channel="push") is None
     assert take(installation, channel="push") == NOW + MINUTE
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "rates",
+    [{"PACE": {"email": (1, MINUTE)}}, {"DOMAIN_PACE": {"*": (1, MINUTE)}}],
+    ids=["provider", "domain"],
+)
+def test_b80_shops_that_share_an_account_share_its_rate_and_its_queue(
+    installation: Installation,
+    other_installation: Installation,
+    settings: Any,
+    rates: dict[str, Any],
+) -> None:
+    set_to(settings, **rates)
+    assert take(installation) is None
+    assert take(other_installation) == NOW + 2 * MINUTE
+    assert take(installation) == NOW + 3 * MINUTE
+    assert take(other_installation, NOW + 2 * MINUTE, is_queued=True) is None
+
+
+@pytest.mark.django_db
+def test_b80_a_shop_has_its_own_day_and_its_own_account_for_push(
+    installation: Installation, other_installation: Installation, settings: Any
+) -> None:
+    set_to(settings, PACE={"push": (1, MINUTE)}, DAILY_MAXIMUM={"email": 1, "push": 2})
+    for channel in ("email", "push"):
+        assert take(installation, channel=channel) is None
+        assert take(installation, channel=channel) is not None
+        assert take(other_installation, channel=channel) is None
+    assert take(installation, NOW + MINUTE, channel="push", is_queued=True) is None
+    # Its rate would let it go now; its day does not.
+    tomorrow = take(installation, NOW + 2 * MINUTE, channel="push", is_queued=True)
+    assert tomorrow is not None
+    assert tomorrow > NOW + HOUR
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "limits", [{"DOMAIN_PACE": {"*": (60, MINUTE)}}, {"DAILY_MAXIMUM": {"email": 9}}, {}]
+)
+def test_b80_a_pause_holds_whatever_else_is_limited_and_when_the_shop_it_came_from_goes(
+    installation: Installation,
+    other_installation: Installation,
+    settings: Any,
+    limits: dict[str, Any],
+) -> None:
+    set_to(settings, **limits)
+    pace.pause(
+        installation_id=other_installation.pk,
+        delivery_channel="email",
+        until=NOW + MINUTE,
+        now=NOW,
+    )
+    other_installation.delete()
+    until = take(installation)
+    assert until is not None
+    assert NOW + MINUTE <= until <= NOW + HOUR
+    assert take(installation, until, is_queued=True) is None
+
+
+@pytest.mark.django_db
+def test_b80_the_pause_of_a_shop_that_is_gone_is_nobodys(other_installation: Installation) -> None:
+    gone = other_installation.pk
+    other_installation.delete()
+    pace.pause(installation_id=gone, delivery_channel="push", until=NOW + MINUTE, now=NOW)
+    assert Pace.objects.count() == 0
 
 
 # -- several workers ----------------------------------------------------------------------------------------
@@ -263,7 +328,7 @@ def test_b80_workers_at_once_never_let_more_go(installation: Installation, setti
         return sum(take(installation, recipient="a@gmail.com") is None for _ in range(20))
 
     assert sum(run_threads(*[work] * 4)) == 25
-    assert Pace.objects.get(key="email").taken == 25
+    assert Pace.objects.get(key="email/day").taken == 25
 
 
 @pytest.mark.django_db(transaction=True)
@@ -359,13 +424,14 @@ def test_b80_a_provider_that_is_busy_is_left_alone_by_everybody(
 
 
 @pytest.mark.django_db
-def test_b80_a_full_mailbox_slows_nobody_else_down(
-    installation: Installation, box: MoodyMailbox
+@pytest.mark.parametrize("answer", ["452 4.2.2 mailbox full", "450 mailbox busy"])
+def test_b80_a_mailbox_that_takes_nothing_slows_nobody_else_down(
+    installation: Installation, box: MoodyMailbox, answer: str
 ) -> None:
     journey = publish(installation, message("first"))
     for number, profile in enumerate(people(installation, 2)):
         come_in(journey, profile, f"object-{number}")
-    box.recipient_answer = "452 4.2.2 mailbox full"
+    box.recipient_answer = answer
     advance(NOW)
     assert Message.objects.filter(status="failed").count() == 2
     assert Pace.objects.count() == 0
@@ -383,7 +449,9 @@ def test_b80_a_confirmation_waits_for_the_provider_and_is_asked_once(
         country_code="DE",
         now=NOW,
     )
-    pace.pause(installation=installation, delivery_channel="email", until=NOW + MINUTE, now=NOW)
+    pace.pause(
+        installation_id=installation.pk, delivery_channel="email", until=NOW + MINUTE, now=NOW
+    )
     opt_in.send_due(now=NOW)
     assert (Message.objects.count(), box.messages) == (0, [])
     opt_in.send_due(now=NOW + MINUTE)

@@ -11,7 +11,7 @@ from django.apps import apps
 from django.db import models
 
 import saleor_personalize
-from saleor_personalize.models import Installation, Scoped
+from saleor_personalize.models import Installation, Pace, Scoped
 from tests.payloads import scenario
 from tests.webhooks.deliver import deliver
 
@@ -21,11 +21,20 @@ MODELS = [
 PACKAGE = Path(saleor_personalize.__file__).parent
 
 
+#: How fast an account sends that all shops share is of none of them (ADR 18).
+OF_ALL = {"pace_once_for_all"}
+
+
+def test_b113_what_is_of_all_shops_tells_of_none() -> None:
+    names = {field.name for field in Pace._meta.get_fields()} - {"id", "installation"}
+    assert names == {"key", "free_at", "queue_at", "day", "taken", "paused_until"}
+
+
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: m.__name__)
 def test_b113_every_table_belongs_to_an_installation(model: type[models.Model]) -> None:
     assert issubclass(model, Scoped)
     field = model._meta.get_field("installation")
-    assert field.null is False
+    assert field.null is (model is Pace)
     assert field.remote_field.on_delete is models.CASCADE
 
 
@@ -35,7 +44,7 @@ def test_b113_whatever_is_unique_is_unique_within_an_installation(
 ) -> None:
     """Saleor's ids repeat between shops: a constraint without the shop would mix them."""
     for constraint in model._meta.constraints:
-        if isinstance(constraint, models.UniqueConstraint):
+        if isinstance(constraint, models.UniqueConstraint) and constraint.name not in OF_ALL:
             scope = [
                 name
                 for name in constraint.fields
@@ -56,7 +65,7 @@ ACROSS = {
     "ingestion/backfill.py",  # claims runs of every shop
     "ingestion/erasure.py",  # searches for erased people of every shop
     "ingestion/queries.py",  # the health endpoint sums over shops
-    "messaging/pace.py",  # a provider of all shops rests for all of them; old rows of every shop
+    "messaging/pace.py",  # a provider of all shops is of none; old rows of every shop
     "journeys/queries.py",  # of every shop, who waits for a place in the pace and who is leaving
     "journeys/dry_runs.py",  # claims the dry runs of every shop
     "journeys/entering.py",  # looks for whom time brings into the journeys of every shop

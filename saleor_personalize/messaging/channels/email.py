@@ -34,7 +34,6 @@ from saleor_personalize.messaging.channels.base import (
 )
 from saleor_personalize.messaging.channels.connections import Connection
 from saleor_personalize.messaging.channels.faults import never_connected, retry_after
-from saleor_personalize.models import Installation
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +44,9 @@ _OUR_FAULT = {401, 402, 403, 404, 408, 429}
 _SERVER_ERROR, _REFUSED, _TOO_MANY = 500, 400, 429
 #: By which a mail server says that it is too much for now; unless it speaks of this one mailbox.
 _BUSY = {421, 450, 451, 452}
-_HANGS_UP = 421
+_HANGS_UP, _MAILBOX_BUSY = 421, 450
 _OF_MAILBOX = re.compile(rb"\s*4\.[12]\.")
+_ENHANCED = re.compile(rb"\s*4\.\d+\.\d+")
 
 
 class EmailChannel(Channel):
@@ -83,11 +83,7 @@ class EmailChannel(Channel):
 
     def _send_by_one_of(self, message: OutgoingMessage) -> SendResult:
         now = timezone.now()
-        resting = pace.resting(
-            installation_id=message.installation_id,
-            delivery_channel=DeliveryChannel.EMAIL,
-            now=now,
-        )
+        resting = pace.resting(delivery_channel=DeliveryChannel.EMAIL, now=now)
         fault: ChannelError | None = None
         waits: list[timedelta | None] = []
         for number, provider in enumerate(self.providers, 1):
@@ -189,15 +185,13 @@ def _is_worn_out(error: Exception, connection: Connection) -> bool:
 def _leave_alone(message: OutgoingMessage, number: int, wait: timedelta) -> None:
     """Have everybody use another provider for so long."""
     now = timezone.now()
-    shop = Installation.objects.filter(pk=message.installation_id).first()
-    if shop is not None:
-        pace.pause(
-            installation=shop,
-            delivery_channel=DeliveryChannel.EMAIL,
-            part=str(number),
-            until=now + wait,
-            now=now,
-        )
+    pace.pause(
+        installation_id=message.installation_id,
+        delivery_channel=DeliveryChannel.EMAIL,
+        part=str(number),
+        until=now + wait,
+        now=now,
+    )
 
 
 def _translate(error: Exception, *, is_body_out: bool) -> ChannelError:
@@ -207,6 +201,9 @@ def _translate(error: Exception, *, is_body_out: bool) -> ChannelError:
     """
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         ((code, said), *_others) = error.recipients.values()
+        if code == _MAILBOX_BUSY and not _ENHANCED.match(said):
+            # RFC 5321, 4.2.3: without an enhanced code it is about the mailbox.
+            return ChannelError(f"The recipient's mailbox is busy ({code}): {_safe(said)}")
         return _refused("the recipient", code, said)
     if isinstance(error, smtplib.SMTPSenderRefused):
         # Whoever it would go to: the account is suspended, or the address not allowed to it.
