@@ -208,6 +208,17 @@ class MailTooLarge(TemplateIncomplete):
         )
 
 
+class NoWayOut(TemplateIncomplete):
+    """A mail of marketing does not show how to end such mails."""
+
+    def __init__(self) -> None:
+        super().__init__("body.html")
+        self.args = (
+            "The HTML of the mail has no link to unsubscribe: link {{ unsubscribe_url }} or {{ preferences_url }} "
+            "in body.html.",
+        )
+
+
 class TextTooLong(TemplateIncomplete):
     """A text message takes more segments than the shop pays for."""
 

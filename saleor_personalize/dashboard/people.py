@@ -135,6 +135,7 @@ def _written(profile: Profile, now: datetime) -> Context:
             for each in outlook.of_person(profile=profile, now=now, limit=MESSAGES_SHOWN)
         ],
         "allowed": _allowed(profile),
+        "clock": told.clock(profile, now),
     }
 
 

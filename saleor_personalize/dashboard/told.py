@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.utils.functional import Promise
@@ -28,7 +29,8 @@ from saleor_personalize.enums import (
     SuppressionReason,
 )
 from saleor_personalize.events.history import Entry, EntryKind
-from saleor_personalize.messaging import guards
+from saleor_personalize.messaging import clocks, guards
+from saleor_personalize.messaging.clocks import ClockSource
 from saleor_personalize.messaging.guards import Answer
 from saleor_personalize.models import Merge, Message, Predictor, Profile
 from saleor_personalize.segments import words as facts
@@ -55,6 +57,12 @@ PROOFS = {
     MergeProof.DEVICE_TOKEN.value: gettext_lazy("Signed in on the same device with push."),
     MergeProof.EXTERNAL_ID.value: gettext_lazy("Your own system says so."),
     MergeProof.STAFF.value: gettext_lazy("Joined by staff."),
+}
+CLOCKS = {
+    ClockSource.TRAIT: gettext_lazy("as your shop says of them"),
+    ClockSource.DEVICE: gettext_lazy("as their device told"),
+    ClockSource.COUNTRY: gettext_lazy("as everywhere in their country"),
+    ClockSource.SHOP: gettext_lazy("the shop's clock, as theirs is not known"),
 }
 KINDS = {
     EntryKind.EVENT: gettext_lazy("Event"),
@@ -99,6 +107,16 @@ class Line:
     title: str
     text: str = ""
     state: State | None = None
+
+
+def clock(profile: Profile, now: datetime) -> str:
+    """Return what time it is where a person is, and how that is known."""
+    zone, source = clocks.clock_of(profile)
+    return _("%(time)s (%(zone)s, %(source)s)") % {
+        "time": now.astimezone(zone).strftime("%H:%M"),
+        "zone": zone,
+        "source": CLOCKS[source],
+    }
 
 
 def stage(value: str) -> State:

@@ -159,7 +159,7 @@ def _preview(
             rendered=rendered,
             delivery_channel=channel,
             purpose=Purpose.TRANSACTIONAL if is_bare else Purpose.MARKETING,
-            unsubscribe_url=str(context.get("unsubscribe_url", "")),
+            ways_out=[str(context[name]) for name in wording.WAYS_OUT if name in context],
             sensitive_names=_sensitive_names(enrollment.installation, context),
         )
     objection = verdict.reason if isinstance(verdict, Stop) else None

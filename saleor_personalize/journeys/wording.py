@@ -16,6 +16,8 @@ from saleor_personalize.messaging import operations as messaging
 from saleor_personalize.messaging.destinations import Destination
 from saleor_personalize.models import Enrollment, Message
 
+#: By these a template links where mails of marketing end.
+WAYS_OUT = ("unsubscribe_url", "preferences_url")
 #: What triggers show beside what a message is about: nothing for one that an order needs.
 _PROMOTIONAL = ("products", "similar", "favourites", "offer")
 
@@ -53,7 +55,8 @@ def render(
         delivery_channel=destination.delivery_channel,
     )
     if destination.delivery_channel == DeliveryChannel.EMAIL:
-        rendered = mail.finish(message=message, rendered=rendered, now=now)
+        ways_out = [str(context[name]) for name in WAYS_OUT if name in context]
+        rendered = mail.finish(message=message, rendered=rendered, ways_out=ways_out, now=now)
     elif destination.delivery_channel == DeliveryChannel.SMS:
         rendered = segments.finish(rendered)
     return Parts(

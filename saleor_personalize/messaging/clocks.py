@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta, tzinfo
+from enum import StrEnum
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from django.db.models import Exists, OuterRef, Q
@@ -37,9 +39,27 @@ _COUNTRIES = {
 }  # fmt: skip
 
 
+class ClockSource(StrEnum):
+    """Who tells what time it is where somebody is; the first that does counts."""
+
+    TRAIT = "trait"
+    DEVICE = "device"
+    COUNTRY = "country"
+    SHOP = "shop"
+
+
+class Clock(NamedTuple):
+    zone: tzinfo
+    source: ClockSource
+
+
 def zone_of(profile: Profile) -> tzinfo:
-    """Return the time zone of a person: their trait, their device's, their country's if it has one clock, the
-    shop's.
+    """Return the time zone of a person."""
+    return clock_of(profile).zone
+
+
+def clock_of(profile: Profile) -> Clock:
+    """Return a person's clock: by their trait, their device, their country if it has one clock, or the shop.
 
     What this profile does not tell, another one of the same person may.
     """
@@ -47,19 +67,25 @@ def zone_of(profile: Profile) -> tzinfo:
     if own is not None:
         return own
     others = (_told_by(other) for other in profile.person().exclude(pk=profile.pk).order_by("pk"))
-    return next((zone for zone in others if zone is not None), None) or shop_zone()
+    known = next((clock for clock in others if clock is not None), None)
+    return known or Clock(shop_zone(), ClockSource.SHOP)
 
 
-def _told_by(profile: Profile) -> tzinfo | None:
-    return zone_told(profile.traits.get(TRAIT), profile.time_zone, profile.country_code)
+def _told_by(profile: Profile) -> Clock | None:
+    return clock_told(profile.traits.get(TRAIT), profile.time_zone, profile.country_code)
 
 
-def zone_told(named: object, device: str, country_code: str) -> tzinfo | None:
-    """Return the time zone that a trait, else a device, else a country with one clock, tells of; None: none does."""
-    for name in (named, device, _COUNTRIES.get(country_code)):
+def clock_told(named: object, device: str, country_code: str) -> Clock | None:
+    """Return the clock that a trait, else a device, else a country with one clock, tells of; None: none does."""
+    told = (
+        (ClockSource.TRAIT, named),
+        (ClockSource.DEVICE, device),
+        (ClockSource.COUNTRY, _COUNTRIES.get(country_code)),
+    )
+    for source, name in told:
         zone = zone_named(name) if isinstance(name, str) else None
         if zone is not None:
-            return zone
+            return Clock(zone, source)
     return None
 
 

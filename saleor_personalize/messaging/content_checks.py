@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from saleor_personalize.conf import settings
 from saleor_personalize.enums import DeliveryChannel, Purpose
-from saleor_personalize.messaging.mail import MAX_BYTES
+from saleor_personalize.messaging.mail import MAX_BYTES, shows
 from saleor_personalize.messaging.rendering import Rendered
 from saleor_personalize.messaging.segments import segments_of
 
@@ -32,13 +32,16 @@ def findings(
     rendered: Rendered,
     delivery_channel: DeliveryChannel,
     purpose: Purpose,
-    unsubscribe_url: str,
+    ways_out: Collection[str],
     sensitive_names: Collection[str] = (),
 ) -> list[Finding]:
-    """Return what is wrong with a rendered message, in the active language."""
+    """Return what is wrong with a rendered message, in the active language.
+
+    `ways_out`: addresses by which the reader of a mail ends such mails.
+    """
     found = list(_of_words(rendered, sensitive_names))
     if delivery_channel == DeliveryChannel.EMAIL:
-        found += _of_mail(rendered, purpose, unsubscribe_url)
+        found += _of_mail(rendered, purpose, ways_out)
     if delivery_channel == DeliveryChannel.SMS:
         found += _of_text(rendered)
     return found
@@ -57,17 +60,21 @@ def _of_words(rendered: Rendered, sensitive_names: Collection[str]) -> Iterator[
             yield Finding("sensitive", text % {"name": name})
 
 
-def _of_mail(rendered: Rendered, purpose: Purpose, unsubscribe_url: str) -> Iterator[Finding]:
+def _of_mail(rendered: Rendered, purpose: Purpose, ways_out: Collection[str]) -> Iterator[Finding]:
     reader = _Reader()
     reader.feed(rendered.html)
     for source in reader.without_alt:
         yield Finding("no_alt", _("A picture has no alt text: %(source)s") % {"source": source})
     if not rendered.subject:
         yield Finding("no_subject", _("The subject is empty."))
-    if purpose == Purpose.MARKETING and not (
-        unsubscribe_url in reader.links and unsubscribe_url in rendered.text
-    ):
-        yield Finding("no_unsubscribe", _("The link to unsubscribe is missing in HTML or text."))
+    if purpose == Purpose.MARKETING:
+        is_shown = shows(rendered.html, ways_out)
+        if not (is_shown and any(url in rendered.text for url in ways_out)):
+            yield Finding(
+                "no_unsubscribe",
+                _("The link to unsubscribe is missing in HTML or text."),
+                is_blocking=not is_shown,
+            )
     size = len(rendered.html.encode())
     if size >= MAX_BYTES:
         told = _("The HTML has %(size)s bytes; mail programs cut off what is longer than %(most)s.")
@@ -87,13 +94,10 @@ def _of_text(rendered: Rendered) -> Iterator[Finding]:
 class _Reader(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
-        self.links: set[str] = set()
         self.without_alt: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
-        if tag == "a":
-            self.links.add(given.get("href") or "")
         # An empty one says that a picture is decoration.
         if tag == "img" and "alt" not in given:
             self.without_alt.append((given.get("src") or "")[:200])

@@ -7,7 +7,7 @@ sent, kept encrypted for as long as its link works.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from html import escape, unescape
@@ -23,6 +23,7 @@ from saleor_personalize.exceptions import (
     InvalidToken,
     LinkExpired,
     MailTooLarge,
+    NoWayOut,
     TemplateBroken,
     TemplateIncomplete,
     TextTooLong,
@@ -50,17 +51,28 @@ def view_url(*, message: Message, now: datetime) -> str:
     return links.view_url(message=message, expires_at=now + settings.VIEW_IN_BROWSER)
 
 
-def finish(*, message: Message, rendered: Rendered, now: datetime) -> Rendered:
+def finish(
+    *, message: Message, rendered: Rendered, ways_out: Collection[str], now: datetime
+) -> Rendered:
     """Return a mail as it goes: with UTM and links of our own, if the shop wants them.
 
-    Raises MailTooLarge, before anything is recorded or sent.
+    `ways_out`: addresses by which its reader ends such mails; marketing shows one of them. Raises MailTooLarge
+    and NoWayOut, before anything is recorded or sent.
     """
     if message.purpose == Purpose.MARKETING:
+        if not shows(rendered.html, ways_out):
+            raise NoWayOut
         rendered = _with_links(message, rendered, now)
     size = len(rendered.html.encode())
     if size >= MAX_BYTES:
         raise MailTooLarge(size, MAX_BYTES)
     return rendered
+
+
+def shows(html: str, ways_out: Collection[str]) -> bool:
+    """Tell whether one of these addresses is linked."""
+    linked = {unescape(found[2][1:-1]) for found in _HREF.finditer(html)}
+    return not linked.isdisjoint(ways_out)
 
 
 def why_incomplete(error: TemplateIncomplete) -> NotSentReason:

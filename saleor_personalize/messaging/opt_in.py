@@ -189,7 +189,7 @@ def _decide(profile: Profile, now: datetime) -> tuple[Message, OutgoingMessage] 
             return None
         try:
             rendered = _render(draft, recipient, asked_for, now)
-            rendered = mail.finish(message=message, rendered=rendered, now=now)
+            rendered = mail.finish(message=message, rendered=rendered, ways_out=(), now=now)
         except TemplateIncomplete as error:
             operations.record_not_sent(
                 draft=draft, reason=mail.why_incomplete(error), now=now, error=str(error)

@@ -282,9 +282,9 @@ def _zones(installation: Installation) -> dict[int, tzinfo]:
         .values_list("pk", "merged_into_id", "traits", "time_zone", "country_code")
         .iterator(chunk_size=_CHUNK)
     ):
-        zone = clocks.zone_told(traits.get(clocks.TRAIT), device, country)
-        if zone is not None and (speaker is None or speaker not in found):
-            found[speaker or pk] = zone
+        clock = clocks.clock_told(traits.get(clocks.TRAIT), device, country)
+        if clock is not None and (speaker is None or speaker not in found):
+            found[speaker or pk] = clock.zone
     return found
 
 

@@ -54,7 +54,7 @@ def shop(installation: Installation, settings: Any, tmp_path: Path) -> None:
     folder = tmp_path / "saleor_personalize" / "messages" / "plain"
     folder.mkdir(parents=True)
     for name in ("subject.txt", "body.txt", "body.html"):
-        (folder / name).write_text("As you wished")
+        (folder / name).write_text('As you wished <a href="{{ preferences_url }}">or not</a>')
     settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [str(tmp_path)]}]
     set_to(
         settings,

@@ -57,7 +57,9 @@ def shop(settings: Any, tmp_path: Path) -> Iterator[FakeSaleor]:
     folder.mkdir(parents=True)
     (folder / "subject.txt").write_text("A gift")
     (folder / "body.txt").write_text(BODY)
-    (folder / "body.html").write_text(f"<p>{BODY}</p>")
+    (folder / "body.html").write_text(
+        f'<p>{BODY}</p><a href="{{{{ unsubscribe_url }}}}">No more</a>'
+    )
     settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [str(tmp_path)]}]
     settings.SALEOR_PERSONALIZE = {
         **settings.SALEOR_PERSONALIZE,

@@ -7,6 +7,7 @@ import re
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.test import Client
@@ -254,6 +255,36 @@ def test_b10_the_page_tells_orders_habits_and_what_is_foretold(
     assert "Risk of no order within 60 days 50 %" in page
     assert "Next order March 3, 2026" in page
     assert "Not enough data" not in page
+
+
+@pytest.mark.parametrize(
+    ("known", "told"),
+    [
+        ({}, "(UTC, the shop's clock, as theirs is not known)"),
+        ({"country_code": "JP"}, "(Asia/Tokyo, as everywhere in their country)"),
+        (
+            {"country_code": "US", "time_zone": "America/Denver"},
+            "(America/Denver, as their device told)",
+        ),
+        (
+            {"time_zone": "Asia/Tokyo", "traits": {"time_zone": "America/Denver"}},
+            "(America/Denver, as your shop says of them)",
+        ),
+    ],
+    ids=["shop", "country", "device", "trait"],
+)
+def test_b77_the_page_tells_what_time_it_is_where_they_are_and_how_that_is_known(
+    client: Client, signed: dict[str, str], alice: Profile, known: dict[str, Any], told: str
+) -> None:
+    Profile.objects.filter(pk=alice.pk).update(**{"country_code": "", **known})
+    zone = ZoneInfo(told.partition(",")[0].removeprefix("("))
+    page = text_of(client.get(f"{URL}{alice.public_id}/", headers=signed))
+    shown = re.search(r"Their time: (\d\d):(\d\d) (\(.*?\))", page)
+    assert shown is not None
+    assert shown[3] == told
+    now = datetime.now(zone)
+    minutes = now.hour * 60 + now.minute - int(shown[1]) * 60 - int(shown[2])
+    assert minutes % (24 * 60) <= 1
 
 
 def test_b10_why_nothing_is_foretold_is_told(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -222,3 +223,20 @@ def test_b80_when_all_are_busy_e_mail_waits_for_the_first_that_is_not(
             channel(box, box).send(mail(1, installation.pk))
         assert raised.value.retry_after == pace.PAUSE
         assert box.messages == []
+
+
+@pytest.mark.parametrize("given", [{}, {"timeout": 2}], ids=["by us", "by the shop"])
+def test_b87_a_silent_mail_server_is_not_waited_for_for_ever(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, given: dict[str, int]
+) -> None:
+    settings.EMAIL_TIMEOUT = None
+    monkeypatch.setattr(connections, "_PATIENCE", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        options = {"host": "127.0.0.1", "port": silent.getsockname()[1], **given}
+        provider = {"BACKEND": SMTP, "OPTIONS": options}
+        sender = EmailChannel(providers=[provider])
+        with pytest.raises(ChannelError, match="No connection to the mail server") as raised:
+            sender.send(mail(1))
+        assert not raised.value.is_ambiguous
+        assert connections.get(provider).backend.timeout == given.get("timeout", 1)
+        connections.close_all()

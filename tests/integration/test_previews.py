@@ -159,8 +159,13 @@ def test_b82_every_fault_of_a_template_is_named(
     from saleor_personalize.messaging import rendering
 
     rendering._engine.cache_clear()
-    codes = {one["code"] for one in json.loads(run(*words))["findings"]}
-    assert codes == {"long_subject", "no_alt", "no_unsubscribe", "size"}
+    is_blocking = {one["code"]: one["is_blocking"] for one in json.loads(run(*words))["findings"]}
+    assert is_blocking == {
+        "long_subject": False,
+        "no_alt": False,
+        "no_unsubscribe": True,
+        "size": True,
+    }
 
 
 @pytest.mark.usefixtures("journey")
@@ -179,7 +184,7 @@ def test_b126_a_sensitive_name_is_found_in_subject_and_push_and_not_in_the_body(
             rendered=rendered,
             delivery_channel=channel,
             purpose=Purpose.TRANSACTIONAL,
-            unsubscribe_url="",
+            ways_out=[],
             sensitive_names=["Test kit"],
         )
         return [one.code for one in found]

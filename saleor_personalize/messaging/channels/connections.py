@@ -18,6 +18,8 @@ from django.core.mail.backends.smtp import EmailBackend
 
 #: Seconds after which a server may have forgotten us, and messages that one is asked to take in a row.
 _IDLE, _MOST = 10.0, 100
+#: Seconds that a mail server may be silent; Django would wait for ever where `EMAIL_TIMEOUT` is not set.
+_PATIENCE = 30
 #: What Django's own backend is made of when nothing is given.
 _SETTINGS = (
     "EMAIL_BACKEND", "EMAIL_HOST", "EMAIL_PORT", "EMAIL_HOST_USER", "EMAIL_HOST_PASSWORD", "EMAIL_USE_TLS",
@@ -96,6 +98,8 @@ def get(provider: Mapping[str, Any]) -> Connection:
         found = None
     if found is None:
         backend = get_connection(provider["BACKEND"], **provider.get("OPTIONS", {}))
+        if isinstance(backend, EmailBackend) and backend.timeout is None:
+            backend.timeout = _PATIENCE
         found = _open.known[name] = Connection(backend)
     return found
 

@@ -106,6 +106,6 @@ def test_b82_every_picture_has_an_alt_text_and_mail_is_small(template: str) -> N
         rendered=rendered,
         delivery_channel=DeliveryChannel.EMAIL,
         purpose=Purpose.TRANSACTIONAL if is_asked_for else Purpose.MARKETING,
-        unsubscribe_url="https://shop.example/",
+        ways_out=["https://shop.example/"],
     )
     assert found == []

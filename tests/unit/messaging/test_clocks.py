@@ -59,14 +59,15 @@ def test_b62_a_quiet_time_within_a_day() -> None:
 
 
 def test_b62_whose_clock_it_is(db: None) -> None:
-    assert (
-        clocks.zone_of(Profile(traits={"time_zone": "Asia/Kolkata"}, country_code="DE")) == KOLKATA
-    )
-    assert clocks.zone_of(Profile(traits={"time_zone": "Mars/Base"}, country_code="DE")) == BERLIN
-    assert clocks.zone_of(Profile(country_code="US")) == clocks.shop_zone()
+    named = Profile(traits={"time_zone": "Asia/Kolkata"}, country_code="DE")
+    assert clocks.clock_of(named) == (KOLKATA, "trait")
+    named.traits = {"time_zone": "Mars/Base"}
+    assert clocks.clock_of(named) == (BERLIN, "country")
+    assert clocks.clock_of(Profile(country_code="US")) == (clocks.shop_zone(), "shop")
     told = Profile(time_zone="Asia/Kolkata", country_code="DE")
-    assert clocks.zone_of(told) == KOLKATA
+    assert clocks.clock_of(told) == (KOLKATA, "device")
     told.traits = {"time_zone": "Europe/Berlin"}
+    assert clocks.clock_of(told) == (BERLIN, "trait")
     assert clocks.zone_of(told) == BERLIN
 
 
