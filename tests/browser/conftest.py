@@ -154,7 +154,7 @@ def dashboard(
             def log_message(self, *_: object) -> None: ...
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         closers.append(server.shutdown)
         closers.append(server.server_close)
         origin = f"http://127.0.0.1:{server.server_port}"

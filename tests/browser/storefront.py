@@ -102,7 +102,7 @@ def shop(
         def log_message(self, *_: object) -> None: ...
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     origin = f"http://127.0.0.1:{server.server_port}"
     page = {
         "module": f"{app_url}/static/saleor_personalize/personalize.js",

@@ -141,7 +141,7 @@ def web_shop(
         def log_message(self, *_: object) -> None: ...
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     origin = f"http://127.0.0.1:{server.server_port}"
     installation.storefront_origins = [origin]
     installation.save()

@@ -107,7 +107,7 @@ def api(status: int, body: bytes) -> Iterator[list[int]]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     told = [server.server_port]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield told
     server.shutdown()
     server.server_close()

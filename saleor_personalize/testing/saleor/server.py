@@ -32,8 +32,9 @@ class FakeSaleor(Shop):
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self.api_url = f"{self.url}/graphql/"
+        # Asked each hundredth of a second whether to stop: half a second adds up over hundreds of tests.
         threading.Thread(
-            target=self._server.serve_forever, name="made-up-shop", daemon=True
+            target=self._server.serve_forever, args=(0.01,), name="made-up-shop", daemon=True
         ).start()
         self.start_sending()
         return self

@@ -120,7 +120,7 @@ class Shop:
     def __init__(self, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.clock = clock
         self.lock = threading.RLock()
-        self.key = SigningKey.generate("made-up-shop")
+        self._key: SigningKey | None = None
         self.api_url = ""
         self.apps: dict[str, InstalledApp] = {}
         self.channels: list[Node] = []
@@ -145,6 +145,13 @@ class Shop:
         self._outbox: queue.Queue[Callable[[], None] | None] = queue.Queue()
         self._sender: threading.Thread | None = None
         self._http = httpx.Client(timeout=18)
+
+    @property
+    def key(self) -> SigningKey:
+        """What it signs with; made when it signs first, since that takes a while."""
+        with self.lock:
+            self._key = self._key or SigningKey.generate("made-up-shop")
+            return self._key
 
     # -- filling ----------------------------------------------------------------------------------
 
