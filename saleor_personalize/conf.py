@@ -412,7 +412,7 @@ class Defaults:
     DOMAIN_PACE: Mapping[str, Any] = field(default_factory=dict)
     # Group -> the domains of it, which are one receiver.
     DOMAIN_GROUPS: Mapping[str, Any] = field(default_factory=_domain_groups)
-    # Delivery channel -> how many messages of marketing a shop sends in a day at most.
+    # Delivery channel -> after how many messages of a shop in a day further marketing waits for the next one.
     DAILY_MAXIMUM: Mapping[str, int | None] = field(default_factory=dict)
     # Delivery channel -> {"START": "2026-12-01", "FIRST": 200, "GROWTH": 1.5, "LAST": 50_000}: the daily maximum
     # of a new sender grows from FIRST on each day, and ends at LAST.

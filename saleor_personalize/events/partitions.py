@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from django.db.utils import OperationalError
 
 from saleor_personalize.conf import settings
-from saleor_personalize.models import Session
+from saleor_personalize.models import Profile, Session
 from saleor_personalize.models.fields import month_of
 
 TABLE = "saleor_personalize_event"
@@ -102,6 +102,10 @@ def maintain(*, now: datetime) -> Maintained:
         sessions, _ = Session.objects.filter(
             last_seen_at__lt=now - settings.EVENT_RETENTION
         ).delete()
+        # What only those visits told.
+        Profile.objects.filter(time_zone_told_at__lt=now - settings.EVENT_RETENTION).update(
+            time_zone="", time_zone_told_at=None
+        )
     return Maintained(tuple(created), tuple(dropped), sessions, is_complete)
 
 

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
@@ -17,6 +17,7 @@ from django.db import connection
 from saleor_personalize.enums import DeviceType
 from saleor_personalize.models import Profile, Session
 
+_HOUR = timedelta(hours=1)
 _UTM = ("source", "medium", "campaign", "term", "content")
 _MAX_UTM = 200
 _PATTERNS = {
@@ -128,10 +129,14 @@ def record(*, profile: Profile, context: Context, seen: Iterable[tuple[str, date
 
 def _keep_time_zone(profile: Profile) -> None:
     told = Session.objects.of(profile.installation_id).filter(profile=profile).exclude(time_zone="")
-    latest = told.order_by("-last_seen_at", "-pk").values_list("time_zone", flat=True).first()
-    if latest not in (None, profile.time_zone):
-        profile.time_zone = latest
-        profile.save(update_fields=["time_zone"])
+    latest = told.order_by("-last_seen_at", "-pk").first()
+    if latest is None:
+        return
+    before = profile.time_zone_told_at
+    if latest.time_zone == profile.time_zone and before and latest.last_seen_at < before + _HOUR:
+        return
+    profile.time_zone, profile.time_zone_told_at = latest.time_zone, latest.last_seen_at
+    profile.save(update_fields=["time_zone", "time_zone_told_at"])
 
 
 #: column -> its type, and what stands for "not told"
@@ -217,8 +222,10 @@ def _hour(name: str, value: Any) -> int | None:
 
 @functools.cache
 def _zones() -> frozenset[str]:
-    """Return the names of all time zones; to find them takes a walk through the files of the system."""
-    return frozenset(available_timezones())
+    """Return the names of time zones; to find them takes a walk through the files of the system."""
+    names = available_timezones()
+    # Places: browsers that hide theirs say UTC.
+    return frozenset(name for name in names if "/" in name and not name.startswith("Etc/"))
 
 
 def _zone(name: str, value: Any) -> str | None:

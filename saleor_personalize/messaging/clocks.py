@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q
 
 from saleor_personalize.conf import settings
 from saleor_personalize.models import Profile
 
 #: Trait of a profile that names its time zone, such as "Europe/Berlin".
 TRAIT = "time_zone"
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 #: Countries with one clock (that of nearly everybody, where islands far away have another).
 _COUNTRIES = {
@@ -53,37 +54,44 @@ class Clock(NamedTuple):
     source: ClockSource
 
 
+class Told(NamedTuple):
+    """What one profile tells of the clock where its person is."""
+
+    traits: Mapping[str, Any]
+    time_zone: str
+    time_zone_told_at: datetime | None
+    country_code: str
+
+
 def zone_of(profile: Profile) -> tzinfo:
     """Return the time zone of a person."""
     return clock_of(profile).zone
 
 
 def clock_of(profile: Profile) -> Clock:
-    """Return a person's clock: by their trait, their device, their country if it has one clock, or the shop.
+    """Return a person's clock, by what all profiles of the same person tell, or the shop's."""
+    speaker_first = (F("merged_into_id").asc(nulls_first=True), "pk")
+    rows = profile.person().order_by(*speaker_first).values_list(*Told._fields)
+    told = [Told(*row) for row in rows] or [Told(*(getattr(profile, n) for n in Told._fields))]
+    return clock_told(told) or Clock(shop_zone(), ClockSource.SHOP)
 
-    What this profile does not tell, another one of the same person may.
+
+def clock_told(members: Iterable[Told]) -> Clock | None:
+    """Return the clock of a person by their profiles, who speaks for them first; None: none tells of it.
+
+    A trait counts more than a device, of devices the one that was there last, and any of them more than a
+    country with one clock.
     """
-    own = _told_by(profile)
-    if own is not None:
-        return own
-    others = (_told_by(other) for other in profile.person().exclude(pk=profile.pk).order_by("pk"))
-    known = next((clock for clock in others if clock is not None), None)
-    return known or Clock(shop_zone(), ClockSource.SHOP)
-
-
-def _told_by(profile: Profile) -> Clock | None:
-    return clock_told(profile.traits.get(TRAIT), profile.time_zone, profile.country_code)
-
-
-def clock_told(named: object, device: str, country_code: str) -> Clock | None:
-    """Return the clock that a trait, else a device, else a country with one clock, tells of; None: none does."""
+    known = list(members)
+    devices = sorted(known, key=lambda each: each.time_zone_told_at or _NEVER, reverse=True)
     told = (
-        (ClockSource.TRAIT, named),
-        (ClockSource.DEVICE, device),
-        (ClockSource.COUNTRY, _COUNTRIES.get(country_code)),
+        (ClockSource.TRAIT, (each.traits.get(TRAIT) for each in known)),
+        (ClockSource.DEVICE, (each.time_zone for each in devices)),
+        (ClockSource.COUNTRY, (_COUNTRIES.get(each.country_code) for each in known)),
     )
-    for source, name in told:
-        zone = zone_named(name) if isinstance(name, str) else None
+    for source, names in told:
+        zones = (zone_named(name) for name in names if isinstance(name, str))
+        zone = next((zone for zone in zones if zone is not None), None)
         if zone is not None:
             return Clock(zone, source)
     return None

@@ -38,6 +38,11 @@ MAX_BYTES = 102_000
 #: Nobody reads and clicks so soon after the hand-over.
 _TOO_FAST = timedelta(seconds=2)
 _HREF = re.compile(r"""(<a\b[^>]*?\shref\s*=\s*)("[^"]*"|'[^']*')""", re.IGNORECASE)
+#: As browsers read it: an attribute before may hold ">", and an address may stand without quotes.
+_LINK = re.compile(
+    r"""<a\b(?:[^>"']|"[^"]*"|'[^']*')*?\shref\s*=\s*("[^"]*"|'[^']*'|[^\s"'>]+)""", re.IGNORECASE
+)
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _URL = re.compile(r"https?://[^\s<>\"']+")
 _AFTER_URL = ".,;:!?)]}"
 #: A part of a path that may be somebody's: an id in it opens a cart.
@@ -70,9 +75,9 @@ def finish(
 
 
 def shows(html: str, ways_out: Collection[str]) -> bool:
-    """Tell whether one of these addresses is linked."""
-    linked = {unescape(found[2][1:-1]) for found in _HREF.finditer(html)}
-    return not linked.isdisjoint(ways_out)
+    """Tell whether one of these addresses is linked where people can see it: comments do not count."""
+    found = (link[1].strip("\"'") for link in _LINK.finditer(_COMMENT.sub("", html)))
+    return not {unescape(address).strip() for address in found}.isdisjoint(ways_out)
 
 
 def why_incomplete(error: TemplateIncomplete) -> NotSentReason:

@@ -33,6 +33,9 @@ REST = timedelta(seconds=15)
 LONGEST_PAUSE = timedelta(hours=1)
 #: Those whom a full day turned away come back in so much of the next one.
 _MORNING = timedelta(hours=1)
+#: A queue is forgotten so long after the next one should have come out of it: they may have bought, or their shop
+#: stopped.
+_PATIENCE = timedelta(minutes=2)
 #: Channels by which every shop sends through an account of its own.
 _OWN_ACCOUNT = (DeliveryChannel.PUSH,)
 #: What stays inside the service: nobody is there to be pressed.
@@ -94,6 +97,8 @@ def take(
         "tomorrow": _begin_of(today + timedelta(days=1)),
         "is_first": is_queued or not is_marketing,
         "is_marketing": is_marketing,
+        "is_queued": is_queued and is_marketing,
+        "patience": _PATIENCE,
         "count": len(limits),
         "shops": [limit.shop for limit in limits],
         "keys": [limit.key for limit in limits],
@@ -245,50 +250,65 @@ def _fetch(statement: str, given: dict[str, Any]) -> tuple[Any, ...]:
 
 
 _TABLE = Pace._meta.db_table
-#: All rows or none: `open_at` is when each of them lets a message through again. Rows are locked in one order.
+#: All rows or none: `open_at` is when each of them lets a message through again, `rests_until` when the provider
+#: does. Rows are locked in one order, and none before all are there: whoever opens the others may wait for
+#: somebody who wants the first. A row that turns somebody away gives them a place in its queue.
 _TAKE = f"""
 WITH wanted AS (
   SELECT * FROM unnest(%(shops)s::bigint[], %(keys)s::text[], %(steps)s::interval[], %(slacks)s::interval[],
                        %(spreads)s::interval[], %(mosts)s::int[]) AS w (shop, key, step, slack, spread, most)
-), rest AS (
-  SELECT max(paused_until) AS until FROM {_TABLE}
-  WHERE key = %(channel)s AND installation_id IS NOT DISTINCT FROM %(account)s::bigint
+), known AS (
+  SELECT count(*) AS found FROM {_TABLE} AS pace
+  JOIN wanted ON wanted.key = pace.key AND wanted.shop IS NOT DISTINCT FROM pace.installation_id
 ), held AS (
-  SELECT pace.id, wanted.step, wanted.slack, wanted.spread, wanted.most, pace.free_at, pace.queue_at,
+  SELECT pace.id, wanted.step, wanted.slack, wanted.spread, wanted.most, pace.free_at, pace.paused_until,
+         CASE WHEN pace.queue_ends_at > %(now)s THEN pace.queue_at END AS queue_at,
          CASE WHEN pace.day = %(today)s::date THEN pace.taken ELSE 0 END AS taken
   FROM {_TABLE} AS pace
   JOIN wanted ON wanted.key = pace.key AND wanted.shop IS NOT DISTINCT FROM pace.installation_id
-  ORDER BY pace.id FOR UPDATE OF pace
+  WHERE (SELECT found FROM known) = %(count)s
+  ORDER BY pace.installation_id NULLS FIRST, pace.key FOR UPDATE OF pace
+), rest AS (
+  SELECT GREATEST(max(paused_until), (SELECT max(held.paused_until) FROM held)) AS until FROM {_TABLE}
+  WHERE key = %(channel)s AND installation_id IS NOT DISTINCT FROM %(account)s::bigint
 ), asked AS (
-  SELECT held.*,
-         GREATEST(rest.until, held.free_at - held.slack,
+  SELECT held.*, rest.until AS rests_until,
+         GREATEST(held.free_at - held.slack,
                   CASE WHEN held.taken >= held.most THEN %(tomorrow)s::timestamptz END,
-                  CASE WHEN NOT %(is_first)s THEN held.queue_at END) AS open_at
+                  CASE WHEN NOT %(is_first)s THEN held.queue_at END,
+                  -- They leave as far apart after a rest as before it; a day is not used up by one.
+                  CASE WHEN held.most IS NULL THEN rest.until END) AS open_at
   FROM held, rest
 ), ruling AS (
-  SELECT count(*) AS found, bool_and(open_at <= %(now)s) AS goes FROM asked
+  SELECT count(*) AS found, bool_and(GREATEST(open_at, rests_until) <= %(now)s) AS goes FROM asked
+), told AS (
+  SELECT asked.*, goes, NOT goes AND open_at > %(now)s AND %(is_marketing)s AS is_turned_away,
+         GREATEST(asked.queue_at, open_at) + spread AS place
+  FROM asked, ruling WHERE ruling.found = %(count)s
 ), moved AS (
   UPDATE {_TABLE} AS pace SET
-    free_at = CASE WHEN goes THEN GREATEST(asked.free_at, %(now)s) + step ELSE asked.free_at END,
-    taken = CASE WHEN goes THEN asked.taken + 1 ELSE asked.taken END,
+    free_at = CASE WHEN goes THEN GREATEST(told.free_at, %(now)s) + step ELSE told.free_at END,
+    taken = CASE WHEN goes THEN told.taken + 1 ELSE told.taken END,
     day = %(today)s,
-    queue_at = CASE WHEN goes OR open_at <= %(now)s OR NOT %(is_marketing)s THEN asked.queue_at
-                    ELSE GREATEST(asked.queue_at, open_at) + spread END
-  FROM asked, ruling WHERE pace.id = asked.id AND ruling.found = %(count)s
-  RETURNING goes, GREATEST(open_at, CASE WHEN %(is_marketing)s AND open_at > %(now)s
-                                         THEN pace.queue_at END) AS until
+    queue_at = CASE WHEN is_turned_away THEN place ELSE pace.queue_at END,
+    queue_ends_at = GREATEST(
+      pace.queue_ends_at,
+      CASE WHEN %(is_queued)s THEN %(now)s + spread + %(patience)s::interval END,
+      CASE WHEN is_turned_away AND told.queue_at IS NULL THEN place + %(patience)s::interval END)
+  FROM told WHERE pace.id = told.id
+  RETURNING goes, GREATEST(open_at, rests_until, CASE WHEN is_turned_away THEN place END) AS until
 )
 SELECT count(*), bool_and(goes), max(until) FROM moved
 """  # noqa: S608 (the name of the table is ours)
 _OPEN = f"""
-INSERT INTO {_TABLE} (installation_id, key, free_at, queue_at, day, taken)
-SELECT shop, key, %(now)s, %(now)s, %(today)s, 0
+INSERT INTO {_TABLE} (installation_id, key, free_at, queue_at, queue_ends_at, day, taken)
+SELECT shop, key, %(now)s, %(now)s, %(now)s, %(today)s, 0
 FROM unnest(%(shops)s::bigint[], %(keys)s::text[]) AS w (shop, key)
 ORDER BY shop NULLS FIRST, key ON CONFLICT DO NOTHING
 """  # noqa: S608
 _PAUSE = f"""
-INSERT INTO {_TABLE} AS pace (installation_id, key, free_at, queue_at, day, taken, paused_until)
-SELECT {{account}}, %(key)s, %(now)s, %(now)s, %(today)s, 0, %(until)s {{if_any}}
+INSERT INTO {_TABLE} AS pace (installation_id, key, free_at, queue_at, queue_ends_at, day, taken, paused_until)
+SELECT {{account}}, %(key)s, %(now)s, %(now)s, %(now)s, %(today)s, 0, %(until)s {{if_any}}
 ON CONFLICT {{which}} DO UPDATE SET paused_until = GREATEST(pace.paused_until, excluded.paused_until)
 """
 _PAUSE_OF_ALL = _PAUSE.format(

@@ -10,11 +10,13 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from django.db import transaction
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce
 from numpy.typing import NDArray
 
@@ -275,16 +277,17 @@ def _zones(installation: Installation) -> dict[int, tzinfo]:
     rows = Profile.objects.of(installation).filter(
         Q(traits__has_key=clocks.TRAIT) | ~Q(time_zone="") | ~Q(country_code="")
     )
-    found: dict[int, tzinfo] = {}
-    # Whoever speaks for the person first.
-    for pk, speaker, traits, device, country in (
-        rows.order_by(Coalesce("merged_into_id", "pk"), "-merged_into_id", "pk")
-        .values_list("pk", "merged_into_id", "traits", "time_zone", "country_code")
+    person = Coalesce("merged_into_id", "pk")
+    told = (
+        rows.order_by(person, F("merged_into_id").asc(nulls_first=True), "pk")
+        .values_list(person, *clocks.Told._fields)
         .iterator(chunk_size=_CHUNK)
-    ):
-        clock = clocks.clock_told(traits.get(clocks.TRAIT), device, country)
-        if clock is not None and (speaker is None or speaker not in found):
-            found[speaker or pk] = clock.zone
+    )
+    found: dict[int, tzinfo] = {}
+    for pk, members in groupby(told, key=itemgetter(0)):
+        clock = clocks.clock_told(clocks.Told(*row[1:]) for row in members)
+        if clock is not None:
+            found[pk] = clock.zone
     return found
 
 

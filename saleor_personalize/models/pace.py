@@ -20,6 +20,8 @@ class Pace(Scoped):
     free_at = models.DateTimeField()
     # The last place in the queue of those who were turned away.
     queue_at = models.DateTimeField()
+    # From then on it is nobody's, unless one of them comes before.
+    queue_ends_at = models.DateTimeField()
     # How many went on that day, by the shop's clock.
     day = models.DateField()
     taken = models.PositiveIntegerField(default=0)
@@ -27,6 +29,7 @@ class Pace(Scoped):
     paused_until = models.DateTimeField(null=True)
 
     class Meta:
+        indexes = [models.Index(fields=["key"], name="pace_key")]
         constraints = [
             models.UniqueConstraint(fields=["installation", "key"], name="pace_once"),
             models.UniqueConstraint(

@@ -38,6 +38,8 @@ class Profile(Scoped):
     country_code = models.CharField(max_length=2, blank=True)
     # IANA name, as the device of their last visit told it; the trait `time_zone` is the shop's own word.
     time_zone = models.CharField(max_length=64, blank=True)
+    # When it did so last, to the hour: a visit must not cost a write each time.
+    time_zone_told_at = models.DateTimeField(null=True)
     # What imports and integrators told us: {"loyalty_tier": "gold"}. Never shown to other shoppers.
     traits = models.JSONField(default=dict)
     # What the person chose in the preference centre.

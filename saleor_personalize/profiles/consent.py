@@ -647,6 +647,8 @@ def _forget_behaviour(profile: Profile) -> None:
     person = list(profile.person().values_list("pk", flat=True))
     for model in (Event, Session, ComputedTraits):
         model.objects.of(profile.installation).filter(profile__in=person).delete()
+    people = Profile.objects.of(profile.installation).filter(pk__in=person)
+    people.update(time_zone="", time_zone_told_at=None)
 
 
 def unsubscribe(

@@ -794,7 +794,16 @@ def test_b77_the_clock_of_the_latest_visit_that_told_one_counts(
     for number in order:
         session, ago = visits[number]
         collect([viewed(str(number), occurredAt=(now - ago).isoformat())], session=session)
-    assert Profile.objects.get().time_zone == "Asia/Tokyo"
+    profile = Profile.objects.get()
+    assert profile.time_zone == "Asia/Tokyo"
+    assert profile.time_zone_told_at == now - timedelta(hours=20)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Etc/UTC", "Etc/GMT+5", "GMT", "localtime", "Factory"])
+def test_b77_what_is_no_place_is_no_clock(collect: Collect, zone: str) -> None:
+    response = collect([viewed()], session={"id": "s1", "timeZone": zone})
+    assert response.json()["unread"] == ["session.timeZone"]
+    assert Profile.objects.get().time_zone == ""
 
 
 def test_b14_headers_fill_in_device_and_language_and_are_not_kept(collect: Collect) -> None:

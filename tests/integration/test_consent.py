@@ -528,8 +528,14 @@ def test_b124_refusing_deletes_what_was_observed_and_nothing_is_kept_from_then_o
     browser = {IdentityKind.ANONYMOUS_ID: "3f0d6e0e-carol"}
     user = {IdentityKind.SALEOR_USER: "VXNlcjox"}
     assert [view(browser, "e1"), view(user, "e2")] == [RowStatus.ACCEPTED] * 2
+    Profile.objects.update(time_zone="Asia/Tokyo", time_zone_told_at=NOW)
     no = Choice(Purpose.PROFILING, "", EVERYTHING, False)
     consent.choose(profile=carol, choices=[no], source="preferences", now=NOW)
+    # Where their device was is known of visits alone.
+    assert dict(Profile.objects.values_list("pk", "time_zone")) == {
+        carol.pk: "",
+        alice.pk: "Asia/Tokyo",
+    }
     assert list(Event.objects.values_list("event_id", flat=True)) == ["e2"]
     assert list(Session.objects.values_list("profile", flat=True)) == [alice.pk]
     assert view(browser, "e3") == RowStatus.IGNORED

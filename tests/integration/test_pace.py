@@ -308,6 +308,39 @@ def test_b80_a_pause_holds_whatever_else_is_limited_and_when_the_shop_it_came_fr
 
 
 @pytest.mark.django_db
+def test_b80_a_short_pause_uses_up_no_day(installation: Installation, settings: Any) -> None:
+    set_to(settings, PACE={"email": (10, SECOND)}, DAILY_MAXIMUM={"email": 100})
+    given = {"installation_id": installation.pk, "delivery_channel": "email", "now": NOW}
+    pace.pause(until=NOW + 15 * SECOND, **given)
+    places = [take(installation) for _ in range(50)]
+    # As far apart as the rate wants it, and not as the day does.
+    assert places[0] == NOW + 15.1 * SECOND
+    assert places[-1] == NOW + 20 * SECOND
+    assert take(installation, NOW + 21 * SECOND) is None
+
+
+@pytest.mark.django_db
+def test_b80_nobody_waits_behind_those_who_never_come(
+    installation: Installation, other_installation: Installation, settings: Any
+) -> None:
+    set_to(settings, PACE={"email": (1, MINUTE)})
+    assert take(installation) is None
+    places = [take(installation) for _ in range(100)]
+    assert places[-1] == NOW + 101 * MINUTE
+    # While they come, others stand behind them,
+    for place in places[:5]:
+        assert place is not None
+        assert take(installation, place, is_queued=True) is None
+    assert take(other_installation, NOW + 7 * MINUTE) == NOW + 102 * MINUTE
+    # also when what an order needs goes in between. Then their shop stops.
+    order = {"purpose": Purpose.TRANSACTIONAL}
+    assert take(other_installation, NOW + 8 * MINUTE, **order) is None  # type: ignore[arg-type]
+    assert take(other_installation, NOW + 8.5 * MINUTE) == NOW + 103 * MINUTE
+    assert take(other_installation, NOW + 10 * MINUTE) is None
+    assert take(other_installation, NOW + 10 * MINUTE) == NOW + 12 * MINUTE
+
+
+@pytest.mark.django_db
 def test_b80_the_pause_of_a_shop_that_is_gone_is_nobodys(other_installation: Installation) -> None:
     gone = other_installation.pk
     other_installation.delete()
@@ -321,6 +354,38 @@ def test_b80_the_pause_of_a_shop_that_is_gone_is_nobodys(other_installation: Ins
 @pytest.mark.django_db(transaction=True)
 def test_b80_workers_at_once_never_let_more_go(installation: Installation, settings: Any) -> None:
     set_to(settings, DAILY_MAXIMUM={"email": 25}, DOMAIN_PACE={"gmail": (1000, SECOND)})
+    together = threading.Barrier(4)
+
+    def work() -> int:
+        together.wait(10)
+        return sum(take(installation, recipient="a@gmail.com") is None for _ in range(20))
+
+    assert sum(run_threads(*[work] * 4)) == 25
+
+
+@pytest.mark.django_db(transaction=True)
+def test_b80_workers_of_two_shops_at_once_never_let_more_go(
+    installation: Installation, other_installation: Installation, settings: Any
+) -> None:
+    set_to(settings, PACE={"email": (250, DAY)}, DOMAIN_PACE={"*": (1000, SECOND)})
+    together = threading.Barrier(4)
+
+    def work(shop: Installation, domain: str) -> int:
+        together.wait(10)
+        return sum(take(shop, recipient=f"a@{domain}") is None for _ in range(20))
+
+    shops = [installation, other_installation]
+    works = [partial(work, shop, domain) for shop in shops for domain in ("a.test", "b.test")]
+    assert sum(run_threads(*works)) == 25
+    assert Pace.objects.count() == 3
+    assert not Pace.objects.exclude(installation=None).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_b80_workers_at_once_write_down_what_they_let_go(
+    installation: Installation, settings: Any
+) -> None:
+    set_to(settings, DAILY_MAXIMUM={"email": 25})
     together = threading.Barrier(4)
 
     def work() -> int:

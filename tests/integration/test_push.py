@@ -257,8 +257,8 @@ def test_b68_a_wrong_project_loses_no_device(
         ),
         (fake.invalid("message.data", "Invalid data payload key"), (True, False, False), None),
         (fake.too_big(), (True, False, False), None),
-        (fake.silence(), (False, True, False), None),
-        (fake.Answer(200, b"<html>not FCM</html>"), (False, True, False), None),
+        (fake.silence(), (False, True, False), timedelta(seconds=15)),
+        (fake.Answer(200, b"<html>not FCM</html>"), (False, True, False), timedelta(seconds=15)),
         (fake.Answer(200, {"name": None}), (False, True, False), None),
         (fake.Answer(400, {"error": "not an object"}), (False, True, False), None),
         (

@@ -27,7 +27,7 @@ OF_ALL = {"pace_once_for_all"}
 
 def test_b113_what_is_of_all_shops_tells_of_none() -> None:
     names = {field.name for field in Pace._meta.get_fields()} - {"id", "installation"}
-    assert names == {"key", "free_at", "queue_at", "day", "taken", "paused_until"}
+    assert names == {"key", "free_at", "queue_at", "queue_ends_at", "day", "taken", "paused_until"}
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: m.__name__)

@@ -153,7 +153,7 @@ def test_whatsapp_fills_an_approved_template() -> None:
         (21611, False, False, False, False, timedelta(seconds=7)),
         # It may have the message, and shall not get all the others as well.
         ("fail", False, True, False, False, timedelta(seconds=15)),
-        ("break", False, True, False, False, None),
+        ("break", False, True, False, False, timedelta(seconds=15)),
     ],
 )
 def test_each_answer_of_twilio_has_its_meaning(

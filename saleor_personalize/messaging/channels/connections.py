@@ -100,8 +100,19 @@ def get(provider: Mapping[str, Any]) -> Connection:
         backend = get_connection(provider["BACKEND"], **provider.get("OPTIONS", {}))
         if isinstance(backend, EmailBackend) and backend.timeout is None:
             backend.timeout = _PATIENCE
+        _call_once(backend)
         found = _open.known[name] = Connection(backend)
     return found
+
+
+def _call_once(backend: Any) -> None:
+    """Keep boto3 from making a call again whose answer was lost: that would be a second mail."""
+    params = getattr(backend, "client_params", None)
+    if params is not None:
+        from botocore.config import Config
+
+        once = Config(retries={"total_max_attempts": 1})
+        params["config"] = params.get("config", Config()).merge(once)
 
 
 def drop(connection: Connection) -> None:

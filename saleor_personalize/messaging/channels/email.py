@@ -42,8 +42,17 @@ _ADDRESS = re.compile(r"[^\s<>\"'(,;:]+@[^\s<>\"'),;:]+")
 #: this recipient, and another try, or another provider, can help.
 _OUR_FAULT = {401, 402, 403, 404, 408, 429}
 _SERVER_ERROR, _REFUSED, _TOO_MANY = 500, 400, 429
-#: By which a mail server says that it is too much for now; unless it speaks of this one mailbox.
-_BUSY = {421, 450, 451, 452}
+#: What Amazon SES says with 400, and means so.
+_SES = {
+    "AccountSuspendedException": 403,
+    "LimitExceededException": 429,
+    "MailFromDomainNotVerifiedException": 403,
+    "SendingPausedException": 403,
+    "Throttling": 429,
+    "ThrottlingException": 429,
+}
+#: By which a mail server says that it is too much for now (454 is Amazon's); unless it speaks of this one mailbox.
+_BUSY = {421, 450, 451, 452, 454}
 _HANGS_UP, _MAILBOX_BUSY = 421, 450
 _OF_MAILBOX = re.compile(rb"\s*4\.[12]\.")
 _ENHANCED = re.compile(rb"\s*4\.\d+\.\d+")
@@ -156,9 +165,10 @@ def _connected(provider: Mapping[str, Any]) -> Connection:
         connections.drop(connection)
         raise ChannelError(
             f"No connection to the mail server: {_safe(error)}",
-            retry_after=_pause_of(getattr(error, "smtp_code", 0), b""),
+            retry_after=_pause_of(getattr(error, "smtp_code", 0), b"") or pace.REST,
         ) from None
-    except (ImproperlyConfigured, TypeError) as error:
+    except Exception as error:
+        # Libraries of providers have errors of their own for what they miss.
         connections.drop(connection)
         raise ChannelError(f"The mail server's settings are wrong: {_safe(error)}") from None
     return connection
@@ -221,7 +231,9 @@ def _translate(error: Exception, *, is_body_out: bool) -> ChannelError:
     if not is_body_out:
         return ChannelError(f"The connection broke before the message left: {_safe(error)}")
     return ChannelError(
-        f"The connection broke while the message was on its way: {_safe(error)}", is_ambiguous=True
+        f"The connection broke while the message was on its way: {_safe(error)}",
+        is_ambiguous=True,
+        retry_after=pace.REST,
     )
 
 
@@ -241,11 +253,13 @@ def _pause_of(code: int, said: bytes) -> timedelta | None:
 
 
 def _translate_api(error: AnymailAPIError) -> ChannelError:
-    status = error.status_code
+    status = _status_of(error)
     if status is None:
         if never_connected(error):
-            return ChannelError("No connection to the provider's API.")
-        return ChannelError("The provider's API did not answer.", is_ambiguous=True)
+            return ChannelError("No connection to the provider's API.", retry_after=pace.REST)
+        return ChannelError(
+            "The provider's API did not answer.", is_ambiguous=True, retry_after=pace.REST
+        )
     text = f"The provider's API answered {status}."
     if status >= _SERVER_ERROR:
         return ChannelError(text, is_ambiguous=True, retry_after=pace.REST)
@@ -258,10 +272,20 @@ def _translate_api(error: AnymailAPIError) -> ChannelError:
     )
 
 
-def _pause_of_api(error: AnymailAPIError) -> timedelta:
+def _status_of(error: AnymailAPIError) -> int | None:
+    """Return the status of HTTP by which an API answered; None: it did not."""
     response = getattr(error, "response", None)
-    header = response.headers.get("Retry-After", "") if response is not None else ""
-    return retry_after(header) or pace.PAUSE
+    if not isinstance(response, Mapping):
+        status: int | None = error.status_code
+        return status
+    # boto3 has read the answer already.
+    code = response.get("Error", {}).get("Code", "")
+    return _SES.get(code) or response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+
+
+def _pause_of_api(error: AnymailAPIError) -> timedelta:
+    headers = getattr(getattr(error, "response", None), "headers", {})
+    return retry_after(headers.get("Retry-After", "")) or pace.PAUSE
 
 
 def _safe(said: object) -> str:

@@ -15,6 +15,11 @@ _NEVER_CONNECTED = {
     "NameResolutionError",
     "NewConnectionError",
     "SSLCertVerificationError",
+    # Of boto3, which has nothing to sign a call with, or does not know where to call.
+    "CredentialRetrievalError",
+    "NoCredentialsError",
+    "NoRegionError",
+    "PartialCredentialsError",
 }
 
 #: So `http.client` begins when a proxy refuses to lead on. What else is called an error of the proxy may be a

@@ -30,6 +30,7 @@ from requests.adapters import HTTPAdapter
 
 from saleor_personalize.enums import DeviceGone
 from saleor_personalize.exceptions import ChannelError
+from saleor_personalize.messaging import pace
 from saleor_personalize.messaging.channels.base import (
     Capabilities,
     Channel,
@@ -51,8 +52,6 @@ _ACCOUNT = f"""
 SELECT {prepared.columns(PushAccount, "account")} FROM {PushAccount._meta.db_table} AS account
 WHERE installation_id = %(shop)s
 """  # noqa: S608 (the names of the tables are ours)
-#: How long Google asks to wait after a refusal of too many that names no time.
-_PAUSE = timedelta(minutes=1)
 #: Accounts whose connections are kept.
 _MOST_APPS = 50
 #: More than any worker has calls under way: none waits for a thread, after it was claimed.
@@ -371,9 +370,11 @@ def _read(answer: Any) -> _Told:
     response = error.http_response
     if response is None:
         if never_connected(error.cause or error):
-            return _Told(fault=ChannelError("No connection to Firebase."))
+            return _Told(fault=ChannelError("No connection to Firebase.", retry_after=pace.REST))
         return _Told(
-            fault=ChannelError("Firebase did not answer.", is_ambiguous=True),
+            fault=ChannelError(
+                "Firebase did not answer.", is_ambiguous=True, retry_after=pace.REST
+            ),
         )
     status = response.status_code
     if isinstance(error, exceptions.InvalidArgumentError):
@@ -442,7 +443,8 @@ def _retry_after(response: Any, status: int) -> timedelta | None:
         delay = str(detail.get("retryDelay", "")).removesuffix("s")
         if delay.replace(".", "", 1).isdecimal():
             return timedelta(seconds=min(float(delay), 86_400))
-    return _PAUSE if status == _TOO_MANY else None
+    # As long as Google asks for where it names no time.
+    return pace.PAUSE if status == _TOO_MANY else None
 
 
 def _summed(told: Sequence[_Told], *, dead: tuple[str, ...]) -> SendResult:

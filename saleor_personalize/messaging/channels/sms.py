@@ -224,7 +224,9 @@ def _raise_fault(error: httpx.HTTPError) -> NoReturn:
     # Of a proxy: that it did not lead on. One that breaks later has another name here.
     unmade = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
     if isinstance(error, unmade) or never_connected(error):
-        raise ChannelError("No connection to the provider.") from None
+        raise ChannelError("No connection to the provider.", retry_after=pace.REST) from None
     raise ChannelError(
-        f"The provider did not answer ({type(error).__name__}).", is_ambiguous=True
+        f"The provider did not answer ({type(error).__name__}).",
+        is_ambiguous=True,
+        retry_after=pace.REST,
     ) from None

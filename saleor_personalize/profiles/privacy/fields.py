@@ -203,7 +203,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     },
     Heartbeat: _shops("at"),
     ShownProblem: _shops("key", "since", "shown_at", "well_since"),
-    Pace: _shops("key", "free_at", "queue_at", "day", "taken", "paused_until"),
+    Pace: _shops("key", "free_at", "queue_at", "queue_ends_at", "day", "taken", "paused_until"),
     ProviderWebhook: _shops("secret", "secret_hash", "created_at", "heard"),
     PageDropOff: _shops("page", "measured_at", "view_count", "went_on_count", "seconds"),
     OutgoingWebhook: {
@@ -300,7 +300,8 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     Profile: _persons(
         "profiles", "person", "merged_into", "saleor_updated_at", "inbox_version", "phone_wanted_at",
         public_id="reference", first_name="first_name", language_code="language",
-        country_code="country", time_zone="time_zone", traits="traits", joined_at="joined_at", paused_until="paused_until",
+        country_code="country", time_zone="time_zone",
+        time_zone_told_at="time_zone_told_at", traits="traits", joined_at="joined_at", paused_until="paused_until",
         max_messages_per_week="max_messages_per_week", first_seen_at="first_seen_at",
     ),
     # An address is exported in plain text; its hash says nothing to anybody.

@@ -71,6 +71,33 @@ def test_b62_whose_clock_it_is(db: None) -> None:
     assert clocks.zone_of(told) == BERLIN
 
 
+@pytest.mark.parametrize(
+    ("told", "clock"),
+    [
+        # Who speaks for the person first: what the shop says of any of them counts most.
+        ([("", "Asia/Kolkata", 1, ""), ("Europe/Berlin", "", 0, "")], (BERLIN, "trait")),
+        ([("", "Asia/Kolkata", 1, ""), ("", "Europe/Berlin", 2, "")], (BERLIN, "device")),
+        ([("", "Asia/Kolkata", 3, ""), ("", "Europe/Berlin", 2, "")], (KOLKATA, "device")),
+        ([("", "", 0, "DE"), ("", "Asia/Kolkata", 1, "")], (KOLKATA, "device")),
+        ([("", "", 0, "US"), ("Mars/Base", "", 0, "IN"), ("", "", 0, "DE")], (KOLKATA, "country")),
+        ([("", "", 0, "US"), ("", "Mars/Base", 1, "")], None),
+    ],
+)
+def test_b77_all_that_is_known_of_a_person_tells_their_clock(
+    told: list[tuple[str, str, int, str]], clock: tuple[tzinfo, str] | None
+) -> None:
+    members = [
+        clocks.Told(
+            {"time_zone": named} if named else {},
+            device,
+            at(f"2026-01-0{day}T12:00") if day else None,
+            country,
+        )
+        for named, device, day, country in told
+    ]
+    assert clocks.clock_told(members) == clock
+
+
 @pytest.mark.parametrize("text", ["", "21", "25:00", "9:99", "x:y"])
 def test_b62_what_is_no_time_of_day(text: str) -> None:
     with pytest.raises(ValueError, match=r"time of day|must be in"):
