@@ -100,12 +100,14 @@ def test_b126_subjects_and_previews_name_nothing_that_merely_stands_in_the_messa
 def test_b82_every_picture_has_an_alt_text_and_mail_is_small(template: str) -> None:
     from saleor_personalize.enums import DeliveryChannel, Purpose
 
-    rendered = render(template=template, context=CONTEXT, language_code="DE")
+    way_out = "https://app.example/personalize/unsubscribe/"
+    context = {**CONTEXT, "unsubscribe_url": way_out}
+    rendered = render(template=template, context=context, language_code="DE")
     is_asked_for = template == "confirm_opt_in"
     found = content_checks.findings(
         rendered=rendered,
         delivery_channel=DeliveryChannel.EMAIL,
         purpose=Purpose.TRANSACTIONAL if is_asked_for else Purpose.MARKETING,
-        ways_out=["https://shop.example/"],
+        ways_out=[way_out],
     )
     assert found == []
