@@ -153,15 +153,16 @@ def send(
     turn = messaging.may_leave(
         draft=draft,
         destination=way.destination,
-        is_queued=row.held_by == NotSentReason.THROTTLED,
+        queue=row.queue if row.held_by == NotSentReason.THROTTLED else "",
         now=now,
     )
     if turn is not None:
         if offer is not None:
             offering.release(offer=offer)
-        if case.about.expires_at is not None:
-            turn = min(turn, case.about.expires_at)
-        cases.wait_until(row, turn, since=row.step_since, held_by=NotSentReason.THROTTLED)
+        ends_at = case.about.expires_at
+        until = turn.at if ends_at is None else min(turn.at, ends_at)
+        row.queue = turn.queue
+        cases.wait_until(row, until, since=row.step_since, held_by=NotSentReason.THROTTLED)
         return None
     if first is None and holding_out.is_held_out(case, now):
         # Whoever is left alone came as far as all others: nothing else spoke against the message.

@@ -132,18 +132,19 @@ class Draft:
 
 
 def may_leave(
-    *, draft: Draft, destination: Destination, is_queued: bool, now: datetime
-) -> datetime | None:
+    *, draft: Draft, destination: Destination, now: datetime, queue: str = ""
+) -> pace.Turn | None:
     """Take the message's share of what may leave now; None: it goes, else when to look again.
 
-    Must be the last question of the deciding transaction that can put the message off.
+    `queue` is the one in which it has waited (`pace.Turn`). Must be the last question of the deciding transaction
+    that can put the message off.
     """
     return pace.take(
         installation=draft.profile.installation,
         delivery_channel=draft.delivery_channel,
         recipient=destination.value,
         purpose=draft.purpose,
-        is_queued=is_queued,
+        queue=queue,
         now=now,
     )
 

@@ -202,7 +202,7 @@ def _decide(profile: Profile, now: datetime) -> tuple[Message, OutgoingMessage] 
             )
             return None
         destination = destinations.of_identity(recipient)
-        if operations.may_leave(draft=draft, destination=destination, is_queued=False, now=now):
+        if operations.may_leave(draft=draft, destination=destination, now=now):
             # The provider wants to be left alone: the next run looks again.
             return None
         operations.begin_hand_over(

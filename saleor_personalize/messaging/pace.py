@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection
 
@@ -36,12 +36,21 @@ _MORNING = timedelta(hours=1)
 #: A queue is forgotten so long after the next one should have come out of it: they may have bought, or their shop
 #: stopped.
 _PATIENCE = timedelta(minutes=2)
+#: Whoever comes out of a queue so much before there is room waits for it, and not once more behind everybody.
+_JITTER = timedelta(seconds=1)
 #: Channels by which every shop sends through an account of its own.
 _OWN_ACCOUNT = (DeliveryChannel.PUSH,)
 #: What stays inside the service: nobody is there to be pressed.
 _INSIDE = (DeliveryChannel.IN_APP,)
 _ALL = "*"
 _DAY = "day"
+
+
+class Turn(NamedTuple):
+    """When somebody who was turned away looks again, and in whose queue they stand; "": in none."""
+
+    at: datetime
+    queue: str
 
 
 @dataclass(frozen=True)
@@ -69,14 +78,14 @@ def take(
     delivery_channel: str,
     recipient: str,
     purpose: str,
-    is_queued: bool,
+    queue: str,
     now: datetime,
-) -> datetime | None:
+) -> Turn | None:
     """Take one message's share of what may leave now; None: it may go, else when to look again.
 
     Must run in the transaction that decides, after everything else: its rows stay locked until then.
-    `recipient` is the address. `is_queued`: it was turned away before, and this is its turn. What an order
-    needs waits for the provider alone, and for nobody who waits.
+    `recipient` is the address. `queue` is the one in which it has waited for this turn, "" for a newcomer. What
+    an order needs waits for the provider alone, and for nobody who waits.
     """
     if delivery_channel in _INSIDE:
         return None
@@ -88,17 +97,19 @@ def take(
         *_days(installation, delivery_channel, today),
     ]
     if not limits:
-        return _paused_until(account, delivery_channel, now)
+        until = _paused_until(account, delivery_channel, now)
+        return until and Turn(until, queue)
     given = {
         "account": account,
         "channel": delivery_channel,
         "now": now,
         "today": today,
         "tomorrow": _begin_of(today + timedelta(days=1)),
-        "is_first": is_queued or not is_marketing,
+        "is_first": bool(queue) or not is_marketing,
         "is_marketing": is_marketing,
-        "is_queued": is_queued and is_marketing,
+        "queue": queue if is_marketing else "",
         "patience": _PATIENCE,
+        "jitter": _JITTER,
         "count": len(limits),
         "shops": [limit.shop for limit in limits],
         "keys": [limit.key for limit in limits],
@@ -107,12 +118,12 @@ def take(
         "spreads": [limit.spread for limit in limits],
         "mosts": [limit.most if is_marketing else None for limit in limits],
     }
-    found, goes, until = _fetch(_TAKE, given)
+    found, goes, until, stands_in = _fetch(_TAKE, given)
     if found < len(limits):
         # The first message under a key.
         _fetch(_OPEN, given)
-        found, goes, until = _fetch(_TAKE, given)
-    return None if goes else max(until, now)
+        found, goes, until, stands_in = _fetch(_TAKE, given)
+    return None if goes else Turn(max(until, now), stands_in or queue)
 
 
 def pause(
@@ -252,7 +263,8 @@ def _fetch(statement: str, given: dict[str, Any]) -> tuple[Any, ...]:
 _TABLE = Pace._meta.db_table
 #: All rows or none: `open_at` is when each of them lets a message through again, `rests_until` when the provider
 #: does. Rows are locked in one order, and none before all are there: whoever opens the others may wait for
-#: somebody who wants the first. A row that turns somebody away gives them a place in its queue.
+#: somebody who wants the first. A row that turns somebody away gives them a place in its queue; they stand in
+#: the one with the last place, and keep it from being forgotten when they come out of it.
 _TAKE = f"""
 WITH wanted AS (
   SELECT * FROM unnest(%(shops)s::bigint[], %(keys)s::text[], %(steps)s::interval[], %(slacks)s::interval[],
@@ -261,7 +273,7 @@ WITH wanted AS (
   SELECT count(*) AS found FROM {_TABLE} AS pace
   JOIN wanted ON wanted.key = pace.key AND wanted.shop IS NOT DISTINCT FROM pace.installation_id
 ), held AS (
-  SELECT pace.id, wanted.step, wanted.slack, wanted.spread, wanted.most, pace.free_at, pace.paused_until,
+  SELECT pace.id, pace.key, wanted.step, wanted.slack, wanted.spread, wanted.most, pace.free_at, pace.paused_until,
          CASE WHEN pace.queue_ends_at > %(now)s THEN pace.queue_at END AS queue_at,
          CASE WHEN pace.day = %(today)s::date THEN pace.taken ELSE 0 END AS taken
   FROM {_TABLE} AS pace
@@ -282,7 +294,9 @@ WITH wanted AS (
 ), ruling AS (
   SELECT count(*) AS found, bool_and(GREATEST(open_at, rests_until) <= %(now)s) AS goes FROM asked
 ), told AS (
-  SELECT asked.*, goes, NOT goes AND open_at > %(now)s AND %(is_marketing)s AS is_turned_away,
+  SELECT asked.*, goes, NOT goes AND %(is_marketing)s
+           AND open_at > %(now)s + CASE WHEN %(queue)s = '' THEN interval '0' ELSE %(jitter)s::interval END
+           AS is_turned_away,
          GREATEST(asked.queue_at, open_at) + spread AS place
   FROM asked, ruling WHERE ruling.found = %(count)s
 ), moved AS (
@@ -290,15 +304,17 @@ WITH wanted AS (
     free_at = CASE WHEN goes THEN GREATEST(told.free_at, %(now)s) + step ELSE told.free_at END,
     taken = CASE WHEN goes THEN told.taken + 1 ELSE told.taken END,
     day = %(today)s,
-    queue_at = CASE WHEN is_turned_away THEN place ELSE pace.queue_at END,
+    queue_at = CASE WHEN is_turned_away THEN place ELSE COALESCE(told.queue_at, %(now)s) END,
     queue_ends_at = GREATEST(
       pace.queue_ends_at,
-      CASE WHEN %(is_queued)s THEN %(now)s + spread + %(patience)s::interval END,
+      CASE WHEN told.key = %(queue)s THEN %(now)s + spread + %(patience)s::interval END,
       CASE WHEN is_turned_away AND told.queue_at IS NULL THEN place + %(patience)s::interval END)
   FROM told WHERE pace.id = told.id
-  RETURNING goes, GREATEST(open_at, rests_until, CASE WHEN is_turned_away THEN place END) AS until
+  RETURNING goes, told.key, CASE WHEN is_turned_away THEN place END AS own_place, open_at, rests_until
 )
-SELECT count(*), bool_and(goes), max(until) FROM moved
+SELECT count(*), bool_and(goes), max(GREATEST(open_at, rests_until, own_place)),
+       (array_agg(key ORDER BY own_place DESC) FILTER (WHERE own_place IS NOT NULL))[1]
+FROM moved
 """  # noqa: S608 (the name of the table is ours)
 _OPEN = f"""
 INSERT INTO {_TABLE} (installation_id, key, free_at, queue_at, queue_ends_at, day, taken)

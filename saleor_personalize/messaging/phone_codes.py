@@ -138,9 +138,9 @@ def _decided(claim: PhoneClaim, now: datetime) -> tuple[Message, OutgoingMessage
         return None
     address = Address(claim.pk, claim.number, IdentityKind.PHONE.value)
     destination = Destination(DeliveryChannel.SMS, claim.number_hash, profile, (address,))
-    wait = operations.may_leave(draft=draft, destination=destination, is_queued=False, now=now)
-    if wait is not None:
-        claim.due_at = wait
+    turn = operations.may_leave(draft=draft, destination=destination, now=now)
+    if turn is not None:
+        claim.due_at = turn.at
         return None
     claim.code_hash, claim.expires_at = _hash(claim, code), now + EXPIRY
     # A worker that is killed now leaves it uncertain: the code would be too old, the person asks for another.

@@ -60,15 +60,27 @@ def take(
     recipient: str = "ann@example.com",
     purpose: str = Purpose.MARKETING,
     channel: str = DeliveryChannel.EMAIL,
-    is_queued: bool = False,
+    queue: str = "",
 ) -> datetime | None:
+    turn = turn_of(installation, at, recipient, purpose, channel, queue)
+    return turn and turn.at
+
+
+def turn_of(
+    installation: Installation,
+    at: datetime,
+    recipient: str = "ann@example.com",
+    purpose: str = Purpose.MARKETING,
+    channel: str = DeliveryChannel.EMAIL,
+    queue: str = "",
+) -> pace.Turn | None:
     with transaction.atomic():
         return pace.take(
             installation=installation,
             delivery_channel=channel,
             recipient=recipient,
             purpose=purpose,
-            is_queued=is_queued,
+            queue=queue,
             now=at,
         )
 
@@ -84,7 +96,7 @@ def test_b80_a_provider_gets_no_more_than_its_rate_in_any_such_time(
     went: list[datetime] = []
     at = NOW
     while at < NOW + 10 * SECOND:
-        if take(installation, at, is_queued=True) is None:
+        if take(installation, at, queue="email") is None:
             went.append(at)
         at += timedelta(milliseconds=10)
     for first in went:
@@ -104,7 +116,7 @@ def test_b80_without_limits_nothing_is_written_and_everything_goes(
                 delivery_channel="email",
                 recipient="ann@example.com",
                 purpose="marketing",
-                is_queued=False,
+                queue="",
                 now=NOW,
             )
             is None
@@ -129,7 +141,7 @@ def test_b80_a_decision_costs_one_statement(
             delivery_channel="email",
             recipient="ann@gmail.com",
             purpose="marketing",
-            is_queued=False,
+            queue="",
             now=NOW + SECOND,
         )
 
@@ -171,7 +183,7 @@ def test_b80_a_day_has_a_maximum_by_the_clock_of_the_shop(
     midnight = (there + DAY).replace(hour=0, minute=0, second=0, microsecond=0)
     assert until is not None
     assert timedelta(0) <= until - midnight <= HOUR
-    assert take(installation, until, is_queued=True) is None
+    assert take(installation, until, queue="email/day") is None
 
 
 @pytest.mark.django_db
@@ -216,7 +228,7 @@ def test_b80_who_waits_keeps_a_place_in_the_queue(
     # Whoever comes later does not jump it, though nothing has left for a minute.
     late = take(installation, NOW + 90 * SECOND)
     assert late == NOW + 4 * MINUTE
-    assert take(installation, first, is_queued=True) is None
+    assert take(installation, first, queue="email") is None
 
 
 @pytest.mark.django_db
@@ -264,7 +276,7 @@ def test_b80_shops_that_share_an_account_share_its_rate_and_its_queue(
     assert take(installation) is None
     assert take(other_installation) == NOW + 2 * MINUTE
     assert take(installation) == NOW + 3 * MINUTE
-    assert take(other_installation, NOW + 2 * MINUTE, is_queued=True) is None
+    assert take(other_installation, NOW + 2 * MINUTE, queue="email") is None
 
 
 @pytest.mark.django_db
@@ -276,9 +288,9 @@ def test_b80_a_shop_has_its_own_day_and_its_own_account_for_push(
         assert take(installation, channel=channel) is None
         assert take(installation, channel=channel) is not None
         assert take(other_installation, channel=channel) is None
-    assert take(installation, NOW + MINUTE, channel="push", is_queued=True) is None
+    assert take(installation, NOW + MINUTE, channel="push", queue="push") is None
     # Its rate would let it go now; its day does not.
-    tomorrow = take(installation, NOW + 2 * MINUTE, channel="push", is_queued=True)
+    tomorrow = take(installation, NOW + 2 * MINUTE, channel="push", queue="push")
     assert tomorrow is not None
     assert tomorrow > NOW + HOUR
 
@@ -304,7 +316,7 @@ def test_b80_a_pause_holds_whatever_else_is_limited_and_when_the_shop_it_came_fr
     until = take(installation)
     assert until is not None
     assert NOW + MINUTE <= until <= NOW + HOUR
-    assert take(installation, until, is_queued=True) is None
+    assert take(installation, until, queue="email") is None
 
 
 @pytest.mark.django_db
@@ -330,7 +342,7 @@ def test_b80_nobody_waits_behind_those_who_never_come(
     # While they come, others stand behind them,
     for place in places[:5]:
         assert place is not None
-        assert take(installation, place, is_queued=True) is None
+        assert take(installation, place, queue="email") is None
     assert take(other_installation, NOW + 7 * MINUTE) == NOW + 102 * MINUTE
     # also when what an order needs goes in between. Then their shop stops.
     order = {"purpose": Purpose.TRANSACTIONAL}
@@ -338,6 +350,54 @@ def test_b80_nobody_waits_behind_those_who_never_come(
     assert take(other_installation, NOW + 8.5 * MINUTE) == NOW + 103 * MINUTE
     assert take(other_installation, NOW + 10 * MINUTE) is None
     assert take(other_installation, NOW + 10 * MINUTE) == NOW + 12 * MINUTE
+
+
+@pytest.mark.django_db
+def test_b80_a_queue_of_nobody_is_not_kept_by_those_of_another_one(
+    installation: Installation, settings: Any
+) -> None:
+    set_to(
+        settings, PACE={"email": (1, MINUTE)}, DOMAIN_PACE={"gmail": (1, 10 * MINUTE)}
+    )
+    ann, bob = "ann@gmail.com", "bob@other.example"
+    assert take(installation, recipient=ann) is None
+    # They stand in both queues, and wait for the longer one.
+    first, second = (turn_of(installation, NOW, recipient=ann) for _ in range(2))
+    assert first == (NOW + 20 * MINUTE, "email:gmail")
+    assert second == (NOW + 30 * MINUTE, "email:gmail")
+    # Then come many whose shop stops.
+    places = [take(installation, recipient=bob) for _ in range(100)]
+    assert places[-1] == NOW + 103 * MINUTE
+    assert take(installation, first.at, recipient=ann, queue=first.queue) is None
+    assert take(installation, NOW + 21 * MINUTE, recipient=bob) is None
+    late = turn_of(installation, NOW + 21 * MINUTE, recipient=bob)
+    assert late == (NOW + 23 * MINUTE, "email")
+    # The one that people come out of is still there, and nobody jumps it.
+    assert take(installation, NOW + 25 * MINUTE, recipient=ann) == NOW + 40 * MINUTE
+
+
+@pytest.mark.django_db
+def test_b80_whoever_comes_out_of_a_queue_a_moment_early_keeps_the_place(
+    installation: Installation, settings: Any
+) -> None:
+    set_to(settings, PACE={"email": (1, MINUTE)})
+    assert take(installation) is None
+    places = [take(installation) for _ in range(3)]
+    assert places == [NOW + n * MINUTE for n in (2, 3, 4)]
+    late = 20 * timedelta(milliseconds=1)
+    assert take(installation, NOW + 2 * MINUTE + late, queue="email") is None
+    early = turn_of(installation, NOW + 3 * MINUTE, queue="email")
+    assert early == (NOW + 3 * MINUTE + late, "email")
+    assert take(installation, NOW + 3 * MINUTE + late, queue="email") is None
+    # The end of the queue is where it was; whoever is held by more than that goes there.
+    assert take(installation, NOW + 3 * MINUTE + late) == NOW + 5 * MINUTE + late
+    pace.pause(
+        installation_id=installation.pk,
+        delivery_channel="email",
+        until=NOW + 5 * MINUTE,
+        now=NOW + 4 * MINUTE,
+    )
+    assert take(installation, NOW + 4 * MINUTE, queue="email") == NOW + 6 * MINUTE + late
 
 
 @pytest.mark.django_db

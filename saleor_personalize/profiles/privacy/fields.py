@@ -423,7 +423,7 @@ FIELDS: Mapping[type[models.Model], Handlings] = {
     ChangedProfile: _persons("", "person", "profile", "changed_at", "has_ordered"),
     Enrollment: _persons(
         "enrollments", "enrollments", "profile", "version", "entry_key", "path", "waits_for",
-        "waits_until", "due_at", "step_since",
+        "waits_until", "queue", "due_at", "step_since",
         journey="journey", subject_kind="subject_kind", subject_saleor_id="subject_id",
         entry="entry", occurred_at="occurred_at", context="context", branches="branches",
         held_by="held_by", status="status",
