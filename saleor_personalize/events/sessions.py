@@ -220,12 +220,16 @@ def _hour(name: str, value: Any) -> int | None:
     return value if type(value) is int and 0 <= value <= 23 else None
 
 
+#: What browsers say that hide where they are: UTC, and Firefox that of Iceland, whose people their country tells.
+_HIDDEN = {"Atlantic/Reykjavik"}
+
+
 @functools.cache
 def _zones() -> frozenset[str]:
     """Return the names of time zones; to find them takes a walk through the files of the system."""
     names = available_timezones()
-    # Places: browsers that hide theirs say UTC.
-    return frozenset(name for name in names if "/" in name and not name.startswith("Etc/"))
+    places = (name for name in names if "/" in name and not name.startswith("Etc/"))
+    return frozenset(places) - _HIDDEN
 
 
 def _zone(name: str, value: Any) -> str | None:

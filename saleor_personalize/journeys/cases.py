@@ -16,7 +16,7 @@ from saleor_personalize.journeys.versions import definition_of, trigger_for
 from saleor_personalize.messaging import operations as messaging
 from saleor_personalize.messaging import topics
 from saleor_personalize.messaging.operations import Draft
-from saleor_personalize.models import Enrollment
+from saleor_personalize.models import Enrollment, Message
 
 #: The first wait after a fault; each further one is as long as all before it together.
 FIRST_RETRY = timedelta(minutes=1)
@@ -123,7 +123,16 @@ def leave_message(row: Enrollment) -> None:
 
 def retry_at(case: Case, now: datetime) -> datetime:
     """Wait as long as was waited already, but look once more when it becomes too late."""
-    at = now + max(FIRST_RETRY, now - case.enrollment.step_since)
+    return _in_time(case, now + max(FIRST_RETRY, now - case.enrollment.step_since))
+
+
+def next_try_at(case: Case, message: Message, now: datetime) -> datetime:
+    """Do the same after a message was tried, by how often: whoever stood in a queue before was waiting, too."""
+    at = _in_time(case, now + FIRST_RETRY * 2 ** (message.attempts - 1))
+    return max(at, message.retry_at or now)
+
+
+def _in_time(case: Case, at: datetime) -> datetime:
     return at if case.about.expires_at is None else min(at, case.about.expires_at)
 
 

@@ -56,7 +56,7 @@ class HandOver:
         if message.status == MessageStatus.FAILED and leaving.offer is not None:
             offering.withdraw(offer=leaving.offer, now=now, connect=self.outside.connect)
         if wants_retry:
-            due_at = max(cases.retry_at(self.case, now), message.retry_at or now)
+            due_at = cases.next_try_at(self.case, message, now)
             returning.put_back(self._row(), leaving.before, due_at=due_at)
         elif message.status == MessageStatus.FAILED and leaving.fallback_at is not None:
             self._row().filter(status=EnrollmentStatus.WAITING, due_at=leaving.fallback_at).update(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from html import escape, unescape
+from html.parser import HTMLParser
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from uuid import UUID
 
@@ -37,12 +38,9 @@ from saleor_personalize.models import Installation, Message, MessageCopy
 MAX_BYTES = 102_000
 #: Nobody reads and clicks so soon after the hand-over.
 _TOO_FAST = timedelta(seconds=2)
+#: One that is not closed hides all that follows.
+_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 _HREF = re.compile(r"""(<a\b[^>]*?\shref\s*=\s*)("[^"]*"|'[^']*')""", re.IGNORECASE)
-#: As browsers read it: an attribute before may hold ">", and an address may stand without quotes.
-_LINK = re.compile(
-    r"""<a\b(?:[^>"']|"[^"]*"|'[^']*')*?\shref\s*=\s*("[^"]*"|'[^']*'|[^\s"'>]+)""", re.IGNORECASE
-)
-_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _URL = re.compile(r"https?://[^\s<>\"']+")
 _AFTER_URL = ".,;:!?)]}"
 #: A part of a path that may be somebody's: an id in it opens a cart.
@@ -76,8 +74,22 @@ def finish(
 
 def shows(html: str, ways_out: Collection[str]) -> bool:
     """Tell whether one of these addresses is linked where people can see it: comments do not count."""
-    found = (link[1].strip("\"'") for link in _LINK.finditer(_COMMENT.sub("", html)))
-    return not {unescape(address).strip() for address in found}.isdisjoint(ways_out)
+    reader = _Links()
+    reader.feed(_COMMENT.sub("", html))
+    reader.close()
+    return not reader.found.isdisjoint(ways_out)
+
+
+class _Links(HTMLParser):
+    """Where the links of a mail lead, read as browsers do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in {"a", "area"}:
+            self.found.update((value or "").strip() for name, value in attrs if name == "href")
 
 
 def why_incomplete(error: TemplateIncomplete) -> NotSentReason:

@@ -9,11 +9,11 @@ once).
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from email.utils import parseaddr
+from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -71,6 +71,8 @@ HAND_OVER_LEASE = timedelta(minutes=10)
 MAX_ATTEMPTS = 10
 #: Seconds for which a delivery channel is kept as it was built.
 _BELIEVED = 1.0
+#: Seconds from which on it counts that a provider let us wait for its answer.
+_SILENCE = 5.0
 #: Both are done for every message that goes: planned once.
 _CLAIM = f"""
 UPDATE {Message._meta.db_table} AS message SET handed_over_at = %(now)s
@@ -321,7 +323,7 @@ class Channels:
     def get(self, delivery_channel: str) -> Channel:
         """Raises ConfigurationError or UnknownAlias."""
         built_at, channel = self._built.get(delivery_channel, (0.0, None))
-        moment = time.monotonic()
+        moment = monotonic()
         if channel is None or moment - built_at > _BELIEVED:
             channel = build_backend("CHANNELS", delivery_channel)
             self._built[delivery_channel] = moment, channel
@@ -338,6 +340,8 @@ class Call:
     #: None: it was settled before any provider was called.
     sending: Sending | None
     wants_retry: bool = False
+    #: When it began, by a clock that is never set (seconds).
+    began: float = field(default_factory=monotonic)
 
     def is_over(self) -> bool:
         """Tell whether the provider has answered."""
@@ -376,7 +380,7 @@ class Call:
                 _bury(message, outgoing.recipients or (outgoing.recipient,), now)
             if answer.has_unsubscribed and message.delivery_channel == DeliveryChannel.SMS:
                 texts.stop(installation=message.installation, hashed=message.address_hash, now=now)
-            return _record_failure(message, answer, now)
+            return _record_failure(message, answer, now, _waited(self.began))
         if message.status != MessageStatus.SENT:
             _settle(
                 message,
@@ -460,8 +464,10 @@ def call(
     """Begin to give a committed message to its delivery channel: claim it, and call the provider.
 
     Must run outside any transaction. `channel` takes it instead of the one that CHANNELS names; `channels`
-    keeps those that it names for whoever hands over many. Nothing may come between the decision and this: what is recorded of the person meanwhile is not looked at.
+    keeps those that it names for whoever hands over many. Nothing may come between the decision and this: what
+    is recorded of the person meanwhile is not looked at.
     """
+    began = monotonic()
     if message.delivery_channel == DeliveryChannel.PUSH:
         is_ours, tokens = _claim_push(message, outgoing.recipients, now)
         if not tokens:
@@ -498,9 +504,10 @@ def call(
     except (ConfigurationError, UnknownAlias) as error:
         return Call(message, outgoing, now, _failed(ChannelError(str(error))))
     try:
-        return Call(message, outgoing, now, channel.begin(outgoing))
+        sending = channel.begin(outgoing)
     except Exception as error:
-        return Call(message, outgoing, now, _failed(error))
+        sending = _failed(error)
+    return Call(message, outgoing, now, sending, began=began)
 
 
 def _failed(error: Exception) -> Sending:
@@ -621,15 +628,24 @@ def _is_stopped(message: Message) -> bool:
     )
 
 
-def _record_failure(message: Message, error: ChannelError, now: datetime) -> bool:
+def _waited(began: float) -> timedelta:
+    """Return for how long a provider was silent; nothing for one that answered as providers do."""
+    seconds = monotonic() - began
+    return timedelta(seconds=seconds if seconds > _SILENCE else 0)
+
+
+def _record_failure(
+    message: Message, error: ChannelError, now: datetime, waited: timedelta
+) -> bool:
+    """`waited`: how long ago `now` is, as the provider wants to be left alone from its answer on."""
     logger.warning("Message %s was not handed over: %s", message.public_id, error)
-    wait = error.retry_after and min(error.retry_after, pace.LONGEST_PAUSE)
+    wait = error.retry_after and waited + min(error.retry_after, pace.LONGEST_PAUSE)
     if wait is not None:
         pace.pause(
             installation_id=message.installation_id,
             delivery_channel=message.delivery_channel,
             until=now + wait,
-            now=now,
+            now=now + waited,
         )
     if error.is_ambiguous:
         _settle(message, MessageStatus.UNCERTAIN, now, handed_over_at=now, error=str(error))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import formats, translation
 
 from saleor_personalize.conf import settings
@@ -145,12 +145,17 @@ def _due(now: datetime, limit: int) -> list[Profile]:
         .order_by("recorded_at")
         .values_list("profile", flat=True)[:limit]
     )
-    failed = Message.objects.filter(
-        template=KEY,
-        status=MessageStatus.FAILED,
-        decided_at__lte=now - FIRST_RETRY,
-        installation__sends_stopped_at=None,
-    ).values_list("profile", flat=True)[:limit]
+    failed = (
+        Message.objects.filter(
+            Q(retry_at=None) | Q(retry_at__lte=now),
+            template=KEY,
+            status=MessageStatus.FAILED,
+            decided_at__lte=now - FIRST_RETRY,
+            installation__sends_stopped_at=None,
+        )
+        .order_by("decided_at")
+        .values_list("profile", flat=True)[:limit]
+    )
     # Each person once, in this order.
     ids = list(dict.fromkeys([*waiting, *failed]))
     people = Profile.objects.select_related("installation").in_bulk(ids)
@@ -168,7 +173,7 @@ def _decide(profile: Profile, now: datetime) -> tuple[Message, OutgoingMessage] 
             .order_by("-pk")
             .first()
         )
-        if newest is None or (failed is not None and now < _retry_at(failed)):
+        if newest is None or (failed is not None and now < (failed.retry_at or now)):
             return None
         draft = Draft(
             key=failed.idempotency_key if failed else f"{KEY}:{newest.pk}",
@@ -224,18 +229,17 @@ def _recipient(profile: Profile) -> Identity | None:
     return own.exclude(address="").first() or guards.address_identity(profile=profile)
 
 
-def _retry_at(failed: Message) -> datetime:
-    waits: int = 2 ** (failed.attempts - 1)
-    return failed.decided_at + FIRST_RETRY * waits
-
-
 def _hand_over(message: Message, outgoing: OutgoingMessage, now: datetime) -> None:
     wants_more = operations.hand_over(message=message, outgoing=outgoing, now=now)
-    if message.status == MessageStatus.FAILED and not wants_more:
+    row = Message.objects.of(message.installation).filter(
+        pk=message.pk, status=MessageStatus.FAILED
+    )
+    if wants_more:
+        wait = FIRST_RETRY * 2 ** (message.attempts - 1)
+        row.update(retry_at=max(now + wait, message.retry_at or now))
+    elif message.status == MessageStatus.FAILED:
         # Refused for good: what is left FAILED would be tried again.
-        Message.objects.of(message.installation).filter(pk=message.pk).update(
-            status=MessageStatus.NOT_SENT
-        )
+        row.update(status=MessageStatus.NOT_SENT)
 
 
 def _lines(profile: Profile) -> QuerySet[Consent]:

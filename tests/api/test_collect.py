@@ -799,7 +799,9 @@ def test_b77_the_clock_of_the_latest_visit_that_told_one_counts(
     assert profile.time_zone_told_at == now - timedelta(hours=20)
 
 
-@pytest.mark.parametrize("zone", ["UTC", "Etc/UTC", "Etc/GMT+5", "GMT", "localtime", "Factory"])
+@pytest.mark.parametrize(
+    "zone", ["UTC", "Etc/UTC", "Etc/GMT+5", "GMT", "localtime", "Factory", "Atlantic/Reykjavik"]
+)
 def test_b77_what_is_no_place_is_no_clock(collect: Collect, zone: str) -> None:
     response = collect([viewed()], session={"id": "s1", "timeZone": zone})
     assert response.json()["unread"] == ["session.timeZone"]

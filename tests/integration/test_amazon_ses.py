@@ -39,6 +39,7 @@ class Ses:
     port: int = 0
     status: int | None = 200
     error: str = ""
+    message: str = "No."
     calls: list[str] = field(default_factory=list)
 
 
@@ -54,7 +55,9 @@ def ses() -> Iterator[Ses]:
                 self.close_connection = True
                 self.connection.shutdown(socket.SHUT_RDWR)
                 return
-            body = {"message": "No."} if made.error else {"MessageId": f"ses-{len(made.calls)}"}
+            body = (
+                {"message": made.message} if made.error else {"MessageId": f"ses-{len(made.calls)}"}
+            )
             self.send_response(made.status)
             if made.error:
                 self.send_header("x-amzn-ErrorType", made.error)
@@ -98,6 +101,9 @@ def test_b67_a_mail_goes_by_amazon_and_has_its_id(ses: Ses) -> None:
         (400, "MailFromDomainNotVerifiedException", False, False, None),
         (403, "SignatureDoesNotMatch", False, False, None),
         (400, "MessageRejected", True, False, None),
+        (400, "RequestExpired", False, False, None),
+        (400, "ExpiredTokenException", False, False, None),
+        (404, "NotFoundException", False, False, None),
         (400, "BadRequestException", True, False, None),
         (500, "InternalFailure", False, True, pace.REST),
         (None, "", False, True, pace.REST),
@@ -123,6 +129,18 @@ def test_b67_b87_what_amazon_says_is_sorted_and_nothing_is_asked_twice(
         wait,
     )
     assert len(ses.calls) == 1
+
+
+def test_b67_a_sender_that_amazon_does_not_know_yet_ends_nobodys_journey(ses: Ses) -> None:
+    ses.status, ses.error = 400, "MessageRejected"
+    ses.message = (
+        "Email address is not verified. The following identities failed the check in region "
+        "EU-CENTRAL-1: shop@example.com"
+    )
+    with pytest.raises(ChannelError) as caught:
+        channel(ses.port).send(MAIL)
+    assert (caught.value.is_permanent, caught.value.is_ambiguous) == (False, False)
+    assert "shop@example.com" not in str(caught.value)
 
 
 def test_b67_who_cannot_call_amazon_has_sent_nothing(

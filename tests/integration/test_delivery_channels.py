@@ -3,6 +3,7 @@ what an order needs, kept apart (B76); and silence (B86)."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -40,6 +41,7 @@ from saleor_personalize.models import (
     Installation,
     Message,
     MessageEvent,
+    Pace,
     Profile,
     Suppression,
     email_hash,
@@ -367,6 +369,20 @@ def test_b71_a_provider_that_asks_for_patience_gets_it_and_nobody_gets_it_twice(
     assert the_one().due_at == NOW + 4 * HOUR + 7 * MINUTE
     advance(NOW + 4 * HOUR + 7 * MINUTE)
     assert reached() == (1, 1)
+
+
+def test_b71_a_provider_is_left_alone_from_its_answer_on_however_late_that_came(
+    installation: Installation, alice: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_phone(alice)
+    Phones.errors.append(ChannelError("Nobody answers.", retry_after=MINUTE / 4))
+    come_in(publish(installation, pushed()), alice)
+    clock = itertools.chain([100.0, 180.0], itertools.repeat(180.0))
+    monkeypatch.setattr(messaging, "monotonic", lambda: next(clock))
+    advance(NOW)
+    assert Pace.objects.get(key="push").paused_until == NOW + timedelta(seconds=95)
+    assert Message.objects.get().retry_at == NOW + timedelta(seconds=95)
+    assert the_one().due_at == NOW + timedelta(seconds=95)
 
 
 def test_b71_while_the_first_is_under_way_the_other_one_waits(

@@ -442,11 +442,16 @@ def test_b84_a_mail_just_below_goes(world: World, own_template: Any) -> None:
         ("<p>{{ unsubscribe_url }}</p>", False),
         ('<a href="{{ cart_url }}">Your cart</a>', False),
         ('<!--[if mso]>\n<a href="{{ unsubscribe_url }}">No more</a>\n<![endif]-->', False),
+        ('<!-- <a href="{{ unsubscribe_url }}">No more</a>', False),
         ('<a title="{{ unsubscribe_url }}" href="{{ cart_url }}">Your cart</a>', False),
+        ('<a data-href="{{ unsubscribe_url }}">No more</a>', False),
         ('<a title="a > b" href=" {{ unsubscribe_url }}\n">No more</a>', True),
         ("<a class=small href={{ unsubscribe_url }}>No more</a>", True),
         ('<a class="small" href="{{ unsubscribe_url }}">No more</a>', True),
         ("<A HREF='{{ preferences_url }}'>Choose</A>", True),
+        ('<a class="small"href="{{ unsubscribe_url }}">No more</a>', True),
+        ('<a/href="{{ unsubscribe_url }}">No more</a>', True),
+        ('<map><area href="{{ unsubscribe_url }}"></map>', True),
     ],
 )
 def test_b84_marketing_that_shows_no_way_out_is_not_sent_and_says_why(

@@ -356,9 +356,7 @@ def test_b80_nobody_waits_behind_those_who_never_come(
 def test_b80_a_queue_of_nobody_is_not_kept_by_those_of_another_one(
     installation: Installation, settings: Any
 ) -> None:
-    set_to(
-        settings, PACE={"email": (1, MINUTE)}, DOMAIN_PACE={"gmail": (1, 10 * MINUTE)}
-    )
+    set_to(settings, PACE={"email": (1, MINUTE)}, DOMAIN_PACE={"gmail": (1, 10 * MINUTE)})
     ann, bob = "ann@gmail.com", "bob@other.example"
     assert take(installation, recipient=ann) is None
     # They stand in both queues, and wait for the longer one.
@@ -525,6 +523,26 @@ def test_b80_past_its_moment_it_says_that_the_pace_held_it(
         ("sent", ""),
         ("not_sent", "throttled"),
     ]
+
+
+@pytest.mark.django_db
+def test_b80_a_try_again_does_not_count_the_time_in_the_queue(
+    installation: Installation, settings: Any, box: MoodyMailbox
+) -> None:
+    set_to(settings, PACE={"email": (1, HOUR)})
+    journey = publish(installation, message("first"))
+    for number, profile in enumerate(people(installation, 2)):
+        come_in(journey, profile, f"object-{number}")
+    advance(NOW)
+    second = Enrollment.objects.get(status="waiting")
+    assert (second.due_at, second.queue) == (NOW + 2 * HOUR, "email")
+    box.recipient_answer = "450 busy"
+    for wait in (timedelta(0), MINUTE, 3 * MINUTE, 7 * MINUTE):
+        Pace.objects.update(free_at=NOW)
+        advance(NOW + 2 * HOUR + wait)
+        second.refresh_from_db()
+        assert second.due_at == NOW + 2 * HOUR + 2 * wait + MINUTE
+    assert len(box.messages) == 1
 
 
 @pytest.mark.django_db

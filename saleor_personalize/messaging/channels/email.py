@@ -17,7 +17,7 @@ from anymail.exceptions import (
     AnymailUnsupportedFeature,
 )
 from anymail.message import AnymailMessage
-from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.utils import timezone
 from django.utils.encoding import punycode
@@ -42,15 +42,13 @@ _ADDRESS = re.compile(r"[^\s<>\"'(,;:]+@[^\s<>\"'),;:]+")
 #: this recipient, and another try, or another provider, can help.
 _OUR_FAULT = {401, 402, 403, 404, 408, 429}
 _SERVER_ERROR, _REFUSED, _TOO_MANY = 500, 400, 429
-#: What Amazon SES says with 400, and means so.
-_SES = {
-    "AccountSuspendedException": 403,
-    "LimitExceededException": 429,
-    "MailFromDomainNotVerifiedException": 403,
-    "SendingPausedException": 403,
-    "Throttling": 429,
-    "ThrottlingException": 429,
-}
+_FORBIDDEN = 403
+#: Amazon says nearly everything with 400: what it means so, and what is too much for now; the rest is about the
+#: account, such as keys that have expired.
+_SES_REFUSES = {"BadRequestException", "MessageRejected"}
+_SES_TOO_MANY = {"LimitExceededException", "Throttling", "ThrottlingException"}
+#: So it refuses senders that it does not know, and in its sandbox recipients, as if it were about the message.
+_UNKNOWN_TO_SES = "not verified"
 #: By which a mail server says that it is too much for now (454 is Amazon's); unless it speaks of this one mailbox.
 _BUSY = {421, 450, 451, 452, 454}
 _HANGS_UP, _MAILBOX_BUSY = 421, 450
@@ -157,7 +155,8 @@ def _connected(provider: Mapping[str, Any]) -> Connection:
     """Return an open connection. A provider that fails here is certain not to have the message."""
     try:
         connection = connections.get(provider)
-    except (ImportError, ImproperlyConfigured, TypeError, AnymailError) as error:
+    except Exception as error:
+        # Whatever a backend that somebody wrote raises while it is made.
         raise ChannelError(f"The mail server's settings are wrong: {_safe(error)}") from None
     try:
         connection.begin()
@@ -219,7 +218,13 @@ def _translate(error: Exception, *, is_body_out: bool) -> ChannelError:
         # Whoever it would go to: the account is suspended, or the address not allowed to it.
         return _refused("the sender", error.smtp_code, error.smtp_error, is_permanent=False)
     if isinstance(error, smtplib.SMTPResponseException):
-        return _refused("the message", error.smtp_code, error.smtp_error)
+        is_ours = _UNKNOWN_TO_SES in _text(error.smtp_error).lower()
+        return _refused(
+            "the message",
+            error.smtp_code,
+            error.smtp_error,
+            is_permanent=False if is_ours else None,
+        )
     if isinstance(error, smtplib.SMTPNotSupportedError):
         return ChannelError(f"The mail server cannot take it: {_safe(error)}", is_permanent=True)
     if isinstance(error, AnymailRecipientsRefused):
@@ -229,7 +234,9 @@ def _translate(error: Exception, *, is_body_out: bool) -> ChannelError:
     if isinstance(error, (AnymailError, ValueError)):
         return ChannelError(f"The message cannot be built: {_safe(error)}", is_permanent=True)
     if not is_body_out:
-        return ChannelError(f"The connection broke before the message left: {_safe(error)}")
+        return ChannelError(
+            f"The connection broke before the message left: {_safe(error)}", retry_after=pace.REST
+        )
     return ChannelError(
         f"The connection broke while the message was on its way: {_safe(error)}",
         is_ambiguous=True,
@@ -275,12 +282,17 @@ def _translate_api(error: AnymailAPIError) -> ChannelError:
 def _status_of(error: AnymailAPIError) -> int | None:
     """Return the status of HTTP by which an API answered; None: it did not."""
     response = getattr(error, "response", None)
+    status: int | None
     if not isinstance(response, Mapping):
-        status: int | None = error.status_code
+        status = error.status_code
         return status
     # boto3 has read the answer already.
-    code = response.get("Error", {}).get("Code", "")
-    return _SES.get(code) or response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    told = response.get("Error", {})
+    code, said = told.get("Code", ""), told.get("Message", "")
+    if status != _REFUSED or (code in _SES_REFUSES and _UNKNOWN_TO_SES not in said.lower()):
+        return status
+    return _TOO_MANY if code in _SES_TOO_MANY else _FORBIDDEN
 
 
 def _pause_of_api(error: AnymailAPIError) -> timedelta:
@@ -290,8 +302,11 @@ def _pause_of_api(error: AnymailAPIError) -> timedelta:
 
 def _safe(said: object) -> str:
     """Return what a server said, short and without addresses."""
-    text = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
-    return _ADDRESS.sub("<address>", text)[:300]
+    return _ADDRESS.sub("<address>", _text(said))[:300]
+
+
+def _text(said: object) -> str:
+    return said.decode(errors="replace") if isinstance(said, bytes) else str(said)
 
 
 def _domain(sender: str) -> str:

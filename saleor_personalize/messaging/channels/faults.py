@@ -17,9 +17,13 @@ _NEVER_CONNECTED = {
     "SSLCertVerificationError",
     # Of boto3, which has nothing to sign a call with, or does not know where to call.
     "CredentialRetrievalError",
+    "MetadataRetrievalError",
     "NoCredentialsError",
     "NoRegionError",
     "PartialCredentialsError",
+    "SSOTokenLoadError",
+    "TokenRetrievalError",
+    "UnauthorizedSSOTokenError",
 }
 
 #: So `http.client` begins when a proxy refuses to lead on. What else is called an error of the proxy may be a
