@@ -98,7 +98,7 @@ def take(
     ]
     if not limits:
         until = _paused_until(account, delivery_channel, now)
-        return until and Turn(until, queue)
+        return None if until is None else Turn(until, queue)
     given = {
         "account": account,
         "channel": delivery_channel,
