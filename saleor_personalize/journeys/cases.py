@@ -127,7 +127,7 @@ def retry_at(case: Case, now: datetime) -> datetime:
 
 
 def next_try_at(case: Case, message: Message, now: datetime) -> datetime:
-    """Do the same after a message was tried, by how often: whoever stood in a queue before was waiting, too."""
+    """Do the same after a message was tried, by how often; and leave its provider alone."""
     at = _in_time(case, now + FIRST_RETRY * 2 ** (message.attempts - 1))
     return max(at, message.retry_at or now)
 

@@ -13,8 +13,6 @@ from saleor_personalize.models import Enrollment, Installation, Journey
 
 #: How long a claimed enrollment is left alone by other workers.
 CLAIM = timedelta(minutes=5)
-#: What puts somebody off and leaves `step_since`; every other hold moves it to its end.
-_WITHIN_STEP = (NotSentReason.THROTTLED, NotSentReason.OFFER_FULL_PRICE)
 #: Takes the row that is due longest, journey by journey: whoever is held in a paused one, or in a shop that
 #: stopped, is long due, and passing them by would cost more with each of them.
 _CLAIM = f"""
@@ -64,5 +62,7 @@ def looked_at(row: Enrollment, now: datetime, *, is_under_way: bool) -> datetime
 
 def held_by(row: Enrollment, now: datetime) -> NotSentReason | None:
     """Return what still holds somebody back; the row keeps what did last, also when it has passed."""
-    until = row.due_at if row.held_by in _WITHIN_STEP else row.step_since
+    # This one leaves `step_since`, as each further wait is longer; every other hold moves it to its end.
+    is_within_step = row.held_by == NotSentReason.OFFER_FULL_PRICE
+    until = row.due_at if is_within_step else row.step_since
     return NotSentReason(row.held_by) if row.held_by and until > now else None

@@ -162,7 +162,7 @@ def send(
         ends_at = case.about.expires_at
         until = turn.at if ends_at is None else min(turn.at, ends_at)
         row.queue = turn.queue
-        cases.wait_until(row, until, since=row.step_since, held_by=NotSentReason.THROTTLED)
+        cases.wait_until(row, until, since=until, held_by=NotSentReason.THROTTLED)
         return None
     if first is None and holding_out.is_held_out(case, now):
         # Whoever is left alone came as far as all others: nothing else spoke against the message.

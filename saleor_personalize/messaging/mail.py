@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from html import escape, unescape
-from html.parser import HTMLParser
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from uuid import UUID
 
@@ -31,6 +30,7 @@ from saleor_personalize.exceptions import (
 )
 from saleor_personalize.messaging import links, outcomes
 from saleor_personalize.messaging.channels import tracking
+from saleor_personalize.messaging.html_reader import HtmlReader
 from saleor_personalize.messaging.rendering import Rendered
 from saleor_personalize.models import Installation, Message, MessageCopy
 
@@ -38,8 +38,6 @@ from saleor_personalize.models import Installation, Message, MessageCopy
 MAX_BYTES = 102_000
 #: Nobody reads and clicks so soon after the hand-over.
 _TOO_FAST = timedelta(seconds=2)
-#: One that is not closed hides all that follows.
-_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 _HREF = re.compile(r"""(<a\b[^>]*?\shref\s*=\s*)("[^"]*"|'[^']*')""", re.IGNORECASE)
 _URL = re.compile(r"https?://[^\s<>\"']+")
 _AFTER_URL = ".,;:!?)]}"
@@ -75,13 +73,13 @@ def finish(
 def shows(html: str, ways_out: Collection[str]) -> bool:
     """Tell whether one of these addresses is linked where people can see it: comments do not count."""
     reader = _Links()
-    reader.feed(_COMMENT.sub("", html))
+    reader.feed(html)
     reader.close()
     return not reader.found.isdisjoint(ways_out)
 
 
-class _Links(HTMLParser):
-    """Where the links of a mail lead, read as browsers do."""
+class _Links(HtmlReader):
+    """Where the links of a mail lead."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -173,7 +173,12 @@ def _decide(profile: Profile, now: datetime) -> tuple[Message, OutgoingMessage] 
             .order_by("-pk")
             .first()
         )
-        if newest is None or (failed is not None and now < (failed.retry_at or now)):
+        if newest is None:
+            if failed is not None:
+                # What it asked for is gone.
+                _end(failed, NotSentReason.NO_CONSENT)
+            return None
+        if failed is not None and now < (failed.retry_at or now):
             return None
         draft = Draft(
             key=failed.idempotency_key if failed else f"{KEY}:{newest.pk}",
@@ -231,15 +236,21 @@ def _recipient(profile: Profile) -> Identity | None:
 
 def _hand_over(message: Message, outgoing: OutgoingMessage, now: datetime) -> None:
     wants_more = operations.hand_over(message=message, outgoing=outgoing, now=now)
-    row = Message.objects.of(message.installation).filter(
-        pk=message.pk, status=MessageStatus.FAILED
-    )
     if wants_more:
         wait = FIRST_RETRY * 2 ** (message.attempts - 1)
-        row.update(retry_at=max(now + wait, message.retry_at or now))
+        _failed(message).update(retry_at=max(now + wait, message.retry_at or now))
     elif message.status == MessageStatus.FAILED:
-        # Refused for good: what is left FAILED would be tried again.
-        row.update(status=MessageStatus.NOT_SENT)
+        _end(message, message.reason)
+
+
+def _end(message: Message, reason: str) -> None:
+    """Try it no more: what is left FAILED would be."""
+    _failed(message).update(status=MessageStatus.NOT_SENT, reason=reason)
+
+
+def _failed(message: Message) -> QuerySet[Message]:
+    rows = Message.objects.of(message.installation)
+    return rows.filter(pk=message.pk, status=MessageStatus.FAILED)
 
 
 def _lines(profile: Profile) -> QuerySet[Consent]:

@@ -36,8 +36,10 @@ _MORNING = timedelta(hours=1)
 #: A queue is forgotten so long after the next one should have come out of it: they may have bought, or their shop
 #: stopped.
 _PATIENCE = timedelta(minutes=2)
-#: Whoever comes out of a queue so much before there is room waits for it, and not once more behind everybody.
-_JITTER = timedelta(seconds=1)
+#: Whoever comes out of a queue so much before there is room waits for it, and not once more behind everybody:
+#: clocks of workers differ, and one reads its own a moment earlier. No more than that of a place, or many who are
+#: late would be asked again and again.
+_JITTER, _OF_A_PLACE = timedelta(seconds=1), 0.1
 #: Channels by which every shop sends through an account of its own.
 _OWN_ACCOUNT = (DeliveryChannel.PUSH,)
 #: What stays inside the service: nobody is there to be pressed.
@@ -99,23 +101,26 @@ def take(
     if not limits:
         until = _paused_until(account, delivery_channel, now)
         return None if until is None else Turn(until, queue)
+    is_queued = queue in {limit.key for limit in limits}
     given = {
         "account": account,
         "channel": delivery_channel,
         "now": now,
+        "before": now - _PATIENCE,
         "today": today,
         "tomorrow": _begin_of(today + timedelta(days=1)),
-        "is_first": bool(queue) or not is_marketing,
+        "is_first": is_queued or not is_marketing,
         "is_marketing": is_marketing,
-        "queue": queue if is_marketing else "",
+        # Of another delivery channel it is not, nor one that is set no more.
+        "queue": queue if is_marketing and is_queued else "",
         "patience": _PATIENCE,
-        "jitter": _JITTER,
         "count": len(limits),
         "shops": [limit.shop for limit in limits],
         "keys": [limit.key for limit in limits],
         "steps": [limit.step for limit in limits],
         "slacks": [limit.slack for limit in limits],
         "spreads": [limit.spread for limit in limits],
+        "jitters": [min(_JITTER, _OF_A_PLACE * limit.spread) for limit in limits],
         "mosts": [limit.most if is_marketing else None for limit in limits],
     }
     found, goes, until, stands_in = _fetch(_TAKE, given)
@@ -146,6 +151,7 @@ def pause(
             "key": f"{delivery_channel}{part and '/'}{part}",
             "until": min(until, now + LONGEST_PAUSE),
             "now": now,
+            "before": now - _PATIENCE,
             "today": now.date(),
         },
     )
@@ -268,14 +274,17 @@ _TABLE = Pace._meta.db_table
 _TAKE = f"""
 WITH wanted AS (
   SELECT * FROM unnest(%(shops)s::bigint[], %(keys)s::text[], %(steps)s::interval[], %(slacks)s::interval[],
-                       %(spreads)s::interval[], %(mosts)s::int[]) AS w (shop, key, step, slack, spread, most)
+                       %(spreads)s::interval[], %(jitters)s::interval[], %(mosts)s::int[])
+           AS w (shop, key, step, slack, spread, jitter, most)
 ), known AS (
   SELECT count(*) AS found FROM {_TABLE} AS pace
   JOIN wanted ON wanted.key = pace.key AND wanted.shop IS NOT DISTINCT FROM pace.installation_id
 ), held AS (
-  SELECT pace.id, pace.key, wanted.step, wanted.slack, wanted.spread, wanted.most, pace.free_at, pace.paused_until,
+  SELECT pace.id, pace.key, wanted.step, wanted.slack, wanted.spread, wanted.jitter, wanted.most, pace.free_at, pace.paused_until,
          CASE WHEN pace.queue_ends_at > %(now)s THEN pace.queue_at END AS queue_at,
-         CASE WHEN pace.day = %(today)s::date THEN pace.taken ELSE 0 END AS taken
+         -- A worker whose clock was read before midnight counts with the others.
+         GREATEST(pace.day, %(today)s::date) AS day,
+         CASE WHEN pace.day < %(today)s::date THEN 0 ELSE pace.taken END AS taken
   FROM {_TABLE} AS pace
   JOIN wanted ON wanted.key = pace.key AND wanted.shop IS NOT DISTINCT FROM pace.installation_id
   WHERE (SELECT found FROM known) = %(count)s
@@ -285,7 +294,7 @@ WITH wanted AS (
   WHERE key = %(channel)s AND installation_id IS NOT DISTINCT FROM %(account)s::bigint
 ), asked AS (
   SELECT held.*, rest.until AS rests_until,
-         GREATEST(held.free_at - held.slack,
+         GREATEST(CASE WHEN held.most IS NULL THEN held.free_at - held.slack ELSE %(now)s END,
                   CASE WHEN held.taken >= held.most THEN %(tomorrow)s::timestamptz END,
                   CASE WHEN NOT %(is_first)s THEN held.queue_at END,
                   -- They leave as far apart after a rest as before it; a day is not used up by one.
@@ -295,7 +304,7 @@ WITH wanted AS (
   SELECT count(*) AS found, bool_and(GREATEST(open_at, rests_until) <= %(now)s) AS goes FROM asked
 ), told AS (
   SELECT asked.*, goes, NOT goes AND %(is_marketing)s
-           AND open_at > %(now)s + CASE WHEN %(queue)s = '' THEN interval '0' ELSE %(jitter)s::interval END
+           AND open_at > %(now)s + CASE WHEN %(queue)s = '' THEN interval '0' ELSE jitter END
            AS is_turned_away,
          GREATEST(asked.queue_at, open_at) + spread AS place
   FROM asked, ruling WHERE ruling.found = %(count)s
@@ -303,7 +312,7 @@ WITH wanted AS (
   UPDATE {_TABLE} AS pace SET
     free_at = CASE WHEN goes THEN GREATEST(told.free_at, %(now)s) + step ELSE told.free_at END,
     taken = CASE WHEN goes THEN told.taken + 1 ELSE told.taken END,
-    day = %(today)s,
+    day = told.day,
     queue_at = CASE WHEN is_turned_away THEN place ELSE COALESCE(told.queue_at, %(now)s) END,
     queue_ends_at = GREATEST(
       pace.queue_ends_at,
@@ -318,13 +327,13 @@ FROM moved
 """  # noqa: S608 (the name of the table is ours)
 _OPEN = f"""
 INSERT INTO {_TABLE} (installation_id, key, free_at, queue_at, queue_ends_at, day, taken)
-SELECT shop, key, %(now)s, %(now)s, %(now)s, %(today)s, 0
+SELECT shop, key, %(now)s, %(now)s, %(before)s, %(today)s, 0
 FROM unnest(%(shops)s::bigint[], %(keys)s::text[]) AS w (shop, key)
 ORDER BY shop NULLS FIRST, key ON CONFLICT DO NOTHING
 """  # noqa: S608
 _PAUSE = f"""
 INSERT INTO {_TABLE} AS pace (installation_id, key, free_at, queue_at, queue_ends_at, day, taken, paused_until)
-SELECT {{account}}, %(key)s, %(now)s, %(now)s, %(now)s, %(today)s, 0, %(until)s {{if_any}}
+SELECT {{account}}, %(key)s, %(now)s, %(now)s, %(before)s, %(today)s, 0, %(until)s {{if_any}}
 ON CONFLICT {{which}} DO UPDATE SET paused_until = GREATEST(pace.paused_until, excluded.paused_until)
 """
 _PAUSE_OF_ALL = _PAUSE.format(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
+
+from saleor_personalize.messaging.html_reader import HtmlReader
 
 #: What nobody reads.
 _SKIPPED = {"head", "script", "style", "title", "template"}
@@ -42,7 +43,7 @@ _HIDDEN = re.compile(
 _LINK = re.compile(r"https?://", re.IGNORECASE)
 
 
-class _Reader(HTMLParser):
+class _Reader(HtmlReader):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.parts: list[str] = []

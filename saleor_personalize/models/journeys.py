@@ -125,7 +125,7 @@ class Enrollment(Scoped):
     waits_until = models.DateTimeField(null=True)
     # Why the next message was put off last.
     held_by = models.CharField(max_length=30, choices=NotSentReason, blank=True)
-    # While a pace holds them: in whose queue they stand (`Pace.key`).
+    # In whose queue they stand, or stood last, when a pace held them (`Pace.key`).
     queue = models.CharField(max_length=100, blank=True)
     status = models.CharField(
         max_length=10, choices=EnrollmentStatus, default=EnrollmentStatus.WAITING

@@ -18,7 +18,7 @@ from saleor_personalize.testing.demo.story import Story
 from saleor_personalize.testing.saleor import FakeSaleor
 from saleor_personalize.testing.saleor.catalogue import GERMAN, MATERIALS
 from saleor_personalize.testing.stack import Stack, free_port, wait_until
-from tests.browser.conftest import AXE, browser  # noqa: F401 (a fixture)
+from tests.browser.conftest import browser, violations  # noqa: F401 (a fixture)
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -276,14 +276,12 @@ def _look_at_every_page(page: Page, url: str) -> None:
 
 def check_barriers(page: Page) -> None:
     """Nothing that axe knows, light and dark, at the width of a phone too, where nothing scrolls sideways."""
-    page.evaluate(AXE.read_text())
     wide = page.viewport_size
     assert wide is not None
     for width in (375, wide["width"]):
         page.set_viewport_size({"width": width, "height": wide["height"]})
         for theme in ("dark", "light"):
             page.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
-            found = page.evaluate("axe.run()")["violations"]
-            assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
+            assert violations(page) == []
         root = "document.documentElement"
         assert page.evaluate(f"{root}.scrollWidth <= {root}.clientWidth"), width

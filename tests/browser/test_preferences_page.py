@@ -16,7 +16,7 @@ from saleor_personalize.enums import ConsentState, DeliveryChannel, Purpose
 from saleor_personalize.messaging import links, opt_in
 from saleor_personalize.models import Consent, Installation, Profile, email_hash
 from saleor_personalize.profiles import consent
-from tests.browser.conftest import AXE
+from tests.browser.conftest import violations
 from tests.conftest import NOW
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -43,16 +43,6 @@ def open_page(browser: Browser, live_server: Any) -> Iterator[Open]:
     yield opened
     for context in contexts:
         context.close()
-
-
-def violations(page: Page) -> list[str]:
-    page.evaluate(AXE.read_text())
-    found = page.evaluate("axe.run()")
-    return [
-        f"{rule['id']}: {node['html'][:200]} {node['failureSummary']}"
-        for rule in found["violations"]
-        for node in rule["nodes"]
-    ]
 
 
 def keep(page: Page, name: str) -> None:

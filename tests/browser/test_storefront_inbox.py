@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -16,7 +15,7 @@ from saleor_personalize.testing.keys import TEST_KEY
 from saleor_personalize.testing.stack import wait_until
 from tests.api.conftest import ALICE, claims_of
 from tests.api.test_inbox import write
-from tests.browser.conftest import AXE
+from tests.browser.conftest import violations
 from tests.browser.storefront import Shop
 from tests.conftest import make_profile
 
@@ -54,12 +53,6 @@ def add(
     **attributes: str,
 ) -> None:
     page.evaluate(ADD, [shop.app_url, installation.saleor_api_url, attributes, token, anonymous_id])
-
-
-def violations(page: Page) -> list[Any]:
-    page.evaluate(AXE.read_text())
-    found = page.evaluate("axe.run('saleor-personalize-inbox')")
-    return [(rule["id"], rule["nodes"][0]["failureSummary"]) for rule in found["violations"]]
 
 
 def test_b69_a_shopper_reads_follows_and_puts_away_by_keyboard_alone(
@@ -116,7 +109,7 @@ def test_b69_it_is_readable_in_light_and_dark(
     add(page, store, installation, token=alices)
     page.wait_for_function("window.told.length > 0")
     page.evaluate("inbox.open()")
-    assert violations(page) == []
+    assert violations(page, "saleor-personalize-inbox") == []
     color = page.evaluate(
         "getComputedStyle(inbox.shadowRoot.querySelector('.panel')).backgroundColor"
     )
@@ -188,7 +181,7 @@ def test_b69_a_banner_stands_in_its_place_until_it_is_put_away(
     add(page, store, installation, token=alices, placement="home_top")
     banner = page.get_by_role("region", name="On top")
     expect(banner).to_contain_text("It is back.")
-    assert violations(page) == []
+    assert violations(page, "saleor-personalize-inbox") == []
     banner.get_by_role("button", name="Entfernen: On top").click()
     expect(banner).to_have_count(0)
     wait_until(lambda: MessageEvent.objects.filter(kind="dismissed"), seconds=10, what="an event")

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Frame, Page
 from saleor_personalize.enums import MessageStatus, NotSentReason, Purpose
 from saleor_personalize.models import Installation, Message, Profile
 from saleor_personalize.testing.keys import TEST_KEY
-from tests.browser.conftest import AXE
+from tests.browser.conftest import violations
 from tests.catalogue import Catalogue
 from tests.integration.test_dashboard import staff_claims
 from tests.integration.test_widgets import EXTENSION
@@ -149,9 +149,7 @@ def test_b98_a_widget_is_drawn_in_its_frame_and_tells_how_high_it_is(
         "Segments",
     ]
     assert frame.evaluate("document.documentElement.dataset.theme") == shown
-    frame.evaluate(AXE.read_text())
-    found = frame.evaluate("axe.run()")["violations"]
-    assert [f"{rule['id']}: {rule['nodes'][0]['html'][:200]}" for rule in found] == []
+    assert violations(frame) == []
     assert frame.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     page.wait_for_function("log.length > 0")
     said = page.evaluate("log")[-1]

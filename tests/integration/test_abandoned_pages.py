@@ -324,10 +324,10 @@ def test_4150_whose_message_is_being_handed_over_is_looked_at_now(
 def test_4150_who_waits_for_their_turn_is_told_when_it_comes(
     client: Client, signed: dict[str, str], world: World
 ) -> None:
-    """A turn may be as far ahead as a claim, and the step began before."""
+    """A turn may be as far ahead as a claim."""
     world.checkout()
     until = LATER + timedelta(minutes=4, seconds=30)
-    Enrollment.objects.update(due_at=until, step_since=NOW, held_by="throttled")
+    Enrollment.objects.update(due_at=until, step_since=until, held_by="throttled")
     told = shown(client, signed)
     assert "Cart reminder, decided in 4 min. No more messages can leave at the moment." in told
 

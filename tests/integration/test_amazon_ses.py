@@ -19,6 +19,7 @@ from saleor_personalize.messaging.channels import connections
 from saleor_personalize.messaging.channels.base import OutgoingMessage
 from saleor_personalize.messaging.channels.email import EmailChannel
 from saleor_personalize.testing.stack import free_port
+from tests.integration.reminders import SMTP, mailbox
 
 KEYS = {"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "not-a-secret"}
 MAIL = OutgoingMessage(
@@ -131,14 +132,26 @@ def test_b67_b87_what_amazon_says_is_sorted_and_nothing_is_asked_twice(
     assert len(ses.calls) == 1
 
 
-def test_b67_a_sender_that_amazon_does_not_know_yet_ends_nobodys_journey(ses: Ses) -> None:
-    ses.status, ses.error = 400, "MessageRejected"
-    ses.message = (
+@pytest.mark.parametrize(
+    "said",
+    [
         "Email address is not verified. The following identities failed the check in region "
-        "EU-CENTRAL-1: shop@example.com"
-    )
+        "EU-CENTRAL-1: shop@example.com",
+        "Sending paused for this account. For more information, please check the inbox.",
+    ],
+)
+def test_b67_what_amazon_says_of_the_account_ends_nobodys_journey(ses: Ses, said: str) -> None:
+    ses.status, ses.error, ses.message = 400, "MessageRejected", said
     with pytest.raises(ChannelError) as caught:
         channel(ses.port).send(MAIL)
+    assert (caught.value.is_permanent, caught.value.is_ambiguous) == (False, False)
+    assert str(caught.value) == "The provider's API answered MessageRejected."
+    # Its mail servers say it in the same words.
+    with mailbox() as box:
+        box.data_answer = f"554 Message rejected: {said}"
+        server = {"host": "127.0.0.1", "port": box.port}
+        with pytest.raises(ChannelError) as caught:
+            EmailChannel(providers=[{"BACKEND": SMTP, "OPTIONS": server}]).send(MAIL)
     assert (caught.value.is_permanent, caught.value.is_ambiguous) == (False, False)
     assert "shop@example.com" not in str(caught.value)
 

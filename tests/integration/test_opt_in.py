@@ -234,6 +234,18 @@ def test_b73_a_mail_server_that_is_busy_is_asked_again_ever_later(world: World) 
     assert len(world.mails()) == 1
 
 
+def test_b73_what_nobody_asks_for_any_more_is_not_tried_again(world: World) -> None:
+    subscribe(world, "news")
+    world.box.recipient_answer = "451 later"
+    opt_in.send_due(now=NOW)
+    Consent.objects.all().delete()
+    world.box.recipient_answer = None
+    assert opt_in.send_due(now=NOW + 5 * MINUTE) == 1
+    assert world.decision() == ("not_sent", NotSentReason.NO_CONSENT)
+    assert opt_in.send_due(now=NOW + 10 * MINUTE) == 0
+    assert world.mails() == []
+
+
 def test_b73_a_mailbox_that_does_not_exist_is_not_asked_again(world: World) -> None:
     subscribe(world, "news")
     world.box.recipient_answer = "550 no such mailbox"

@@ -274,9 +274,11 @@ def test_b80_shops_that_share_an_account_share_its_rate_and_its_queue(
 ) -> None:
     set_to(settings, **rates)
     assert take(installation) is None
-    assert take(other_installation) == NOW + 2 * MINUTE
+    turn = turn_of(other_installation, NOW)
+    assert turn is not None
+    assert turn.at == NOW + 2 * MINUTE
     assert take(installation) == NOW + 3 * MINUTE
-    assert take(other_installation, NOW + 2 * MINUTE, queue="email") is None
+    assert take(other_installation, turn.at, queue=turn.queue) is None
 
 
 @pytest.mark.django_db
@@ -396,6 +398,52 @@ def test_b80_whoever_comes_out_of_a_queue_a_moment_early_keeps_the_place(
         now=NOW + 4 * MINUTE,
     )
     assert take(installation, NOW + 4 * MINUTE, queue="email") == NOW + 6 * MINUTE + late
+
+
+@pytest.mark.django_db
+def test_b80_who_is_late_together_is_not_asked_again_and_again(
+    installation: Installation, settings: Any
+) -> None:
+    set_to(settings, PACE={"email": (14, SECOND)})
+    at, decisions = NOW, 0
+    due = [(NOW, "email")] * 60
+    while due:
+        due.sort()
+        began, queue = due.pop(0)
+        at = max(at + timedelta(milliseconds=10), began)
+        turn = turn_of(installation, at, queue=queue)
+        decisions += 1
+        if turn is not None:
+            due.append(turn)
+    assert decisions < 60 * 2.5
+    assert at < NOW + 60 * SECOND / 14 + SECOND
+
+
+@pytest.mark.django_db
+def test_b80_a_day_is_not_held_up_by_a_worker_whose_clock_was_read_earlier(
+    installation: Installation, settings: Any
+) -> None:
+    set_to(settings, DAILY_MAXIMUM={"email": 3})
+    late = timedelta(milliseconds=50)
+    assert take(installation, NOW) is None
+    assert take(installation, NOW - late) is None
+    midnight = (NOW + DAY).replace(hour=0, minute=0, second=0, microsecond=0)
+    assert [take(installation, midnight) for _ in range(2)] == [None, None]
+    # Nor is the day before counted anew.
+    assert take(installation, midnight - late) is None
+    assert take(installation, midnight) is not None
+    assert Pace.objects.get().taken == 3
+
+
+@pytest.mark.django_db
+def test_b80_who_stood_in_one_queue_is_a_newcomer_in_that_of_another_channel(
+    installation: Installation, settings: Any
+) -> None:
+    set_to(settings, PACE={"email": (1, MINUTE), "push": (1, MINUTE)})
+    assert take(installation) is None
+    assert take(installation) == NOW + 2 * MINUTE
+    assert take(installation, NOW + MINUTE, queue="push") == NOW + 3 * MINUTE
+    assert take(installation, NOW + MINUTE, queue="email") is None
 
 
 @pytest.mark.django_db
@@ -543,6 +591,25 @@ def test_b80_a_try_again_does_not_count_the_time_in_the_queue(
         second.refresh_from_db()
         assert second.due_at == NOW + 2 * HOUR + 2 * wait + MINUTE
     assert len(box.messages) == 1
+
+
+@pytest.mark.django_db
+def test_b80_saleor_that_is_silent_at_somebodys_turn_costs_them_a_minute(
+    installation: Installation, settings: Any, box: MoodyMailbox
+) -> None:
+    set_to(settings, PACE={"email": (1, HOUR)})
+    journey = publish(installation, message("first"))
+    for number, profile in enumerate(people(installation, 2)):
+        come_in(journey, profile, f"object-{number}")
+    advance(NOW)
+    turn = NOW + 2 * HOUR
+    saleor = Saleor()
+    saleor.is_down = True
+    journeys.advance_due(now=turn, ask=saleor)
+    second = Enrollment.objects.get(status="waiting")
+    assert (second.due_at, second.held_by) == (turn + MINUTE, "throttled")
+    advance(turn + MINUTE)
+    assert len(box.messages) == 2
 
 
 @pytest.mark.django_db

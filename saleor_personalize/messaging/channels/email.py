@@ -43,12 +43,15 @@ _ADDRESS = re.compile(r"[^\s<>\"'(,;:]+@[^\s<>\"'),;:]+")
 _OUR_FAULT = {401, 402, 403, 404, 408, 429}
 _SERVER_ERROR, _REFUSED, _TOO_MANY = 500, 400, 429
 _FORBIDDEN = 403
-#: Amazon says nearly everything with 400: what it means so, and what is too much for now; the rest is about the
-#: account, such as keys that have expired.
+#: Amazon says nearly everything with 400: what is about this message, and what is too much for now; the rest is
+#: about the account, such as keys that have expired, or may be.
 _SES_REFUSES = {"BadRequestException", "MessageRejected"}
 _SES_TOO_MANY = {"LimitExceededException", "Throttling", "ThrottlingException"}
-#: So it refuses senders that it does not know, and in its sandbox recipients, as if it were about the message.
-_UNKNOWN_TO_SES = "not verified"
+#: So it refuses what is about the account as if it were about the message: a sender that it does not know (in its
+#: sandbox a recipient), and an account that may not send, or not now.
+_OF_ACCOUNT = re.compile(
+    r"not verified|access denied|not authorized|sending (?:is )?(?:paused|suspended)", re.IGNORECASE
+)
 #: By which a mail server says that it is too much for now (454 is Amazon's); unless it speaks of this one mailbox.
 _BUSY = {421, 450, 451, 452, 454}
 _HANGS_UP, _MAILBOX_BUSY = 421, 450
@@ -218,7 +221,7 @@ def _translate(error: Exception, *, is_body_out: bool) -> ChannelError:
         # Whoever it would go to: the account is suspended, or the address not allowed to it.
         return _refused("the sender", error.smtp_code, error.smtp_error, is_permanent=False)
     if isinstance(error, smtplib.SMTPResponseException):
-        is_ours = _UNKNOWN_TO_SES in _text(error.smtp_error).lower()
+        is_ours = _OF_ACCOUNT.search(_text(error.smtp_error)) is not None
         return _refused(
             "the message",
             error.smtp_code,
@@ -267,7 +270,8 @@ def _translate_api(error: AnymailAPIError) -> ChannelError:
         return ChannelError(
             "The provider's API did not answer.", is_ambiguous=True, retry_after=pace.REST
         )
-    text = f"The provider's API answered {status}."
+    code, _said = _told_by_amazon(getattr(error, "response", None))
+    text = f"The provider's API answered {code or status}."
     if status >= _SERVER_ERROR:
         return ChannelError(text, is_ambiguous=True, retry_after=pace.REST)
     if status < _REFUSED:
@@ -288,11 +292,16 @@ def _status_of(error: AnymailAPIError) -> int | None:
         return status
     # boto3 has read the answer already.
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    told = response.get("Error", {})
-    code, said = told.get("Code", ""), told.get("Message", "")
-    if status != _REFUSED or (code in _SES_REFUSES and _UNKNOWN_TO_SES not in said.lower()):
+    code, said = _told_by_amazon(response)
+    if status != _REFUSED or (code in _SES_REFUSES and not _OF_ACCOUNT.search(said)):
         return status
     return _TOO_MANY if code in _SES_TOO_MANY else _FORBIDDEN
+
+
+def _told_by_amazon(response: object) -> tuple[str, str]:
+    """Return the name of an error of Amazon's and what it says of it."""
+    told = response.get("Error", {}) if isinstance(response, Mapping) else {}
+    return str(told.get("Code") or ""), str(told.get("Message") or "")
 
 
 def _pause_of_api(error: AnymailAPIError) -> timedelta:
