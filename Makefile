@@ -37,11 +37,14 @@ receiver: $(RECEIVER) ## fetch what examples/react-native is checked with (needs
 
 gateway: $(GATEWAY) ## fetch what examples/federation needs (needs Node)
 
+# Threads that learn wait for each other by turning; where processes outnumber processors, that is most of what they do.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+
 # In the order that tests/conftest.py gives them, the longest first (tests/acceptance); by default the files with few tests are last.
 # They mostly wait, as a shopper would: two workers more than processors work meanwhile.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count() + 2)')
 test: lint $(STAMP) $(GATEWAY) $(RECEIVER) ## the whole suite, nothing else to install
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 25
+	$(ONE_THREAD) $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 25
 
 lint: $(STAMP) ## style, types, architecture, migrations, schema
 	$(BIN)/ruff check .
@@ -72,7 +75,7 @@ bench: $(STAMP) ## ratios against peers, in one run (needs Node for the webhook 
 DATA ?= data
 bench-quality: $(STAMP) ## the recommenders beside peers on real shops: make bench-quality DATA=folder
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/bench.txt
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.quality $(DATA)
+	$(ONE_THREAD) $(BIN)/python -m benchmarks.quality $(DATA)
 
 bench-right: $(STAMP) ## 100,000 random questions to the recommendations, in about 20 minutes: nothing wrong may be shown
 	RIGHT_PRODUCTS_CALLS=100000 $(BIN)/pytest tests/integration/test_right_products.py -q --timeout 0
