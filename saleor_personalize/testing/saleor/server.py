@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
 from collections.abc import Callable, Iterable
@@ -10,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 import jwt
-from graphql import ExecutionResult, GraphQLError, execute, parse, validate
+from graphql import DocumentNode, ExecutionResult, GraphQLError, execute, parse, validate
 
 from saleor_personalize.testing.saleor.sdl import schema
 from saleor_personalize.testing.saleor.shop import VERSION, Caller, Node, Shop, connection
@@ -49,10 +50,9 @@ class FakeSaleor(Shop):
     def answer(self, body: Any, authorization: str) -> Node:
         """Run one GraphQL request."""
         try:
-            document = parse(body["query"])
+            document, errors = _read(body["query"])
         except (GraphQLError, KeyError, TypeError) as error:
             return {"errors": [{"message": str(error)}]}
-        errors = validate(schema(), document)
         if errors:
             return {"errors": [error.formatted for error in errors]}
         caller = self._caller(authorization)
@@ -84,6 +84,13 @@ class FakeSaleor(Shop):
         except jwt.InvalidTokenError:
             return Caller()  # junk is nobody, as in Saleor
         return Caller(user=self.users.get(claims.get("user_id", "")))
+
+
+@functools.lru_cache(maxsize=256)
+def _read(query: str) -> tuple[DocumentNode, list[GraphQLError]]:
+    """Return a query and what is wrong with it; apps ask the same few again and again."""
+    document = parse(query)
+    return document, validate(schema(), document)
 
 
 class _Root:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import base64
 import copy
+import functools
 import json
 import logging
 import queue
+import ssl
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 import httpx
@@ -33,6 +34,16 @@ logger = logging.getLogger(__name__)
 
 VERSION = "3.24.0"
 Node = dict[str, Any]
+
+
+#: Of shops that are closed, for those that come: making one takes a while.
+_keys: list[SigningKey] = []
+
+
+@functools.cache
+def _ssl_context() -> ssl.SSLContext:
+    # To load the certificates takes a while, too.
+    return httpx.create_ssl_context()
 
 
 def global_id(kind: str, key: object) -> str:
@@ -144,13 +155,14 @@ class Shop:
         self.deliveries: list[Delivery] = []
         self._outbox: queue.Queue[Callable[[], None] | None] = queue.Queue()
         self._sender: threading.Thread | None = None
-        self._http = httpx.Client(timeout=18)
+        self._http = httpx.Client(timeout=18, verify=_ssl_context())
 
     @property
     def key(self) -> SigningKey:
-        """What it signs with; made when it signs first, since that takes a while."""
+        """What it signs with; no other open shop does."""
         with self.lock:
-            self._key = self._key or SigningKey.generate("made-up-shop")
+            if self._key is None:
+                self._key = _keys.pop() if _keys else SigningKey.generate("made-up-shop")
             return self._key
 
     # -- filling ----------------------------------------------------------------------------------
@@ -783,10 +795,10 @@ class Shop:
                 is_deferred = event.startswith(("checkout_", "order_"))
                 row = node if is_deferred else _frozen(node)
                 if is_deferred:
-                    self._outbox.put(partial(self._send, app, webhook, name, row, more))
+                    self._outbox.put(functools.partial(self._send, app, webhook, name, row, more))
                 else:
                     delivery = self._render(app, webhook, name, row, more)
-                    self._outbox.put(partial(self._deliver, delivery))
+                    self._outbox.put(functools.partial(self._deliver, delivery))
 
     def _send(self, app: InstalledApp, webhook: Webhook, name: str, node: Node, more: Node) -> None:
         if name == "checkout" and node["id"] not in self.checkouts:
@@ -860,6 +872,9 @@ class Shop:
         if self._sender is not None:
             self._sender.join(timeout=20)
         self._http.close()
+        if self._key is not None:
+            _keys.append(self._key)
+            self._key = None
 
     def _run_outbox(self) -> None:
         while (job := self._outbox.get()) is not None:
