@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from django.core.servers.basehttp import WSGIRequestHandler
 from playwright.sync_api import (
     Browser,
     Frame,
@@ -31,6 +32,8 @@ from saleor_personalize.testing.keys import TEST_KEY
 from tests.browser.storefront import app_url, shop  # noqa: F401 (fixtures)
 from tests.integration.test_dashboard import staff_claims
 
+# Else the body of an answer waits until its headers are acknowledged: up to 40 ms.
+WSGIRequestHandler.disable_nagle_algorithm = True
 # What a page shows in the end counts here; the machine may do much else meanwhile.
 expect.set_options(timeout=20_000)
 
