@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import logging
 from collections.abc import Mapping
 from datetime import datetime
@@ -25,11 +26,14 @@ def is_allowed(
 ) -> bool:
     """Count events of a caller, in the cache that all servers share; tell whether they fit.
 
-    `address` is the network address of the caller, empty when it is unknown. Ids and addresses are
-    kept as keyed hashes, for two minutes. Without a cache nobody is limited: an outage loses no events.
+    `address` is the network address of the caller, empty when it is unknown; who shows nothing is counted
+    by it alone. Ids and addresses are kept as keyed hashes, for two minutes. Without a cache nobody is
+    limited: an outage loses no events.
     """
-    kind, value = next(iter(shown.items()))
-    counters = {f"caller:{kind}:{value}": settings.TRACK_MAX_EVENTS_PER_MINUTE}
+    counters = {
+        f"caller:{kind}:{value}": settings.TRACK_MAX_EVENTS_PER_MINUTE
+        for kind, value in itertools.islice(shown.items(), 1)
+    }
     if address:
         counters[f"network:{network(address)}"] = settings.TRACK_MAX_EVENTS_PER_MINUTE_AND_ADDRESS
     return fits(installation=installation, counters=counters, now=now, count=count)
