@@ -29,6 +29,8 @@ DATABASES["default"]["OPTIONS"].pop("pool", None)
 DATABASES["default"]["OPTIONS"].setdefault("options", "-c synchronous_commit=off")
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 CELERY_BROKER_URL = "memory://"
+# Deleted when the process ends.
+models_of_tests = tempfile.TemporaryDirectory(prefix="personalize-models-")
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 SALEOR_PERSONALIZE = {
     **SALEOR_PERSONALIZE,
@@ -39,5 +41,5 @@ SALEOR_PERSONALIZE = {
     "JOURNEY_HOLDOUT_PERCENT": 0,
     "DEFAULT_SENDER": "shop@example.com",
     "CHECKOUT_URL": "https://store.test/checkout?checkout={checkout_id}",
-    "MODEL_DIRECTORY": tempfile.mkdtemp(prefix="personalize-models-"),
+    "MODEL_DIRECTORY": models_of_tests.name,
 }
