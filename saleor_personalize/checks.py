@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from datetime import timedelta
 from email.utils import getaddresses, parseaddr
+from inspect import signature
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from django.conf import settings as django_settings
 from django.conf.locale import LANG_INFO
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004
 from django.core.exceptions import ValidationError
+from django.core.mail.backends.smtp import EmailBackend as SmtpBackend
 from django.core.validators import validate_email
 from django.db import connection
 
@@ -29,18 +31,24 @@ from saleor_personalize.conf import (
     Defaults,
     build_backend,
     build_one,
+    entry_fault,
     is_origin,
     known_names,
     settings,
     unknown_name_hint,
 )
 from saleor_personalize.enums import ConsentRule, DeliveryChannel
-from saleor_personalize.exceptions import ConfigurationError
+from saleor_personalize.exceptions import ConfigurationError, UnknownAlias
 from saleor_personalize.hints import offering
 from saleor_personalize.journeys.definitions import MAX_HOLDOUT
 from saleor_personalize.journeys.triggers import known_triggers
-from saleor_personalize.messaging import pace, texts
+from saleor_personalize.messaging import pace
+from saleor_personalize.messaging.channels import connections
+from saleor_personalize.messaging.channels.base import Channel
+from saleor_personalize.messaging.channels.email import EmailChannel
+from saleor_personalize.messaging.channels.sms import TextMessageChannel
 from saleor_personalize.messaging.clocks import clock_time, zone_named
+from saleor_personalize.ml.base import Recommender
 from saleor_personalize.offers.terms import TermsRefused
 from saleor_personalize.recommendations import placements
 from saleor_personalize.segments.rules import known_rules
@@ -102,6 +110,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         *_docs_url(),
         *_keys(),
         *_backends(),
+        *_channels(),
         *_placements(),
         *_languages(),
         *_pages(),
@@ -262,26 +271,78 @@ def _keys() -> Iterator[CheckMessage]:
 
 
 def _backends() -> Iterator[CheckMessage]:
-    for setting, fault in (("RECOMMENDERS", "E006"), ("CHANNELS", "E007")):
+    for setting, fault, base in (
+        ("RECOMMENDERS", "E006", Recommender),
+        ("CHANNELS", "E007", Channel),
+    ):
         for alias, entry in getattr(settings, setting).items():
-            is_readable = isinstance(entry, str) or (
-                isinstance(entry, Mapping) and isinstance(entry.get("BACKEND"), str)
-            )
-            if not is_readable:
+            if fault_of_entry := entry_fault(entry):
                 yield Error(
-                    f"{_at(setting, alias)} is neither a dotted path nor a dict with BACKEND.",
+                    f"{_at(setting, alias)} {fault_of_entry}.",
                     hint='Write "package.module.Class" or {"BACKEND": "package.module.Class", "OPTIONS": {}}.',
                     id=f"{APP}.E008",
                 )
                 continue
             try:
-                build_backend(setting, alias)
+                found = build_backend(setting, alias)
             except ConfigurationError as error:
                 yield Error(
                     str(error),
                     hint="Mend the dotted path or its OPTIONS, or set the alias to None to remove it.",
                     id=f"{APP}.{fault}",
                 )
+                continue
+            if not isinstance(found, base):
+                yield Error(
+                    f"{_at(setting, alias)} is {type(found).__name__}, which is no {base.__name__}.",
+                    hint=f"Subclass {base.__module__}.{base.__name__}.",
+                    id=f"{APP}.E016",
+                )
+
+
+def _channels() -> Iterator[CheckMessage]:
+    for alias in settings.CHANNELS:
+        if alias not in DeliveryChannel.values:
+            yield Error(
+                f"{_at('CHANNELS')} has the key {alias!r}, which is no delivery channel.",
+                hint=f"Known: {', '.join(DeliveryChannel.values)}.",
+                id=f"{APP}.E017",
+            )
+    for number, path, fault in _providers_of_email():
+        yield Error(
+            f"{_at('CHANNELS', 'email')}: provider {number}, {path}, cannot be made: {fault}",
+            hint="Mend its dotted path (EMAIL_BACKEND, EMAIL_FALLBACK_BACKEND), its OPTIONS or what its "
+            "library asks for.",
+            id=f"{APP}.E018",
+        )
+
+
+def _providers_of_email() -> Iterator[tuple[int, str, str]]:
+    """Yield number, path and fault of each provider of e-mail that a message could not go by."""
+    try:
+        found = build_backend("CHANNELS", DeliveryChannel.EMAIL)
+    except (ConfigurationError, UnknownAlias):
+        return
+    if not isinstance(found, EmailChannel):
+        return
+    for number, provider in enumerate(found.providers, 1):
+        try:
+            made = connections.make(provider)
+            if isinstance(made, SmtpBackend):
+                _check_smtp(made, provider.get("OPTIONS", {}))
+        except Exception as error:
+            # Each library has errors of its own, and some explain over many lines.
+            words = str(error).strip().partition("\n")[0] or type(error).__name__
+            yield number, provider["BACKEND"] or django_settings.EMAIL_BACKEND, words
+
+
+def _check_smtp(made: SmtpBackend, options: Mapping[str, Any]) -> None:
+    """Raise ValueError for what Django's own backend passes by in silence."""
+    if type(made) is SmtpBackend:
+        for name in options.keys() - signature(SmtpBackend).parameters.keys():
+            raise ValueError(f"it takes no option {name!r}.")
+    if not str(made.port).isdecimal():
+        raise ValueError(f"its port {made.port!r} is no number.")
 
 
 def _placements() -> Iterator[CheckMessage]:
@@ -577,14 +638,15 @@ def _texts() -> Iterator[CheckMessage]:
         )
     known = Defaults().PHONE_CODES_PER_HOUR
     most_codes = settings.PHONE_CODES_PER_HOUR
-    if set(most_codes) != set(known) or any(
-        type(limit) is not int or limit < 1 for limit in most_codes.values()
-    ):
-        yield Error(
-            f"{_at('PHONE_CODES_PER_HOUR')} is {most_codes}: each code is paid for, and each has a limit.",
-            hint=f"Set whole numbers above 0 for {', '.join(known)}.",
-            id=f"{APP}.E173",
-        )
+    for name in sorted({*known, *most_codes}, key=str):
+        limit = most_codes.get(name)
+        if name not in known or type(limit) is not int or limit < 1:
+            yield Error(
+                f"{_at('PHONE_CODES_PER_HOUR', name)} is {limit!r}: each code is paid for, and each of "
+                f"{', '.join(known)} has a limit.",
+                hint="Set a whole number above 0 for each of them, and for nothing else.",
+                id=f"{APP}.E173",
+            )
     both = {word.casefold() for word in settings.SMS_STOP_WORDS} & {
         word.casefold() for word in settings.SMS_START_WORDS
     }
@@ -594,7 +656,11 @@ def _texts() -> Iterator[CheckMessage]:
             hint="A word ends messages, or takes that back.",
             id=f"{APP}.E172",
         )
-    if DeliveryChannel.SMS in settings.CHANNELS and not texts.is_on():
+    try:
+        found = build_backend("CHANNELS", DeliveryChannel.SMS)
+    except (ConfigurationError, UnknownAlias):
+        return  # it is told above, or there is none
+    if isinstance(found, Channel) and not isinstance(found, TextMessageChannel):
         yield Warning(
             f"{_at('CHANNELS', 'sms')} is no TextMessageChannel: nobody hears who answers STOP.",
             hint="Subclass saleor_personalize.messaging.channels.sms.TextMessageChannel.",
@@ -693,7 +759,9 @@ def _are_permissions(value: object) -> bool:
 
 def _privacy() -> Iterator[CheckMessage]:
     known = Defaults().RETENTION
-    for kind, kept in settings.RETENTION.items():
+    # As it was written: None, for ever, is not among what is read.
+    given = getattr(django_settings, SETTING_NAME, {}).get("RETENTION", {})
+    for kind, kept in {**settings.RETENTION, **given}.items():
         if kind not in known:
             yield Error(
                 f"{_at('RETENTION')} has the key {kind!r}, which is no kind of data.",
@@ -745,11 +813,13 @@ def _journeys() -> Iterator[CheckMessage]:
     for scope, hours in settings.QUIET_HOURS.items():
         try:
             begin, end = hours
-            clock_time(begin), clock_time(end)
+            is_span = clock_time(begin) != clock_time(end)
         except (TypeError, ValueError, AttributeError):
+            is_span = False
+        if not is_span:
             yield Error(
                 f"{_at('QUIET_HOURS', scope)} is {hours!r}, which is no pair of times of day.",
-                hint='Write when they begin and end: ("21:00", "08:00").',
+                hint='Write when they begin and end, two times: ("21:00", "08:00"). None takes them away.',
                 id=f"{APP}.E132",
             )
     for name in ("FREQUENCY_CAPS", "QUIET_HOURS"):
@@ -790,6 +860,14 @@ def _pace() -> Iterator[CheckMessage]:
                     hint="Write how many messages in which time: (20, timedelta(seconds=1)).",
                     id=f"{APP}.E180",
                 )
+    for scope in settings.DOMAIN_PACE:
+        if scope not in settings.DOMAIN_GROUPS and "." not in str(scope):
+            yield Error(
+                f"{_at('DOMAIN_PACE')} has the key {scope!r}, which is neither a domain nor one of "
+                "DOMAIN_GROUPS.",
+                hint=f"Write a domain, such as example.com, or one of {', '.join(settings.DOMAIN_GROUPS)}.",
+                id=f"{APP}.E185",
+            )
     for name in ("PACE", "DAILY_MAXIMUM", "WARM_UP"):
         for scope in getattr(settings, name):
             if scope not in DeliveryChannel.values:

@@ -583,7 +583,7 @@ def unknown_name_hint(name: str) -> str:
     """Return the sentence that helps whoever wrote an unknown or removed setting."""
     if name in REMOVED:
         return f"{name} was removed; use {REMOVED[name]}."
-    close = difflib.get_close_matches(name.upper(), known_names(), n=1)
+    close = difflib.get_close_matches(str(name).upper(), known_names(), n=1)
     return (
         f"Did you mean {close[0]}?" if close else "See docs/reference/settings.md for every name."
     )
@@ -637,16 +637,35 @@ def build_one(setting: str) -> Any:
     return _built(getattr(settings, setting), f"{SETTING_NAME}[{setting!r}]")
 
 
+def entry_fault(entry: Any) -> str:
+    """Return why this names no plug-in, as "package.module.Class" or a dict does; "" when it does."""
+    if isinstance(entry, str):
+        return ""
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("BACKEND"), str):
+        return "is neither a dotted path nor a dict with BACKEND"
+    odd = next((key for key in entry if key not in {"BACKEND", "OPTIONS"}), None)
+    if odd is not None:
+        return f"has the key {odd!r}, which is neither BACKEND nor OPTIONS"
+    options = entry.get("OPTIONS", {})
+    if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
+        return "has OPTIONS that are no dict of names and values"
+    return ""
+
+
 def _built(entry: Any, where: str) -> Any:
+    if fault := entry_fault(entry):
+        raise ConfigurationError(f"{where} {fault}.")
     path, options = (
         (entry, {}) if isinstance(entry, str) else (entry["BACKEND"], entry.get("OPTIONS", {}))
     )
     try:
         backend: Callable[..., Any] = import_string(path)
         return backend(**options)
-    except (ImportError, TypeError, ValueError) as error:
+    except Exception as error:
+        # Somebody else's class raises whatever it likes.
         raise ConfigurationError(
-            f"{where}: {path!r} with OPTIONS {sorted(options)} cannot be built: {error}"
+            f"{where}: {path!r} with OPTIONS {sorted(options)} cannot be built: "
+            f"{str(error) or type(error).__name__}"
         ) from error
 
 

@@ -176,6 +176,10 @@ class StockAlertRequest(graphene.Mutation):
         **given: Any,
     ) -> StockAlertRequest:
         caller, now = types.caller_of(info, user_id), timezone.now()
+        is_own = bool(caller.user_id) and not email
+        if not is_own and not email:
+            return _refused("NO_EMAIL", "Sign in, or say which address to write to.", "email")
+        address = "" if is_own else read_address(str(email))
         if not caller.is_server and not rates.fits(
             installation=caller.installation,
             counters={
@@ -185,16 +189,13 @@ class StockAlertRequest(graphene.Mutation):
             window=3600,
         ):
             return _refused("RATE_LIMITED", "Too many sign-ups from this network. Try again later.")
-        is_own = bool(caller.user_id) and not email
-        if not is_own and not email:
-            return _refused("NO_EMAIL", "Sign in, or say which address to write to.", "email")
         try:
             alert = operations.request(
                 installation=caller.installation,
                 variant_id=str(types.text(variant_id)),
                 channel_slug=str(types.text(channel)),
                 user_id=caller.user_id if is_own else "",
-                address="" if is_own else read_address(str(email)),
+                address=address,
                 visitor=info.context.caller.shown.get(IdentityKind.ANONYMOUS_ID, ""),
                 words=Words(**read_words(given)),
                 now=now,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -288,9 +289,9 @@ def failed(*, installation: Installation) -> QuerySet[WebhookDelivery]:
     )
 
 
-def replay(*, installation: Installation, ids: list[int] | None = None) -> int:
+def replay(*, installation: Installation, ids: Collection[int] | None = None) -> int:
     """Put failed deliveries (all, or those of `ids`) back in line; return how many."""
-    rows = WebhookDelivery.objects.of(installation).filter(status=DeliveryStatus.FAILED)
+    rows = failed(installation=installation)
     if ids is not None:
         rows = rows.filter(pk__in=ids)
     return rows.update(status=DeliveryStatus.RECEIVED, attempts=0, error="", processed_at=None)

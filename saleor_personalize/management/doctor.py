@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings as django_settings
 from django.core.checks import ERROR, run_checks
 from django.core.exceptions import ImproperlyConfigured
-from django.core.mail import get_connection
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from saleor_personalize.bus import queries as bus
-from saleor_personalize.conf import settings
+from saleor_personalize.conf import build_backend, settings
 from saleor_personalize.enums import (
     BackfillStatus,
     DeliveryChannel,
@@ -39,6 +39,8 @@ from saleor_personalize.health import queries as health
 from saleor_personalize.ingestion.permissions import events_of, needed_permissions
 from saleor_personalize.ingestion.queries import latest_backfill, webhook_health
 from saleor_personalize.messaging import go_live, push_accounts, texts
+from saleor_personalize.messaging.channels import connections
+from saleor_personalize.messaging.channels.email import EmailChannel
 from saleor_personalize.messaging.go_live import FAIL, OK, WARN, Finding
 from saleor_personalize.messaging.operations import sender_of
 from saleor_personalize.ml import ArtefactError
@@ -121,33 +123,50 @@ def _models() -> Iterator[Finding]:
 
 
 def _mail_server() -> Iterator[Finding]:
-    backend = django_settings.EMAIL_BACKEND
-    where = f"{django_settings.EMAIL_HOST}:{django_settings.EMAIL_PORT}"
-    is_smtp = backend == "django.core.mail.backends.smtp.EmailBackend"
-    try:
-        mail = get_connection()
-        mail.open()
-        mail.close()
-    except Exception as error:
-        # Each provider has its own errors; their texts may quote a password.
-        yield Finding(
-            "mail",
-            FAIL,
-            f"{where if is_smtp else backend} takes no mail: {type(error).__name__}.",
-            "Check EMAIL_HOST, EMAIL_PORT, EMAIL_HOST_USER, EMAIL_HOST_PASSWORD and EMAIL_USE_TLS."
-            if is_smtp
-            else "Check EMAIL_BACKEND and the ANYMAIL_ settings of your provider.",
-        )
+    if DeliveryChannel.EMAIL not in settings.CHANNELS:
         return
-    if is_smtp:
-        yield Finding("mail", OK, f"The mail server {where} answers.")
+    try:
+        channel = build_backend("CHANNELS", DeliveryChannel.EMAIL)
+    except ConfigurationError as error:
+        yield Finding("mail", FAIL, str(error), "Mend CHANNELS['email'] in your settings.")
+        return
+    if isinstance(channel, EmailChannel):
+        for number, provider in enumerate(channel.providers, 1):
+            yield _provider(provider, "mail" if number == 1 else f"mail {number}")
     else:
-        yield Finding("mail", OK, f"{backend} is ready; its key is tried with the first message.")
+        text = f"{type(channel).__name__} of CHANNELS['email'] is tried with the first message."
+        yield Finding("mail", OK, text)
     if settings.DRY_RUN:
         yield Finding(
             "mail dry run", WARN, "DRY_RUN is on: messages are recorded, none is sent.",
             "Set DRY_RUN to false to send.",
         )  # fmt: skip
+
+
+def _provider(provider: Mapping[str, Any], name: str) -> Finding:
+    """Tell whether one provider of e-mail can be reached, as far as it can be without a message."""
+    backend = provider["BACKEND"] or django_settings.EMAIL_BACKEND
+    options = provider.get("OPTIONS", {})
+    is_smtp = backend == "django.core.mail.backends.smtp.EmailBackend"
+    host = options.get("host") or django_settings.EMAIL_HOST
+    where = f"{host}:{options.get('port') or django_settings.EMAIL_PORT}"
+    try:
+        mail = connections.make(provider)
+        mail.open()
+        mail.close()
+    except Exception as error:
+        # Each provider has its own errors; their texts may quote a password.
+        text = f"{where if is_smtp else backend} takes no mail: {type(error).__name__}."
+        if name != "mail":
+            fix = "Check EMAIL_FALLBACK_BACKEND, or this provider in CHANNELS['email'], and what it needs."
+        elif is_smtp:
+            fix = "Check EMAIL_HOST, EMAIL_PORT, EMAIL_HOST_USER, EMAIL_HOST_PASSWORD and EMAIL_USE_TLS."
+        else:
+            fix = "Check EMAIL_BACKEND and the ANYMAIL_ settings of your provider."
+        return Finding(name, FAIL, text, fix)
+    if is_smtp:
+        return Finding(name, OK, f"The mail server {where} answers.")
+    return Finding(name, OK, f"{backend} is ready; its key is tried with the first message.")
 
 
 def _broker() -> Iterator[Finding]:

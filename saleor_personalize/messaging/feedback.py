@@ -50,7 +50,6 @@ SOURCE = "provider"
 COMPLAINT = "complaint"
 _SECRET_BYTES = 24
 #: What may end with an address that is not used any more.
-_STOPPING = (MessageEventKind.BOUNCED, MessageEventKind.COMPLAINED, MessageEventKind.UNSUBSCRIBED)
 #: How exactly it is kept when a provider was heard last: not each of its calls may cost a write.
 _HEARD = timedelta(hours=1)
 
@@ -142,7 +141,10 @@ def believe(
             (told, _message(installation, told))
             for told in sorted(reading.told, key=lambda told: (told.key, told.message_id))
         ]
-        _hold(installation, [_address_hash(*each) for each in found if each[0].kind in _STOPPING])
+        _hold(
+            installation,
+            [_address_hash(*each) for each in found if each[0].kind in tracking.STOPPING],
+        )
         results = [_take(installation, told, message, now) for told, message in found]
     is_of_erased = any(gone.covers(id_, at) for id_, at in ids.items())
     return Taken(any(results), is_of_erased, reading.unreadable)
@@ -151,7 +153,7 @@ def believe(
 def is_urgent(provider: str, *, body: bytes, content_type: str) -> bool:
     """Tell whether a body that was not believed yet speaks of an address that nothing must go to any more."""
     return any(
-        told.kind in _STOPPING and (told.is_hard or told.kind != MessageEventKind.BOUNCED)
+        told.kind in tracking.STOPPING and (told.is_hard or told.kind != MessageEventKind.BOUNCED)
         for told in tracking.glance(provider, body=body, content_type=content_type)
     )
 

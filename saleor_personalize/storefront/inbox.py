@@ -6,6 +6,7 @@ costs one indexed read. The graph answers the same, and takes what somebody does
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -23,7 +24,7 @@ from saleor_personalize.storefront import cross_origin
 
 #: Items of an answer: what a panel shows.
 _MOST = 30
-_MAX_PLACEMENT = 60
+_PLACEMENT = re.compile(r"[^\x00]{1,60}", re.DOTALL)
 _HEADERS = "authorization, if-none-match, saleor-api-url, x-anonymous-id"
 
 
@@ -45,8 +46,10 @@ def _answer(request: HttpRequest) -> HttpResponse:
         response["Allow"] = "GET, OPTIONS"
         return response
     placement = request.GET.get("placement")
-    if placement is not None and not 0 < len(placement) <= _MAX_PLACEMENT:
-        return _refused(400, "BAD_REQUEST", "`placement` takes 1 to 60 characters.")
+    if placement is not None and not _PLACEMENT.fullmatch(placement):
+        return _refused(
+            400, "BAD_REQUEST", "`placement` takes 1 to 60 characters, none of them NUL."
+        )
     now = timezone.now()
     try:
         caller = callers.identify(

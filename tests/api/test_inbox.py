@@ -461,6 +461,15 @@ def test_b69_a_tag_is_good_for_its_own_reader_question_and_language_only(
         assert poll(token=alices, tag=made_up).status_code == 200
 
 
+@pytest.mark.parametrize("placement", ["", "a" * 61, "a\0b", "\0"])
+def test_b69_a_placement_that_can_be_none_is_refused(
+    poll: Any, alice: Profile, alices: str, placement: str
+) -> None:
+    answer = poll(token=alices, placement=placement)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "BAD_REQUEST"
+
+
 def test_b69_who_signed_in_leaves_nothing_to_poll_for_the_browser(
     poll: Any, alice: Profile, visitor: Profile, installation: Installation, now: datetime
 ) -> None:

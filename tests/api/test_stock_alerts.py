@@ -144,6 +144,17 @@ def test_b51_one_network_cannot_sign_up_the_whole_world(
     assert StockAlert.objects.count() == 2
 
 
+def test_b51_what_is_no_address_counts_for_nobody_of_the_same_network(
+    gql: Ask, socks: Shop, settings: Any
+) -> None:
+    settings.SALEOR_PERSONALIZE = {**settings.SALEOR_PERSONALIZE, "STOCK_ALERT_MAX_PER_HOUR": 1}
+    assert [each["code"] for each in ask(gql)["errors"]] == ["NO_EMAIL"]
+    with pytest.raises(AssertionError, match="INVALID_EMAIL"):
+        ask(gql, email="a")
+    assert ask(gql, email="a@example.com")["errors"] == []
+    assert StockAlert.objects.count() == 1
+
+
 def test_b53_a_storefront_shows_the_lowest_price_of_the_thirty_days_before(
     gql: Ask, installation: Installation
 ) -> None:

@@ -292,6 +292,29 @@ def test_a_mail_server_out_of_reach(installed: Installation, settings: Any) -> N
     assert "do-not-tell" not in json.dumps(found)
 
 
+def test_b67_the_second_mail_server_is_tried_too(installed: Installation, settings: Any) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    smtp = "django.core.mail.backends.smtp.EmailBackend"
+    locmem = "django.core.mail.backends.locmem.EmailBackend"
+    second = {"BACKEND": smtp, "OPTIONS": {"host": "127.0.0.1", "port": port, "password": "secret"}}
+    settings.SALEOR_PERSONALIZE = {
+        **settings.SALEOR_PERSONALIZE,
+        "CHANNELS": {
+            "email": {
+                "BACKEND": "saleor_personalize.messaging.channels.email.EmailChannel",
+                "OPTIONS": {"providers": [locmem, second]},
+            }
+        },
+    }
+    found = examine(expect_exit=1)
+    assert without_key_warning(found) == {"mail 2"}
+    assert found["mail 2"]["text"] == f"127.0.0.1:{port} takes no mail: ConnectionRefusedError."
+    assert "EMAIL_FALLBACK_BACKEND" in found["mail 2"]["fix"]
+    assert "secret" not in json.dumps(found)
+
+
 def test_b100_beat_that_stopped_and_work_that_stays_undone(installed: Installation) -> None:
     at = timezone.now() - timedelta(hours=13)
     Heartbeat.objects.of(installed).update(at=at)

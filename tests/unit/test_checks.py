@@ -13,6 +13,7 @@ from django.core.checks import CheckMessage
 from saleor_personalize import checks
 from saleor_personalize.checks import check_settings
 from saleor_personalize.conf import Defaults, known_names
+from tests.texting import channel
 
 GOOD = {
     "APP_URL": "https://personalize.example.com",
@@ -22,6 +23,22 @@ GOOD = {
     "CHECKOUT_URL": "https://store.example.com/cart/{checkout_id}",
     "STOREFRONT_ORIGINS": ["https://store.example.com", "http://localhost:3000"],
 }
+
+SMTP = "django.core.mail.backends.smtp.EmailBackend"
+
+
+class Falls:
+    """A class of somebody else's that cannot be made."""
+
+    def __init__(self) -> None:
+        raise RuntimeError("boom")
+
+
+def email(providers: Any) -> dict[str, Any]:
+    return {
+        "BACKEND": "saleor_personalize.messaging.channels.email.EmailChannel",
+        "OPTIONS": {"providers": providers},
+    }
 
 
 def found(settings: Any, **changes: Any) -> list[CheckMessage]:
@@ -83,9 +100,9 @@ def test_settings_in_order_have_nothing_to_tell(settings: Any) -> None:
         ("E012", {"HINTS_MAX_PER_DAY": -1}, "HINTS_MAX_PER_DAY"),
         ("E170", {"SMS_MAX_SEGMENTS": 0}, "SMS_MAX_SEGMENTS'] is 0"),
         ("E170", {"SMS_MAX_SEGMENTS": 11}, "SMS_MAX_SEGMENTS'] is 11"),
-        ("E173", {"PHONE_CODES_PER_HOUR": {"person": 0}}, "each has a limit"),
-        ("E173", {"PHONE_CODES_PER_HOUR": {"shop": None}}, "each has a limit"),
-        ("E173", {"PHONE_CODES_PER_HOUR": {"street": 1}}, "each has a limit"),
+        ("E173", {"PHONE_CODES_PER_HOUR": {"person": 0}}, "['person'] is 0"),
+        ("E173", {"PHONE_CODES_PER_HOUR": {"shop": None}}, "['shop'] is None"),
+        ("E173", {"PHONE_CODES_PER_HOUR": {"street": 1}}, "['street'] is 1"),
         ("E171", {"SMS_STOP_WORDS": ["ende"]}, "SMS_STOP_WORDS'] does not hold"),
         ("E172", {"SMS_START_WORDS": ["Stop", "start"]}, "both hold stop"),
         (
@@ -116,6 +133,9 @@ def test_settings_in_order_have_nothing_to_tell(settings: Any) -> None:
             "GROWTH above 1",
         ),
         ("E184", {"DOMAIN_GROUPS": {"gmail": "gmail.com"}}, "no list of domains"),
+        ("E132", {"QUIET_HOURS": {"push": ("20:00", "20:00")}}, "no pair of times of day"),
+        ("E185", {"DOMAIN_PACE": {"gmial": (1, timedelta(hours=1))}}, "'gmial', which is neither"),
+        ("E070", {"RETENTION": {"device": None}}, "'device', which is no kind of data"),
         ("E135", {"STOCK_ALERT_PAUSE": timedelta(0)}, "STOCK_ALERT_PAUSE'] is 0:00:00"),
         ("E136", {"PRICE_HISTORY_RETENTION": timedelta(days=30)}, "is 30 days, 0:00:00"),
         ("E134", {"TIME_ZONE": "Berlin"}, "'Berlin', which is no time zone"),
@@ -148,7 +168,46 @@ def test_settings_in_order_have_nothing_to_tell(settings: Any) -> None:
             "no_such_option",
         ),
         ("E007", {"CHANNELS": {"email": "nowhere.Email"}}, "'nowhere.Email'"),
+        ("E007", {"CHANNELS": {"email": email("anymail")}}, "a list of e-mail backends"),
+        ("E007", {"CHANNELS": {"email": email([5])}}, "provider 1 is neither a dotted path"),
+        (
+            "E007",
+            {"CHANNELS": {"email": email([SMTP, {"BACKEND": SMTP, "OPTION": {}}])}},
+            "provider 2 has the key 'OPTION'",
+        ),
+        ("E007", {"CHANNELS": {"email": "tests.unit.test_checks.Falls"}}, "boom"),
+        (
+            "E007",
+            {"CHANNELS": {"sms": channel("https://twilio.test", timeout="soon")}},
+            "`timeout` is 'soon'; it takes seconds",
+        ),
         ("E008", {"CHANNELS": {"email": 7}}, "neither a dotted path nor a dict"),
+        ("E008", {"CHANNELS": {"sms": 7}}, "neither a dotted path nor a dict"),
+        ("E008", {"CHANNELS": {"push": {**email([]), "OPTION": 1}}}, "the key 'OPTION'"),
+        ("E008", {"CHANNELS": {"push": {**email([]), "OPTIONS": 5}}}, "OPTIONS that are no dict"),
+        ("E016", {"CHANNELS": {"sms": "datetime.timedelta"}}, "timedelta, which is no Channel"),
+        ("E016", {"CHANNELS": {"email": "datetime.timedelta"}}, "timedelta, which is no Channel"),
+        ("E016", {"RECOMMENDERS": {"mine": "datetime.timedelta"}}, "which is no Recommender"),
+        (
+            "E017",
+            {"CHANNELS": {"SMS": channel("https://twilio.test")}},
+            "the key 'SMS', which is no delivery channel",
+        ),
+        (
+            "E018",
+            {"CHANNELS": {"email": email([SMTP, "anymail.backends.postmrk.EmailBackend"])}},
+            "provider 2, anymail.backends.postmrk.EmailBackend, cannot be made: No module named",
+        ),
+        (
+            "E018",
+            {"CHANNELS": {"email": email([{"BACKEND": SMTP, "OPTIONS": {"hots": "smtp.test"}}])}},
+            "provider 1, django.core.mail.backends.smtp.EmailBackend, cannot be made: it takes no option 'hots'",
+        ),
+        (
+            "E018",
+            {"CHANNELS": {"email": email([{"BACKEND": SMTP, "OPTIONS": {"port": "abc"}}])}},
+            "its port 'abc' is no number",
+        ),
         ("E008", {"RECOMMENDERS": {"mine": {"OPTIONS": {}}}}, "neither a dotted path nor a dict"),
         ("E009", {"PLACEMENTS": {"home": "popular"}}, "needs a list of recommenders"),
         ("E009", {"PLACEMENTS": {"home": []}}, "needs a list of recommenders"),
@@ -198,6 +257,25 @@ def test_each_fault_has_its_id_its_text_and_its_fix(
     assert message.id == f"saleor_personalize.{fault}"
     assert text in message.msg
     assert message.hint
+
+
+def test_the_one_provider_of_e_mail_is_looked_at_too(settings: Any) -> None:
+    settings.EMAIL_BACKEND = "anymail.backends.postmark.EmailBackend"
+    settings.ANYMAIL = {}
+    (message,) = found(settings)
+    assert message.id == "saleor_personalize.E018"
+    assert (
+        "provider 1, anymail.backends.postmark.EmailBackend, cannot be made: You must set"
+        in message.msg
+    )
+    settings.ANYMAIL = {"POSTMARK_SERVER_TOKEN": "secret-token"}
+    assert found(settings) == []
+
+
+def test_a_name_that_is_no_text_is_told(settings: Any) -> None:
+    settings.SALEOR_PERSONALIZE = {5: 1}
+    (message,) = check_settings()
+    assert message.msg == "SALEOR_PERSONALIZE[5] is not a setting."
 
 
 def test_a_wrong_key_is_not_printed(settings: Any) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -115,14 +116,49 @@ def test_b116_replay_after_the_cause_is_mended(
     assert address not in caplog.text
 
     call_command("personalize_webhooks", "failed")
-    assert f"{failed.pk}  order_created: ZeroDivisionError" in capsys.readouterr().out
+    at = f"{NOW:%Y-%m-%d %H:%M} UTC"
+    assert f"{failed.pk}  {at}  order_created: ZeroDivisionError" in capsys.readouterr().out
+    with pytest.raises(CommandError, match=f"has the id {failed.pk + 1}; nothing was tried"):
+        call_command(
+            "personalize_webhooks", "replay", "--id", str(failed.pk), "--id", str(failed.pk + 1)
+        )
+    assert WebhookDelivery.objects.get().status == DeliveryStatus.FAILED
     call_command("personalize_webhooks", "replay", "--id", str(failed.pk))
     assert capsys.readouterr().out.splitlines() == [
-        "1 deliveries are in line again.",
-        "1 processed, 0 failed.",
+        "1 were tried again: 1 processed, 0 failed, 0 will be tried once more."
     ]
     assert Order.objects.count() == 1
     assert WebhookDelivery.objects.get().status == DeliveryStatus.PROCESSED
+
+
+@pytest.mark.django_db
+def test_b116_who_replays_hears_what_failed_again(
+    installation: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for body in (b"[5]", b'{"RecordType": "Delivery", "MessageID": "1", "Recipient": "a@b.cd"}'):
+        deliveries.store_provider(
+            installation=installation,
+            provider="postmark",
+            body=body,
+            content_type="application/json",
+            now=NOW,
+        )
+    WebhookDelivery.objects.update(status=DeliveryStatus.FAILED, error="A fault that was mended.")
+    bad = deliveries.failed(installation=installation).earliest("id")
+    with pytest.raises(CommandError, match="webhooks failed"):
+        call_command("personalize_webhooks", "replay")
+    assert capsys.readouterr().out.splitlines() == [
+        "2 were tried again: 1 processed, 1 failed, 0 will be tried once more."
+    ]
+    assert [each.pk for each in deliveries.failed(installation=installation)] == [bad.pk]
+    call_command("personalize_webhooks", "failed", "--json")
+    (told,) = json.loads(capsys.readouterr().out)
+    assert told == {
+        "id": bad.pk,
+        "received_at": f"{NOW:%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z",
+        "event": bad.event,
+        "error": "Not what postmark sends (TypeError): see its documentation of webhooks.",
+    }
 
 
 @pytest.mark.django_db

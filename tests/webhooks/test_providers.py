@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import pytest
 import time_machine
 from anymail.signals import tracking as anymail_tracking
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
@@ -578,6 +578,28 @@ def test_b79_what_cannot_be_read_is_kept_with_its_reason(
     assert ALICE not in delivery.error
 
 
+@pytest.mark.parametrize(
+    ("row", "kind"),
+    [
+        ({"RecordType": "Bounce"}, "bounced"),
+        ({"RecordType": "Bounce", "Email": "al\0ice@example.com"}, "bounced"),
+        ({"RecordType": "Bounce", "MessageID": ["1"], "ID": {"of": 2}}, "bounced"),
+        ({"RecordType": "SpamComplaint", "Email": ""}, "complained"),
+    ],
+)
+def test_b79_a_report_that_names_nobody_is_kept_with_its_reason(
+    alice: Profile, report: Report, row: dict[str, Any], kind: str
+) -> None:
+    assert report("postmark", row).status_code == 200
+    process()
+    assert nothing_changed()
+    delivery = WebhookDelivery.objects.get()
+    assert delivery.status == DeliveryStatus.FAILED
+    assert delivery.error == (
+        f"postmark reports '{kind}' and names neither a message nor an address."
+    )
+
+
 def test_b79_a_poisoned_row_does_not_hold_up_the_others_and_can_be_replayed(
     alice: Profile, installation: Installation, report: Report, capsys: Any,
     monkeypatch: pytest.MonkeyPatch,
@@ -597,12 +619,13 @@ def test_b79_a_poisoned_row_does_not_hold_up_the_others_and_can_be_replayed(
 
     call_command("personalize_webhooks", "failed")
     assert f"This row of delivery {whole.pk} is not what sendgrid sends." in capsys.readouterr().out
-    call_command("personalize_webhooks", "replay")
-    assert "1 processed, 1 failed." in capsys.readouterr().out
+    with pytest.raises(CommandError, match="for what is wrong with them"):
+        call_command("personalize_webhooks", "replay")
+    assert "1 were tried again: 0 processed, 1 failed" in capsys.readouterr().out
     # Once a newer version can read it.
     monkeypatch.setattr(tracking, "read", lambda *_, **__: tracking.Reading([], []))
     call_command("personalize_webhooks", "replay")
-    assert "1 processed, 0 failed." in capsys.readouterr().out
+    assert "1 were tried again: 1 processed, 0 failed" in capsys.readouterr().out
 
 
 def test_b79_nothing_of_somebody_erased_stays_behind(

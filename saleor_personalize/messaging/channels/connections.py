@@ -97,12 +97,17 @@ def get(provider: Mapping[str, Any]) -> Connection:
         drop(found)
         found = None
     if found is None:
-        backend = get_connection(provider["BACKEND"], **provider.get("OPTIONS", {}))
-        if isinstance(backend, EmailBackend) and backend.timeout is None:
-            backend.timeout = _PATIENCE
-        _call_once(backend)
-        found = _open.known[name] = Connection(backend)
+        found = _open.known[name] = Connection(make(provider))
     return found
+
+
+def make(provider: Mapping[str, Any]) -> Any:
+    """Return a provider's backend of Django's, not open yet. Raises whatever it raises when it cannot be made."""
+    backend = get_connection(provider["BACKEND"], **provider.get("OPTIONS", {}))
+    if isinstance(backend, EmailBackend) and backend.timeout is None:
+        backend.timeout = _PATIENCE
+    _call_once(backend)
+    return backend
 
 
 def _call_once(backend: Any) -> None:

@@ -22,6 +22,7 @@ from django.core.validators import validate_email
 from django.utils import timezone
 from django.utils.encoding import punycode
 
+from saleor_personalize.conf import entry_fault
 from saleor_personalize.enums import DeliveryChannel
 from saleor_personalize.exceptions import ChannelError
 from saleor_personalize.messaging import pace
@@ -77,7 +78,12 @@ class EmailChannel(Channel):
         providers: Sequence[str | Mapping[str, Any]] = (),
     ) -> None:
         self.tags = list(tags)
-        self.providers = [
+        if isinstance(providers, str) or not isinstance(providers, Sequence):
+            raise ValueError("`providers` takes a list of e-mail backends")  # noqa: TRY004 (of settings)
+        for number, entry in enumerate(providers, 1):
+            if fault := entry_fault(entry):
+                raise ValueError(f"provider {number} {fault}")
+        self.providers: list[Mapping[str, Any]] = [
             {"BACKEND": entry} if isinstance(entry, str) else entry for entry in providers
         ] or [{"BACKEND": None}]
 

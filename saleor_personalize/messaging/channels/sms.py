@@ -115,8 +115,8 @@ class TextMessageChannel(Channel):
     """`timeout`: seconds for one call to the provider, to connect and to answer."""
 
     def __init__(self, *, timeout: float = 10.0) -> None:
-        if timeout <= 0:
-            raise ValueError("timeout is above 0")
+        if not isinstance(timeout, int | float) or timeout <= 0:
+            raise ValueError(f"`timeout` is {timeout!r}; it takes seconds, more than 0")
         self.timeout = timeout
 
     # -- what a plug-in says --------------------------------------------------------------------------

@@ -26,8 +26,9 @@ from anymail.exceptions import (
     AnymailWebhookValidationFailure,
 )
 from anymail.signals import EventType, RejectReason, tracking
-from django.core.exceptions import ImproperlyConfigured, SuspiciousOperation
+from django.core.exceptions import ImproperlyConfigured, SuspiciousOperation, ValidationError
 from django.core.handlers.wsgi import WSGIRequest
+from django.core.validators import validate_email
 from django.http import HttpRequest
 
 from saleor_personalize.enums import MessageEventKind
@@ -45,6 +46,12 @@ _KINDS = {
     EventType.COMPLAINED: MessageEventKind.COMPLAINED,
     EventType.UNSUBSCRIBED: MessageEventKind.UNSUBSCRIBED,
 }
+#: What ends mail to somebody.
+STOPPING = (
+    MessageEventKind.BOUNCED,
+    MessageEventKind.COMPLAINED,
+    MessageEventKind.UNSUBSCRIBED,
+)
 #: Why a provider did not even try: what somebody said or what came back before.
 _REFUSED = {
     RejectReason.INVALID: MessageEventKind.BOUNCED,
@@ -249,7 +256,13 @@ def _read(provider: str, event: Any) -> Told | None:
         return None
     metadata = event.metadata if isinstance(event.metadata, Mapping) else {}
     recipient = event.recipient if isinstance(event.recipient, str) else ""
-    message_id = str(event.message_id or "")
+    message_id = str(event.message_id or "") if isinstance(event.message_id, str | int) else ""
+    key = str(metadata.get(KEY, ""))
+    if kind in STOPPING and not (key or message_id or _is_address(recipient)):
+        # It is about somebody, and must not be lost.
+        raise MalformedPayload(
+            f"{provider} reports {kind.value!r} and names neither a message nor an address."
+        )
     is_bounce = kind == MessageEventKind.BOUNCED
     return Told(
         kind=kind,
@@ -257,12 +270,20 @@ def _read(provider: str, event: Any) -> Told | None:
         at=_aware(event.timestamp),
         recipient=recipient.strip(),
         message_id=message_id[:300],
-        key=str(metadata.get(KEY, "")),
+        key=key,
         is_hard=is_bounce and _is_hard(event),
         is_machine=kind in (MessageEventKind.OPENED, MessageEventKind.CLICKED)
         and _is_machine(event),
         detail=_detail(event) if is_bounce else "",
     )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        validate_email(text)
+    except ValidationError:
+        return False
+    return True
 
 
 def _aware(at: datetime | None) -> datetime | None:
