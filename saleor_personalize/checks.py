@@ -341,7 +341,7 @@ def _check_smtp(made: SmtpBackend, options: Mapping[str, Any]) -> None:
     if type(made) is SmtpBackend:
         for name in options.keys() - signature(SmtpBackend).parameters.keys():
             raise ValueError(f"it takes no option {name!r}.")
-    if not str(made.port).isdecimal():
+    if made.port and not str(made.port).isdecimal():
         raise ValueError(f"its port {made.port!r} is no number.")
 
 
@@ -813,13 +813,11 @@ def _journeys() -> Iterator[CheckMessage]:
     for scope, hours in settings.QUIET_HOURS.items():
         try:
             begin, end = hours
-            is_span = clock_time(begin) != clock_time(end)
+            clock_time(begin), clock_time(end)
         except (TypeError, ValueError, AttributeError):
-            is_span = False
-        if not is_span:
             yield Error(
                 f"{_at('QUIET_HOURS', scope)} is {hours!r}, which is no pair of times of day.",
-                hint='Write when they begin and end, two times: ("21:00", "08:00"). None takes them away.',
+                hint='Write when they begin and end: ("21:00", "08:00").',
                 id=f"{APP}.E132",
             )
     for name in ("FREQUENCY_CAPS", "QUIET_HOURS"):
@@ -861,11 +859,12 @@ def _pace() -> Iterator[CheckMessage]:
                     id=f"{APP}.E180",
                 )
     for scope in settings.DOMAIN_PACE:
-        if scope not in settings.DOMAIN_GROUPS and "." not in str(scope):
+        if scope != "*" and scope not in settings.DOMAIN_GROUPS and "." not in str(scope):
             yield Error(
                 f"{_at('DOMAIN_PACE')} has the key {scope!r}, which is neither a domain nor one of "
                 "DOMAIN_GROUPS.",
-                hint=f"Write a domain, such as example.com, or one of {', '.join(settings.DOMAIN_GROUPS)}.",
+                hint=f"Write a domain, such as example.com, * for all others, or one of "
+                f"{', '.join(settings.DOMAIN_GROUPS)}.",
                 id=f"{APP}.E185",
             )
     for name in ("PACE", "DAILY_MAXIMUM", "WARM_UP"):

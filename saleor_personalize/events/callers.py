@@ -185,6 +185,8 @@ def identify(
     is read is the token's. Raises InvalidToken, KeysUnavailable or
     AccessDenied.
     """
+    if not authorization.isascii():
+        raise InvalidToken("The token has characters that no token has.")
     token = bearer(authorization)
     if server_keys.is_meant(token):
         if origin:

@@ -153,7 +153,7 @@ def _run(
         _remembered(query) if len(query) <= _MAX_REMEMBERED_LENGTH else _prepared(query)
     )
     if document is None:
-        return {"errors": [_formatted(error) for error in errors]}
+        return {"errors": [_as_asked(error) for error in errors]}
     operation = get_operation_ast(document, operation_name)
     if operation is None:
         return _error("BAD_REQUEST", "Say with operationName which operation to run.")
@@ -213,14 +213,17 @@ def _never(value: Any) -> bool:
     return False
 
 
+def _as_asked(error: GraphQLError) -> dict[str, Any]:
+    """Show what GraphQL itself refuses: syntax, unknown fields, values of a wrong type. It gives no code."""
+    return {"extensions": {"code": "BAD_REQUEST"}, **error.formatted}
+
+
 def _formatted(error: GraphQLError) -> dict[str, Any]:
     """Show what we said on purpose; of a fault only that there was one."""
     cause = error.original_error
     formatted: dict[str, Any] = dict(error.formatted)
     if cause is None or isinstance(cause, GraphQLError):
-        # What GraphQL itself refuses (syntax, unknown fields, values of a wrong type) has no code.
-        formatted.setdefault("extensions", {"code": "BAD_REQUEST"})
-        return formatted
+        return _as_asked(error)
     if isinstance(cause, PersonalizeError):
         code = next((c for kind, c in _CODES.items() if isinstance(cause, kind)), "REFUSED")
         formatted["extensions"] = {"code": code}

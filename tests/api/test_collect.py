@@ -980,3 +980,16 @@ def test_b8_an_event_without_a_time_is_known_for_as_long_as_it_is_kept(collect: 
         with time_machine.travel(datetime(2026, month, 15, tzinfo=UTC), tick=False):
             collect([viewed("a")])
     assert [event.month.month for event in Event.objects.all()] == [2]
+
+
+@pytest.mark.parametrize("odd", ["\ud800", "a\0b", "é", "\ud83d\ude00", "x" * 5_000])
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [("token", 401), ("anonymousId", 401), ("saleorApiUrl", 403), ("userId", 403)],
+)
+def test_b7_an_identity_in_odd_characters_is_refused(
+    collect: Collect, shop: Phones, name: str, status: int, odd: str
+) -> None:
+    response = collect([viewed()], **{name: odd})
+    assert (response.status_code, bool(response.json()["error"]["code"])) == (status, True)
+    assert not Event.objects.exists()

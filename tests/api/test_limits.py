@@ -155,6 +155,13 @@ def test_b104_numbers_that_no_int_can_hold_are_refused(
     assert error["extensions"] == {"code": code}
 
 
+def test_b104_a_page_of_many_digits_is_a_bad_request(
+    refused: Any, shop: Phones, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert refused("{ inbox(first: %s) { unreadCount } }" % ("9" * 5_000)) == "BAD_REQUEST"
+    assert "failed" not in caplog.text
+
+
 def test_b104_an_id_of_many_digits_is_no_fault(gql: Ask, shop: Phones) -> None:
     query = "query($x: ID = %s) { profile(userId: $x) { openCheckout { id } } }" % ("1" * 5_000)
     answer = gql(query, token=shop.installation.auth_token)

@@ -133,7 +133,6 @@ def test_settings_in_order_have_nothing_to_tell(settings: Any) -> None:
             "GROWTH above 1",
         ),
         ("E184", {"DOMAIN_GROUPS": {"gmail": "gmail.com"}}, "no list of domains"),
-        ("E132", {"QUIET_HOURS": {"push": ("20:00", "20:00")}}, "no pair of times of day"),
         ("E185", {"DOMAIN_PACE": {"gmial": (1, timedelta(hours=1))}}, "'gmial', which is neither"),
         ("E070", {"RETENTION": {"device": None}}, "'device', which is no kind of data"),
         ("E135", {"STOCK_ALERT_PAUSE": timedelta(0)}, "STOCK_ALERT_PAUSE'] is 0:00:00"),
@@ -270,6 +269,22 @@ def test_the_one_provider_of_e_mail_is_looked_at_too(settings: Any) -> None:
     )
     settings.ANYMAIL = {"POSTMARK_SERVER_TOKEN": "secret-token"}
     assert found(settings) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"DOMAIN_PACE": {"gmail": (20, timedelta(minutes=1)), "*": (60, timedelta(minutes=1))}},
+        {"DOMAIN_PACE": {"example.com": (20, timedelta(minutes=1))}},
+        {"QUIET_HOURS": {"*": ("21:00", "08:00"), "email": ("00:00", "00:00")}},
+        {"CHANNELS": {"email": email([{"BACKEND": SMTP, "OPTIONS": {"port": None}}, SMTP])}},
+        {"CHANNELS": {"email": None, "sms": channel("https://twilio.test", timeout=5)}},
+        {"PHONE_CODES_PER_HOUR": {"person": 3}},
+        {"RETENTION": {"devices": None}},
+    ],
+)
+def test_what_can_be_used_is_not_complained_about(settings: Any, changes: dict[str, Any]) -> None:
+    assert found(settings, **changes) == []
 
 
 def test_a_name_that_is_no_text_is_told(settings: Any) -> None:

@@ -125,7 +125,7 @@ def test_b116_replay_after_the_cause_is_mended(
     assert WebhookDelivery.objects.get().status == DeliveryStatus.FAILED
     call_command("personalize_webhooks", "replay", "--id", str(failed.pk))
     assert capsys.readouterr().out.splitlines() == [
-        "1 were tried again: 1 processed, 0 failed, 0 will be tried once more."
+        "1 put back in line. Of 1: 1 done, 0 failed again, 0 under way. 0 have failed in all."
     ]
     assert Order.objects.count() == 1
     assert WebhookDelivery.objects.get().status == DeliveryStatus.PROCESSED
@@ -148,7 +148,7 @@ def test_b116_who_replays_hears_what_failed_again(
     with pytest.raises(CommandError, match="webhooks failed"):
         call_command("personalize_webhooks", "replay")
     assert capsys.readouterr().out.splitlines() == [
-        "2 were tried again: 1 processed, 1 failed, 0 will be tried once more."
+        "2 put back in line. Of 2: 1 done, 1 failed again, 0 under way. 1 have failed in all."
     ]
     assert [each.pk for each in deliveries.failed(installation=installation)] == [bad.pk]
     call_command("personalize_webhooks", "failed", "--json")

@@ -24,6 +24,7 @@ from saleor_personalize.enums import (
     MessageStatus,
     Purpose,
 )
+from saleor_personalize.exceptions import MalformedPayload
 from saleor_personalize.ingestion import deliveries, erasure
 from saleor_personalize.messaging import feedback
 from saleor_personalize.messaging.channels import tracking
@@ -600,6 +601,48 @@ def test_b79_a_report_that_names_nobody_is_kept_with_its_reason(
     )
 
 
+def test_b79_who_names_nobody_holds_up_no_other_of_the_same_body(
+    alice: Profile, installation: Installation, report: Report
+) -> None:
+    whole = {
+        "events": [
+            {
+                "event": "bounce",
+                "event_id": "1",
+                "message_id": "1",
+                "email": ALICE,
+                "timestamp": 1772452800,
+            },
+            {"event": "unsubscribe", "event_id": "2", "message_id": "", "timestamp": 1772452800},
+        ]
+    }
+    report("mailtrap", whole)
+    rows = [
+        {"event": "spamreport", "email": "carol@example.com", "timestamp": AT},
+        {"event": "spamreport", "timestamp": AT},
+    ]
+    report("sendgrid", rows)
+    process()
+    assert Suppression.objects.count() == 2
+    assert suppressed(installation) == ["hard_bounce"]
+    # Of a list the row by itself waits; other bodies were kept whole when they came.
+    (poisoned,) = WebhookDelivery.objects.filter(status=DeliveryStatus.FAILED)
+    assert json.loads(bytes(poisoned.body)) == [rows[1]]
+
+
+def test_b79_white_space_around_an_address_names_them_all_the_same(
+    alice: Profile, installation: Installation, report: Report
+) -> None:
+    report("postmark", {"RecordType": "Bounce", "Type": "HardBounce", "Email": f" {ALICE} "})
+    process()
+    assert suppressed(installation) == ["hard_bounce"]
+
+
+def test_b79_a_form_without_its_boundary_is_told_as_what_it_is() -> None:
+    with pytest.raises(MalformedPayload, match="MultiPartParserError"):
+        tracking.read("mandrill", body=b"--x", content_type="multipart/form-data")
+
+
 def test_b79_a_poisoned_row_does_not_hold_up_the_others_and_can_be_replayed(
     alice: Profile, installation: Installation, report: Report, capsys: Any,
     monkeypatch: pytest.MonkeyPatch,
@@ -621,11 +664,11 @@ def test_b79_a_poisoned_row_does_not_hold_up_the_others_and_can_be_replayed(
     assert f"This row of delivery {whole.pk} is not what sendgrid sends." in capsys.readouterr().out
     with pytest.raises(CommandError, match="for what is wrong with them"):
         call_command("personalize_webhooks", "replay")
-    assert "1 were tried again: 0 processed, 1 failed" in capsys.readouterr().out
+    assert "Of 1: 0 done, 1 failed again" in capsys.readouterr().out
     # Once a newer version can read it.
     monkeypatch.setattr(tracking, "read", lambda *_, **__: tracking.Reading([], []))
     call_command("personalize_webhooks", "replay")
-    assert "1 were tried again: 1 processed, 0 failed" in capsys.readouterr().out
+    assert "Of 1: 1 done, 0 failed again" in capsys.readouterr().out
 
 
 def test_b79_nothing_of_somebody_erased_stays_behind(

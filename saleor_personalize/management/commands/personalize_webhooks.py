@@ -68,9 +68,10 @@ class Command(BaseCommand):
         rows = WebhookDelivery.objects.of(installation).filter(pk__in=asked)
         again = rows.filter(status=DeliveryStatus.FAILED).count()
         waiting = rows.filter(status=DeliveryStatus.RECEIVED).count()
+        left = deliveries.failed(installation=installation).count()
         self.stdout.write(
-            f"{count} were tried again: {count - again - waiting} processed, {again} failed, "
-            f"{waiting} will be tried once more."
+            f"{count} put back in line. Of {len(asked)}: {len(asked) - again - waiting} done, {again} failed "
+            f"again, {waiting} under way. {left} have failed in all."
         )
         if again:
             raise CommandError(

@@ -13,7 +13,7 @@ import io
 import json
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -30,6 +30,7 @@ from django.core.exceptions import ImproperlyConfigured, SuspiciousOperation, Va
 from django.core.handlers.wsgi import WSGIRequest
 from django.core.validators import validate_email
 from django.http import HttpRequest
+from django.http.multipartparser import MultiPartParserError
 
 from saleor_personalize.enums import MessageEventKind
 from saleor_personalize.exceptions import MalformedPayload, UnknownAlias, WebhookRejected
@@ -135,7 +136,7 @@ def check(provider: str, request: HttpRequest) -> None:
         raise WebhookRejected("NOT_CONFIGURED", _first_line(error), status=503) from None
     except SuspiciousOperation as error:
         raise WebhookRejected("INVALID_SIGNATURE", type(error).__name__, status=401) from None
-    except (AnymailError, AttributeError, KeyError, TypeError, ValueError):
+    except (AnymailError, AttributeError, KeyError, MultiPartParserError, TypeError, ValueError):
         # Some read the body to find the signature. Their texts quote it.
         raise WebhookRejected(
             "MALFORMED_BODY", f"The body is not what {provider} sends.", status=400
@@ -215,21 +216,38 @@ def _parsed(
     view = _view(provider)
     try:
         events = view.parse_events(_request(body, content_type))
-        told = [_read(provider, event) for event in events]
+        told, nameless = _read_all(provider, events)
     except AnymailWebhookValidationFailure as error:
         # Amazon asks to confirm a subscription, and nothing proves that it is wanted.
         raise MalformedPayload(_first_line(error)) from None
     except AnymailConfigurationError as error:
         raise MalformedPayload(_first_line(error)) from None
     except (
-        AnymailError, ArithmeticError, AssertionError, AttributeError, LookupError, OSError,
-        RecursionError, TypeError, ValueError,
+        AnymailError, ArithmeticError, AssertionError, AttributeError, LookupError, MultiPartParserError,
+        OSError, RecursionError, SuspiciousOperation, TypeError, ValueError,
     ) as error:  # fmt: skip
         # The text may quote the body.
         raise MalformedPayload(
             f"Not what {provider} sends ({type(error).__name__}): see its documentation of webhooks."
         ) from None
+    if nameless is not None and (not any(told) or len(_rows(body)) > 1):
+        raise nameless
     return view, events, told
+
+
+def _read_all(
+    provider: str, events: Iterable[Any]
+) -> tuple[list[Told | None], MalformedPayload | None]:
+    """Return what we read in each, and why one that names nobody could not be: it holds up no other."""
+    told: list[Told | None] = []
+    nameless = None
+    for event in events:
+        try:
+            told.append(_read(provider, event))
+        except MalformedPayload as error:
+            nameless = error
+            told.append(None)
+    return told, nameless
 
 
 def _request(body: bytes, content_type: str) -> HttpRequest:
@@ -255,7 +273,7 @@ def _read(provider: str, event: Any) -> Told | None:
     if kind is None:
         return None
     metadata = event.metadata if isinstance(event.metadata, Mapping) else {}
-    recipient = event.recipient if isinstance(event.recipient, str) else ""
+    recipient = event.recipient.strip() if isinstance(event.recipient, str) else ""
     message_id = str(event.message_id or "") if isinstance(event.message_id, str | int) else ""
     key = str(metadata.get(KEY, ""))
     if kind in STOPPING and not (key or message_id or _is_address(recipient)):
@@ -268,7 +286,7 @@ def _read(provider: str, event: Any) -> Told | None:
         kind=kind,
         event_id=_event_id(provider, kind, event, recipient, message_id),
         at=_aware(event.timestamp),
-        recipient=recipient.strip(),
+        recipient=recipient,
         message_id=message_id[:300],
         key=key,
         is_hard=is_bounce and _is_hard(event),
